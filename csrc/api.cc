@@ -1,0 +1,390 @@
+// The C interface: argument checks, the split over threads, then one indirect call. No arithmetic on data here.
+#include "squeezeops/squeezeops.h"
+
+#include <math.h>
+
+#include "dispatch/registry.h"
+#include "error.h"
+#include "threading/pool.h"
+
+#ifndef SQZ_VERSION
+#error "CMakeLists.txt defines SQZ_VERSION"
+#endif
+
+using namespace sqz;
+
+namespace {
+
+// Elements of work worth a task of their own, a few microseconds.
+constexpr int64_t kRowGrain = 16384;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Splits [0, count) into equal chunks of at least `grain`, a few per thread, and calls body(begin, end) for each.
+template <class Body>
+void for_chunks(int64_t count, int64_t grain, const Body &body) {
+  struct Context {
+    const Body &body;
+    int64_t count, chunk;
+  };
+  const int64_t chunks = at_most(ceil_div(count, grain < 1 ? 1 : grain), int64_t{4} * num_threads());
+  if (chunks <= 1) return body(int64_t{0}, count);
+  Context context{body, count, ceil_div(count, chunks)};
+  parallel_for(
+      ceil_div(count, context.chunk),
+      [](void *c, int64_t i, int) {
+        const Context &x = *static_cast<const Context *>(c);
+        x.body(i * x.chunk, at_most((i + 1) * x.chunk, x.count));
+      },
+      &context);
+}
+
+#define SQZ_CHECK(condition, ...) \
+  if (!(condition)) return fail(SQZ_INVALID, __VA_ARGS__)
+
+// Sizes of a matrix and its row stride; the last element's offset must fit ptrdiff_t with room to spare.
+sqz_status check_matrix(const char *name, const void *p, int64_t rows, int64_t n, int64_t ld) {
+  constexpr int64_t kLimit = INT64_C(1) << 58;
+  SQZ_CHECK(rows >= 0 && n >= 0, "%s: expected sizes >= 0, got (%lld, %lld)", name, (long long)rows, (long long)n);
+  SQZ_CHECK(ld >= n, "%s: expected a row stride >= %lld, got %lld", name, (long long)n, (long long)ld);
+  SQZ_CHECK(rows == 0 || ld <= kLimit / rows, "%s: expected fewer than 2^58 elements, got %lld rows of %lld", name,
+            (long long)rows, (long long)ld);
+  SQZ_CHECK(p || rows == 0 || n == 0, "%s: expected a pointer, got NULL", name);
+  return SQZ_OK;
+}
+
+#define SQZ_TRY(expression)                                         \
+  do {                                                              \
+    if (const sqz_status status_ = (expression)) return status_;    \
+  } while (0)
+
+// The chosen kernels and a valid thread count, or the reason why not.
+sqz_status begin(Op op, const Kernels **kernels) {
+  *kernels = kernels_for(op);
+  return *kernels && threads_valid() ? SQZ_OK : SQZ_UNSUPPORTED;
+}
+
+sqz_status check_ids(const char *name, const int64_t *ids, int64_t count, int64_t table_rows) {
+  SQZ_CHECK(ids || count == 0, "%s: expected a pointer, got NULL", name);
+  for (int64_t i = 0; i < count; ++i)
+    SQZ_CHECK(ids[i] >= 0 && ids[i] < table_rows, "%s: expected values in [0, %lld), got %lld at position %lld", name,
+              (long long)table_rows, (long long)ids[i], (long long)i);
+  return SQZ_OK;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char *sqz_version(void) { return SQZ_VERSION; }
+
+int32_t sqz_isa_count(void) {
+  int32_t n = 0;
+  for (int i = 0; i < kIsaCount; ++i) n += isa_on_this_architecture(static_cast<Isa>(i));
+  return n;
+}
+
+// Best first, so from the end of the enumeration.
+static Isa isa_at(int32_t index) {
+  for (int i = kIsaCount - 1; i >= 0; --i)
+    if (isa_on_this_architecture(static_cast<Isa>(i)) && index-- == 0) return static_cast<Isa>(i);
+  return kIsaCount;
+}
+
+const char *sqz_isa_name(int32_t index) {
+  const Isa isa = isa_at(index);
+  return isa == kIsaCount ? NULL : isa_name(isa);
+}
+
+sqz_isa_state sqz_isa_get_state(int32_t index) {
+  const Isa isa = isa_at(index);
+  if (isa == kIsaCount || !isa_compiled(isa)) return SQZ_ISA_NOT_COMPILED;
+  return cpu_has(isa) ? SQZ_ISA_RUNNABLE : SQZ_ISA_NOT_ON_CPU;
+}
+
+const char *sqz_isa_chosen(void) {
+  const Isa isa = chosen_isa();
+  return isa == kIsaCount ? NULL : isa_name(isa);
+}
+
+sqz_status sqz_force_isa(const char *name) { return force_isa(name) ? SQZ_OK : SQZ_UNSUPPORTED; }
+
+int32_t sqz_kernel_count(void) { return kernel_count(); }
+
+sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info) {
+  SQZ_CHECK(index >= 0 && index < kernel_count(), "index: expected a value in [0, %d), got %d", kernel_count(), index);
+  SQZ_CHECK(info, "info: expected a pointer, got NULL");
+  *info = kernel_row(index).info;
+  return SQZ_OK;
+}
+
+const char *sqz_last_kernel(void) { return last_kernel(); }
+
+sqz_status sqz_set_num_threads(int32_t n) {
+  SQZ_CHECK(n >= 0 && n <= kMaxThreads, "n: expected a number from 1 to %d (0: the default), got %d", kMaxThreads, n);
+  set_num_threads(n);
+  return threads_valid() ? SQZ_OK : SQZ_INVALID;
+}
+
+int32_t sqz_get_num_threads(void) { return threads_valid() ? num_threads() : -1; }
+
+double sqz_cpu_quota(const char *root) { return cpu_quota(root ? root : ""); }
+
+sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
+                              const float *weight, const float *bias, float eps, float *out, int64_t ldo) {
+  SQZ_TRY(check_matrix("x", x, rows, n, ldx));
+  if (residual) SQZ_TRY(check_matrix("residual", residual, rows, n, ldr));
+  SQZ_TRY(check_matrix("out", out, rows, n, ldo));
+  SQZ_CHECK(eps >= 0 && isfinite(eps), "eps: expected a finite number >= 0, got %g", static_cast<double>(eps));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kLayerNorm, &kernels));
+  if (rows == 0 || n == 0) return SQZ_OK;
+  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
+                        bias, eps, out + begin * ldo, ldo);
+  });
+  return SQZ_OK;
+}
+
+sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
+                           sqz_mask_kind mask_kind, int64_t mask_stride, float scale, sqz_fully_masked fully_masked,
+                           float *out, int64_t ldo) {
+  SQZ_TRY(check_matrix("x", x, rows, n, ldx));
+  SQZ_TRY(check_matrix("out", out, rows, n, ldo));
+  SQZ_CHECK(mask_kind == SQZ_MASK_NONE || mask || rows == 0 || n == 0, "mask: expected a pointer, got NULL");
+  SQZ_CHECK(mask_stride == 0 || mask_stride >= n, "mask: expected a row stride of 0 or >= %lld, got %lld", (long long)n,
+            (long long)mask_stride);
+  const Kernels *kernels;
+  SQZ_TRY(begin(kSoftmax, &kernels));
+  if (rows == 0 || n == 0) return SQZ_OK;
+  const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
+  for_chunks(rows, kRowGrain / 2 / n + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->softmax(end - begin, n, x + begin * ldx, ldx,
+                     mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
+                     scale, fully_masked, out + begin * ldo, ldo);
+  });
+  return SQZ_OK;
+}
+
+sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float *x, float *out) {
+  SQZ_CHECK(activation >= SQZ_ACT_NONE && activation <= SQZ_ACT_TANH, "activation: expected 0 to 4, got %d",
+            static_cast<int>(activation));
+  SQZ_TRY(check_matrix("x", x, 1, n, n));
+  SQZ_TRY(check_matrix("out", out, 1, n, n));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kActivation, &kernels));
+  for_chunks(n, kRowGrain, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->activation(activation, end - begin, x + begin, out + begin);
+  });
+  return SQZ_OK;
+}
+
+sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table, sqz_dtype table_dtype,
+                             int64_t table_rows, float *out, int64_t ldo) {
+  SQZ_TRY(check_matrix("table", table, table_rows, n, n));
+  SQZ_TRY(check_matrix("out", out, count, n, ldo));
+  SQZ_TRY(check_ids("ids", ids, count, table_rows));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kEmbedding, &kernels));
+  if (count == 0 || n == 0) return SQZ_OK;
+  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->embedding(end - begin, n, EmbeddingTable{ids + begin, table, table_dtype}, out + begin * ldo, ldo);
+  });
+  return SQZ_OK;
+}
+
+sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
+                                        const void *const tables[3], const sqz_dtype dtypes[3],
+                                        const int64_t table_rows[3], const float *weight, const float *bias, float eps,
+                                        float *out, int64_t ldo) {
+  static const char *const kIds[3] = {"ids", "position_ids", "type_ids"};
+  static const char *const kTables[3] = {"table", "position_table", "type_table"};
+  for (int t = 0; t < 3; ++t) {
+    SQZ_TRY(check_matrix(kTables[t], tables[t], table_rows[t], n, n));
+    SQZ_TRY(check_ids(kIds[t], ids[t], count, table_rows[t]));
+  }
+  SQZ_TRY(check_matrix("out", out, count, n, ldo));
+  SQZ_CHECK(eps >= 0 && isfinite(eps), "eps: expected a finite number >= 0, got %g", static_cast<double>(eps));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
+  if (count == 0 || n == 0) return SQZ_OK;
+  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    const EmbeddingTable t[3] = {{ids[0] + begin, tables[0], dtypes[0]},
+                                 {ids[1] + begin, tables[1], dtypes[1]},
+                                 {ids[2] + begin, tables[2], dtypes[2]}};
+    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps, out + begin * ldo, ldo);
+  });
+  return SQZ_OK;
+}
+
+static sqz_status check_groups(int64_t groups, int64_t c_in, int64_t c_out) {
+  constexpr int64_t kLimit = INT64_C(1) << 28;
+  SQZ_CHECK(c_in >= 0 && c_in <= kLimit, "c_in: expected 0 to 2^28 channels, got %lld", (long long)c_in);
+  SQZ_CHECK(c_out >= 0 && c_out <= kLimit, "c_out: expected 0 to 2^28 channels, got %lld", (long long)c_out);
+  SQZ_CHECK(groups >= 1 && c_in % groups == 0 && c_out % groups == 0,
+            "groups: expected a divisor of %lld input and %lld output channels, got %lld", (long long)c_in,
+            (long long)c_out, (long long)groups);
+  return SQZ_OK;
+}
+
+int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t c_out) {
+  if (check_groups(groups, c_in, c_out)) return -1;
+  return c_in * ceil_div(c_out / groups, 16) * 16;
+}
+
+sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, const void *weight, sqz_dtype weight_dtype,
+                               float *packed) {
+  SQZ_TRY(check_groups(groups, c_in, c_out));
+  const int64_t size = c_in * c_out;
+  SQZ_CHECK(weight || size == 0, "weight: expected a pointer, got NULL");
+  SQZ_CHECK(packed || size == 0, "packed: expected a pointer, got NULL");
+  if (size == 0) return SQZ_OK;
+  FloatEnvironment environment;
+  pwconv_pack_f32(groups, c_in / groups, c_out / groups, weight, weight_dtype, packed);
+  return SQZ_OK;
+}
+
+sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
+                          const float *packed, const float *bias, sqz_activation activation, const float *residual,
+                          int64_t ldr, float *out, int64_t ldo) {
+  SQZ_TRY(check_groups(groups, c_in, c_out));
+  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
+  SQZ_TRY(check_matrix("out", out, rows, c_out, ldo));
+  if (residual) SQZ_TRY(check_matrix("residual", residual, rows, c_out, ldr));
+  SQZ_CHECK(packed || c_in == 0 || c_out == 0, "packed: expected a pointer, got NULL");
+  SQZ_CHECK(activation >= SQZ_ACT_NONE && activation <= SQZ_ACT_TANH, "activation: expected 0 to 4, got %d",
+            static_cast<int>(activation));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kPwconv, &kernels));
+  if (rows == 0 || c_out == 0) return SQZ_OK;
+
+  struct Context {
+    PwconvF32 args;
+    pwconv_f32_fn run;
+    int64_t rows, row_block, row_blocks, panels, unit;
+  } c = {{groups, c_in / groups, c_out / groups, x, ldx, packed, bias, residual, ldr, out, ldo, activation},
+         kernels->pwconv, rows, 0, 0, 0, 0};
+  // A task is a block of rows by a run of panels. Rows are split only when there are many: a panel is then read from L2
+  // by each block. The panels of a task are a multiple of every tile's width, the rows of every tile's height.
+  constexpr int64_t kRowBlock = 96, kPanelBlock = 3;
+  const int64_t per_group = c.args.panels_per_group();
+  c.panels = groups * per_group;
+  c.row_blocks = ceil_div(rows, kRowBlock);
+  c.row_block = ceil_div(ceil_div(rows, c.row_blocks), 24) * 24;
+  c.row_blocks = ceil_div(rows, c.row_block);
+  // Small convolutions take more panels a task, so that a task is worth its start.
+  const int64_t panel_work = c.row_block * c.args.group_in * 16;
+  c.unit = kPanelBlock * at_most(ceil_div(INT64_C(1) << 18, kPanelBlock * (panel_work + 1)), c.panels);
+  const int64_t units = ceil_div(c.panels, c.unit);
+  parallel_for(
+      units * c.row_blocks,
+      [](void *context, int64_t i, int) {
+        const Context &x = *static_cast<const Context *>(context);
+        const int64_t panel = i / x.row_blocks * x.unit, row = i % x.row_blocks * x.row_block;
+        FloatEnvironment environment;
+        x.run(x.args, row, at_most(row + x.row_block, x.rows), panel, at_most(panel + x.unit, x.panels));
+      },
+      &c);
+  return SQZ_OK;
+}
+
+sqz_status sqz_attention_f32(const sqz_attention_args *args) {
+  SQZ_CHECK(args, "args: expected a pointer, got NULL");
+  const sqz_attention_args &a = *args;
+  SQZ_CHECK(a.batch >= 0, "batch: expected a size >= 0, got %lld", (long long)a.batch);
+  SQZ_CHECK(a.heads >= 0 && a.head_size >= 0 && a.heads <= (1 << 24) && a.head_size <= (1 << 24),
+            "heads: expected sizes from 0 to 2^24, got %lld heads of %lld", (long long)a.heads, (long long)a.head_size);
+  SQZ_CHECK(a.q_offsets && a.k_offsets, "q_offsets: expected pointers, got NULL");
+  int64_t longest = 0;
+  const int32_t *const both[2] = {a.q_offsets, a.k_offsets};
+  for (const int32_t *offsets : both) {
+    SQZ_CHECK(offsets[0] == 0, "cu_seqlens: expected to start at 0, got %d", offsets[0]);
+    for (int64_t b = 0; b < a.batch; ++b)
+      SQZ_CHECK(offsets[b + 1] >= offsets[b], "cu_seqlens: expected values that do not decrease, got %d after %d",
+                offsets[b + 1], offsets[b]);
+  }
+  for (int64_t b = 0; b < a.batch; ++b) {
+    const int64_t keys = a.k_offsets[b + 1] - a.k_offsets[b];
+    if (keys > longest) longest = keys;
+  }
+  const int64_t columns = a.heads * a.head_size;
+  SQZ_TRY(check_matrix("q", a.q, a.q_offsets[a.batch], columns, a.ldq));
+  SQZ_TRY(check_matrix("k", a.k, a.k_offsets[a.batch], columns, a.ldk));
+  if (!a.scores) {
+    SQZ_TRY(check_matrix("v", a.v, a.k_offsets[a.batch], columns, a.ldv));
+    SQZ_TRY(check_matrix("out", a.out, a.q_offsets[a.batch], columns, a.ldo));
+  }
+  SQZ_CHECK(a.mask_kind == SQZ_MASK_NONE || a.mask || longest == 0, "mask: expected a pointer, got NULL");
+  const Kernels *kernels;
+  SQZ_TRY(begin(kAttention, &kernels));
+  if (a.batch == 0 || columns == 0 || a.q_offsets[a.batch] == 0) return SQZ_OK;
+
+  struct Context {
+    const sqz_attention_args &a;
+    attention_f32_fn run;
+    int64_t splits;
+    float *memory;
+    size_t slice;
+  } c = {a, kernels->attention, 1, nullptr, 0};
+  // One task a head of a sequence; with few of those, its queries are split too (each part packs the keys for itself).
+  const int64_t heads = a.batch * a.heads, threads = num_threads();
+  if (heads < 2 * threads) c.splits = ceil_div(2 * threads, heads);
+  c.slice = static_cast<size_t>(ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16);
+  c.memory = scratch(c.slice * static_cast<size_t>(threads));
+  if (!c.memory)
+    return fail(SQZ_NO_MEMORY, "attention: expected %zu bytes of scratch memory, got none",
+                c.slice * static_cast<size_t>(threads) * sizeof(float));
+  parallel_for(
+      heads * c.splits,
+      [](void *context, int64_t i, int worker) {
+        const Context &x = *static_cast<const Context *>(context);
+        const sqz_attention_args &a = x.a;
+        const int64_t part = i % x.splits, head = i / x.splits % a.heads, b = i / x.splits / a.heads;
+        const int64_t q0 = a.q_offsets[b], k0 = a.k_offsets[b], queries = a.q_offsets[b + 1] - q0,
+                      keys = a.k_offsets[b + 1] - k0;
+        const int64_t chunk = ceil_div(ceil_div(queries, x.splits), kAttentionMaxRows) * kAttentionMaxRows;
+        const int64_t first = at_most(part * chunk, queries), last = at_most(first + chunk, queries);
+        if (first == last) return;
+        const int64_t column = head * a.head_size;
+        const int64_t mask_at =
+            a.mask_ragged ? k0 : b * a.mask_strides[0] + head * a.mask_strides[1] + first * a.mask_strides[2];
+        AttentionHead h = {};
+        h.queries = last - first;
+        h.keys = keys;
+        h.head_size = a.head_size;
+        h.q = a.q + (q0 + first) * a.ldq + column;
+        h.ldq = a.ldq;
+        h.k = a.k + k0 * a.ldk + column;
+        h.ldk = a.ldk;
+        h.mask_kind = a.mask_kind;
+        if (a.mask_kind != SQZ_MASK_NONE)
+          h.mask = static_cast<const char *>(a.mask) + mask_at * (a.mask_kind == SQZ_MASK_ADD ? 4 : 1);
+        h.mask_stride = a.mask_ragged ? 0 : a.mask_strides[2];
+        h.scale = a.scale;
+        h.fully_masked = a.fully_masked;
+        h.scratch = x.memory + static_cast<size_t>(worker) * x.slice;
+        if (a.scores) {
+          int64_t before = 0;  // scores of the sequences before this one
+          for (int64_t s = 0; s < b; ++s)
+            before += int64_t{a.q_offsets[s + 1] - a.q_offsets[s]} * (a.k_offsets[s + 1] - a.k_offsets[s]);
+          h.scores = a.scores + before * a.heads + (head * queries + first) * keys;
+        } else {
+          h.v = a.v + k0 * a.ldv + column;
+          h.ldv = a.ldv;
+          h.out = a.out + (q0 + first) * a.ldo + column;
+          h.ldo = a.ldo;
+        }
+        FloatEnvironment environment;
+        x.run(h);
+      },
+      &c);
+  return SQZ_OK;
+}
+
+}  // extern "C"

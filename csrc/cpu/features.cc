@@ -1,0 +1,61 @@
+#include "cpu/features.h"
+
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__linux__) && defined(__arm__)
+#include <sys/auxv.h>
+#endif
+
+namespace sqz {
+
+#if defined(__x86_64__) || defined(__i386__)
+
+namespace {
+
+bool bit(uint32_t word, int n) { return (word >> n) & 1; }
+
+// Register state that the operating system saves on a context switch.
+uint64_t enabled_state() {
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<uint64_t>(high) << 32 | low;
+}
+
+}  // namespace
+
+bool cpu_has(Isa isa) {
+  uint32_t a, b, c1, d1, b7 = 0, c7 = 0, d7 = 0;
+  if (!__get_cpuid(1, &a, &b, &c1, &d1)) return isa == kScalar;
+  __get_cpuid_count(7, 0, &a, &b7, &c7, &d7);
+  const uint64_t state = bit(c1, 27) ? enabled_state() : 0;
+  const bool ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
+  const bool avx2 = ymm && bit(c1, 28) && bit(c1, 12) && bit(c1, 29) && bit(b7, 5);  // AVX, FMA, F16C, AVX2
+  switch (isa) {
+    case kScalar: return true;
+    case kSse2: return bit(d1, 26);
+    case kAvx2: return avx2;
+    case kAvx512: return avx2 && zmm && bit(b7, 16) && bit(b7, 30) && bit(b7, 17) && bit(b7, 31);  // F, BW, DQ, VL
+    default: return false;
+  }
+}
+
+#elif defined(__aarch64__)
+
+bool cpu_has(Isa isa) { return isa == kScalar || isa == kNeon; }  // NEON is part of the architecture
+
+#elif defined(__linux__) && defined(__arm__)
+
+bool cpu_has(Isa isa) {
+  constexpr unsigned long kHwcapNeon = 1ul << 12;
+  return isa == kScalar || (isa == kNeon && (getauxval(AT_HWCAP) & kHwcapNeon));
+}
+
+#else
+
+bool cpu_has(Isa isa) { return isa == kScalar; }
+
+#endif
+
+}  // namespace sqz

@@ -1,0 +1,51 @@
+// The table of kernels and the choice among them.
+#ifndef SQZ_DISPATCH_REGISTRY_H_
+#define SQZ_DISPATCH_REGISTRY_H_
+
+#include "cpu/features.h"
+#include "kernels/activation/activation.h"
+#include "kernels/attention/attention.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/layernorm/layernorm.h"
+#include "kernels/pwconv/pwconv.h"
+#include "kernels/softmax/softmax.h"
+
+namespace sqz {
+
+// The kernels of one ISA.
+struct Kernels {
+  layer_norm_f32_fn layer_norm;
+  softmax_f32_fn softmax;
+  activation_f32_fn activation;
+  embedding_f32_fn embedding;
+  embedding_layer_norm_f32_fn embedding_layer_norm;
+  pwconv_f32_fn pwconv;
+  attention_f32_fn attention;
+};
+
+enum Op { kLayerNorm, kSoftmax, kActivation, kEmbedding, kEmbeddingLayerNorm, kPwconv, kAttention };
+
+struct KernelRow {
+  Op op;
+  Isa isa;
+  sqz_kernel_info info;
+};
+
+const char *isa_name(Isa isa);
+bool isa_on_this_architecture(Isa isa);
+bool isa_compiled(Isa isa);
+inline bool isa_runnable(Isa isa) { return isa_compiled(isa) && cpu_has(isa); }
+
+int kernel_count();
+const KernelRow &kernel_row(int index);
+
+// The ISA in force: forced, from SQUEEZEOPS_ISA, or the best; kIsaCount (and a message) if SQUEEZEOPS_ISA is invalid.
+Isa chosen_isa();
+// Null (and a message) if chosen_isa() is invalid. Notes `op` as the thread's last kernel.
+const Kernels *kernels_for(Op op);
+const char *last_kernel();
+bool force_isa(const char *name);  // null: back to the default; false (and a message) if it cannot run
+
+}  // namespace sqz
+
+#endif  // SQZ_DISPATCH_REGISTRY_H_

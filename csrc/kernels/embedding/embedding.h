@@ -1,0 +1,27 @@
+// Embedding gather, alone and as the sum of three tables with LayerNorm.
+#ifndef SQZ_KERNELS_EMBEDDING_EMBEDDING_H_
+#define SQZ_KERNELS_EMBEDDING_EMBEDDING_H_
+
+#include <stdint.h>
+
+#include "squeezeops/squeezeops.h"
+
+namespace sqz {
+
+struct EmbeddingTable {
+  const int64_t *ids;  // in range: checked one level up
+  const void *table;
+  sqz_dtype dtype;
+};
+
+// out[i] = table[ids[i]], halves widened exactly.
+using embedding_f32_fn = void (*)(int64_t count, int64_t n, const EmbeddingTable &table, float *out, int64_t ldo);
+
+// out[i] = LayerNorm((t[0] + t[1]) + t[2]).
+using embedding_layer_norm_f32_fn = void (*)(int64_t count, int64_t n, const EmbeddingTable (&t)[3],
+                                             const float *weight, const float *bias, float eps, float *out,
+                                             int64_t ldo);
+
+}  // namespace sqz
+
+#endif  // SQZ_KERNELS_EMBEDDING_EMBEDDING_H_

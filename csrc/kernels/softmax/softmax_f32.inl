@@ -1,0 +1,106 @@
+// Softmax of one row: scale and mask with a running maximum, exp with a striped sum, a true division.
+#include "kernels/softmax/softmax.h"
+#include "simd/common.h"
+#include "simd/math.h"
+
+namespace sqz {
+namespace {
+
+template <class I>
+struct Softmax {
+  using V = typename I::V;
+  using M = typename I::M;
+
+  // The keys among lanes [0, count) at offset i that the mask keeps; *added is what an additive mask adds.
+  template <sqz_mask_kind Kind>
+  static SQZ_INLINE M kept(const void *mask, int64_t i, int count, V *added) {
+    *added = I::zero();
+    if constexpr (Kind == SQZ_MASK_BOOL) {
+      const uint8_t *p = static_cast<const uint8_t *>(mask) + i;
+      if (count == 16) return I::nonzero_bytes(p);
+      uint8_t bytes[16] = {0};
+      for (int j = 0; j < count; ++j) bytes[j] = p[j];
+      return I::nonzero_bytes(bytes);
+    } else if constexpr (Kind == SQZ_MASK_ADD) {
+      const float *p = static_cast<const float *>(mask) + i;
+      *added = count == 16 ? I::load(p) : I::load_n(p, count);
+      // Not "mask > -inf": a NaN in the mask must reach the result.
+      const M excluded = I::lt(*added, I::set1(-3.40282347e+38f));
+      *added = I::select(excluded, I::zero(), *added);
+      const V keep = I::select(excluded, I::zero(), I::set1(1.0f));
+      return I::mask_and(I::lt(I::zero(), keep), I::tail(count));
+    } else {
+      return I::tail(count);
+    }
+  }
+
+  // Scaled and masked scores go to out; false if every key is excluded (out is then unspecified).
+  template <sqz_mask_kind Kind>
+  static SQZ_INLINE bool row(int64_t n, const float *x, const void *mask, float scale, float *out) {
+    const V vscale = I::set1(scale);
+    V top = I::set1(minus_infinity()), added;
+    bool any = false;
+    for (int64_t i = 0; i < n; i += 16) {
+      const int count = static_cast<int>(min64(16, n - i));
+      const M keep = kept<Kind>(mask, i, count, &added);
+      V s = I::mul(count == 16 ? I::load(x + i) : I::load_n(x + i, count), vscale);
+      if constexpr (Kind == SQZ_MASK_ADD) s = I::add(s, added);
+      if (count == 16)
+        I::store(out + i, s);
+      else
+        I::store_n(out + i, s, count);
+      top = I::select(I::mask_and(keep, I::lt(top, s)), s, top);
+      any = any || I::any(keep);
+    }
+    if (!any) return false;
+
+    const V vtop = I::set1(I::reduce_max_tree(top));
+    V sum = I::zero();
+    for (int64_t i = 0; i < n; i += 16) {
+      const int count = static_cast<int>(min64(16, n - i));
+      const M keep = kept<Kind>(mask, i, count, &added);
+      const V s = count == 16 ? I::load(out + i) : I::load_n(out + i, count);
+      const V e = I::select(keep, Math<I>::exp(I::sub(s, vtop)), I::zero());
+      if (count == 16)
+        I::store(out + i, e);
+      else
+        I::store_n(out + i, e, count);
+      sum = I::select(keep, I::add(sum, e), sum);
+    }
+
+    const V total = I::set1(I::reduce_add_tree(sum));
+    for (int64_t i = 0; i < n; i += 16) {
+      const int count = static_cast<int>(min64(16, n - i));
+      M keep = kept<Kind>(mask, i, count, &added);
+      if (count == 16)
+        I::store(out + i, I::select(keep, I::div(I::load(out + i), total), I::zero()));
+      else
+        I::store_n(out + i, I::select(keep, I::div(I::load_n(out + i, count), total), I::zero()), count);
+    }
+    return true;
+  }
+
+  static SQZ_INLINE bool row(int64_t n, const float *x, const void *mask, sqz_mask_kind kind, float scale, float *out) {
+    if (kind == SQZ_MASK_BOOL) return row<SQZ_MASK_BOOL>(n, x, mask, scale, out);
+    if (kind == SQZ_MASK_ADD) return row<SQZ_MASK_ADD>(n, x, mask, scale, out);
+    return row<SQZ_MASK_NONE>(n, x, mask, scale, out);
+  }
+
+  static SQZ_INLINE void run(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
+                             sqz_mask_kind kind, int64_t mask_stride, float scale, sqz_fully_masked fully_masked,
+                             float *out, int64_t ldo) {
+    const int64_t mask_bytes = mask_stride * (kind == SQZ_MASK_ADD ? 4 : 1);
+    for (int64_t r = 0; r < rows; ++r) {
+      const void *m = kind == SQZ_MASK_NONE ? nullptr : static_cast<const char *>(mask) + r * mask_bytes;
+      if (!row(n, x + r * ldx, m, kind, scale, out + r * ldo)) fill(n, fully_masked, out + r * ldo);
+    }
+  }
+
+  static SQZ_INLINE void fill(int64_t n, sqz_fully_masked fully_masked, float *out) {
+    const float value = fully_masked == SQZ_MASKED_ZERO ? 0.0f : 1.0f / static_cast<float>(n);
+    for (int64_t i = 0; i < n; ++i) out[i] = value;
+  }
+};
+
+}  // namespace
+}  // namespace sqz

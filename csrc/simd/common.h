@@ -1,0 +1,41 @@
+// What every kernel file needs and no ISA changes.
+#ifndef SQZ_SIMD_COMMON_H_
+#define SQZ_SIMD_COMMON_H_
+
+#include <stdint.h>
+#include <string.h>
+
+#define SQZ_INLINE inline __attribute__((always_inline))
+
+namespace sqz {
+namespace {
+
+// Exact; signalling NaNs become quiet, as the conversion instructions make them.
+SQZ_INLINE float half_to_float(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 31u;
+  uint32_t mantissa = h & 0x3ffu, bits;
+  if (exponent == 31) {
+    bits = sign | 0x7f800000u | (mantissa ? 0x400000u | mantissa << 13 : 0);
+  } else if (exponent != 0) {
+    bits = sign | (exponent + 112) << 23 | mantissa << 13;
+  } else {
+    // Subnormal halves are normal floats: mantissa * 2^-24, without rounding.
+    float r = static_cast<float>(mantissa) * 0x1p-24f;
+    memcpy(&bits, &r, 4);
+    bits |= sign;
+  }
+  float r;
+  memcpy(&r, &bits, 4);
+  return r;
+}
+
+SQZ_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+SQZ_INLINE int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
+
+// Minus infinity without <math.h>'s macros, which need a standard header in every kernel file.
+SQZ_INLINE float minus_infinity() { return -__builtin_inff(); }
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_COMMON_H_

@@ -1,0 +1,100 @@
+// 16-lane float vector of plain floats: the portable, bit-exact oracle of the other traits.
+//
+// Every trait in this folder offers the same static functions over V (16 floats) and M (16 booleans), so a kernel is
+// written once and gives the same bits on each: an operation is one IEEE operation a lane, and reduce_* use one tree.
+// To add an ISA, write one more such file.
+#ifndef SQZ_SIMD_F32_SCALAR_H_
+#define SQZ_SIMD_F32_SCALAR_H_
+
+#include <stdint.h>
+#include <string.h>
+
+#include "simd/common.h"
+
+namespace sqz {
+namespace {
+
+struct F32Scalar {
+  struct V {
+    float v[16];
+  };
+  struct M {
+    bool v[16];
+  };
+
+  // Micro-kernel tile: rows x panels of 16 columns.
+  static constexpr int kTileRows = 1, kTilePanels = 1;
+
+#define SQZ_EACH(expr)                     \
+  V r;                                     \
+  for (int i = 0; i < 16; ++i) r.v[i] = (expr); \
+  return r
+#define SQZ_EACH_M(expr)                   \
+  M r;                                     \
+  for (int i = 0; i < 16; ++i) r.v[i] = (expr); \
+  return r
+
+  static SQZ_INLINE V zero() { SQZ_EACH(0.0f); }
+  static SQZ_INLINE V set1(float a) { SQZ_EACH(a); }
+  static SQZ_INLINE V load(const float *p) { SQZ_EACH(p[i]); }
+  static SQZ_INLINE V load_n(const float *p, int n) { SQZ_EACH(i < n ? p[i] : 0.0f); }
+  static SQZ_INLINE V load_half(const uint16_t *p) { SQZ_EACH(half_to_float(p[i])); }
+  static SQZ_INLINE V load_half_n(const uint16_t *p, int n) { SQZ_EACH(i < n ? half_to_float(p[i]) : 0.0f); }
+  static SQZ_INLINE void store(float *p, V a) { memcpy(p, a.v, sizeof a.v); }
+  static SQZ_INLINE void store_n(float *p, V a, int n) { memcpy(p, a.v, static_cast<size_t>(n) * 4); }
+
+  static SQZ_INLINE V add(V a, V b) { SQZ_EACH(a.v[i] + b.v[i]); }
+  static SQZ_INLINE V sub(V a, V b) { SQZ_EACH(a.v[i] - b.v[i]); }
+  static SQZ_INLINE V mul(V a, V b) { SQZ_EACH(a.v[i] * b.v[i]); }
+  static SQZ_INLINE V div(V a, V b) { SQZ_EACH(a.v[i] / b.v[i]); }
+  static SQZ_INLINE V fma(V a, V b, V c) { SQZ_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
+  static SQZ_INLINE V abs(V a) { SQZ_EACH(__builtin_fabsf(a.v[i])); }
+  static SQZ_INLINE V neg(V a) { SQZ_EACH(-a.v[i]); }
+  // |magnitude| with the sign bit of s; the magnitude is not negative.
+  static SQZ_INLINE V with_sign(V magnitude, V s) { SQZ_EACH(__builtin_copysignf(magnitude.v[i], s.v[i])); }
+  // Nearest even integer, for |a| < 2^22 or NaN; the sign of zero is kept.
+  static SQZ_INLINE V rint(V a) {
+    SQZ_EACH(__builtin_copysignf((__builtin_fabsf(a.v[i]) + 8388608.0f) - 8388608.0f, a.v[i]));
+  }
+  // a * 2^n for integral n in [-126, 127]; any n where a is NaN.
+  static SQZ_INLINE V scale2(V a, V n) { SQZ_EACH(a.v[i] * pow2(n.v[i])); }
+
+  static SQZ_INLINE M tail(int n) { SQZ_EACH_M(i < n); }
+  static SQZ_INLINE M lt(V a, V b) { SQZ_EACH_M(a.v[i] < b.v[i]); }
+  static SQZ_INLINE M mask_and(M a, M b) { SQZ_EACH_M(a.v[i] && b.v[i]); }
+  static SQZ_INLINE M nonzero_bytes(const uint8_t *p) { SQZ_EACH_M(p[i] != 0); }
+  static SQZ_INLINE bool any(M a) {
+    bool r = false;
+    for (int i = 0; i < 16; ++i) r = r || a.v[i];
+    return r;
+  }
+  static SQZ_INLINE V select(M m, V a, V b) { SQZ_EACH(m.v[i] ? a.v[i] : b.v[i]); }
+
+  // Lanes i and i+8, then i+4, i+2, i+1.
+  static SQZ_INLINE float reduce_add_tree(V a) {
+    for (int h = 8; h > 0; h /= 2)
+      for (int i = 0; i < h; ++i) a.v[i] = a.v[i] + a.v[i + h];
+    return a.v[0];
+  }
+  static SQZ_INLINE float reduce_max_tree(V a) {
+    for (int h = 8; h > 0; h /= 2)
+      for (int i = 0; i < h; ++i) a.v[i] = a.v[i] < a.v[i + h] ? a.v[i + h] : a.v[i];
+    return a.v[0];
+  }
+
+#undef SQZ_EACH
+#undef SQZ_EACH_M
+
+ private:
+  static SQZ_INLINE float pow2(float n) {
+    const uint32_t bits = n >= -126.0f && n <= 127.0f ? static_cast<uint32_t>(static_cast<int>(n) + 127) << 23 : 0;
+    float r;
+    memcpy(&r, &bits, 4);
+    return r;
+  }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_F32_SCALAR_H_

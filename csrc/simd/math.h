@@ -1,0 +1,80 @@
+// exp, tanh and GELU over the vector trait: one polynomial each, the same operations in the same order on every ISA.
+// The constants are float32 minimax fits (docs/polynomials.py makes and checks them); backends/numpy.py repeats them.
+#ifndef SQZ_SIMD_MATH_H_
+#define SQZ_SIMD_MATH_H_
+
+#include "simd/common.h"
+
+namespace sqz {
+namespace {
+
+template <class I>
+struct Math {
+  using V = typename I::V;
+
+  template <int N>
+  static SQZ_INLINE V horner(const float (&c)[N], V x) {
+    V p = I::set1(c[N - 1]);
+#pragma GCC unroll 16
+    for (int i = N - 2; i >= 0; --i) p = I::fma(p, x, I::set1(c[i]));
+    return p;
+  }
+
+  // e^x for x <= 88, at most 2 ULP off; exactly +0 below -87.33, so never a denormal; NaN stays NaN.
+  static SQZ_INLINE V exp(V x) {
+    constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+    constexpr float kP[] = {0.49999994f, 0.166665196f, 0.0416684076f, 0.00836891402f, 0.00138141913f};
+    const typename I::M underflow = I::lt(x, I::set1(-87.33f));
+    x = I::select(underflow, I::zero(), x);
+    const V n = I::rint(I::mul(x, I::set1(kLog2e)));
+    V r = I::fma(n, I::set1(-kLn2High), x);
+    r = I::fma(n, I::set1(-kLn2Low), r);
+    const V p = I::add(I::fma(I::mul(r, r), horner(kP, r), r), I::set1(1.0f));
+    return I::select(underflow, I::zero(), I::scale2(p, n));
+  }
+
+  // At most 2 ULP off. A polynomial near zero, where 1 - 2/(e^2t + 1) would cancel.
+  static SQZ_INLINE V tanh(V x) {
+    constexpr float kP[] = {-0.333332807f, 0.133314416f, -0.0537397154f, 0.0206390861f, -0.00570498686f};
+    const V t = I::abs(x), u = I::mul(t, t);
+    const V small = I::fma(I::mul(t, u), horner(kP, u), t);
+    V t2 = I::add(t, t);
+    t2 = I::select(I::lt(I::set1(20.0f), t2), I::set1(20.0f), t2);
+    const V one = I::set1(1.0f);
+    const V large = I::sub(one, I::div(I::set1(2.0f), I::add(exp(t2), one)));
+    return I::with_sign(I::select(I::lt(t, I::set1(0.625f)), small, large), x);
+  }
+
+  // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and relative accuracy
+  // deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest normal: +0.
+  static SQZ_INLINE V gelu(V x) {
+    constexpr float kLog2Q[] = {-0.999991655f, -1.15121973f,    -0.458695829f,  -0.0535520948f,
+                                0.00821138639f, -0.000831133511f, 4.68577382e-05f, -1.08079598e-06f};
+    constexpr float kExp2[] = {1.00000012f, 0.693146944f, 0.240221158f, 0.055507157f, 0.00967577007f, 0.00132762431f};
+    V t = I::abs(x);
+    t = I::select(I::lt(I::set1(13.1f), t), I::set1(13.1f), t);
+    const V y = horner(kLog2Q, t);
+    V n = I::rint(y);
+    const typename I::M underflow = I::lt(n, I::set1(-126.0f));
+    n = I::select(underflow, I::set1(-126.0f), n);
+    const V q = I::select(underflow, I::zero(), I::scale2(horner(kExp2, I::sub(y, n)), n));
+    const V positive = I::select(I::lt(x, I::zero()), I::set1(-0.0f), x);
+    return I::fma(I::neg(t), q, positive);
+  }
+
+  // 0.5 x (1 + tanh(z)) = x / (1 + e^-2z), z = sqrt(2/pi) (x + 0.044715 x^3): the quotient keeps the negative tail.
+  static SQZ_INLINE V gelu_tanh(V x) {
+    const V xc = I::select(I::lt(x, I::set1(-20.0f)), I::set1(-20.0f), x);
+    const V cube = I::mul(I::mul(xc, xc), xc);
+    V z = I::mul(I::set1(-1.59576912f), I::fma(I::set1(0.044715f), cube, xc));
+    z = I::select(I::lt(I::set1(88.0f), z), I::set1(88.0f), z);
+    return I::div(xc, I::add(I::set1(1.0f), exp(z)));
+  }
+
+  static SQZ_INLINE V relu(V x) { return I::select(I::lt(x, I::zero()), I::zero(), x); }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_MATH_H_

@@ -1,0 +1,49 @@
+#include "threading/pool.h"
+
+#if defined(__x86_64__) || defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+namespace sqz {
+
+#if defined(__x86_64__) || defined(__SSE__)
+
+// All exceptions masked, round to nearest, no flush-to-zero, no denormals-are-zero.
+FloatEnvironment::FloatEnvironment() : saved_(_mm_getcsr()) {
+  if ((saved_ & ~0x3fu) != 0x1f80u) _mm_setcsr(0x1f80u);
+}
+FloatEnvironment::~FloatEnvironment() {
+  // The caller's status flags come back too: a kernel's "inexact" is nobody's business.
+  _mm_setcsr(static_cast<unsigned>(saved_));
+}
+
+#elif defined(__aarch64__)
+
+FloatEnvironment::FloatEnvironment() {
+  __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+  if (saved_) __asm__ volatile("msr fpcr, %0" ::"r"(uint64_t{0}));
+}
+FloatEnvironment::~FloatEnvironment() {
+  if (saved_) __asm__ volatile("msr fpcr, %0" ::"r"(saved_));
+}
+
+#elif defined(__arm__) && defined(__ARM_FP)
+
+FloatEnvironment::FloatEnvironment() {
+  uint32_t fpscr;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(fpscr));
+  saved_ = fpscr;
+  if (fpscr & 0x07ffff00u) __asm__ volatile("vmsr fpscr, %0" ::"r"(fpscr & ~0x07ffff00u));
+}
+FloatEnvironment::~FloatEnvironment() {
+  if (saved_ & 0x07ffff00u) __asm__ volatile("vmsr fpscr, %0" ::"r"(static_cast<uint32_t>(saved_)));
+}
+
+#else
+
+FloatEnvironment::FloatEnvironment() : saved_(0) {}
+FloatEnvironment::~FloatEnvironment() {}
+
+#endif
+
+}  // namespace sqz

@@ -1,0 +1,287 @@
+// One job at a time. A job is published in `state`, an atomic word that also counts who is inside:
+//
+//   state = epoch << 32 | open << 31 | workers inside
+//
+// A worker enters by a compare-and-swap that needs the job to be open, takes indices from a shared counter until none is
+// left, and leaves. The caller works too, closes the job when the counter has run out, and waits for those inside: so a
+// sleeping worker never delays a short job.
+#include "threading/pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#if defined(__linux__)
+#include <sched.h>
+#else
+#include <unistd.h>
+#endif
+
+#include <atomic>
+
+#include "error.h"
+
+namespace sqz {
+
+namespace {
+
+constexpr uint64_t kOpen = 1ull << 31, kInside = kOpen - 1, kEpoch = 1ull << 32;
+constexpr int64_t kSpinNanoseconds = 100000;
+
+struct Job {
+  Task task;
+  void *context;
+  int64_t count;
+  int participants;
+};
+
+pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller that the pool serves
+pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // sleeping and waking
+pthread_cond_t wake = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
+std::atomic<uint64_t> state{0};
+std::atomic<int64_t> next_index{0};
+std::atomic<int> sleepers{0};
+Job job;
+int started = 0;             // workers running, changed under `serve`
+bool fork_handler = false;   // installed, under `serve`
+std::atomic<int> chosen_threads{0};
+std::atomic<bool> may_spin{false};
+
+int64_t now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
+  __asm__ volatile("yield");
+#endif
+}
+
+// True as soon as `ready` holds, false after the spinning time.
+template <class F>
+bool spin(const F &ready) {
+  if (!may_spin.load(std::memory_order_relaxed)) return ready();
+  const int64_t end = now() + kSpinNanoseconds;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (now() < end);
+  return false;
+}
+
+void work(int worker) {
+  const Job j = job;
+  for (;;) {
+    const int64_t i = next_index.fetch_add(1, std::memory_order_relaxed);
+    if (i >= j.count) return;
+    j.task(j.context, i, worker);
+  }
+}
+
+void leave() {
+  const uint64_t before = state.fetch_sub(1, std::memory_order_acq_rel);
+  if ((before & kInside) == 1 && !(before & kOpen)) {
+    pthread_mutex_lock(&guard);
+    pthread_cond_broadcast(&left);
+    pthread_mutex_unlock(&guard);
+  }
+}
+
+void *worker_main(void *argument) {
+  const int worker = static_cast<int>(reinterpret_cast<intptr_t>(argument));
+  uint64_t seen = 0;  // epoch of the last job this worker was in
+  for (;;) {
+    uint64_t s = 0;
+    const auto has_job = [&] {
+      s = state.load(std::memory_order_seq_cst);
+      return (s & kOpen) && (s & ~(kEpoch - 1)) != seen;
+    };
+    if (!spin(has_job)) {
+      pthread_mutex_lock(&guard);
+      sleepers.fetch_add(1, std::memory_order_seq_cst);
+      while (!has_job()) pthread_cond_wait(&wake, &guard);
+      sleepers.fetch_sub(1, std::memory_order_relaxed);
+      pthread_mutex_unlock(&guard);
+    }
+    if (!state.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel)) continue;
+    seen = s & ~(kEpoch - 1);
+    if (worker < job.participants) {
+      FloatEnvironment environment;
+      work(worker);
+    }
+    leave();
+  }
+  return nullptr;
+}
+
+// The child of a fork has no workers, and the locks may be held by threads that it does not have.
+void after_fork_in_child() {
+  pthread_mutex_init(&serve, nullptr);
+  pthread_mutex_init(&guard, nullptr);
+  pthread_cond_init(&wake, nullptr);
+  pthread_cond_init(&left, nullptr);
+  state.store(0);
+  sleepers.store(0);
+  started = 0;
+}
+
+// Under `serve`. Stops at the first thread that cannot be had.
+void start_workers(int wanted) {
+  if (!fork_handler) fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child) == 0;
+  if (started >= wanted) return;
+  // Signals are for the application's own threads.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 512 * 1024);
+  while (started < wanted) {
+    pthread_t thread;
+    if (pthread_create(&thread, &attributes, worker_main, reinterpret_cast<void *>(intptr_t{started + 1})) != 0) break;
+    ++started;
+  }
+  pthread_attr_destroy(&attributes);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+int affinity_count() {
+#if defined(__linux__)
+  // A mask of 1024 CPUs may be too small for the kernel; then sched_getaffinity says so.
+  for (size_t cpus = 1024; cpus <= (1u << 18); cpus *= 4) {
+    cpu_set_t *set = CPU_ALLOC(cpus);
+    if (!set) break;
+    const size_t size = CPU_ALLOC_SIZE(cpus);
+    const bool ok = sched_getaffinity(0, size, set) == 0;
+    const int error = errno, count = ok ? CPU_COUNT_S(size, set) : 0;
+    CPU_FREE(set);
+    if (ok) return count > 0 ? count : 1;
+    if (error != EINVAL) break;
+  }
+  return 1;
+#else
+  const long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? static_cast<int>(n) : 1;
+#endif
+}
+
+// Threads that SQUEEZEOPS_NUM_THREADS asks for; 0 if it is not set, -1 (and a message) if it is not a number.
+int threads_from_environment() {
+  const char *text = getenv("SQUEEZEOPS_NUM_THREADS");
+  if (!text || !text[0]) return 0;
+  char *end;
+  const long n = strtol(text, &end, 10);
+  if (*end || n < 1 || n > kMaxThreads) {
+    fail(SQZ_INVALID, "SQUEEZEOPS_NUM_THREADS: expected a number from 1 to %d, got '%s'", kMaxThreads, text);
+    return -1;
+  }
+  return static_cast<int>(n);
+}
+
+void choose(int n) {
+  const int cpus = affinity_count();
+  const double quota = cpu_quota("");
+  int allowed = cpus;
+  if (quota > 0 && quota < cpus) allowed = static_cast<int>(quota) + (quota > static_cast<int>(quota) ? 1 : 0);
+  if (allowed < 1) allowed = 1;
+  if (n == 0) n = threads_from_environment();
+  if (n < 0) return;
+  if (n == 0) n = allowed;
+  if (n > kMaxThreads) n = kMaxThreads;
+  may_spin.store(n <= cpus && (quota == 0 || n <= quota), std::memory_order_relaxed);
+  chosen_threads.store(n, std::memory_order_release);
+}
+
+}  // namespace
+
+bool threads_valid() {
+  if (!chosen_threads.load(std::memory_order_acquire)) choose(0);  // an invalid variable is reported at every call
+  return chosen_threads.load(std::memory_order_acquire) > 0;
+}
+
+int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_order_acquire) : 1; }
+
+void set_num_threads(int n) { choose(n); }
+
+void parallel_for(int64_t count, Task task, void *context) {
+  const int64_t threads = num_threads();
+  const int participants = static_cast<int>(count < threads ? count : threads);
+  if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) {
+    for (int64_t i = 0; i < count; ++i) task(context, i, 0);
+    return;
+  }
+  start_workers(participants - 1);
+  if (started == 0) {
+    pthread_mutex_unlock(&serve);
+    for (int64_t i = 0; i < count; ++i) task(context, i, 0);
+    return;
+  }
+  job = {task, context, count, participants};
+  next_index.store(0, std::memory_order_relaxed);
+  state.store(((state.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen, std::memory_order_seq_cst);
+  if (sleepers.load(std::memory_order_seq_cst) > 0) {
+    pthread_mutex_lock(&guard);
+    pthread_cond_broadcast(&wake);
+    pthread_mutex_unlock(&guard);
+  }
+  work(0);
+  state.fetch_and(~kOpen, std::memory_order_acq_rel);
+  const auto empty = [] { return (state.load(std::memory_order_acquire) & kInside) == 0; };
+  if (!spin(empty)) {
+    pthread_mutex_lock(&guard);
+    while (!empty()) pthread_cond_wait(&left, &guard);
+    pthread_mutex_unlock(&guard);
+  }
+  pthread_mutex_unlock(&serve);
+}
+
+namespace {
+
+struct Scratch {
+  float *memory;
+  size_t floats;
+};
+
+pthread_key_t scratch_key;
+pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+
+void free_scratch(void *p) {
+  free(static_cast<Scratch *>(p)->memory);
+  free(p);
+}
+void make_scratch_key() { pthread_key_create(&scratch_key, free_scratch); }
+
+}  // namespace
+
+float *scratch(size_t floats) {
+  pthread_once(&scratch_once, make_scratch_key);
+  Scratch *s = static_cast<Scratch *>(pthread_getspecific(scratch_key));
+  if (!s) {
+    s = static_cast<Scratch *>(calloc(1, sizeof *s));
+    if (!s || pthread_setspecific(scratch_key, s) != 0) {
+      free(s);
+      return nullptr;
+    }
+  }
+  if (s->floats < floats) {
+    free(s->memory);
+    s->floats = 0;
+    void *memory = nullptr;
+    if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) memory = nullptr;
+    s->memory = static_cast<float *>(memory);
+    if (!memory) return nullptr;
+    s->floats = floats;
+  }
+  return s->memory;
+}
+
+}  // namespace sqz

@@ -1,0 +1,752 @@
+// squeezeops._native: the C interface for NumPy arrays. Arguments are checked here, once; the ops' contracts are stated
+// in squeezeops/ops.py, and squeezeops/backends/numpy.py is the specification.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "squeezeops/squeezeops.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using Shape = std::vector<py::ssize_t>;
+
+// ---- errors: "op: argument: expected ..., got ..." -----------------------------------------------------------------
+
+std::string where(const char *op, const char *name) { return std::string(op) + ": " + name + ": expected "; }
+
+[[noreturn]] void type_error(const char *op, const char *name, const std::string &expected, const std::string &got) {
+  throw py::type_error(where(op, name) + expected + ", got " + got);
+}
+[[noreturn]] void value_error(const char *op, const char *name, const std::string &expected, const std::string &got) {
+  throw py::value_error(where(op, name) + expected + ", got " + got);
+}
+
+bool is_array(py::handle h) { return py::detail::npy_api::get().PyArray_Check_(h.ptr()); }
+
+// The dtype of an array, else the class.
+std::string kind(py::handle h) {
+  return is_array(h) ? py::cast<std::string>(py::str(h.attr("dtype")))
+                     : py::cast<std::string>(py::type::handle_of(h).attr("__name__"));
+}
+
+std::string text(const Shape &shape) {
+  std::string s = "(";
+  for (size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + (shape.size() == 1 ? ",)" : ")");
+}
+
+void check(const char *op, sqz_status status) {
+  if (status == SQZ_OK) return;
+  const std::string message = std::string(op) + ": " + sqz_error_message();
+  if (status == SQZ_NO_MEMORY) {
+    PyErr_SetString(PyExc_MemoryError, message.c_str());
+    throw py::error_already_set();
+  }
+  throw py::value_error(message);
+}
+
+// Runs a function of the C interface without the GIL.
+template <class F>
+void call(const char *op, const F &f) {
+  sqz_status status;
+  {
+    py::gil_scoped_release release;
+    status = f();
+  }
+  check(op, status);
+}
+
+// ---- arguments -----------------------------------------------------------------------------------------------------
+
+constexpr int kBool = 0, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
+
+Shape shape_of(const py::array &a) { return Shape(a.shape(), a.shape() + a.ndim()); }
+
+// -1 for a byte-swapped dtype.
+int type_number(const py::array &a) {
+  const py::dtype dtype = a.dtype();
+  const char order = dtype.byteorder();
+  return order == '=' || order == '|' ? dtype.num() : -1;
+}
+bool is_int64(const py::array &a) { return type_number(a) >= 0 && a.dtype().kind() == 'i' && a.itemsize() == 8; }
+
+py::array contiguous(const py::array &a) {
+  if (a.flags() & py::array::c_style) return a;
+  return py::array::ensure(a, py::array::c_style);
+}
+
+py::array floats(const char *op, const char *name, py::handle h) {
+  if (!is_array(h)) type_error(op, name, "an array of float32", kind(h));
+  const auto a = py::reinterpret_borrow<py::array>(h);
+  if (type_number(a) != kFloat32) type_error(op, name, "an array of float32", kind(h));
+  return contiguous(a);
+}
+
+// At least one axis, the last to work along.
+py::array rows_of(const char *op, const char *name, py::handle h) {
+  py::array a = floats(op, name, h);
+  if (a.ndim() == 0) value_error(op, name, "at least 1 dimension", "shape ()");
+  return a;
+}
+
+void check_shape(const char *op, const char *name, const py::array &a, const Shape &shape) {
+  if (shape_of(a) != shape) value_error(op, name, "shape " + text(shape), text(shape_of(a)));
+}
+
+// None, or floats of exactly this shape; `hold` keeps a copy alive.
+const float *optional(const char *op, const char *name, py::handle h, const Shape &shape, py::array *hold) {
+  if (h.is_none()) return nullptr;
+  *hold = floats(op, name, h);
+  check_shape(op, name, *hold, shape);
+  return static_cast<const float *>(hold->data());
+}
+
+// float32 or float16.
+py::array halves_or_floats(const char *op, const char *name, py::handle h, sqz_dtype *dtype) {
+  if (is_array(h)) {
+    const auto a = py::reinterpret_borrow<py::array>(h);
+    const int number = type_number(a);
+    if (number == kFloat32 || number == kFloat16) {
+      *dtype = number == kFloat16 ? SQZ_F16 : SQZ_F32;
+      return contiguous(a);
+    }
+  }
+  type_error(op, name, "an array of float32 or float16", kind(h));
+}
+
+struct Table {
+  py::array array;
+  sqz_dtype dtype = SQZ_F32;
+};
+
+Table table_of(const char *op, const char *name, py::handle h, py::ssize_t channels = -1) {
+  Table t;
+  t.array = halves_or_floats(op, name, h, &t.dtype);
+  if (t.array.ndim() != 2 || (channels >= 0 && t.array.shape(1) != channels))
+    value_error(op, name, "shape (rows, " + (channels < 0 ? "channels" : std::to_string(channels)) + ")",
+                text(shape_of(t.array)));
+  return t;
+}
+
+py::array ids_of(const char *op, const char *name, py::handle h, const Shape *shape = nullptr) {
+  if (is_array(h)) {
+    auto a = py::reinterpret_borrow<py::array>(h);
+    if (is_int64(a) || type_number(a) == kInt32) {
+      if (shape) check_shape(op, name, a, *shape);
+      return is_int64(a) ? contiguous(a) : py::array(py::array_t<int64_t, py::array::c_style>::ensure(a));
+    }
+  }
+  type_error(op, name, "an array of int32 or int64", kind(h));
+}
+
+bool is_bool(py::handle h) {
+  return PyBool_Check(h.ptr()) || std::string(Py_TYPE(h.ptr())->tp_name).rfind("numpy.bool", 0) == 0;
+}
+
+int64_t integer(const char *op, const char *name, py::handle h) {
+  if (is_bool(h) || !PyIndex_Check(h.ptr())) type_error(op, name, "an int", kind(h));
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(h.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    type_error(op, name, "an int", kind(h));
+  }
+  const long long n = PyLong_AsLongLong(index.ptr());
+  if (n == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    value_error(op, name, "an int below 2^63", py::cast<std::string>(py::str(index)));
+  }
+  return n;
+}
+
+int64_t positive(const char *op, const char *name, py::handle h) {
+  const int64_t n = integer(op, name, h);
+  if (n < 1) value_error(op, name, "a positive int", std::to_string(n));
+  return n;
+}
+
+int64_t divisor(const char *op, const char *name, py::handle h, const char *size_name, py::ssize_t size) {
+  const int64_t n = positive(op, name, h);
+  if (size % n) value_error(op, name, std::string("a divisor of ") + size_name + " = " + std::to_string(size),
+                            std::to_string(n));
+  return n;
+}
+
+double real(const char *op, const char *name, py::handle h) {
+  PyNumberMethods *number = Py_TYPE(h.ptr())->tp_as_number;
+  if (is_bool(h) || is_array(h) || !number || !number->nb_float) type_error(op, name, "a number", kind(h));
+  const double value = PyFloat_AsDouble(h.ptr());
+  if (value == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    type_error(op, name, "a number", kind(h));
+  }
+  return value;
+}
+
+float epsilon(const char *op, py::handle h) {
+  const double eps = real(op, "eps", h);
+  if (!(eps >= 0) || std::isinf(eps))
+    value_error(op, "eps", "a finite number >= 0", py::cast<std::string>(py::str(h)));
+  return static_cast<float>(eps);
+}
+
+// One of a few words; nullptr among them stands for None.
+int choice(const char *op, const char *name, py::handle h, std::initializer_list<const char *> words) {
+  int i = 0;
+  for (const char *word : words) {
+    if (word ? PyUnicode_Check(h.ptr()) && PyUnicode_CompareWithASCIIString(h.ptr(), word) == 0 : h.is_none()) return i;
+    ++i;
+  }
+  std::string expected = "one of ";
+  for (const char *word : words)
+    expected += (expected.size() > 7 ? ", " : "") + (word ? "'" + std::string(word) + "'" : std::string("None"));
+  value_error(op, name, expected, py::cast<std::string>(py::repr(h)));
+}
+
+sqz_activation activation_of(const char *op, py::handle h) {
+  return static_cast<sqz_activation>(choice(op, "activation", h, {nullptr, "gelu", "gelu_tanh", "relu", "tanh"}));
+}
+sqz_fully_masked fully_masked_of(const char *op, py::handle h) {
+  return static_cast<sqz_fully_masked>(choice(op, "fully_masked", h, {"uniform", "zero"}));
+}
+
+// ---- out -----------------------------------------------------------------------------------------------------------
+
+struct Bounds {
+  const char *low, *high;
+};
+
+// From the first to after the last byte of an array's elements.
+Bounds bounds(const py::array &a) {
+  const char *low = static_cast<const char *>(a.data()), *high = low + a.itemsize();
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.shape(i) == 0) return {low, low};
+    const py::ssize_t last = (a.shape(i) - 1) * a.strides(i);
+    (last < 0 ? low : high) += last;
+  }
+  return {low, high};
+}
+
+bool overlap(const py::array &a, const py::array &b) {
+  const Bounds x = bounds(a), y = bounds(b);
+  return x.low < x.high && y.low < y.high && x.low < y.high && y.low < x.high;
+}
+
+struct Input {
+  const char *name;
+  py::handle value;
+};
+
+// `out` if it is usable, or a new array. It may be the array `in_place` (argument x) itself, and overlap nothing else.
+py::array output(const char *op, py::handle out, const Shape &shape, py::handle in_place,
+                 std::initializer_list<Input> inputs) {
+  if (out.is_none()) return py::array(py::dtype(kFloat32), shape);
+  if (!is_array(out)) type_error(op, "out", "an array of float32", kind(out));
+  auto a = py::reinterpret_borrow<py::array>(out);
+  if (type_number(a) != kFloat32) type_error(op, "out", "an array of float32", kind(out));
+  check_shape(op, "out", a, shape);
+  if (!(a.flags() & py::array::c_style))
+    value_error(op, "out", "a C-contiguous array", "strides " + text(Shape(a.strides(), a.strides() + a.ndim())));
+  if (!a.writeable()) value_error(op, "out", "a writeable array", "a read-only one");
+  if (in_place && is_array(in_place)) {
+    const auto x = py::reinterpret_borrow<py::array>(in_place);
+    const bool same = x.data() == a.data() && shape_of(x) == shape && (x.flags() & py::array::c_style);
+    if (!same && overlap(a, x))
+      value_error(op, "out", "x itself or memory apart from it", "a partial overlap with x");
+  }
+  for (const Input &input : inputs)
+    if (input.value && is_array(input.value) && overlap(a, py::reinterpret_borrow<py::array>(input.value)))
+      value_error(op, "out", "memory apart from the inputs", std::string("an overlap with ") + input.name);
+  return a;
+}
+
+float *writeable(py::array &a) { return static_cast<float *>(a.mutable_data()); }
+const float *floats_of(const py::array &a) { return static_cast<const float *>(a.data()); }
+
+// (..., n) as (rows, n)
+int64_t rows_in(const Shape &shape) {
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows;
+}
+
+// ---- masks ---------------------------------------------------------------------------------------------------------
+
+struct Mask {
+  py::array array;  // C-contiguous
+  sqz_mask_kind kind = SQZ_MASK_NONE;
+  int64_t strides[4] = {0, 0, 0, 0};  // in elements, of the last four axes of the shape it broadcasts to
+
+  const void *data() const { return kind == SQZ_MASK_NONE ? nullptr : array.data(); }
+};
+
+py::array broadcast(const py::array &a, const Shape &shape) {
+  const py::module_ numpy = py::module_::import("numpy");
+  return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
+}
+
+// A bool or float32 mask that broadcasts to `shape`; its last axis is made full.
+Mask mask_of(const char *op, py::handle h, const Shape &shape) {
+  Mask m;
+  if (h.is_none()) return m;
+  if (!is_array(h)) type_error(op, "mask", "an array of bool or float32", kind(h));
+  auto a = py::reinterpret_borrow<py::array>(h);
+  const int number = type_number(a);
+  if (number != kBool && number != kFloat32) type_error(op, "mask", "an array of bool or float32", kind(h));
+  m.kind = number == kBool ? SQZ_MASK_BOOL : SQZ_MASK_ADD;
+  const Shape given = shape_of(a);
+  bool fits = given.size() <= shape.size();
+  for (size_t i = 0; fits && i < given.size(); ++i) {
+    const py::ssize_t size = given[given.size() - 1 - i];
+    fits = size == 1 || size == shape[shape.size() - 1 - i];
+  }
+  if (!fits) value_error(op, "mask", "a shape that broadcasts to " + text(shape), text(given));
+  if (given.empty() || given.back() != shape.back()) {
+    Shape full = given;
+    if (full.empty())
+      full = {shape.back()};
+    else
+      full.back() = shape.back();
+    a = broadcast(a, full);
+  }
+  m.array = contiguous(a);
+  int64_t stride = 1;
+  for (py::ssize_t i = 0; i < m.array.ndim() && i < 4; ++i) {
+    const py::ssize_t size = m.array.shape(m.array.ndim() - 1 - i);
+    m.strides[3 - i] = size == 1 ? 0 : stride;
+    stride *= size;
+  }
+  return m;
+}
+
+// ---- ops -----------------------------------------------------------------------------------------------------------
+
+py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::handle eps_, py::handle residual_,
+                     py::handle out_) {
+  constexpr const char *op = "layer_norm";
+  const py::array x = rows_of(op, "x", x_);
+  const Shape shape = shape_of(x);
+  const int64_t n = shape.back(), rows = rows_in(shape);
+  py::array hold[3];
+  const float *weight = optional(op, "weight", weight_, {n}, &hold[0]);
+  const float *bias = optional(op, "bias", bias_, {n}, &hold[1]);
+  const float eps = epsilon(op, eps_);
+  const float *residual = optional(op, "residual", residual_, shape, &hold[2]);
+  py::array out =
+      output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
+  float *to = writeable(out);
+  call(op, [&] { return sqz_layer_norm_f32(rows, n, floats_of(x), n, residual, n, weight, bias, eps, to, n); });
+  return out;
+}
+
+py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle fully_masked_, py::handle out_) {
+  constexpr const char *op = "softmax";
+  const py::array x = rows_of(op, "x", x_);
+  const Shape shape = shape_of(x);
+  const int64_t n = shape.back(), rows = rows_in(shape);
+  Mask mask = mask_of(op, mask_, shape);
+  const auto scale = static_cast<float>(real(op, "scale", scale_));
+  const sqz_fully_masked fully_masked = fully_masked_of(op, fully_masked_);
+  py::array out = output(op, out_, shape, x_, {{"mask", mask_}});
+  int64_t stride = 0;
+  if (mask.kind != SQZ_MASK_NONE && mask.array.size() != n) {  // not one row for all
+    if (shape_of(mask.array) != shape) mask.array = broadcast(mask.array, shape);
+    stride = n;
+  }
+  float *to = writeable(out);
+  call(op, [&] {
+    return sqz_softmax_f32(rows, n, floats_of(x), n, mask.data(), mask.kind, stride, scale, fully_masked, to, n);
+  });
+  return out;
+}
+
+py::array activate(const char *op, sqz_activation activation, py::handle x_, py::handle out_) {
+  const py::array x = floats(op, "x", x_);
+  py::array out = output(op, out_, shape_of(x), x_, {});
+  float *to = writeable(out);
+  call(op, [&] { return sqz_activation_f32(activation, x.size(), floats_of(x), to); });
+  return out;
+}
+
+py::array gelu(py::handle x, py::handle approximate, py::handle out) {
+  const int word = choice("gelu", "approximate", approximate, {"none", "tanh"});
+  return activate("gelu", word == 0 ? SQZ_ACT_GELU : SQZ_ACT_GELU_TANH, x, out);
+}
+
+py::array tanh_(py::handle x, py::handle out) { return activate("tanh", SQZ_ACT_TANH, x, out); }
+
+py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
+  constexpr const char *op = "embedding";
+  const Table table = table_of(op, "table", table_);
+  const py::array ids = ids_of(op, "ids", ids_);
+  const int64_t n = table.array.shape(1);
+  Shape shape = shape_of(ids);
+  shape.push_back(n);
+  py::array out = output(op, out_, shape, {}, {{"table", table_}, {"ids", ids_}});
+  float *to = writeable(out);
+  call(op, [&] {
+    return sqz_embedding_f32(ids.size(), n, static_cast<const int64_t *>(ids.data()), table.array.data(), table.dtype,
+                             table.array.shape(0), to, n);
+  });
+  return out;
+}
+
+py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle position_ids_, py::handle position_table_,
+                               py::handle type_ids_, py::handle type_table_, py::handle weight_, py::handle bias_,
+                               py::handle eps_, py::handle out_) {
+  constexpr const char *op = "embedding_layer_norm";
+  const Table words = table_of(op, "table", table_);
+  const int64_t n = words.array.shape(1);
+  const Table positions = table_of(op, "position_table", position_table_, n);
+  const Table types = table_of(op, "type_table", type_table_, n);
+  const py::array ids = ids_of(op, "ids", ids_);
+  Shape shape = shape_of(ids);
+  const py::array position_ids = ids_of(op, "position_ids", position_ids_, &shape);
+  const py::array type_ids = ids_of(op, "type_ids", type_ids_, &shape);
+  py::array hold[2];
+  const float *weight = optional(op, "weight", weight_, {n}, &hold[0]);
+  const float *bias = optional(op, "bias", bias_, {n}, &hold[1]);
+  const float eps = epsilon(op, eps_);
+  shape.push_back(n);
+  py::array out = output(op, out_, shape, {},
+                         {{"ids", ids_},
+                          {"table", table_},
+                          {"position_ids", position_ids_},
+                          {"position_table", position_table_},
+                          {"type_ids", type_ids_},
+                          {"type_table", type_table_},
+                          {"weight", weight_},
+                          {"bias", bias_}});
+  const int64_t *const all_ids[3] = {static_cast<const int64_t *>(ids.data()),
+                                     static_cast<const int64_t *>(position_ids.data()),
+                                     static_cast<const int64_t *>(type_ids.data())};
+  const void *const tables[3] = {words.array.data(), positions.array.data(), types.array.data()};
+  const sqz_dtype dtypes[3] = {words.dtype, positions.dtype, types.dtype};
+  const int64_t rows[3] = {words.array.shape(0), positions.array.shape(0), types.array.shape(0)};
+  float *to = writeable(out);
+  call(op, [&] {
+    return sqz_embedding_layer_norm_f32(ids.size(), n, all_ids, tables, dtypes, rows, weight, bias, eps, to, n);
+  });
+  return out;
+}
+
+// ---- pointwise convolution -----------------------------------------------------------------------------------------
+
+struct Free {
+  void operator()(void *p) const { std::free(p); }
+};
+
+// A weight packed for the kernels, with its bias.
+struct PackedPointwiseConv {
+  int64_t groups, c_in, c_out;
+  std::unique_ptr<float, Free> packed;
+  std::vector<float> bias;
+  bool has_bias;
+};
+
+// The number of groups, which fits the output channels of a weight of the right rank.
+int64_t weight_groups(const char *op, const py::array &weight, py::handle groups) {
+  const Shape shape = shape_of(weight);
+  if (!(shape.size() == 2 || (shape.size() == 3 && shape[2] == 1)))
+    value_error(op, "weight", "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)", text(shape));
+  return divisor(op, "groups", groups, "C_out", shape[0]);
+}
+
+std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weight, sqz_dtype dtype, py::handle bias_,
+                                          int64_t groups) {
+  const Shape shape = shape_of(weight);
+  auto p = std::make_unique<PackedPointwiseConv>();
+  p->c_out = shape[0];
+  p->groups = groups;
+  if (shape[1] > 0 && p->groups > (INT64_C(1) << 28) / shape[1])
+    value_error(op, "weight", "at most 2^28 input channels", std::to_string(p->groups) + " groups of " +
+                                                                 std::to_string(shape[1]));
+  p->c_in = p->groups * shape[1];
+  py::array hold;
+  const float *bias = optional(op, "bias", bias_, {shape[0]}, &hold);
+  p->has_bias = bias != nullptr;
+  if (bias) p->bias.assign(bias, bias + shape[0]);
+  const int64_t size = sqz_pwconv_packed_size_f32(p->groups, p->c_in, p->c_out);
+  if (size < 0) check(op, SQZ_INVALID);
+  void *memory = nullptr;
+  const size_t bytes = static_cast<size_t>(size > 0 ? size : 16) * sizeof(float);
+  if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+  p->packed.reset(static_cast<float *>(memory));
+  call(op, [&] {
+    return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get());
+  });
+  return p;
+}
+
+py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array &x, py::handle x_,
+                   py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_,
+                   py::handle bias_) {
+  Shape shape = shape_of(x);
+  if (shape.back() != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
+  const sqz_activation activation = activation_of(op, activation_);
+  const int64_t rows = rows_in(shape);
+  shape.back() = p.c_out;
+  py::array hold;
+  const float *residual = optional(op, "residual", residual_, shape, &hold);
+  py::array out =
+      output(op, out_, shape, {}, {{"x", x_}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
+  float *to = writeable(out);
+  call(op, [&] {
+    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed.get(),
+                          p.has_bias ? p.bias.data() : nullptr, activation, residual, p.c_out, to, p.c_out);
+  });
+  return out;
+}
+
+py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
+                         py::handle activation_, py::handle residual_, py::handle out_) {
+  constexpr const char *op = "pointwise_conv";
+  const py::array weight = floats(op, "weight", weight_), x = rows_of(op, "x", x_);
+  const py::ssize_t c_in = x.shape(x.ndim() - 1);
+  const int64_t groups = weight_groups(op, weight, groups_);
+  divisor(op, "groups", groups_, "C_in", c_in);
+  if (weight.shape(1) != c_in / groups)
+    value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
+  const auto p = pack(op, weight, SQZ_F32, bias_, groups);
+  return convolve(op, *p, x, x_, activation_, residual_, out_, weight_, bias_);
+}
+
+std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
+                                                         py::handle dtype_) {
+  constexpr const char *op = "PointwiseConv";
+  choice(op, "dtype", dtype_, {"float32"});
+  sqz_dtype dtype;
+  const py::array weight = halves_or_floats(op, "weight", weight_, &dtype);
+  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups));
+}
+
+py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
+                             py::handle out) {
+  constexpr const char *op = "PointwiseConv";
+  return convolve(op, p, rows_of(op, "x", x), x, activation, residual, out, {}, {});
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------
+
+float attention_scale(const char *op, py::handle scale, int64_t head_size) {
+  if (scale.is_none()) return static_cast<float>(1 / std::sqrt(static_cast<double>(head_size > 0 ? head_size : 1)));
+  return static_cast<float>(real(op, "scale", scale));
+}
+
+// 0, length, 2 length, ...
+std::vector<int32_t> equal_offsets(const char *op, const char *name, py::ssize_t batch, py::ssize_t length) {
+  if (batch > 0 && length > std::numeric_limits<int32_t>::max() / batch)
+    value_error(op, name, "fewer than 2^31 rows", std::to_string(batch) + " sequences of " + std::to_string(length));
+  std::vector<int32_t> offsets(static_cast<size_t>(batch) + 1);
+  for (size_t b = 0; b < offsets.size(); ++b) offsets[b] = static_cast<int32_t>(b * static_cast<size_t>(length));
+  return offsets;
+}
+
+// q (B, Lq, C) and k (B, Lk, C); the sizes go to `a`.
+struct Padded {
+  py::array q, k;
+  int64_t batch, queries, keys, channels;
+  std::vector<int32_t> q_offsets, k_offsets;
+};
+
+Padded padded(const char *op, py::handle q_, py::handle k_, py::handle num_heads, sqz_attention_args *a) {
+  Padded p;
+  p.q = floats(op, "q", q_);
+  if (p.q.ndim() != 3) value_error(op, "q", "shape (B, Lq, C)", text(shape_of(p.q)));
+  p.k = floats(op, "k", k_);
+  p.batch = p.q.shape(0), p.queries = p.q.shape(1), p.channels = p.q.shape(2);
+  if (p.k.ndim() != 3 || p.k.shape(0) != p.batch || p.k.shape(2) != p.channels)
+    value_error(op, "k", "shape (" + std::to_string(p.batch) + ", Lk, " + std::to_string(p.channels) + ")",
+                text(shape_of(p.k)));
+  p.keys = p.k.shape(1);
+  p.q_offsets = equal_offsets(op, "q", p.batch, p.queries);
+  p.k_offsets = equal_offsets(op, "k", p.batch, p.keys);
+  a->batch = p.batch;
+  a->q_offsets = p.q_offsets.data();
+  a->k_offsets = p.k_offsets.data();
+  a->heads = divisor(op, "num_heads", num_heads, "C", p.channels);
+  a->head_size = p.channels / a->heads;
+  a->q = floats_of(p.q);
+  a->k = floats_of(p.k);
+  a->ldq = a->ldk = a->ldv = a->ldo = p.channels;
+  return p;
+}
+
+void use_mask(const Mask &mask, sqz_attention_args *a) {
+  a->mask = mask.data();
+  a->mask_kind = mask.kind;
+  for (int i = 0; i < 3; ++i) a->mask_strides[i] = mask.strides[i];
+}
+
+py::array attention(py::handle q_, py::handle k_, py::handle v_, py::handle num_heads, py::handle mask_,
+                    py::handle scale, py::handle fully_masked, py::handle out_) {
+  constexpr const char *op = "attention";
+  sqz_attention_args a = {};
+  const Padded p = padded(op, q_, k_, num_heads, &a);
+  const py::array v = floats(op, "v", v_);
+  check_shape(op, "v", v, shape_of(p.k));
+  const Mask mask = mask_of(op, mask_, {p.batch, a.heads, p.queries, p.keys});
+  use_mask(mask, &a);
+  a.scale = attention_scale(op, scale, a.head_size);
+  a.fully_masked = fully_masked_of(op, fully_masked);
+  py::array out = output(op, out_, shape_of(p.q), {}, {{"q", q_}, {"k", k_}, {"v", v_}, {"mask", mask_}});
+  a.v = floats_of(v);
+  a.out = writeable(out);
+  call(op, [&] { return sqz_attention_f32(&a); });
+  return out;
+}
+
+py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, py::handle mask_, py::handle scale) {
+  constexpr const char *op = "attention_scores";
+  sqz_attention_args a = {};
+  const Padded p = padded(op, q_, k_, num_heads, &a);
+  const Shape shape = {p.batch, a.heads, p.queries, p.keys};
+  const Mask mask = mask_of(op, mask_, shape);
+  use_mask(mask, &a);
+  a.scale = attention_scale(op, scale, a.head_size);
+  py::array out(py::dtype(kFloat32), shape);
+  if (out.size() == 0) return out;
+  a.scores = writeable(out);
+  call(op, [&] { return sqz_attention_f32(&a); });
+  return out;
+}
+
+py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::handle num_heads, py::handle cu_seqlens_,
+                           py::handle key_mask_, py::handle scale, py::handle fully_masked, py::handle out_) {
+  constexpr const char *op = "attention";
+  const py::array q = floats(op, "q", q_);
+  if (q.ndim() != 2) value_error(op, "q", "shape (total, C) with cu_seqlens", text(shape_of(q)));
+  const py::array k = floats(op, "k", k_), v = floats(op, "v", v_);
+  const Shape shape = shape_of(q);
+  check_shape(op, "k", k, shape);
+  check_shape(op, "v", v, shape);
+  sqz_attention_args a = {};
+  a.heads = divisor(op, "num_heads", num_heads, "C", shape[1]);
+  a.head_size = shape[1] / a.heads;
+
+  if (!is_array(cu_seqlens_) || type_number(py::reinterpret_borrow<py::array>(cu_seqlens_)) != kInt32)
+    type_error(op, "cu_seqlens", "an array of int32", kind(cu_seqlens_));
+  const py::array cu_seqlens = contiguous(py::reinterpret_borrow<py::array>(cu_seqlens_));
+  if (cu_seqlens.ndim() != 1 || cu_seqlens.size() == 0)
+    value_error(op, "cu_seqlens", "shape (batch + 1,)", text(shape_of(cu_seqlens)));
+  a.batch = cu_seqlens.size() - 1;
+  a.q_offsets = a.k_offsets = static_cast<const int32_t *>(cu_seqlens.data());
+  // The C interface checks the start and the order; it does not know the total.
+  if (a.q_offsets[a.batch] != shape[0])
+    value_error(op, "cu_seqlens", "to end at " + std::to_string(shape[0]), std::to_string(a.q_offsets[a.batch]));
+
+  py::array key_mask;
+  if (!key_mask_.is_none()) {
+    if (!is_array(key_mask_) || type_number(py::reinterpret_borrow<py::array>(key_mask_)) != kBool)
+      type_error(op, "key_mask", "an array of bool", kind(key_mask_));
+    key_mask = contiguous(py::reinterpret_borrow<py::array>(key_mask_));
+    check_shape(op, "key_mask", key_mask, {shape[0]});
+    a.mask = key_mask.data();
+    a.mask_kind = SQZ_MASK_BOOL;
+    a.mask_ragged = 1;
+  }
+  a.scale = attention_scale(op, scale, a.head_size);
+  a.fully_masked = fully_masked_of(op, fully_masked);
+  py::array out = output(op, out_, shape, {},
+                         {{"q", q_}, {"k", k_}, {"v", v_}, {"cu_seqlens", cu_seqlens_}, {"key_mask", key_mask_}});
+  a.q = floats_of(q);
+  a.k = floats_of(k);
+  a.v = floats_of(v);
+  a.out = writeable(out);
+  a.ldq = a.ldk = a.ldv = a.ldo = shape[1];
+  call(op, [&] { return sqz_attention_f32(&a); });
+  return out;
+}
+
+// ---- library -------------------------------------------------------------------------------------------------------
+
+py::dict cpu_info() {
+  const char *chosen = sqz_isa_chosen();
+  if (!chosen) check("cpu_info", SQZ_UNSUPPORTED);
+  py::list isas, compiled;
+  py::dict missing, kernels, info;
+  for (int32_t i = 0; i < sqz_isa_count(); ++i) {
+    const char *name = sqz_isa_name(i);
+    const sqz_isa_state state = sqz_isa_get_state(i);
+    if (state != SQZ_ISA_NOT_COMPILED) compiled.append(name);
+    if (state == SQZ_ISA_RUNNABLE) isas.append(name);
+    if (state == SQZ_ISA_NOT_COMPILED) missing[name] = "left out of this build: the compiler lacks it";
+    if (state == SQZ_ISA_NOT_ON_CPU) missing[name] = "not supported by this processor or operating system";
+  }
+  for (int32_t i = 0; i < sqz_kernel_count(); ++i) {
+    sqz_kernel_info kernel;
+    check("cpu_info", sqz_kernel_get_info(i, &kernel));
+    if (std::string(kernel.isa) == chosen) kernels[kernel.op] = kernel.symbol;
+  }
+  info["isas"] = isas;
+  info["compiled"] = compiled;
+  info["missing"] = missing;
+  info["isa"] = chosen;
+  info["kernels"] = kernels;
+  return info;
+}
+
+// Every row of the table of kernels, for the tests and benches that must cover them all.
+py::list kernel_table() {
+  py::list rows;
+  for (int32_t i = 0; i < sqz_kernel_count(); ++i) {
+    sqz_kernel_info k;
+    check("kernel_table", sqz_kernel_get_info(i, &k));
+    rows.append(py::dict(py::arg("op") = k.op, py::arg("dtype") = k.dtype, py::arg("isa") = k.isa,
+                         py::arg("tile") = k.tile, py::arg("symbol") = k.symbol));
+  }
+  return rows;
+}
+
+void set_num_threads(py::handle n_) {
+  constexpr const char *op = "set_num_threads";
+  const int64_t n = positive(op, "n", n_);
+  check(op, sqz_set_num_threads(static_cast<int32_t>(std::min<int64_t>(n, std::numeric_limits<int32_t>::max()))));
+}
+
+int get_num_threads() {
+  const int n = sqz_get_num_threads();
+  if (n < 0) check("get_num_threads", SQZ_INVALID);
+  return n;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
+  m.doc() = "Compiled kernels; see squeezeops.ops for the contracts.";
+  m.attr("__version__") = sqz_version();
+  py::class_<PackedPointwiseConv>(m, "PackedPointwiseConv");
+  m.def("pointwise_conv", &pointwise_conv);
+  m.def("pack_pointwise_conv", &pack_pointwise_conv);
+  m.def("run_pointwise_conv", &run_pointwise_conv);
+  m.def("layer_norm", &layer_norm);
+  m.def("softmax", &softmax);
+  m.def("gelu", &gelu);
+  m.def("tanh", &tanh_);
+  m.def("embedding", &embedding);
+  m.def("embedding_layer_norm", &embedding_layer_norm);
+  m.def("attention", &attention);
+  m.def("attention_ragged", &attention_ragged);
+  m.def("attention_scores", &attention_scores);
+  m.def("set_num_threads", &set_num_threads);
+  m.def("get_num_threads", &get_num_threads);
+  m.def("cpu_info", &cpu_info);
+  m.def("kernel_table", &kernel_table);
+  m.def("last_kernel", [] { return sqz_last_kernel(); });
+  m.def("force_isa", [](const std::optional<std::string> &name) {
+    check("force_isa", sqz_force_isa(name ? name->c_str() : nullptr));
+  });
+  m.def("cpu_quota", [](const std::string &root) { return sqz_cpu_quota(root.c_str()); });
+}

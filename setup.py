@@ -1,0 +1,62 @@
+"""Build the native extension with CMake. Flags and sources are in CMakeLists.txt, everything else in pyproject.toml.
+
+SQUEEZEOPS_PURE=1 leaves the extension out: a pure-Python package with the NumPy backend.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+PURE = os.environ.get("SQUEEZEOPS_PURE", "") not in ("", "0")
+NO_COMPILER = """
+squeezeops: no working C++ compiler was found, and the native kernels need one (C++17: g++ >= 11 or clang >= 14).
+  Debian, Ubuntu, Raspberry Pi OS:  sudo apt install g++
+  Fedora:                           sudo dnf install gcc-c++
+  Alpine:                           apk add g++
+Or build without the native kernels, for the slower NumPy backend only:
+  SQUEEZEOPS_PURE=1 pip install .
+"""
+
+
+class CMakeBuild(build_ext):
+    """One extension, made by CMake."""
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        build = Path(self.build_temp).resolve()
+        compiler = shlex.split(os.environ.get("CXX", ""))[:1] or ["c++", "g++", "clang++"]
+        if not any(shutil.which(name) for name in compiler):
+            sys.exit(NO_COMPILER)
+        import pybind11
+
+        configure = [
+            "cmake",
+            f"-S{ROOT.resolve()}",
+            f"-B{build}",
+            "-GNinja",
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DSQUEEZEOPS_VERSION={self.distribution.get_version()}",
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+        ]
+        try:
+            subprocess.run(configure, check=True)
+        except subprocess.CalledProcessError as error:
+            # CMake's own message stands above; most often the compiler is there and does not work.
+            log = build / "CMakeCache.txt"
+            if not log.exists() or "CMAKE_CXX_COMPILER_WORKS:INTERNAL=TRUE" not in log.read_text():
+                sys.exit(NO_COMPILER)
+            raise SystemExit(f"squeezeops: CMake failed with status {error.returncode}") from None
+        subprocess.run(["cmake", "--build", str(build)], check=True)
+
+
+setup(ext_modules=[] if PURE else [Extension("squeezeops._native", [])], cmdclass={"build_ext": CMakeBuild})

@@ -1,0 +1,80 @@
+"""squeezeops: fast, small, bit-reproducible kernels and a SqueezeBERT forward pass that needs NumPy and nothing else.
+
+Public names are looked up on first use, so that importing the package imports neither NumPy nor the kernels:
+the ops of `squeezeops.ops`, and `SqueezeBert`, `SqueezeBertConfig`, `Tokenizer` and `pipeline`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from squeezeops._version import __version__
+
+if TYPE_CHECKING:
+    from squeezeops.ops import (
+        PointwiseConv,
+        attention,
+        available_backends,
+        backend,
+        cpu_info,
+        embedding,
+        embedding_layer_norm,
+        gelu,
+        get_backend,
+        get_num_threads,
+        layer_norm,
+        pointwise_conv,
+        set_backend,
+        set_num_threads,
+        softmax,
+        tanh,
+    )
+    from squeezeops.pipelines import pipeline
+    from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model import SqueezeBert
+    from squeezeops.squeezebert.tokenizer import Tokenizer
+
+__all__ = [
+    "PointwiseConv",
+    "SqueezeBert",
+    "SqueezeBertConfig",
+    "Tokenizer",
+    "__version__",
+    "attention",
+    "available_backends",
+    "backend",
+    "cpu_info",
+    "embedding",
+    "embedding_layer_norm",
+    "gelu",
+    "get_backend",
+    "get_num_threads",
+    "layer_norm",
+    "pipeline",
+    "pointwise_conv",
+    "set_backend",
+    "set_num_threads",
+    "softmax",
+    "tanh",
+]
+
+# Whatever is not listed is an op.
+_HOME = {
+    "SqueezeBert": "squeezebert.model",
+    "SqueezeBertConfig": "squeezebert.config",
+    "Tokenizer": "squeezebert.tokenizer",
+    "pipeline": "pipelines",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'squeezeops' has no attribute {name!r}")
+    value = getattr(import_module("." + _HOME.get(name, "ops"), __name__), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,119 @@
+"""Backends: modules with equal function names, loaded on first use.
+
+`numpy` is the specification, `native` the compiled kernels. Every function takes its arguments by position; defaults,
+keywords, documentation and layout changes live in `squeezeops.ops`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# In order of preference, each with the advice given when it is asked for and is not there.
+HOW_TO_GET = {
+    "native": "install a wheel, or build squeezeops from source with CMake and a C++17 compiler",
+    "numpy": "it is always there",
+}
+
+_loaded: dict[str, Backend] = {}
+
+
+class Backend(Protocol):
+    """What a backend module defines; arrays are checked there, so the types here are those after the checks."""
+
+    __name__: str
+
+    def pointwise_conv(
+        self, x: Any, weight: Any, bias: Any, groups: int, activation: str | None, residual: Any, out: Any, /
+    ) -> NDArray[Any]: ...
+    def pack_pointwise_conv(self, weight: Any, bias: Any, groups: int, dtype: str, /) -> Any: ...
+    def run_pointwise_conv(
+        self, handle: Any, x: Any, activation: str | None, residual: Any, out: Any, /
+    ) -> NDArray[Any]: ...
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float, residual: Any, out: Any, /) -> NDArray[Any]: ...
+    def softmax(self, x: Any, mask: Any, scale: float, fully_masked: str, out: Any, /) -> NDArray[Any]: ...
+    def gelu(self, x: Any, approximate: str, out: Any, /) -> NDArray[Any]: ...
+    def tanh(self, x: Any, out: Any, /) -> NDArray[Any]: ...
+    def embedding(self, ids: Any, table: Any, out: Any, /) -> NDArray[Any]: ...
+    def embedding_layer_norm(
+        self,
+        ids: Any,
+        table: Any,
+        position_ids: Any,
+        position_table: Any,
+        type_ids: Any,
+        type_table: Any,
+        weight: Any,
+        bias: Any,
+        eps: float,
+        out: Any,
+        /,
+    ) -> NDArray[Any]: ...
+    def attention(
+        self, q: Any, k: Any, v: Any, num_heads: int, mask: Any, scale: float | None, fully_masked: str, out: Any, /
+    ) -> NDArray[Any]: ...
+    def attention_ragged(
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        num_heads: int,
+        cu_seqlens: Any,
+        key_mask: Any,
+        scale: float | None,
+        fully_masked: str,
+        out: Any,
+        /,
+    ) -> NDArray[Any]: ...
+    def attention_scores(self, q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, /) -> NDArray[Any]: ...
+    def set_num_threads(self, n: int, /) -> None: ...
+    def get_num_threads(self) -> int: ...
+    def cpu_info(self) -> dict[str, Any]: ...
+
+
+def _native_is_built() -> bool:
+    """Whether the package was built with its extension, be it importable or not.
+
+    A file built for another Python counts too: using NumPy instead would be the silent fallback that must not happen.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if any(name.startswith("_native.") and name.endswith((".so", ".pyd")) for name in os.listdir(package)):
+        return True
+    # An editable install may keep the extension elsewhere and serve it through an import hook.
+    import importlib.util
+
+    return importlib.util.find_spec("squeezeops._native") is not None
+
+
+def available() -> list[str]:
+    """Names of the backends that this installation has, best first."""
+    return [name for name in HOW_TO_GET if name != "native" or _native_is_built()]
+
+
+def load(name: str, argument: str = "name") -> Backend:
+    """Return the backend module `name`, imported on first use."""
+    try:
+        return _loaded[name]
+    except (KeyError, TypeError):
+        pass
+    names = available()
+    if name not in names:
+        expected = "one of " + ", ".join(map(repr, names))
+        advice = f" (to get it: {HOW_TO_GET[name]})" if isinstance(name, str) and name in HOW_TO_GET else ""
+        raise ValueError(f"backend: {argument}: expected {expected}, got {name!r}{advice}")
+    try:
+        module: Any = importlib.import_module("." + name, __name__)
+    except ImportError as error:
+        raise ImportError(f"backend: {argument}: {name!r} was built but cannot be loaded: {error}") from error
+    _loaded[name] = module
+    return _loaded[name]
+
+
+def load_default() -> Backend:
+    """Return the backend that SQUEEZEOPS_BACKEND names, else the best one that was built."""
+    name = os.environ.get("SQUEEZEOPS_BACKEND")
+    return load(name, "SQUEEZEOPS_BACKEND") if name else load(available()[0])

@@ -1,0 +1,22 @@
+"""The native backend: the compiled kernels. Arguments are checked in C++ (python/pybind_module.cc)."""
+
+from squeezeops._native import (  # noqa: F401
+    attention,
+    attention_ragged,
+    attention_scores,
+    cpu_info,
+    embedding,
+    embedding_layer_norm,
+    force_isa,
+    gelu,
+    get_num_threads,
+    kernel_table,
+    last_kernel,
+    layer_norm,
+    pack_pointwise_conv,
+    pointwise_conv,
+    run_pointwise_conv,
+    set_num_threads,
+    softmax,
+    tanh,
+)

@@ -1,0 +1,449 @@
+"""The NumPy backend: the specification of every op, in float32.
+
+Read this to know what an op computes. The compiled backends compute the same, faster, and with bits that do not depend
+on the batch or the machine; here a matrix product is NumPy's, so its bits are those of the BLAS underneath.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from squeezeops.backends import _checks as check
+
+F = np.float32
+LOG2E = F(1.44269504)
+LN2_HIGH = F(0.693359375)  # 9 bits, so that n * LN2_HIGH is exact
+LN2_LOW = F(math.log(2) - 0.693359375)
+EXP = (0.49999994, 0.166665196, 0.0416684076, 0.00836891402, 0.00138141913)
+TANH = (-0.333332807, 0.133314416, -0.0537397154, 0.0206390861, -0.00570498686)
+LOG2_TAIL = (
+    -0.999991655,
+    -1.15121973,
+    -0.458695829,
+    -0.0535520948,
+    0.00821138639,
+    -0.000831133511,
+    4.68577382e-05,
+    -1.08079598e-06,
+)
+EXP2 = (1.00000012, 0.693146944, 0.240221158, 0.055507157, 0.00967577007, 0.00132762431)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _quiet(function: Function) -> Function:
+    """Let NaN, infinity, overflow and underflow pass without a warning: IEEE results are what the ops promise."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _matrix(x: np.ndarray) -> np.ndarray:
+    """View (..., C) as (rows, C)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+# Elementary functions: array in, new array out. The constants are those of the kernels.
+
+
+def _horner(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+    """c0 + x * (c1 + x * (c2 + ...))."""
+    y = np.full_like(x, F(coefficients[-1]))
+    for c in coefficients[-2::-1]:
+        y = y * x + F(c)
+    return y
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    """e^x, at most 2 ULP off; exactly +0 below -87.33, so never a subnormal."""
+    t = np.where(x > -88, np.where(x < 89, x, F(89)), F(-88))  # NaN is put back below
+    n = np.rint(t * LOG2E)
+    r = (t - n * LN2_HIGH) - n * LN2_LOW
+    y = np.ldexp(r * r * _horner(r, EXP) + r + F(1), n.astype(np.int32))
+    y = np.where(x < F(-87.33), F(0), y)
+    return np.where(x == x, y, x)
+
+
+def _tanh(x: np.ndarray) -> np.ndarray:
+    """tanh x, at most 2 ULP off."""
+    t = np.abs(x)
+    u = t * t
+    small = t * u * _horner(u, TANH) + t
+    large = F(1) - F(2) / (_exp(np.minimum(t + t, F(20))) + F(1))
+    result: np.ndarray = np.copysign(np.where(t < F(0.625), small, large), x)
+    return result
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """x * Phi(x) = max(x, 0) - t * Phi(-t) with t = |x|. log2 Phi(-t) is a polynomial: no division, no cancellation."""
+    t = np.where(np.abs(x) < F(13.1), np.abs(x), F(13.1))
+    y = _horner(t, LOG2_TAIL)
+    n = np.rint(y)
+    tail = np.ldexp(_horner(y - n, EXP2), n.astype(np.int32))
+    result: np.ndarray = np.where(x < 0, F(-0.0), x) - t * np.where(n < -126, F(0), tail)
+    return result
+
+
+def _gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """x * (1 + tanh(z)) / 2 = x / (1 + exp(-2z)) with z = sqrt(2 / pi) * (x + 0.044715 x^3)."""
+    x = np.where(x < -20, F(-20), x)
+    z2 = F(2 * math.sqrt(2 / math.pi)) * (x + F(0.044715) * (x * x * x))
+    result: np.ndarray = x / (F(1) + _exp(-z2))
+    return result
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    """0 where x < 0, else x: NaN stays NaN."""
+    return np.where(x < 0, F(0), x)
+
+
+ACTIVATION = {None: lambda x: x, "gelu": _gelu, "gelu_tanh": _gelu_tanh, "relu": _relu, "tanh": _tanh}
+
+
+@_quiet
+def gelu(x: object, approximate: str, out: object) -> np.ndarray:
+    """See `squeezeops.gelu`."""
+    given, x = x, check.floats("gelu", "x", x)
+    check.choice("gelu", "approximate", approximate, check.APPROXIMATE)
+    out = check.output("gelu", out, x.shape, in_place=given)
+    out[...] = (_gelu if approximate == "none" else _gelu_tanh)(x.ravel()).reshape(x.shape)
+    return out
+
+
+@_quiet
+def tanh(x: object, out: object) -> np.ndarray:
+    """See `squeezeops.tanh`."""
+    given, x = x, check.floats("tanh", "x", x)
+    out = check.output("tanh", out, x.shape, in_place=given)
+    out[...] = _tanh(x.ravel()).reshape(x.shape)
+    return out
+
+
+# Grouped pointwise convolution.
+
+
+class _Packed(NamedTuple):
+    weight: np.ndarray  # (groups, C_out / groups, C_in / groups) float32
+    bias: np.ndarray | None  # (C_out,)
+
+
+def _pack(op: str, weight: np.ndarray, bias: object, groups: Any) -> _Packed:
+    """Check bias and groups, and split the weight by group."""
+    c_out, k = weight.shape[:2]
+    groups = check.divisor(op, "groups", groups, C_out=c_out)
+    b = check.optional(op, "bias", bias, (c_out,))
+    w = weight.astype(F).reshape(groups, c_out // groups, k)
+    w[np.abs(w) < np.finfo(F).tiny] = 0  # a packed weight is never subnormal, in any backend
+    return _Packed(w, None if b is None else b.copy())
+
+
+def _convolve(
+    op: str, x: object, packed: _Packed, activation: str | None, residual: object, out: object, **inputs: Any
+) -> np.ndarray:
+    """activation(conv(x) + bias) + residual."""
+    groups, n, k = packed.weight.shape  # n outputs and k inputs a group
+    given, x = x, check.rows(op, "x", x)
+    if x.shape[-1] != groups * k:
+        raise ValueError(f"{op}: x: expected shape (..., {groups * k}), got {x.shape}")
+    check.choice(op, "activation", activation, check.ACTIVATIONS)
+    shape = (*x.shape[:-1], groups * n)
+    added = check.optional(op, "residual", residual, shape)
+    out = check.output(op, out, shape, x=given, residual=residual, **inputs)
+    a, y = _matrix(x), _matrix(out)
+    for g in range(groups):
+        y[:, g * n : (g + 1) * n] = a[:, g * k : (g + 1) * k] @ packed.weight[g].T
+    if packed.bias is not None:
+        y += packed.bias
+    y[...] = ACTIVATION[activation](y)
+    if added is not None:
+        y += _matrix(added)
+    return out
+
+
+@_quiet
+def pointwise_conv(
+    x: object, weight: object, bias: object, groups: int, activation: str | None, residual: object, out: object
+) -> np.ndarray:
+    """See `squeezeops.pointwise_conv`."""
+    op = "pointwise_conv"
+    packed = _pack(op, check.conv_weight(op, weight, "float32"), bias, groups)
+    c_in = check.rows(op, "x", x).shape[-1]
+    check.divisor(op, "groups", groups, C_in=c_in)
+    split, n, k = packed.weight.shape
+    if split * k != c_in:
+        raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // split}), got {(split * n, k)}")
+    return _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+
+
+def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str) -> _Packed:
+    """See `squeezeops.PointwiseConv`."""
+    op = "PointwiseConv"
+    check.choice(op, "dtype", dtype, ("float32",))
+    return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups)
+
+
+@_quiet
+def run_pointwise_conv(handle: _Packed, x: object, activation: str | None, residual: object, out: object) -> np.ndarray:
+    """See `squeezeops.PointwiseConv`."""
+    return _convolve("PointwiseConv", x, handle, activation, residual, out)
+
+
+# Row-wise ops.
+
+
+def _layer_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float) -> np.ndarray:
+    """Rows of the matrix x, in two passes: E[x^2] - E[x]^2 would cancel where the mean is large."""
+    n = F(max(x.shape[1], 1))
+    d = x - x.sum(axis=1, keepdims=True) / n
+    variance = (d * d).sum(axis=1, keepdims=True) / n
+    y: np.ndarray = d * (F(1) / np.sqrt(variance + F(eps)))
+    if weight is not None:
+        y = y * weight
+    return y if bias is None else y + bias
+
+
+@_quiet
+def layer_norm(x: object, weight: object, bias: object, eps: float, residual: object, out: object) -> np.ndarray:
+    """See `squeezeops.layer_norm`."""
+    op = "layer_norm"
+    given, x = x, check.rows(op, "x", x)
+    w = check.optional(op, "weight", weight, x.shape[-1:])
+    b = check.optional(op, "bias", bias, x.shape[-1:])
+    eps = check.epsilon(op, eps)
+    added = check.optional(op, "residual", residual, x.shape)
+    out = check.output(op, out, x.shape, given, weight=weight, bias=bias, residual=residual)
+    out[...] = _layer_norm(_matrix(x if added is None else x + added), w, b, eps).reshape(x.shape)
+    return out
+
+
+def _excluded(mask: np.ndarray) -> np.ndarray:
+    """Keys that a mask takes away: False, or an additive -inf."""
+    return ~mask if mask.dtype == bool else mask == -np.inf
+
+
+def _softmax(x: np.ndarray, mask: np.ndarray | None, fully_masked: str) -> np.ndarray:
+    """Softmax of each row of the scaled matrix x; an excluded element gets 0, whatever its value (NaN included)."""
+    if x.shape[1] == 0:
+        return x
+    excluded = np.zeros(x.shape, bool) if mask is None else _excluded(mask)
+    if mask is not None and mask.dtype != bool:
+        x = x + mask
+    x = np.where(excluded, F(-np.inf), x)
+    e = np.where(excluded, F(0), _exp(x - x.max(axis=1, keepdims=True)))
+    p: np.ndarray = np.where(excluded, F(0), e / e.sum(axis=1, keepdims=True))
+    if fully_masked == "uniform":
+        p[excluded.all(axis=1)] = F(1) / F(x.shape[1])
+    return p
+
+
+@_quiet
+def softmax(x: object, mask: object, scale: float, fully_masked: str, out: object) -> np.ndarray:
+    """See `squeezeops.softmax`."""
+    op = "softmax"
+    given, x = x, check.rows(op, "x", x)
+    keep = check.mask(op, "mask", mask, x.shape)
+    factor = F(check.real(op, "scale", scale))
+    check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
+    out = check.output(op, out, x.shape, given, mask=mask)
+    rows = _softmax(_matrix(x) * factor, None if keep is None else _matrix(keep), fully_masked)
+    out[...] = rows.reshape(x.shape)
+    return out
+
+
+# Embeddings.
+
+
+@_quiet
+def embedding(ids: object, table: object, out: object) -> np.ndarray:
+    """See `squeezeops.embedding`."""
+    op = "embedding"
+    given, table = table, check.table(op, "table", table)
+    rows = check.ids(op, "ids", ids, len(table))
+    out = check.output(op, out, (*rows.shape, table.shape[1]), table=given, ids=ids)
+    out[...] = table[rows]
+    return out
+
+
+@_quiet
+def embedding_layer_norm(
+    ids: object,
+    table: object,
+    position_ids: object,
+    position_table: object,
+    type_ids: object,
+    type_table: object,
+    weight: object,
+    bias: object,
+    eps: float,
+    out: object,
+) -> np.ndarray:
+    """See `squeezeops.embedding_layer_norm`."""
+    op = "embedding_layer_norm"
+    words = check.table(op, "table", table)
+    channels = words.shape[1]
+    positions = check.table(op, "position_table", position_table, channels)
+    types = check.table(op, "type_table", type_table, channels)
+    rows = check.ids(op, "ids", ids, len(words))
+    position_rows = check.ids(op, "position_ids", position_ids, len(positions), rows.shape)
+    type_rows = check.ids(op, "type_ids", type_ids, len(types), rows.shape)
+    w = check.optional(op, "weight", weight, (channels,))
+    b = check.optional(op, "bias", bias, (channels,))
+    eps = check.epsilon(op, eps)
+    shape = (*rows.shape, channels)
+    inputs = {"ids": ids, "table": table, "position_ids": position_ids, "position_table": position_table}
+    out = check.output(op, out, shape, type_ids=type_ids, type_table=type_table, weight=weight, bias=bias, **inputs)
+    x = words[rows].astype(F) + positions[position_rows] + types[type_rows]
+    out[...] = _layer_norm(_matrix(x), w, b, eps).reshape(shape)
+    return out
+
+
+# Attention: one (sequence, head) at a time.
+
+
+def _scale(op: str, scale: Any, head_size: int) -> np.float32:
+    factor: np.float32 = F(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(op, "scale", scale))
+    return factor
+
+
+def _attend(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    num_heads: int,
+    mask: np.ndarray | None,
+    scale: np.float32,
+    fully_masked: str,
+    out: np.ndarray,
+) -> None:
+    """One sequence: q, out (Lq, C), k, v (Lk, C), mask (heads, Lq, Lk) or None."""
+    if k.shape[0] == 0:
+        out[...] = 0  # an empty sum
+        return
+    for head in range(num_heads):
+        columns = slice(head * q.shape[1] // num_heads, (head + 1) * q.shape[1] // num_heads)
+        keep = None if mask is None else mask[head]
+        p = _softmax((q[:, columns] @ k[:, columns].T) * scale, keep, fully_masked)
+        values = v[:, columns]
+        if keep is None or np.isfinite(values).all():
+            out[:, columns] = p @ values
+        else:  # 0 * NaN is NaN, so the excluded rows of V are left out, not multiplied
+            used = ~_excluded(keep)
+            if fully_masked == "uniform":
+                used |= ~used.any(axis=1, keepdims=True)
+            for row, chosen in enumerate(used):
+                out[row, columns] = p[row, chosen] @ values[chosen]
+
+
+def _batched(op: str, q: object, k: object, v: object = None) -> tuple[np.ndarray, ...]:
+    """Check q (B, Lq, C) and k, v (B, Lk, C)."""
+    q = check.floats(op, "q", q)
+    if q.ndim != 3:
+        raise ValueError(f"{op}: q: expected shape (B, Lq, C), got {q.shape}")
+    k = check.floats(op, "k", k)
+    if k.ndim != 3 or k.shape[0] != q.shape[0] or k.shape[2] != q.shape[2]:
+        raise ValueError(f"{op}: k: expected shape ({q.shape[0]}, Lk, {q.shape[2]}), got {k.shape}")
+    return (q, k) if v is None else (q, k, check.shaped(op, "v", v, k.shape))
+
+
+@_quiet
+def attention(
+    q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
+) -> np.ndarray:
+    """See `squeezeops.attention`, without cu_seqlens."""
+    op = "attention"
+    queries, keys, values = _batched(op, q, k, check.floats(op, "v", v))
+    batch, length, channels = queries.shape
+    heads = check.divisor(op, "num_heads", num_heads, C=channels)
+    keep = check.mask(op, "mask", mask, (batch, heads, length, keys.shape[1]))
+    factor = _scale(op, scale, channels // heads)
+    check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
+    out = check.output(op, out, queries.shape, q=q, k=k, v=v, mask=mask)
+    for b in range(batch):
+        _attend(queries[b], keys[b], values[b], heads, None if keep is None else keep[b], factor, fully_masked, out[b])
+    return out
+
+
+@_quiet
+def attention_ragged(
+    q: object,
+    k: object,
+    v: object,
+    num_heads: int,
+    cu_seqlens: object,
+    key_mask: object,
+    scale: float | None,
+    fully_masked: str,
+    out: object,
+) -> np.ndarray:
+    """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
+    op = "attention"
+    queries = check.floats(op, "q", q)
+    if queries.ndim != 2:
+        raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
+    keys, values = (check.shaped(op, name, value, queries.shape) for name, value in (("k", k), ("v", v)))
+    total, channels = queries.shape
+    heads = check.divisor(op, "num_heads", num_heads, C=channels)
+    offsets = check.cu_seqlens(op, cu_seqlens, total)
+    kept = None if key_mask is None else check.array(op, "key_mask", key_mask, "bool")
+    if kept is not None and kept.shape != (total,):
+        raise ValueError(f"{op}: key_mask: expected shape ({total},), got {kept.shape}")
+    factor = _scale(op, scale, channels // heads)
+    check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
+    out = check.output(op, out, queries.shape, q=q, k=k, v=v, cu_seqlens=cu_seqlens, key_mask=key_mask)
+    for begin, end in itertools.pairwise(offsets):
+        rows = slice(begin, end)
+        n = end - begin
+        keep = None if kept is None else np.broadcast_to(kept[rows], (heads, n, n))
+        _attend(queries[rows], keys[rows], values[rows], heads, keep, factor, fully_masked, out[rows])
+    return out
+
+
+@_quiet
+def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
+    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+    op = "attention_scores"
+    queries, keys = _batched(op, q, k)
+    batch, length, channels = queries.shape
+    heads = check.divisor(op, "num_heads", num_heads, C=channels)
+    shape = (batch, heads, length, keys.shape[1])
+    keep = check.mask(op, "mask", mask, shape)
+    factor = _scale(op, scale, channels // heads)
+    by_head = queries.reshape(batch, length, heads, channels // heads).transpose(0, 2, 1, 3)  # (B, heads, Lq, d)
+    keys_by_head = keys.reshape(batch, keys.shape[1], heads, channels // heads).transpose(0, 2, 3, 1)
+    scores = np.matmul(by_head, keys_by_head) * factor
+    if keep is not None:
+        if keep.dtype != bool:
+            scores = scores + keep
+        scores = np.where(_excluded(keep), F(-np.inf), scores)
+    return np.ascontiguousarray(scores)
+
+
+# Threads and processor.
+
+_threads = 1
+
+
+def set_num_threads(n: int) -> None:
+    """Keep the number: the threads of a NumPy matrix product are the setting of its BLAS."""
+    global _threads
+    _threads = check.count("set_num_threads", "n", n)
+
+
+def get_num_threads() -> int:
+    """The number last set, 1 at first."""
+    return _threads
+
+
+def cpu_info() -> dict[str, Any]:
+    """No kernels, so nothing to list."""
+    return {"isas": [], "compiled": [], "missing": {}, "isa": None, "kernels": {}}

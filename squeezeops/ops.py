@@ -1,0 +1,686 @@
+"""The ops, and the choice of the backend that runs them.
+
+What holds for every op, unless its own text says otherwise:
+
+* Float arrays are float32 in native byte order; any strides (what is not C-contiguous is copied), read-only or not, any
+  size, zero included. NaN and infinity follow IEEE 754.
+* The result is a new C-contiguous float32 array, or `out`. `out` is float32, C-contiguous, writeable and of the
+  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `softmax`, `gelu`, `tanh`) may be given
+  ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved views overlap.
+* A wrong type or dtype is a TypeError and a wrong shape or value a ValueError, both reading
+  ``op: argument: expected ..., got ...``. `out` is then left as it was.
+* On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
+  the instruction set. The formulas below are evaluated in the order written, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from squeezeops import backends
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+__all__ = [
+    "PointwiseConv",
+    "attention",
+    "available_backends",
+    "backend",
+    "cpu_info",
+    "embedding",
+    "embedding_layer_norm",
+    "gelu",
+    "get_backend",
+    "get_num_threads",
+    "layer_norm",
+    "pointwise_conv",
+    "set_backend",
+    "set_num_threads",
+    "softmax",
+    "tanh",
+]
+
+_scoped: ContextVar[backends.Backend | None] = ContextVar("squeezeops_backend", default=None)
+_process_wide: backends.Backend | None = None
+
+
+def _active() -> backends.Backend:
+    return _scoped.get() or _process_wide or _load_process_wide()
+
+
+def _load_process_wide() -> backends.Backend:
+    global _process_wide
+    _process_wide = backends.load_default()
+    return _process_wide
+
+
+def pointwise_conv(
+    x: Floats,
+    weight: Floats,
+    bias: Floats | None = None,
+    *,
+    groups: int = 1,
+    activation: str | None = None,
+    residual: Floats | None = None,
+    layout: str = "NWC",
+    out: Floats | None = None,
+) -> Floats:
+    """Grouped convolution of kernel size 1: in each group a matrix product along the channels.
+
+    ``y[..., o] = act(sum_i weight[o, i] * x[..., g * C_in/G + i] + bias[o]) + residual[..., o]``, where G is the number
+    of groups, ``g = o // (C_out/G)`` the group of output channel o, and i ascends from 0 to ``C_in/G - 1``.
+
+    The weight is packed on every call; `PointwiseConv` packs it once.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C_in), or (N, C_in, W) for layout "NCW"
+    weight : ndarray of float32, shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)
+        As in torch.nn.Linear and torch.nn.Conv1d. Subnormal values (below 2^-126) count as zero.
+    bias : ndarray of float32, shape (C_out,), optional
+    groups : int
+        A divisor of C_in and of C_out.
+    activation : {None, "gelu", "gelu_tanh", "relu", "tanh"}
+        See `gelu` and `tanh`. "relu" is 0 where the value is below 0, so that NaN stays NaN.
+    residual : ndarray of float32, of the result's shape, optional
+        Added last.
+    layout : {"NWC", "NCW"}
+        Channels last, or the layout of torch.nn.Conv1d, for x, residual, out and the result. "NCW" costs a
+        transposition of each.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., C_out), or (N, C_out, W) for layout "NCW"
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype; a bool for `groups`.
+    ValueError
+        Shapes that do not fit together, `groups` that do not divide the channels, an unknown word, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> x = np.array([[1, 2, 3, 4]], np.float32)
+    >>> weight = np.array([[1, 1], [1, -1]], np.float32)
+    >>> squeezeops.pointwise_conv(x, weight, groups=2).tolist()
+    [[3.0, -1.0]]
+    """
+    if isinstance(layout, str) and layout == "NWC":
+        return _active().pointwise_conv(x, weight, bias, groups, activation, residual, out)
+    return _pointwise_conv_ncw(x, weight, bias, groups, activation, residual, layout, out)
+
+
+def _pointwise_conv_ncw(
+    x: Any, weight: Any, bias: Any, groups: Any, activation: Any, residual: Any, layout: Any, out: Any
+) -> Floats:
+    """Transpose, convolve, transpose back; messages speak of the shapes that were given."""
+    from squeezeops.backends import _checks as check
+
+    op = "pointwise_conv"
+    check.choice(op, "layout", layout, ("NWC", "NCW"))
+    check.floats(op, "x", x)
+    check.conv_weight(op, weight, "float32")
+    if x.ndim != 3:
+        raise ValueError(f"{op}: x: expected shape (N, C_in, W) for layout 'NCW', got {x.shape}")
+    shape = (x.shape[0], weight.shape[0], x.shape[2])
+    swapped = residual
+    if residual is not None:
+        swapped = check.shaped(op, "residual", residual, shape).transpose(0, 2, 1)
+    if out is not None:
+        check.output(op, out, shape, x=x, weight=weight, bias=bias, residual=residual)
+    y = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
+    return _copied(y.transpose(0, 2, 1), out)
+
+
+def _copied(y: Floats, out: Floats | None) -> Floats:
+    """The result y in C order, in `out` if that is given (and was checked)."""
+    if out is None:
+        return np.ascontiguousarray(y)
+    out[...] = y
+    return out
+
+
+class PointwiseConv:
+    """`pointwise_conv` with a weight that is packed once.
+
+    It may be called from several threads at a time. The weight is packed for the backend in force at construction;
+    under another one, it is packed again at the first call there. To that end the arrays given are kept: do not modify
+    them.
+
+    Parameters
+    ----------
+    weight : ndarray of float32 or float16, shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)
+        float16 is widened, which is exact: the results are those of the widened weight. Subnormal float32 values (below
+        2^-126) count as zero.
+    bias : ndarray of float32, shape (C_out,), optional
+    groups : int
+        A divisor of C_in and of C_out.
+    dtype : {"float32"}
+        What the packed weight is stored and multiplied in.
+
+    Attributes
+    ----------
+    groups, in_channels, out_channels : int
+    dtype : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pointwise_conv`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> conv = squeezeops.PointwiseConv(np.array([[2], [3]], np.float32), np.array([0, 1], np.float32), groups=2)
+    >>> conv
+    PointwiseConv(2, 2, groups=2, dtype='float32')
+    >>> conv(np.array([[1, 1], [5, 7]], np.float32), activation="relu").tolist()
+    [[2.0, 4.0], [10.0, 22.0]]
+    """
+
+    def __init__(
+        self, weight: NDArray[Any], bias: Floats | None = None, *, groups: int = 1, dtype: str = "float32"
+    ) -> None:
+        module = _active()
+        self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype)}
+        self._weight = weight
+        self._bias = bias
+        self.groups = int(groups)
+        self.in_channels = int(weight.shape[1]) * self.groups
+        self.out_channels = int(weight.shape[0])
+        self.dtype = dtype
+
+    def __call__(
+        self,
+        x: Floats,
+        *,
+        activation: str | None = None,
+        residual: Floats | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
+        """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`."""
+        module = _active()
+        handle = self._packed.get(module.__name__)
+        if handle is None:
+            handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype)
+            self._packed[module.__name__] = handle
+        return module.run_pointwise_conv(handle, x, activation, residual, out)
+
+    def __repr__(self) -> str:
+        return f"PointwiseConv({self.in_channels}, {self.out_channels}, groups={self.groups}, dtype={self.dtype!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The packed form belongs to a process and its backends; a copy packs anew.
+        return {**self.__dict__, "_packed": {}}
+
+
+def layer_norm(
+    x: Floats,
+    weight: Floats | None = None,
+    bias: Floats | None = None,
+    *,
+    eps: float = 1e-5,
+    residual: Floats | None = None,
+    out: Floats | None = None,
+) -> Floats:
+    """Layer normalisation along the last axis of ``x + residual``.
+
+    With s a row of ``x + residual``: ``d = s - mean(s)``, ``r = 1 / sqrt(mean(d * d) + eps)``,
+    ``y = (d * r) * weight + bias``. In two passes, so a mean far larger than the deviation does no harm.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C)
+    weight, bias : ndarray of float32, shape (C,), optional
+        Without them, 1 and 0.
+    eps : float
+        Finite and not negative.
+    residual : ndarray of float32, of x's shape, optional
+        Added to x before the normalisation.
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        Shapes that do not fit together, a negative or non-finite `eps`, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.layer_norm(np.array([[1, 3], [5, 5]], np.float32), eps=0.5625).tolist()
+    [[-0.800000011920929, 0.800000011920929], [0.0, 0.0]]
+    """
+    return _active().layer_norm(x, weight, bias, eps, residual, out)
+
+
+def softmax(
+    x: Floats,
+    *,
+    axis: int = -1,
+    mask: NDArray[Any] | None = None,
+    scale: float = 1.0,
+    fully_masked: str = "uniform",
+    out: Floats | None = None,
+) -> Floats:
+    """Softmax of ``x * scale + mask`` along an axis.
+
+    With s a row of ``x * scale + mask``: ``e = exp(s - max(s))``, ``y = e / sum(e)``.
+
+    Parameters
+    ----------
+    x : ndarray of float32, at least 1-dimensional
+    axis : int
+        Another axis than the last costs a transposition.
+    mask : ndarray of bool or float32, of a shape that broadcasts to x's, optional
+        An element at False or at -inf is excluded: it becomes 0, and its value, even NaN, has no influence on the
+        others. Other floats are added.
+    scale : float
+        Multiplies x, before the mask is added.
+    fully_masked : {"uniform", "zero"}
+        What becomes of a row of n elements that are all excluded: 1/n or 0 everywhere. A row that is merely pushed
+        down, by a finite float mask, is not meant.
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An axis that x does not have, a mask that does not broadcast, an unknown word, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> x = np.array([7, 7, np.nan, 7], np.float32)
+    >>> squeezeops.softmax(x, mask=np.array([True, True, False, False])).tolist()
+    [0.5, 0.5, 0.0, 0.0]
+    """
+    if axis == -1:
+        return _active().softmax(x, mask, scale, fully_masked, out)
+    return _softmax_along(x, axis, mask, scale, fully_masked, out)
+
+
+def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
+    """Move another axis to the end and back."""
+    from squeezeops.backends import _checks as check
+
+    op = "softmax"
+    check.rows(op, "x", x)
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"{op}: axis: expected an int, got {type(axis).__name__}")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{op}: axis: expected an int in [{-x.ndim}, {x.ndim}), got {axis}")
+    broadcast = check.mask(op, "mask", mask, x.shape)
+    if broadcast is not None:
+        broadcast = np.moveaxis(broadcast, axis, -1)
+    if out is not None:
+        check.output(op, out, x.shape, x, mask=mask)
+    y = _active().softmax(np.moveaxis(x, axis, -1), broadcast, scale, fully_masked, None)
+    return _copied(np.moveaxis(y, -1, axis), out)
+
+
+def gelu(x: Floats, *, approximate: str = "none", out: Floats | None = None) -> Floats:
+    """Gaussian error linear unit, element by element.
+
+    ``x * Phi(x)``, with the normal distribution function Phi, to 2e-7 * max(1, abs(x)); or its approximation
+    ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, to 5e-7 * max(1, abs(x)).
+
+    Parameters
+    ----------
+    x : ndarray of float32
+    approximate : {"none", "tanh"}
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+        At -inf, -0.
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An unknown word, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.gelu(np.array([-1, 0, 1], np.float32)).round(4).tolist()
+    [-0.15870000422000885, 0.0, 0.8413000106811523]
+    """
+    return _active().gelu(x, approximate, out)
+
+
+def tanh(x: Floats, *, out: Floats | None = None) -> Floats:
+    """Hyperbolic tangent, element by element, to 2 ULP.
+
+    Parameters
+    ----------
+    x : ndarray of float32
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.tanh(np.array([-np.inf, -0.0, 20], np.float32)).tolist()
+    [-1.0, -0.0, 1.0]
+    """
+    return _active().tanh(x, out)
+
+
+def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = None) -> Floats:
+    """Gather rows of a table: ``y[...] = table[ids[...]]``.
+
+    Parameters
+    ----------
+    ids : ndarray of int32 or int64, any shape
+        From 0 to V - 1; a negative number does not count from the end.
+    table : ndarray of float32 or float16, shape (V, C)
+        Only the rows asked for are read; of a float16 table, those are widened.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (*ids.shape, C)
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An id out of range, a table that is not 2-dimensional, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.embedding(np.array([1, 1, 0]), np.array([[1, 2], [3, 4]], np.float16)).tolist()
+    [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
+    """
+    return _active().embedding(ids, table, out)
+
+
+def embedding_layer_norm(
+    ids: NDArray[Any],
+    table: NDArray[Any],
+    position_ids: NDArray[Any],
+    position_table: NDArray[Any],
+    type_ids: NDArray[Any],
+    type_table: NDArray[Any],
+    weight: Floats | None,
+    bias: Floats | None,
+    *,
+    eps: float = 1e-12,
+    out: Floats | None = None,
+) -> Floats:
+    """Layer normalisation of the sum of three embeddings, the first step of BERT and its kin.
+
+    ``y = layer_norm((table[ids] + position_table[position_ids]) + type_table[type_ids], weight, bias, eps=eps)``
+
+    Parameters
+    ----------
+    ids, position_ids, type_ids : ndarray of int32 or int64, all of one shape
+        Row numbers in the table that follows each.
+    table, position_table, type_table : ndarray of float32 or float16, shape (rows, C)
+    weight, bias : ndarray of float32, shape (C,), or None
+    eps : float
+        Finite and not negative.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (*ids.shape, C)
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An id out of range, shapes that do not fit together, a negative or non-finite `eps`, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> table = np.array([[1, 2], [3, 5]], np.float32)
+    >>> ids, zeros = np.array([0, 1]), np.array([0, 0])
+    >>> squeezeops.embedding_layer_norm(ids, table, ids, table, zeros, table, None, None).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
+    return _active().embedding_layer_norm(
+        ids, table, position_ids, position_table, type_ids, type_table, weight, bias, eps, out
+    )
+
+
+def attention(
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    *,
+    num_heads: int,
+    cu_seqlens: NDArray[np.int32] | None = None,
+    mask: NDArray[Any] | None = None,
+    scale: float | None = None,
+    fully_masked: str = "uniform",
+    out: Floats | None = None,
+) -> Floats:
+    """Multi-head attention: ``softmax(q @ k.T * scale + mask) @ v`` for each sequence and head.
+
+    Head h owns the channels from ``h * C/H`` up to ``(h + 1) * C/H`` of q, k, v and the result. Neither the scores of a
+    whole batch nor those of a whole sequence need exist at any time.
+
+    Parameters
+    ----------
+    q : ndarray of float32, shape (B, Lq, C), or (total, C) with `cu_seqlens`
+    k, v : ndarray of float32, shape (B, Lk, C), or (total, C) with `cu_seqlens`
+    num_heads : int
+        H, a divisor of C.
+    cu_seqlens : ndarray of int32, shape (B + 1,), optional
+        For a ragged batch, sequences one after another without padding: rows ``cu_seqlens[b]`` up to
+        ``cu_seqlens[b + 1]`` are sequence b. Starts at 0, never decreases, ends at total.
+    mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
+        A key at False or at -inf is excluded: neither its score nor its row of v has any influence, NaN included. Other
+        floats are added to the scaled score. Not with `cu_seqlens`.
+    scale : float, optional
+        ``1 / sqrt(C / H)`` if not given.
+    fully_masked : {"uniform", "zero"}
+        What a query gets whose keys are all excluded: the mean of all rows of v, as in Hugging Face's models, or zeros.
+        (Of no keys at all, Lk = 0, zeros.)
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, of q's shape
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype; a bool for `num_heads`.
+    ValueError
+        Shapes that do not fit together, `num_heads` that do not divide the channels, offsets that do not describe a
+        ragged batch, a mask next to `cu_seqlens`, an unknown word, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> q = k = np.zeros((1, 3, 2), np.float32)
+    >>> v = np.array([[[1, 2], [3, 4], [np.nan, np.inf]]], np.float32)
+    >>> squeezeops.attention(q, k, v, num_heads=2, mask=np.array([True, True, False]))[0, 0].tolist()
+    [2.0, 3.0]
+    >>> squeezeops.attention(q[0], k[0], v[0], num_heads=1, cu_seqlens=np.array([0, 2, 3], np.int32)).tolist()
+    [[2.0, 3.0], [2.0, 3.0], [nan, inf]]
+    """
+    if cu_seqlens is None:
+        return _active().attention(q, k, v, num_heads, mask, scale, fully_masked, out)
+    if mask is not None:
+        raise ValueError(f"attention: mask: expected None with cu_seqlens, got {type(mask).__name__}")
+    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, None, scale, fully_masked, out)
+
+
+def _attention_ragged(
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    *,
+    num_heads: int,
+    cu_seqlens: NDArray[np.int32],
+    key_mask: NDArray[np.bool_] | None = None,
+    scale: float | None = None,
+    fully_masked: str = "uniform",
+    out: Floats | None = None,
+) -> Floats:
+    """Ragged attention in which a False of key_mask (total,) excludes that key. For the model, not public."""
+    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, key_mask, scale, fully_masked, out)
+
+
+def _attention_scores(
+    q: Floats, k: Floats, *, num_heads: int, mask: NDArray[Any] | None = None, scale: float | None = None
+) -> Floats:
+    """Scores (B, H, Lq, Lk) before the softmax: ``q . k * scale + mask``, -inf where excluded. For the model."""
+    return _active().attention_scores(q, k, num_heads, mask, scale)
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Run the ops within a ``with`` block (or a decorated function) on another backend.
+
+    The choice belongs to the context: other threads and asyncio tasks do not see it, and blocks nest.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_backends`.
+
+    Raises
+    ------
+    ValueError
+        This installation has no such backend; the message says which it has, and how to get others.
+    ImportError
+        The backend was built but does not load.
+
+    Examples
+    --------
+    >>> import squeezeops
+    >>> with squeezeops.backend("numpy"):
+    ...     squeezeops.get_backend()
+    'numpy'
+    """
+    token = _scoped.set(backends.load(name))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+def set_backend(name: str) -> None:
+    """Choose the backend of the whole process, all threads, for wherever no `backend` block is in force.
+
+    Until then it is the one that the environment variable SQUEEZEOPS_BACKEND names, or else "native"; "numpy" only if
+    the package was built without its extension.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_backends`.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As `backend`.
+    """
+    global _process_wide
+    _process_wide = backends.load(name)
+
+
+def get_backend() -> str:
+    """Return the name of the backend that an op called here and now would run on."""
+    return _active().__name__.rpartition(".")[2]
+
+
+def available_backends() -> list[str]:
+    """Return the names of the backends that this installation has, best first."""
+    return backends.available()
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads the backend in force uses for an op, this one included. It does not change a single bit.
+
+    The NumPy backend only keeps the number: the threads of a matrix product are then a setting of NumPy's BLAS.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not an int; less than 1.
+    """
+    _active().set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return how many threads the backend in force uses for an op."""
+    return _active().get_num_threads()
+
+
+def cpu_info() -> dict[str, Any]:
+    """Describe the processor as the kernels see it.
+
+    Returns
+    -------
+    dict
+        "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", why a
+        built one cannot run, by name; "isa", the one chosen; "kernels", the chosen kernel's symbol by op; and more.
+        Empty lists, and "isa" None, for a package built without its extension.
+    """
+    return backends.load(backends.available()[0]).cpu_info()

@@ -1,0 +1,27 @@
+"""Fixtures of the op tests: every backend, the native one on every instruction set that this machine runs."""
+
+import numpy as np
+import pytest
+from op_helpers import VARIANTS, Guards, Variant
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def variant(request):
+    """A backend, on an instruction set where it has several, in force for the test. A test of an op runs on each."""
+    variant: Variant = request.param
+    with variant.active():
+        yield variant
+
+
+@pytest.fixture
+def guards():
+    """Arrays between bands of NaN, and a check at the end that nothing was written to the bands or the inputs."""
+    guards = Guards()
+    yield guards
+    guards.check()
+
+
+@pytest.fixture
+def rng(request):
+    """A generator seeded by the name of the test, so that a failure can be repeated alone."""
+    return np.random.default_rng(list(request.node.nodeid.encode()))

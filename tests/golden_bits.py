@@ -1,0 +1,212 @@
+"""Golden bits: the SHA-256 of what every op returns for fixed inputs.
+
+`golden_bits.json` holds them, one for all compilers, machines and instruction sets that promise the same bits.
+``python -m tests.golden_bits`` checks them on this machine; with ``--update`` it writes the file anew, provided that
+all instruction sets here agree. Update it only for a new case, or for a change of the numerics that CHANGELOG.md has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from squeezeops import ops
+
+FILE = Path(__file__).with_name("golden_bits.json")
+TO_TOLERANCE = {"sse2"}  # instruction sets without a fused multiply-add, which have other bits
+
+
+def numbers(seed: int, *shape: int, scale: float = 2.0) -> np.ndarray:
+    """Pseudo-random float32 in [-scale, scale), scale a power of two: a hash of integers, exact from there on.
+
+    So the inputs depend on no random number generator and on no rounding.
+    """
+    h = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed * 2**32 + 1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 0x9E3779B97F4A7C15)):
+        h = (h ^ (h >> np.uint64(shift))) * np.uint64(factor)
+    integers = (h >> np.uint64(40)).astype(np.int32) - 2**23  # 24 bits, which a float32 holds
+    return (integers.astype(np.float32) * np.float32(scale / 2**23)).reshape(shape)
+
+
+def integers(seed: int, high: int, *shape: int) -> np.ndarray:
+    """Pseudo-random int64 in [0, high)."""
+    return (numbers(seed, *shape).view(np.uint32) // 2 % high).astype(np.int64)
+
+
+def every_kind(seed: int, *shape: int) -> np.ndarray:
+    """Any bit patterns: all exponents, subnormal, infinite and NaN."""
+    return (numbers(seed, *shape).view(np.uint32) * np.uint32(2654435761)).view(np.float32)
+
+
+def specials() -> np.ndarray:
+    """The values at which an elementary function may go wrong, a vector and a tail of them."""
+    x = [0.0, np.inf, np.nan, 2.0**-149, 2.0**-126, 0.625, 1, 5.5, 13.1, 14, 20, 44.5, 87.33, 88.73, 1e10, 3e38, 0.3466]
+    return np.array(x + [-value for value in x], np.float32)
+
+
+def conv_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Odd channels, rows around the tiles, every epilogue, both kinds of weight."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    activations = (None, "gelu", "gelu_tanh", "relu", "tanh")
+    shapes = (
+        (1, 1, 1, 1),
+        (13, 7, 5, 1),
+        (7, 17, 16, 3),
+        (9, 33, 17, 2),
+        (8, 64, 48, 4),
+        (17, 31, 49, 5),
+        (6, 192, 96, 1),
+        (100, 40, 65, 1),
+        (5, 600, 33, 2),
+    )
+    for i, (rows, k, n, groups) in enumerate(shapes):
+        x, weight = numbers(1, rows, groups * k), numbers(2, groups * n, k)
+        bias, residual = numbers(3, groups * n), numbers(4, rows, groups * n)
+        size = f"{rows}x{groups * k}to{groups * n}g{groups}"
+        activation = activations[i % len(activations)]
+        cases[f"pointwise_conv/{size}"] = lambda x=x, w=weight, g=groups: ops.pointwise_conv(x, w, groups=g)
+        cases[f"pointwise_conv/{size}-{activation}"] = (
+            lambda x=x, w=weight, b=bias, g=groups, a=activation, r=residual: ops.pointwise_conv(
+                x, w, b, groups=g, activation=a, residual=r
+            )
+        )
+        cases[f"PointwiseConv/{size}-half"] = lambda x=x, w=weight, b=bias, g=groups: ops.PointwiseConv(
+            w.astype(np.float16), b, groups=g
+        )(x)
+    odd, ones = np.append(specials(), every_kind(5, 65)), np.ones((19, 1), np.float32)
+    for a in activations:
+        cases[f"pointwise_conv/every_kind-{a}"] = lambda a=a: ops.pointwise_conv(odd[:, None], ones, activation=a)
+    return cases
+
+
+def row_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """gelu, tanh, layer_norm and softmax at odd lengths, over all kinds of values."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    wide = np.concatenate([specials(), every_kind(6, 4001), numbers(7, 4000, scale=16.0)])
+    cases["gelu/wide"] = lambda: ops.gelu(wide)
+    cases["gelu/wide-tanh"] = lambda: ops.gelu(wide, approximate="tanh")
+    cases["tanh/wide"] = lambda: ops.tanh(wide)
+    cases["softmax/exp"] = lambda: ops.softmax(np.stack([0 * wide[4036:], -8 * np.abs(wide[4036:])], axis=1))
+    for length in (1, 2, 7, 8, 15, 16, 17, 31, 33, 47, 49, 96, 100, 768):
+        x, residual = numbers(8, 9, length, scale=8.0), numbers(9, 9, length)
+        weight, bias, added = numbers(10, length), numbers(11, length), numbers(12, 9, length)
+        keep = integers(13, 3, 9, length) > 0
+        keep[2] = False
+        added[~keep] = -np.inf
+        cases[f"layer_norm/9x{length}"] = lambda x=x: ops.layer_norm(x)
+        cases[f"layer_norm/9x{length}-all"] = lambda x=x, w=weight, b=bias, r=residual: ops.layer_norm(
+            x, w, b, eps=1e-12, residual=r
+        )
+        cases[f"layer_norm/9x{length}-offset"] = lambda x=x, w=weight: ops.layer_norm(x + np.float32(1024), w)
+        cases[f"softmax/9x{length}"] = lambda x=x: ops.softmax(x, scale=0.7)
+        cases[f"softmax/9x{length}-bool"] = lambda x=x, m=keep: ops.softmax(x, mask=m)
+        cases[f"softmax/9x{length}-added"] = lambda x=x, m=added: ops.softmax(x, mask=m, fully_masked="zero")
+    odd = every_kind(14, 40, 33)
+    cases["layer_norm/every_kind"] = lambda: ops.layer_norm(odd)
+    cases["softmax/every_kind"] = lambda: ops.softmax(odd)
+    return cases
+
+
+def embedding_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Gathers, from float32 and float16."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    for channels in (1, 7, 16, 33, 96):
+        for dtype in (np.float32, np.float16):
+            tables = [numbers(15 + i, rows, channels).astype(dtype) for i, rows in enumerate((50, 20, 2))]
+            ids = [integers(18 + i, len(table), 3, 7) for i, table in enumerate(tables)]
+            gathered = [a for pair in zip(ids, tables, strict=True) for a in pair]
+            affine = (numbers(21, channels), numbers(22, channels))
+            name = f"{channels}-{np.dtype(dtype).name}"
+            cases[f"embedding/{name}"] = lambda a=gathered: ops.embedding(*a[:2])
+            cases[f"embedding_layer_norm/{name}"] = lambda a=gathered, b=affine: ops.embedding_layer_norm(*a, *b)
+    return cases
+
+
+def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Odd head sizes and lengths, every kind of mask, ragged batches."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    shapes = ((1, 1, 1, 1), (3, 5, 9, 8), (2, 17, 33, 12), (1, 9, 16, 20), (3, 7, 50, 64), (2, 3, 600, 16))
+    for heads, lq, lk, size in shapes:
+        q, k, v = (numbers(23 + i, 2, n, heads * size) for i, n in enumerate((lq, lk, lk)))
+        keep = integers(26, 4, 2, 1, lq, lk) > 0
+        keep[1, :, 0] = False
+        added = np.where(keep, numbers(27, 2, 1, lq, lk), np.float32(-np.inf))
+        name = f"{lq}x{lk}h{heads}d{size}"
+        cases[f"attention/{name}"] = lambda a=(q, k, v), h=heads: ops.attention(*a, num_heads=h)
+        cases[f"attention/{name}-bool"] = lambda a=(q, k, v), h=heads, m=keep: ops.attention(*a, num_heads=h, mask=m)
+        cases[f"attention/{name}-added"] = lambda a=(q, k, v), h=heads, m=added: ops.attention(
+            *a, num_heads=h, mask=m, fully_masked="zero", scale=0.25
+        )
+        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops._attention_scores(
+            *a, num_heads=h, mask=m
+        )
+    odd = [
+        np.where(integers(32 + i, 40, 2, 9, 24) == 0, every_kind(35 + i, 2, 9, 24), numbers(38 + i, 2, 9, 24))
+        for i in range(3)
+    ]
+    causal = np.tri(9, dtype=bool)
+    cases["attention/every_kind"] = lambda: ops.attention(*odd, num_heads=3)
+    cases["attention/every_kind-causal"] = lambda: ops.attention(*odd, num_heads=3, mask=causal)
+    ragged = tuple(numbers(28 + i, 60, 24) for i in range(3))
+    offsets = np.array([0, 1, 18, 18, 35, 60], np.int32)
+    kept = integers(31, 3, 60) > 0
+    cases["attention/ragged"] = lambda: ops.attention(*ragged, num_heads=3, cu_seqlens=offsets)
+    cases["attention/ragged-holes"] = lambda: ops._attention_ragged(
+        *ragged, num_heads=2, cu_seqlens=offsets, key_mask=kept
+    )
+    return cases
+
+
+def model_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """The logits of the built-in model, a case for each dtype it is stored in."""
+    return {}
+
+
+def all_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Every case by name; calling one runs it on the backend and the instruction set in force."""
+    return {**conv_cases(), **row_cases(), **embedding_cases(), **attention_cases(), **model_cases()}
+
+
+def digest(result: np.ndarray) -> str:
+    """SHA-256 of shape and bits; any NaN equals any NaN."""
+    bits = np.where(result == result, result.view(np.uint32), np.uint32(0x7FC00000)).astype("<u4")
+    return hashlib.sha256(f"float32{result.shape}".encode() + bits.tobytes()).hexdigest()
+
+
+def compute() -> dict[str, str]:
+    """Run every case on the backend and the instruction set in force."""
+    return {name: digest(run()) for name, run in all_cases().items()}
+
+
+def main() -> int:
+    """Check or update the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--update", action="store_true", help="write golden_bits.json")
+    update = parser.parse_args().update
+    from squeezeops import _native
+
+    golden = {} if update else json.loads(FILE.read_text())
+    isas = [isa for isa in _native.cpu_info()["isas"] if isa not in TO_TOLERANCE]
+    differing = set()
+    with ops.backend("native"):
+        for isa in reversed(isas):  # the portable one first
+            _native.force_isa(isa)
+            found = compute()
+            golden = golden or found
+            wrong = {name for name in golden.keys() | found.keys() if golden.get(name) != found.get(name)}
+            print(f"{isa}: {len(found)} cases, {len(wrong)} differ {sorted(wrong)}")
+            differing |= wrong
+        _native.force_isa(None)
+    if not differing and update:
+        FILE.write_text(json.dumps(golden, indent=0, sort_keys=True) + "\n")
+    return len(differing) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""What the op tests share: the variants under test, float64 references, guarded arrays, comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from golden_bits import TO_TOLERANCE
+
+from squeezeops import backends, ops
+
+UNIT = 2.0**-24  # the largest relative error of one float32 rounding
+ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around the 6 and 8 rows of a tile
+CHANNELS = (
+    1,
+    3,
+    7,
+    8,
+    15,
+    16,
+    17,
+    31,
+    32,
+    33,
+    47,
+    48,
+    49,
+    64,
+    96,
+)  # around the vectors of 4, 8, 16 and the 48 of a tile
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A backend and, for the native one, the instruction set it is held to."""
+
+    backend: str
+    isa: str | None = None
+
+    def __str__(self) -> str:
+        return self.backend if self.isa is None else f"{self.backend}-{self.isa}"
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        with ops.backend(self.backend):
+            if self.isa is None:
+                yield
+                return
+            native.force_isa(self.isa)
+            try:
+                yield
+            finally:
+                native.force_isa(None)
+
+
+native: Any = None  # the extension module, where it was built
+if "native" in backends.available():
+    from squeezeops import _native as native
+
+ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
+EXACT_ISAS = [isa for isa in ISAS if isa not in TO_TOLERANCE]
+VARIANTS = [Variant("numpy")] + [Variant("native", isa) for isa in ISAS]
+
+
+def ran_on(isa: str) -> bool:
+    """Whether the native kernel that last ran in this thread was that of `isa`."""
+    return native.last_kernel().endswith("_" + isa)
+
+
+class Guards:
+    """Keeps arrays in the middle of larger buffers, to catch reads and writes beyond their ends.
+
+    The bands hold NaN (a NaN-like odd number for integers), so that a value read there shows in the result, and a prime
+    number of elements, so that the array between is not aligned to anything but its elements.
+    """
+
+    BAND = 67
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[np.ndarray, bytes, slice]] = []
+
+    def _buffer(self, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+        size = math.prod(shape)
+        fill = {"f": np.nan, "b": True, "i": 2**30 + 7}[np.dtype(dtype).kind]
+        buffer = np.full(size + 2 * self.BAND, fill, dtype)
+        return buffer, buffer[self.BAND : self.BAND + size].reshape(shape)
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Copy an input between two bands; `check` demands that it was not written to either."""
+        buffer, inside = self._buffer(array.shape, array.dtype)
+        inside[...] = array
+        self._kept.append((buffer, buffer.tobytes(), slice(0, 0)))
+        return inside
+
+    def empty(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Make room for a float32 output between two bands."""
+        buffer, inside = self._buffer(shape, np.float32)
+        self._kept.append((buffer, buffer.tobytes(), slice(self.BAND, self.BAND + inside.size)))
+        return inside
+
+    def check(self) -> None:
+        for buffer, before, output in self._kept:
+            bands = np.frombuffer(before, buffer.dtype).copy()
+            bands[output] = 0
+            now = buffer.copy()
+            now[output] = 0
+            assert now.tobytes() == bands.tobytes(), "an op wrote where it must not"
+
+    def call(self, function: Callable[..., np.ndarray], *args: Any, **kwargs: Any) -> np.ndarray:
+        """Call an op with guarded arrays, with `out` and without; both must give the same. Return the result."""
+        args = tuple(self.keep(a) if isinstance(a, np.ndarray) else a for a in args)
+        kwargs = {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in kwargs.items()}
+        result = function(*args, **kwargs)
+        assert type(result) is np.ndarray and result.dtype == np.float32 and result.flags.c_contiguous
+        out = self.empty(result.shape)
+        assert function(*args, **kwargs, out=out) is out
+        self.check()
+        assert_repeats(out, result)
+        return result
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bits of a float32 array, with one bit pattern for every NaN."""
+    return np.where(array != array, np.float32(np.nan), array).view(np.uint32)
+
+
+def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(bits(actual), bits(expected))
+
+
+def assert_repeats(actual: np.ndarray, expected: np.ndarray) -> None:
+    """The same computation twice: the same bits, except that NumPy's BLAS may go by the alignment or the strides."""
+    if ops.get_backend() == "numpy":
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    else:
+        assert_same_bits(actual, expected)
+
+
+def assert_within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | float) -> None:
+    """Element by element, abs(actual - expected) <= bound; NaN and infinity must be where they are expected."""
+    assert actual.shape == expected.shape
+    bound = np.broadcast_to(np.asarray(bound, float), expected.shape)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite].astype(float), expected[~finite])
+    error = np.abs(actual[finite].astype(float) - expected[finite])
+    assert np.isfinite(actual[finite]).all()
+    bound = bound[finite]
+    if error.size:
+        worst = (error - bound).argmax()
+        assert (error <= bound).all(), f"off by {error[worst]} at {expected[finite][worst]}; {bound[worst]} is allowed"
+
+
+def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The distance in units of the last place of the expected float64, rounded to float32; subnormal steps count."""
+    return np.abs(actual.astype(float) - expected) / np.spacing(np.abs(expected.astype(np.float32))).astype(float)
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+# References in float64.
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def gelu64(x: np.ndarray) -> np.ndarray:
+    x = x.astype(float)
+    with np.errstate(all="ignore"):
+        y = x * 0.5 * _erfc(-x / math.sqrt(2))
+    return np.where(x == -np.inf, -0.0, y)
+
+
+def gelu_tanh64(x: np.ndarray) -> np.ndarray:
+    x = x.astype(float)
+    with np.errstate(all="ignore"):
+        z2 = 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        y = x / (1 + np.exp(-z2))
+    return np.where(x == -np.inf, -0.0, y)
+
+
+ACTIVATIONS64: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    None: lambda x: x,
+    "gelu": gelu64,
+    "gelu_tanh": gelu_tanh64,
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+}
+
+
+def softmax64(s: np.ndarray, excluded: np.ndarray, fully_masked: str) -> np.ndarray:
+    """Softmax along the last axis of scores in float64."""
+    s = np.where(excluded, -np.inf, s)
+    with np.errstate(all="ignore"):
+        e = np.where(excluded, 0, np.exp(s - s.max(axis=-1, keepdims=True, initial=-np.inf)))
+        p = np.where(excluded, 0, e / e.sum(axis=-1, keepdims=True))
+    uniform = 1 / max(s.shape[-1], 1) if fully_masked == "uniform" else 0.0
+    return np.where(excluded.all(axis=-1, keepdims=True), uniform, p)
+
+
+def mask_parts(mask: np.ndarray | None, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """What a mask excludes and what it adds, at full shape."""
+    if mask is None:
+        return np.zeros(shape, bool), np.zeros(shape)
+    mask = np.broadcast_to(mask, shape)
+    if mask.dtype == bool:
+        return ~mask, np.zeros(shape)
+    return mask == -np.inf, np.where(mask == -np.inf, 0, mask).astype(float)

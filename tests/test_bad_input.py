@@ -1,0 +1,380 @@
+"""Wrong arguments: every backend raises the same exception, and the message names the op and the argument.
+
+For each op there is a call that works, and a list of arguments that must not. Each is put into the good call alone.
+"""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from op_helpers import normal
+
+from squeezeops import ops
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=ops.available_backends())
+def backend(request):
+    """The checks come before the choice of an instruction set, so each backend runs once."""
+    with ops.backend(request.param):
+        yield request.param
+
+
+def floats(*shape):
+    return normal(RNG, *shape)
+
+
+def strided(*shape):
+    """Of the right shape and dtype, but not contiguous."""
+    return np.zeros((*shape[:-1], 2 * shape[-1]), np.float32)[..., ::2]
+
+
+def read_only(*shape):
+    array = np.zeros(shape, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+def packed_conv(x, weight, bias, *, groups, dtype, **rest):
+    return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)(x, **rest)
+
+
+def embedding_layer_norm(ids, table, position_ids, position_table, type_ids, type_table, weight, bias, **rest):
+    return ops.embedding_layer_norm(
+        ids, table, position_ids, position_table, type_ids, type_table, weight, bias, **rest
+    )
+
+
+OPS = {
+    "pointwise_conv": ops.pointwise_conv,
+    "pointwise_conv NCW": ops.pointwise_conv,
+    "PointwiseConv": packed_conv,
+    "layer_norm": ops.layer_norm,
+    "softmax": ops.softmax,
+    "softmax axis 0": ops.softmax,
+    "gelu": ops.gelu,
+    "tanh": ops.tanh,
+    "embedding": ops.embedding,
+    "embedding_layer_norm": embedding_layer_norm,
+    "attention": ops.attention,
+    "attention ragged": ops.attention,
+    "attention ragged holes": ops._attention_ragged,
+    "attention_scores": ops._attention_scores,
+}
+
+GOOD = {
+    "pointwise_conv": {
+        "x": floats(5, 12), "weight": floats(8, 3), "bias": floats(8), "groups": 4, "activation": "gelu",
+        "residual": floats(5, 8), "layout": "NWC", "out": floats(5, 8),
+    },
+    "pointwise_conv NCW": {
+        "x": floats(2, 12, 5), "weight": floats(8, 3, 1), "bias": floats(8), "groups": 4, "activation": None,
+        "residual": floats(2, 8, 5), "layout": "NCW", "out": floats(2, 8, 5),
+    },
+    "PointwiseConv": {
+        "x": floats(5, 12), "weight": floats(8, 3), "bias": floats(8), "groups": 4, "dtype": "float32",
+        "activation": "relu", "residual": floats(5, 8), "out": floats(5, 8),
+    },
+    "layer_norm": {
+        "x": floats(5, 12), "weight": floats(12), "bias": floats(12), "eps": 1e-5, "residual": floats(5, 12),
+        "out": floats(5, 12),
+    },
+    "softmax": {
+        "x": floats(5, 12), "axis": -1, "mask": floats(5, 12) > 0, "scale": 0.5, "fully_masked": "zero",
+        "out": floats(5, 12),
+    },
+    "softmax axis 0": {
+        "x": floats(5, 12), "axis": 0, "mask": floats(5, 12), "scale": 0.5, "fully_masked": "zero",
+        "out": floats(5, 12),
+    },
+    "gelu": {"x": floats(5, 12), "approximate": "tanh", "out": floats(5, 12)},
+    "tanh": {"x": floats(5, 12), "out": floats(5, 12)},
+    "embedding": {"ids": np.arange(5), "table": floats(7, 12), "out": floats(5, 12)},
+    "embedding_layer_norm": {
+        "ids": np.arange(5), "table": floats(7, 12), "position_ids": np.arange(5), "position_table": floats(6, 12),
+        "type_ids": np.zeros(5, np.int32), "type_table": floats(2, 12).astype(np.float16), "weight": floats(12),
+        "bias": floats(12), "eps": 1e-5, "out": floats(5, 12),
+    },
+    "attention": {
+        "q": floats(2, 5, 12), "k": floats(2, 7, 12), "v": floats(2, 7, 12), "num_heads": 3,
+        "mask": floats(2, 3, 5, 7), "scale": 0.5, "fully_masked": "uniform", "out": floats(2, 5, 12),
+    },
+    "attention ragged": {
+        "q": floats(9, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
+        "cu_seqlens": np.array([0, 4, 9], np.int32), "scale": 0.5, "fully_masked": "uniform", "out": floats(9, 12),
+    },
+    "attention ragged holes": {
+        "q": floats(9, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
+        "cu_seqlens": np.array([0, 4, 9], np.int32), "key_mask": np.arange(9) % 2 > 0, "scale": 0.5,
+        "fully_masked": "uniform", "out": floats(9, 12),
+    },
+    "attention_scores": {
+        "q": floats(2, 5, 12), "k": floats(2, 7, 12), "num_heads": 3, "mask": floats(2, 3, 5, 7), "scale": 0.5,
+    },
+}  # fmt: skip
+
+WORDS = {"unknown": "swish", "empty": "", "upper case": "GELU", "number": 3, "bool": True, "array": np.zeros(2)}
+NUMBERS = {"str": "0.5", "list": [0.5], "array": np.zeros(2, np.float32), "complex": 1j}
+EPS = {"negative": -1e-5, "nan": float("nan"), "inf": float("inf")}
+NOT_COUNTS = {"float": 2.0, "str": "2", "bool": True, "numpy bool": np.True_, "None": None, "array": np.array([1, 2])}
+COUNTS = {"zero": 0, "negative": -4, "not dividing": 5}
+
+
+def wrong_types(good):
+    """What an array argument must not be."""
+    if good.dtype.kind == "i":
+        dtypes = (np.float32, np.int16, np.uint32, np.uint64, bool)
+    elif good.dtype == bool:
+        dtypes = (np.int64, np.uint8, np.float64)
+    else:
+        dtypes = (np.float64, np.int32, np.int64, np.complex64, object)
+    swapped = good.astype(good.dtype.newbyteorder())
+    bad = {np.dtype(dtype).name: good.astype(dtype) for dtype in dtypes}
+    bad |= {"list": good.tolist(), "bytes": good.tobytes(), "str": "x", "scalar": good.flat[0], "float": 1.0}
+    return bad if swapped.dtype == good.dtype else bad | {"byte-swapped": swapped}
+
+
+def bad_arguments():
+    """(op, argument, what is wrong, value, exception)."""
+
+    def case(op, argument, bad, exception):
+        return [(op, argument, what, value, exception) for what, value in bad.items()]
+
+    cases = []
+    required = {"x", "ids", "table", "position_ids", "position_table", "type_ids", "type_table", "q", "k", "v"}
+    for op, good in GOOD.items():
+        for argument, value in good.items():
+            if isinstance(value, np.ndarray):
+                bad = wrong_types(value)
+                if argument in required or (argument == "weight" and "conv" in op.lower()):
+                    bad["None"] = None
+                cases += case(op, argument, bad, TypeError)
+        for argument in {"activation", "layout", "approximate", "fully_masked", "dtype"} & good.keys():
+            cases += case(op, argument, WORDS, ValueError)
+        for argument in {"eps", "scale"} & good.keys():
+            cases += case(op, argument, NUMBERS, TypeError)
+        for argument in {"groups", "num_heads"} & good.keys():
+            cases += case(op, argument, NOT_COUNTS, TypeError)
+            cases += case(op, argument, COUNTS, ValueError)
+        if "eps" in good:
+            cases += case(op, "eps", EPS, ValueError)
+            cases += case(op, "eps", {"None": None}, TypeError)
+        if "out" in good:
+            shape = good["out"].shape
+            flat = {"flat": floats(good["out"].size), "more rows": floats(shape[0] + 1, *shape[1:])}
+            unusable = {"strided": strided(*shape), "read-only": read_only(*shape), "0-d": np.array(0, np.float32)}
+            cases += case(op, "out", flat | unusable, ValueError)
+            cases += case(op, "out", {"Fortran order": np.asfortranarray(np.zeros(shape, np.float32))}, ValueError)
+
+    for op in ("pointwise_conv", "PointwiseConv"):
+        cases += case(op, "x", {"0-d": np.array(1, np.float32)}, ValueError)
+        cases += case(
+            op, "residual", {"shape": floats(5, 12), "broadcast": floats(8), "rank": floats(1, 5, 8)}, ValueError
+        )
+        weights = {
+            "rank 1": floats(24),
+            "kernel 2": floats(8, 3, 2),
+            "rank 4": floats(8, 3, 1, 1),
+            "0-d": np.array(1, "f4"),
+        }
+        cases += case(op, "weight", weights, ValueError)
+        cases += case(op, "bias", {"shape": floats(12), "scalar": floats(1), "rank": floats(1, 8)}, ValueError)
+    cases += case("PointwiseConv", "x", {"channels": floats(5, 11), "transposed": floats(12, 5)}, ValueError)
+    cases += case("pointwise_conv", "weight", {"channels": floats(8, 4)}, ValueError)
+    cases += case("pointwise_conv", "groups", {"not of C_in": 8, "not of C_out": 3, "huge": 2**70}, ValueError)
+    cases += case("PointwiseConv", "groups", {"not of C_out": 3, "huge": 2**70}, ValueError)
+    cases += case("pointwise_conv NCW", "x", {"rank": floats(12, 5), "0-d": np.array(1, np.float32)}, ValueError)
+    cases += case("pointwise_conv NCW", "residual", {"shape": floats(2, 5, 8), "rank": floats(8, 5)}, ValueError)
+    cases += case("pointwise_conv NCW", "weight", {"channels": floats(8, 4, 1), "0-d": np.array(1, "f4")}, ValueError)
+    for op in ("layer_norm", "embedding_layer_norm"):
+        for argument in ("weight", "bias"):
+            cases += case(op, argument, {"shape": floats(5), "scalar": floats(1), "rank": floats(1, 12)}, ValueError)
+    for op in ("layer_norm", "softmax", "softmax axis 0"):
+        cases += case(op, "x", {"0-d": np.array(1, np.float32)}, ValueError)
+    cases += case("layer_norm", "residual", {"shape": floats(12, 5), "broadcast": floats(12)}, ValueError)
+    masks = {
+        "shape": floats(5),
+        "rank": floats(1, 5, 12),
+        "enlarging": floats(2, 5, 12) > 0,
+        "transposed": floats(12, 5),
+    }
+    for op in ("softmax", "softmax axis 0"):
+        cases += case(op, "mask", masks, ValueError)
+        cases += case(op, "axis", {"too high": 2, "too low": -3}, ValueError)
+        cases += case(op, "axis", {"str": "0", "float": 0.0, "None": None, "bool": True}, TypeError)
+        cases += case(op, "scale", {"None": None}, TypeError)
+    for op in ("embedding", "embedding_layer_norm"):
+        for integer in (np.int32, np.int64):
+            for argument in {"ids", "position_ids", "type_ids"} & GOOD[op].keys():
+                high, low = np.array([0, 1, 1, 7, 1], integer), np.array([0, 1, -1, 0, 1], integer)
+                bounds = {f"high {integer.__name__}": high, f"low {integer.__name__}": low}
+                if integer == np.int64:
+                    far = np.array([0, 1, 2**32, 0, 1])  # 0, if it were cut to 32 bits
+                    bounds["far"] = far
+                cases += case(op, argument, bounds, ValueError)
+        for argument in {"table", "position_table", "type_table"} & GOOD[op].keys():
+            cases += case(op, argument, {"rank 1": floats(7), "rank 3": floats(7, 12, 1)}, ValueError)
+    for argument in ("position_table", "type_table"):
+        cases += case("embedding_layer_norm", argument, {"channels": floats(7, 11)}, ValueError)
+    for argument in ("position_ids", "type_ids"):
+        shapes = {"shape": np.zeros(4, int), "scalar": np.array(0), "rank": np.zeros((1, 5), int)}
+        cases += case("embedding_layer_norm", argument, shapes, ValueError)
+    masks = {
+        "shape": floats(7, 5),
+        "rank": floats(1, 2, 3, 5, 7),
+        "heads": floats(2, 2, 5, 7) > 0,
+        "batch": floats(4, 1, 1, 7),
+    }
+    for op in ("attention", "attention_scores"):
+        cases += case(op, "q", {"rank 2": floats(5, 12), "rank 4": floats(1, 2, 5, 12)}, ValueError)
+        cases += case(op, "k", {"rank": floats(7, 12), "batch": floats(3, 7, 12), "C": floats(2, 7, 9)}, ValueError)
+        cases += case(op, "mask", masks, ValueError)
+    cases += case(
+        "attention", "v", {"rank": floats(7, 12), "batch": floats(1, 7, 12), "length": floats(2, 5, 12)}, ValueError
+    )
+    offsets = {
+        "start": [1, 4, 9], "decrease": [0, 5, 4, 9], "negative": [0, -1, 9], "short": [0, 4, 8], "long": [0, 4, 10],
+        "empty": [], "rank": [[0, 4, 9]], "one": [0], "scalar": 0,
+    }  # fmt: skip
+    for op in ("attention ragged", "attention ragged holes"):
+        cases += case(op, "q", {"rank 3": floats(1, 9, 12), "rank 1": floats(9)}, ValueError)
+        cases += case(op, "k", {"rank": floats(1, 9, 12), "rows": floats(8, 12), "channels": floats(9, 9)}, ValueError)
+        cases += case(op, "v", {"rank": floats(1, 9, 12), "rows": floats(8, 12), "channels": floats(9, 9)}, ValueError)
+        cases += case(op, "cu_seqlens", {what: np.array(o, np.int32) for what, o in offsets.items()}, ValueError)
+        cases += case(op, "cu_seqlens", {"int64": np.array([0, 4, 9])}, TypeError)
+    cases += case("attention ragged", "mask", {"bool": np.ones(9, bool), "floats": floats(9, 9)}, ValueError)
+    cases += case(
+        "attention ragged holes", "key_mask", {"shape": np.ones(8, bool), "rank": np.ones((1, 9), bool)}, ValueError
+    )
+    cases += case("attention ragged holes", "key_mask", {"float": floats(9)}, TypeError)
+    return cases
+
+
+def assert_refused(op, arguments, argument, exception, what=""):
+    """The call must raise exactly `exception`, name the op and the argument, and change nothing."""
+    before = {name: value.copy() for name, value in arguments.items() if isinstance(value, np.ndarray)}
+    try:
+        OPS[op](**arguments)
+        raised = None
+    except Exception as error:
+        raised = error
+    assert type(raised) is exception, f"{what}: {raised!r}"
+    message = rf"{op.split()[0]}: {argument}: expected .+, got .+"
+    assert re.fullmatch(message, str(raised), re.DOTALL), f"{what}: {raised!r} is not {message}"
+    for name, value in before.items():
+        np.testing.assert_array_equal(arguments[name], value)
+
+
+BAD = {
+    (op, argument): [case[2:] for case in cases]
+    for (op, argument), cases in itertools.groupby(
+        sorted(bad_arguments(), key=lambda case: case[:2]), lambda case: case[:2]
+    )
+}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_good_arguments(backend, op):
+    result = OPS[op](**GOOD[op])
+    assert result.dtype == np.float32
+    if "out" in GOOD[op]:
+        assert result is GOOD[op]["out"]
+        GOOD[op]["out"][...] = 0.5  # the tests below look for a change
+
+
+@pytest.mark.parametrize("op, argument", BAD)
+def test_bad_arguments(backend, op, argument):
+    for what, value, exception in BAD[op, argument]:
+        assert_refused(op, GOOD[op] | {argument: value}, argument, exception, what)
+
+
+@pytest.mark.parametrize(
+    "argument, table", [("ids", "table"), ("position_ids", "position_table"), ("type_ids", "type_table")]
+)
+def test_message_tells_the_id(backend, argument, table):
+    good = GOOD["embedding_layer_norm"]
+    rows = len(good[table])
+    for value in (rows, -1, 2**40):
+        ids = np.array([0, 1, value, 0, 99])
+        with pytest.raises(ValueError, match=rf"{argument}: expected .*\b{rows}\b.*, got {value}\b"):
+            embedding_layer_norm(**good | {argument: ids})
+
+
+def overlapping(array, result_shape):
+    """A copy of `array`, and room for a result that starts within its last element."""
+    result_size = int(np.prod(result_shape)) * 4
+    memory = np.zeros(array.nbytes + result_size, np.uint8)
+    copied = memory[: array.nbytes].view(array.dtype).reshape(array.shape)
+    copied[...] = array
+    start = (array.nbytes - 1) // 4 * 4
+    return copied, memory[start : start + result_size].view(np.float32).reshape(result_shape)
+
+
+OVERLAPS = [
+    (op, argument)
+    for op, good in GOOD.items()
+    for argument, value in good.items()
+    if "out" in good and argument != "out" and isinstance(value, np.ndarray)
+    if not (op == "PointwiseConv" and argument in ("weight", "bias"))  # these were copied when packed
+]
+
+
+@pytest.mark.parametrize("op, argument", OVERLAPS)
+def test_out_must_not_overlap_an_input(backend, op, argument):
+    value, out = overlapping(GOOD[op][argument], GOOD[op]["out"].shape)
+    assert_refused(op, GOOD[op] | {argument: value, "out": out}, "out", ValueError)
+
+
+@pytest.mark.parametrize("op", ["layer_norm", "softmax", "softmax axis 0", "gelu", "tanh"])
+def test_out_may_be_x_but_not_part_of_it(backend, op):
+    arguments = {name: value for name, value in GOOD[op].items() if name not in ("out", "mask", "residual")}
+    memory = floats(16, 12)
+    x = memory[:5]
+    expected = OPS[op](**arguments | {"x": x})
+    for other in (memory[1:6], memory[4:9], memory.reshape(-1)[1:61].reshape(5, 12)):
+        assert_refused(op, arguments | {"x": x, "out": other}, "out", ValueError)
+    # The same start but other strides, and a span with room for out between its rows.
+    square = floats(12, 12)
+    assert_refused(op, GOOD[op] | {"x": square.T, "out": square} | no_neighbours(op), "out", ValueError)
+    assert_refused(op, arguments | {"x": memory[:15:14], "out": memory[2:4]} | no_affine(op), "out", ValueError)
+    result = OPS[op](**arguments | {"x": x, "out": x[:]})
+    np.testing.assert_array_equal(result, expected)
+    assert np.shares_memory(result, x)
+    apart = OPS[op](**arguments | {"x": memory[:5], "out": memory[5:10]})
+    assert np.shares_memory(apart, memory)
+
+
+def no_neighbours(op):
+    """Drop what has the shape of the usual x."""
+    return {"softmax": {"mask": None}, "softmax axis 0": {"mask": None}, "layer_norm": {"residual": None}}.get(op, {})
+
+
+def no_affine(op):
+    return {"weight": None, "bias": None} if op == "layer_norm" else {}
+
+
+def test_out_must_not_be_x_elsewhere(backend):
+    x = floats(5, 12)
+    for function in (
+        lambda: ops.pointwise_conv(x, floats(12, 12), out=x),
+        lambda: ops.PointwiseConv(floats(12, 12))(x, out=x),
+    ):
+        with pytest.raises(ValueError, match=r": out: expected .+, got .+"):
+            function()
+    x = floats(1, 5, 12)
+    with pytest.raises(ValueError, match=r"attention: out: expected .+, got .+"):
+        ops.attention(x, x.copy(), x.copy(), num_heads=1, out=x)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_set_num_threads_value(backend, n):
+    with pytest.raises(ValueError, match=r"set_num_threads: n: expected .+, got .+"):
+        ops.set_num_threads(n)
+
+
+@pytest.mark.parametrize("n", [1.0, "2", None, True])
+def test_set_num_threads_type(backend, n):
+    with pytest.raises(TypeError, match=r"set_num_threads: n: expected .+, got .+"):
+        ops.set_num_threads(n)

@@ -1,0 +1,146 @@
+"""The caller's floating-point modes neither change a result nor are changed: the bits hold under flush-to-zero and
+another rounding, set before the first call or after it, on the pool's threads and on Python's."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from op_helpers import assert_same_bits, native, normal
+
+from squeezeops import ops
+
+pytestmark = [
+    pytest.mark.skipif(native is None, reason="built without the native extension"),
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="sets the control register of x86"),
+]
+
+ROUND_UP, FLUSH = 0x4000, 0x8040  # in MXCSR; FLUSH is FTZ and DAZ
+
+
+def control_register():
+    """Functions that set and get MXCSR of the calling thread, made of the two instructions that do."""
+    import ctypes
+    import mmap
+
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\x0f\xae\x17\xc3" + b"\x0f\xae\x1f\xc3")  # ldmxcsr [rdi]; ret; stmxcsr [rdi]; ret
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    function = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint32))
+    load, store = function(address), function(address + 4)
+
+    def put(value):
+        load(ctypes.byref(ctypes.c_uint32(value)))
+
+    def get(keep=code):
+        word = ctypes.c_uint32()
+        store(ctypes.byref(word))
+        return word.value
+
+    return put, get
+
+
+@pytest.fixture
+def mxcsr():
+    put, get = control_register()
+    before = get()
+    yield put, get
+    put(before)
+
+
+RNG = np.random.default_rng(5)
+x, w, q = normal(RNG, 60, 208), normal(RNG, 96, 52) * np.float32(1e-3), normal(RNG, 2, 33, 48)
+x[::3] *= np.float32(1e-38)  # sums and products that are subnormal
+halves = x.astype(np.float16)
+
+
+def run():
+    with ops.backend("native"):
+        return [
+            ops.layer_norm(x, eps=1e-12),
+            ops.softmax(x),
+            ops.gelu(x),
+            ops.gelu(x, approximate="tanh"),
+            ops.tanh(x),
+            ops.pointwise_conv(x, w, groups=4, activation="gelu"),
+            ops.PointwiseConv(w, groups=4)(x),
+            ops.attention(q, q, q, num_heads=3),
+            ops.embedding(np.arange(60), halves),
+            ops.embedding_layer_norm(*(np.arange(60), x) * 3, None, None),
+        ]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("mode", [ROUND_UP, FLUSH, ROUND_UP | FLUSH], ids=["up", "flush", "both"])
+def test_modes_of_the_caller(mxcsr, mode, threads):
+    put, get = mxcsr
+    before = ops.get_num_threads()
+    expected = run()
+    try:
+        ops.set_num_threads(threads)
+        put(0x1F80 | mode)
+        results = run()
+        after = get()
+    finally:
+        put(0x1F80)
+        ops.set_num_threads(before)
+    assert after & 0xFFC0 == 0x1F80 | mode, "the caller's modes did not come back"
+    for result, one in zip(results, expected, strict=True):
+        assert_same_bits(result, one)
+
+
+def test_modes_really_matter(mxcsr):
+    """If this fails, the tests here prove nothing."""
+    put, _ = mxcsr
+    tiny = np.full(64, 1e-38, np.float32)
+    small = tiny * np.float32(0.1)
+    put(0x1F80 | FLUSH | ROUND_UP)
+    flushed, up = tiny * np.float32(0.1), np.ones(64, np.float32) + np.float32(1e-9)
+    put(0x1F80)
+    assert (small > 0).all() and (flushed == 0).all() and (up > 1).all()
+
+
+def test_modes_of_two_threads(mxcsr):
+    expected, results = run(), {}
+    put, _ = mxcsr
+
+    def thread(mode):
+        put(0x1F80 | mode)
+        results[mode] = [run() for _ in range(5)]
+
+    threads = [threading.Thread(target=thread, args=(mode,)) for mode in (ROUND_UP | FLUSH, 0)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for runs in results.values():
+        for one in runs:
+            for result, want in zip(one, expected, strict=True):
+                assert_same_bits(result, want)
+
+
+def test_modes_set_before_the_first_call(tmp_path):
+    """Worker threads inherit the modes of the thread that starts them."""
+    code = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import numpy as np
+from test_float_environment import control_register, run, FLUSH, ROUND_UP, ops
+if sys.argv[1] == "modes":
+    put, get = control_register()
+    ops.set_num_threads(4)
+    put(0x1F80 | FLUSH | ROUND_UP)
+    results = run()
+    put(0x1F80)
+else:
+    results = run()
+np.savez(sys.argv[2], *results)
+"""
+    for mode in ("modes", "plain"):
+        subprocess.run([sys.executable, "-c", code, mode, tmp_path / f"{mode}.npz"], check=True, timeout=120)
+    with np.load(tmp_path / "modes.npz") as modes, np.load(tmp_path / "plain.npz") as plain:
+        assert len(modes.files) == 10
+        for name in modes.files:
+            assert_same_bits(modes[name], plain[name])

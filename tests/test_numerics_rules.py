@@ -1,0 +1,144 @@
+"""The rules that make the same bits possible, held against the sources: what must not appear in them."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cc", ".inl", ".def"))
+KERNELS = [path for path in SOURCES if path.relative_to(ROOT / "csrc").parts[0] in ("kernels", "simd")]
+
+FORBIDDEN = {
+    "an approximate reciprocal": r"rcp|vrecp[es]",
+    "an approximate reciprocal square root": r"rsqrt|vrsqrt[es]",
+    "a sum in an order of its own": r"reduce_(add|mul)(?!_tree)|vaddl?vq?_|vpadd[qsd]?_|hadd_p[sd]",
+    "a function of libm": r"\b(__builtin_)?(exp2?|expm1|exp10|log|log2|log1p|log10|pow|tanh|erfc?|sin|cos)f\b",
+    "a function of the C++ library": r"\bstd::(exp|log|pow|tanh|erf|max|min|accumulate|reduce|inner_product|fma)\b",
+    "a change of the float environment": r"fast.?math|FP_CONTRACT\s+ON|fp-contract=fast|_MM_SET_(FLUSH|DENORMALS)",
+}
+# Multiply-add with two roundings. Elsewhere there is a fused one, and these would differ from it.
+UNFUSED = r"\bvml[as]q?(_n|_lane|_laneq)?_f(16|32|64)"
+
+
+def code_of(path):
+    """The text without comments and strings, line by line."""
+    text = path.read_text(encoding="utf-8")
+    pattern = r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"'
+    return re.sub(pattern, lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL).splitlines()
+
+
+def found(pattern, lines):
+    return [f"{number}: {line.strip()}" for number, line in enumerate(lines, 1) if re.search(pattern, line)]
+
+
+def test_there_are_kernels_to_look_at():
+    assert len(KERNELS) >= 20
+    folders = {path.parent.name for path in KERNELS}
+    assert {"pwconv", "layernorm", "softmax", "attention", "activation", "embedding", "simd"} <= folders
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_forbidden_in_kernels(what):
+    hits = {str(path.relative_to(ROOT)): found(FORBIDDEN[what], code_of(path)) for path in KERNELS}
+    assert {path: lines for path, lines in hits.items() if lines} == {}, what
+
+
+def test_multiply_add_is_fused():
+    """32-bit ARM without VFPv4 has no fused one and promises no bits; its files say so in their names."""
+    fused = [path for path in KERNELS if "armv7" not in path.name]
+    hits = {str(path.relative_to(ROOT)): found(UNFUSED, code_of(path)) for path in fused}
+    assert {path: lines for path, lines in hits.items() if lines} == {}
+
+
+def test_kernels_include_no_cpp_library():
+    """An inline function of the library, compiled for AVX-512 in one file, may be what the linker keeps for all."""
+    allowed = r'#\s*include\s+(<\w+\.h>|".*")'
+    hits = {}
+    for path in KERNELS:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        hits[str(path.relative_to(ROOT))] = [
+            line for line in lines if re.match(r"\s*#\s*include", line) and not re.match(r"\s*" + allowed, line)
+        ]
+    assert {path: lines for path, lines in hits.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x = _mm256_rcp_ps(a);", "x = _mm512_rcp14_ps(a);", "x = _mm_rsqrt_ss(a);", "x = _mm512_rsqrt14_ps(a);",
+        "x = vrecpeq_f32(a);", "x = vrsqrteq_f32(a);", "return _mm512_reduce_add_ps(v);", "return vaddvq_f32(v);",
+        "return vpadd_f32(a, b);", "return vpaddq_f32(a, b);", "y = expf(x);", "y = std::exp(x);", "y = tanhf(x);",
+        "y = __builtin_erff(x);", "y = powf(x, 2);", "y = _mm256_hadd_ps(a, b);",
+    ],
+)  # fmt: skip
+def test_the_rules_find_it(line):
+    assert any(re.search(pattern, line) for pattern in FORBIDDEN.values())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sum = I::reduce_add_tree(acc);", "vpaddd %zmm0, %zmm1, %zmm2", "y = Math<I>::exp(x);", "V tanh(V x) {",
+        "acc = vfmaq_f32(acc, a, b);", "q = __builtin_sqrtf(v);", "z = __builtin_fmaf(a, b, c);",
+    ],
+)  # fmt: skip
+def test_the_rules_leave_it(line):
+    assert not any(re.search(pattern, line) for pattern in [*FORBIDDEN.values(), UNFUSED])
+
+
+# Between ids and results no arithmetic of NumPy: its sums and its exp differ between processors and versions.
+
+PYTHON = [
+    ROOT / "squeezeops" / "squeezebert" / "model.py",
+    ROOT / "squeezeops" / "squeezebert" / "heads.py",
+    ROOT / "squeezeops" / "squeezebert" / "batch.py",
+    ROOT / "squeezeops" / "pipelines.py",
+]
+ARITHMETIC = """
+exp exp2 expm1 log log2 log10 log1p tanh sinh cosh sin cos sqrt cbrt square power float_power reciprocal dot vdot
+inner outer matmul matvec vecmat vecdot tensordot einsum einsum_path kron convolve correlate linalg fft sum nansum
+mean nanmean average var std prod trapz add subtract multiply divide true_divide logaddexp hypot interp clip maximum
+minimum fmax fmin
+"""
+METHODS = {"dot", "sum", "mean", "var", "std", "prod", "trace"}
+
+
+def numpy_arithmetic(source):
+    """Uses of np.<arithmetic> and math.<arithmetic>, of an array's methods of that kind, and of the @ operator."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult):
+            yield f"{node.lineno}: @"
+        if not isinstance(node, ast.Attribute):
+            continue
+        module = node.value.id if isinstance(node.value, ast.Name) else ""
+        if module in ("np", "numpy", "math"):
+            if node.attr in ARITHMETIC.split():
+                yield f"{node.lineno}: {module}.{node.attr}"
+        elif node.attr in METHODS:
+            yield f"{node.lineno}: .{node.attr}"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_no_numpy_arithmetic_in_the_model(path):
+    source = path.read_text(encoding="utf-8")
+    assert list(numpy_arithmetic(source)) == []
+    assert not re.search(r"from (numpy|math)(?!\.typing)\b.* import|import numpy\.", source)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "np.exp(x)",
+        "math.exp(x)",
+        "x @ y",
+        "x @= y",
+        "np.dot(x, y)",
+        "numpy.matmul(x, y)",
+        "np.linalg.norm(x)",
+        "x.mean(axis=1)",
+    ],
+)
+def test_the_rule_for_python_finds_it(line):
+    assert len(list(numpy_arithmetic(line))) == 1

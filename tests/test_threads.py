@@ -1,0 +1,268 @@
+"""The thread pool: counts, fork, several callers at once, no thread to be had, the cgroup quota."""
+
+import concurrent.futures
+import os
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from op_helpers import assert_same_bits, native, normal
+
+from squeezeops import ops
+
+pytestmark = pytest.mark.skipif(native is None, reason="built without the native extension")
+
+
+@pytest.fixture(autouse=True)
+def native_with_its_thread_count():
+    with ops.backend("native"):
+        before = ops.get_num_threads()
+        yield
+        ops.set_num_threads(before)
+
+
+@pytest.fixture
+def work(rng):
+    """A function large enough to be split over threads, and its result on one."""
+    x, w = normal(rng, 200, 192), normal(rng, 384, 48)
+    q = normal(rng, 3, 40, 64)
+
+    def run():
+        return [
+            ops.pointwise_conv(x, w, groups=4, activation="gelu"),
+            ops.layer_norm(np.tile(x, (4, 1))),
+            ops.softmax(np.tile(x, (4, 1))),
+            ops.gelu(np.tile(x, (4, 1))),
+            ops.attention(q, q, q, num_heads=4),
+        ]
+
+    ops.set_num_threads(1)
+    return run, run()
+
+
+def assert_same(results, expected):
+    for result, one in zip(results, expected, strict=True):
+        assert_same_bits(result, one)
+
+
+def python(code, **environment):
+    env = {**os.environ, "SQUEEZEOPS_BACKEND": "native", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, timeout=120
+    )
+
+
+def tasks():
+    """Threads of this process, those outside Python included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 16])
+def test_results_do_not_depend_on_the_number(work, n):
+    run, expected = work
+    ops.set_num_threads(n)
+    assert ops.get_num_threads() == n
+    for _ in range(20):
+        assert_same(run(), expected)
+
+
+def test_workers_really_start(work):
+    run, _ = work
+    ops.set_num_threads(5)
+    run()
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("/proc lists no threads on this system")
+    assert tasks() >= 5
+
+
+@pytest.mark.parametrize("n", [0, -1, 257, 10**12])
+def test_a_number_out_of_range(n):
+    with pytest.raises(ValueError, match="set_num_threads: n: expected"):
+        ops.set_num_threads(n)
+
+
+@pytest.mark.parametrize("n", [1.0, "2", None, True])
+def test_not_a_number(n):
+    with pytest.raises(TypeError, match="set_num_threads: n: expected an int"):
+        ops.set_num_threads(n)
+
+
+def test_environment():
+    code = "import squeezeops; print(squeezeops.get_num_threads())"
+    assert python(code, SQUEEZEOPS_NUM_THREADS="3").stdout.strip() == "3"
+    for bad in ("0", "many", "1.5", "-2", "1000"):
+        result = python(code, SQUEEZEOPS_NUM_THREADS=bad)
+        message = f"SQUEEZEOPS_NUM_THREADS: expected a number from 1 to 256, got '{bad}'"
+        assert result.returncode == 1 and message in result.stderr
+        result = python(
+            "import squeezeops, numpy; squeezeops.tanh(numpy.ones(1, 'f'))", SQUEEZEOPS_NUM_THREADS=bad
+        )
+        assert result.returncode == 1 and message in result.stderr
+
+
+def test_default_is_what_affinity_and_quota_allow():
+    cpus = len(os.sched_getaffinity(0))
+    quota = native.cpu_quota("")
+    expected = min(cpus, -int(-quota // 1)) if quota else cpus
+    env = {k: v for k, v in os.environ.items() if k != "SQUEEZEOPS_NUM_THREADS"}
+    code = "import squeezeops; print(squeezeops.get_num_threads())"
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout
+    assert out.strip() == str(max(1, min(expected, 256)))
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + code
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout
+    assert out.strip() == "1"
+
+
+def test_many_callers_at_once(work):
+    run, expected = work
+    ops.set_num_threads(3)
+    begin = threading.Barrier(6)
+
+    def caller():
+        with ops.backend("native"):
+            begin.wait()
+            for _ in range(15):
+                assert_same(run(), expected)
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for future in [pool.submit(caller) for _ in range(6)]:
+            future.result(timeout=100)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_fork_with_running_workers():
+    """A child has none of its parent's threads; it makes its own, while the parent's go on."""
+    result = python(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads: that is what this is about
+        import numpy as np, squeezeops as s
+        x = np.linspace(-1, 1, 400 * 192, dtype=np.float32).reshape(400, 192)
+        w = np.ascontiguousarray(x[:192, :192])
+        s.set_num_threads(4)
+        run = lambda: s.pointwise_conv(x, w, activation="gelu").tobytes()
+        expected = run()
+        busy = threading.Event()
+
+        def other():  # keeps the pool busy, so that some forks find its lock taken
+            while not busy.is_set():
+                run()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        for _ in range(12):
+            child = os.fork()
+            if child == 0:
+                same = all(run() == expected for _ in range(3))
+                threads = len(os.listdir("/proc/self/task"))
+                os._exit(0 if same and threads >= 4 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert run() == expected
+        busy.set()
+        thread.join()
+        print("done")
+        """
+    )
+    assert result.stdout.strip() == "done", result.stderr
+
+
+def test_no_thread_can_be_started():
+    """The caller then does all the work. The limit counts processes of a user, and root has none: so become nobody."""
+    if resource.getrlimit(resource.RLIMIT_NPROC)[1] == 0:
+        pytest.skip("the limit is zero already")
+    result = python(
+        """
+        import os, resource, threading
+        import numpy as np, squeezeops as s
+        s.set_num_threads(4)
+        s._native.cpu_info()
+        import squeezeops._native as native
+        if os.getuid() == 0:
+            os.setgid(65534); os.setuid(65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            pass
+        else:
+            raise SystemExit("the limit is not in force")
+        x = np.linspace(-1, 1, 400 * 192, dtype=np.float32).reshape(400, 192)
+        y = s.pointwise_conv(x, np.ascontiguousarray(x[:192]))
+        assert len(os.listdir("/proc/self/task")) == 1
+        s.set_num_threads(1)
+        assert y.tobytes() == s.pointwise_conv(x, np.ascontiguousarray(x[:192])).tobytes()
+        print("done")
+        """,
+        OPENBLAS_NUM_THREADS="1",
+    )
+    assert result.stdout.strip() == "done", result.stderr
+
+
+def test_signals_reach_python(work):
+    """Workers block all signals, so that Ctrl-C comes to the interpreter's own thread."""
+    run, _ = work
+    ops.set_num_threads(4)
+    run()
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("/proc lists no threads on this system")
+    blocked = 0
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/status") as file:
+            mask = next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk"))
+        blocked += bool(mask & (1 << 1))  # SIGINT
+    assert blocked >= 3
+
+
+QUOTAS = {
+    "v2": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 1.5),
+    "v2, of a group above": (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/a/cpu.max": "50000 100000\n",
+            "sys/fs/cgroup/cpu.max": "400000 100000\n",
+        },
+        0.5,
+    ),
+    "v2, in a container": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+    "v2, no limit": ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "max 100000\n"}, 0),
+    "v1": (
+        {
+            "proc/self/cgroup": "5:memory:/m\n4:cpu,cpuacct:/d\n3:cpuset:/s\n",
+            "sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "300000\n",
+            "sys/fs/cgroup/cpu/d/cpu.cfs_period_us": "100000\n",
+        },
+        3,
+    ),
+    "v1, no limit": (
+        {
+            "proc/self/cgroup": "4:cpuacct,cpu:/d\n",
+            "sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/d/cpu.cfs_period_us": "100000\n",
+        },
+        0,
+    ),
+    "v1, in a container that sees its own group as the root": (
+        {
+            "proc/self/cgroup": "4:cpu:/docker/123\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000\n",
+        },
+        2,
+    ),
+    "nothing there": ({}, 0),
+    "nonsense": ({"proc/self/cgroup": "x\n::\n0::/a\n", "sys/fs/cgroup/a/cpu.max": "1 0\n"}, 0),
+}
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_cgroup_quota(tmp_path, name):
+    files, expected = QUOTAS[name]
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert native.cpu_quota(str(tmp_path)) == expected
