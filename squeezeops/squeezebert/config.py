@@ -1,0 +1,224 @@
+"""The model's configuration: the keys of Hugging Face's ``config.json``, checked. Imports no NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["SqueezeBertConfig"]
+
+# hidden_act, as Hugging Face spells it, to the activation of ``ops.pointwise_conv``. "gelu_new" and "gelu_pytorch_tanh"
+# are one formula there, in Python and in C++.
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+# A file may claim anything. Before a tensor has been compared with these numbers, loops run and tables are built from
+# them: the limits keep that within reason.
+LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "q_groups",
+    "k_groups",
+    "v_groups",
+    "post_attention_groups",
+    "intermediate_groups",
+    "output_groups",
+    "num_labels",
+)
+
+
+@dataclass(frozen=True)
+class SqueezeBertConfig:
+    """Hyper-parameters of a SqueezeBERT model: the keys and the defaults of transformers' ``SqueezeBertConfig``.
+
+    Attributes
+    ----------
+    vocab_size, max_position_embeddings, type_vocab_size : int
+        Rows of the three embedding tables.
+    hidden_size, embedding_size : int
+        Channels of the residual stream; the two must be equal.
+    num_hidden_layers, num_attention_heads, intermediate_size : int
+        Depth, heads (a divisor of ``hidden_size``), channels between the feed-forward network's two convolutions.
+    q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
+        Groups of the six convolutions of a layer; each divides the channels on both sides of its convolution.
+    hidden_act : str
+        "gelu" (the erf form), "gelu_new" or "gelu_pytorch_tanh" (the tanh form), or "relu".
+    layer_norm_eps : float
+        Of the embeddings' LayerNorm (and a masked-LM head's). The encoder's LayerNorms use 1e-12 whatever it says.
+    pad_token_id : int or None
+    id2label : dict of int to str
+        Names of the classes 0 .. ``num_labels - 1``. If not given: ``LABEL_0`` and so on.
+    label2id : dict of str to int
+        If not given: the inverse of ``id2label``.
+    num_labels : int
+        ``len(id2label)`` where that is given (it wins over this key, as in transformers); 2 by default.
+    problem_type : str or None
+        "regression", "single_label_classification" or "multi_label_classification".
+    architectures : tuple of str or None
+        Names of the transformers classes that the checkpoint was saved from.
+    model_type : str
+        Always "squeezebert".
+
+    Raises
+    ------
+    ValueError
+        For a value of the wrong type or outside its range; the message names key, expected and got.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    embedding_size: int = 768
+    q_groups: int = 4
+    k_groups: int = 4
+    v_groups: int = 4
+    post_attention_groups: int = 1
+    intermediate_groups: int = 4
+    output_groups: int = 4
+    id2label: dict[int, str] = field(default_factory=dict)
+    label2id: dict[str, int] = field(default_factory=dict)
+    num_labels: int = 2
+    problem_type: str | None = None
+    architectures: tuple[str, ...] | None = None
+    model_type: str = "squeezebert"
+
+    def __post_init__(self) -> None:
+        # First the model type: the other keys of another model would only give puzzling errors.
+        check(self.model_type == "squeezebert", "model_type", "'squeezebert'", self.model_type)
+        for key in SIZES:
+            value, limit = getattr(self, key), LIMITS.get(key, 2**31 - 1)
+            check(is_int(value) and 1 <= value <= limit, key, f"an integer from 1 to {limit}", value)
+        hidden = self.hidden_size
+        check(self.embedding_size == hidden, "embedding_size", f"hidden_size = {hidden}", self.embedding_size)
+        heads = self.num_attention_heads
+        check(hidden % heads == 0, "num_attention_heads", f"a divisor of hidden_size = {hidden}", heads)
+        for key in ("q_groups", "k_groups", "v_groups", "post_attention_groups"):
+            groups = getattr(self, key)
+            check(hidden % groups == 0, key, f"a divisor of hidden_size = {hidden}", groups)
+        inner = self.intermediate_size
+        for key in ("intermediate_groups", "output_groups"):
+            groups, expected = (
+                getattr(self, key),
+                f"a divisor of hidden_size = {hidden} and intermediate_size = {inner}",
+            )
+            check(hidden % groups == 0 and inner % groups == 0, key, expected, groups)
+
+        act, eps, pad = self.hidden_act, self.layer_norm_eps, self.pad_token_id
+        check(isinstance(act, str) and act in ACTIVATIONS, "hidden_act", f"one of {', '.join(ACTIVATIONS)}", act)
+        eps_fits = (isinstance(eps, float) or is_int(eps)) and 0 <= eps <= 1 and not math.isnan(eps)
+        check(eps_fits, "layer_norm_eps", "a number from 0 to 1", eps)
+        check(pad is None or (is_int(pad) and pad >= 0), "pad_token_id", "an integer >= 0 or null", pad)
+        problem = self.problem_type
+        check(problem is None or problem in PROBLEM_TYPES, "problem_type", f"null or one of {PROBLEM_TYPES}", problem)
+        names = self.architectures
+        fits = names is None or (isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names))
+        check(fits, "architectures", "null or a list of strings", names)
+        set_field = object.__setattr__  # the dataclass is frozen: threads share one configuration
+        set_field(self, "layer_norm_eps", float(eps))
+        set_field(self, "architectures", None if names is None else tuple(names))
+        id2label = labels_by_id(self.id2label) or {i: f"LABEL_{i}" for i in range(self.num_labels)}
+        set_field(self, "id2label", id2label)
+        set_field(self, "num_labels", len(id2label))
+        set_field(self, "label2id", ids_by_label(self.label2id) or {label: i for i, label in id2label.items()})
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def activation(self) -> str:
+        """``hidden_act`` as ``ops.pointwise_conv`` spells it."""
+        return ACTIVATIONS[self.hidden_act]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
+        """Build the configuration from the contents of a ``config.json``. Keys that are not needed here are ignored.
+
+        Raises
+        ------
+        ValueError
+            If `values` is no mapping, or as for the class.
+        """
+        check(isinstance(values, Mapping), "the configuration", "a JSON object", values)
+        known = {f.name for f in dataclasses.fields(cls)}
+        # Hugging Face writes null for "not set" in these two.
+        unset = {key for key in ("id2label", "label2id") if values.get(key) is None}
+        return cls(**{key: value for key, value in values.items() if key in known - unset})
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:
+        """Read a ``config.json``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no JSON object in UTF-8, or as for the class; the message begins with the path.
+        """
+        path = os.fspath(path)
+        try:
+            with open(path, encoding="utf-8") as file:
+                return cls.from_dict(json.load(file))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: expected the model's configuration, got no such file") from None
+        except RecursionError:
+            raise ValueError(f"{path}: expected a JSON object, got one nested too deeply") from None
+        except ValueError as error:  # ours, or json's, or the UTF-8 decoder's
+            raise ValueError(f"{path}: {error}") from None
+
+
+def check(holds: bool, key: str, expected: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f"{key}: expected {expected}, got {reprlib.repr(got)}")
+
+
+def is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_numeral(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
+
+
+def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
+    """Class names by number, from a mapping whose keys are numbers or (in JSON, always) numerals."""
+    expected = "an object that maps 0, 1, ... to strings"
+    check(isinstance(labels, Mapping), "id2label", expected, labels)
+    by_id = {}
+    for key, label in labels.items():
+        check((is_int(key) or is_numeral(key)) and isinstance(label, str), "id2label", expected, {key: label})
+        by_id[int(key)] = label
+    classes = list(range(len(labels)))
+    check(sorted(by_id) == classes, "id2label", f"the classes 0 to {len(labels) - 1}", sorted(by_id))
+    return dict(sorted(by_id.items()))
+
+
+def ids_by_label(ids: Mapping[str, Any]) -> dict[str, int]:
+    """Class numbers by name."""
+    expected = "an object that maps strings to integers"
+    check(isinstance(ids, Mapping), "label2id", expected, ids)
+    for label, value in ids.items():
+        check(isinstance(label, str) and (is_int(value) or is_numeral(value)), "label2id", expected, {label: value})
+    return {label: int(value) for label, value in ids.items()}

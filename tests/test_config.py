@@ -1,0 +1,166 @@
+"""The configuration: defaults, checks, labels, and what stands in the message of an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from squeezeops.squeezebert.config import SqueezeBertConfig
+
+SMALL = {"hidden_size": 12, "embedding_size": 12, "num_attention_heads": 3, "intermediate_size": 24}
+
+
+def test_defaults_are_those_of_the_published_model():
+    config = SqueezeBertConfig.from_dict({})
+    assert (config.hidden_size, config.embedding_size, config.intermediate_size) == (768, 768, 3072)
+    assert (config.num_hidden_layers, config.num_attention_heads, config.head_size) == (12, 12, 64)
+    assert (config.q_groups, config.k_groups, config.v_groups, config.post_attention_groups) == (4, 4, 4, 1)
+    assert (config.intermediate_groups, config.output_groups) == (4, 4)
+    assert (config.vocab_size, config.max_position_embeddings, config.type_vocab_size) == (30522, 512, 2)
+    assert (config.layer_norm_eps, config.hidden_act, config.model_type) == (1e-12, "gelu", "squeezebert")
+    assert config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    assert config.label2id == {"LABEL_0": 0, "LABEL_1": 1}
+    assert (config.num_labels, config.problem_type, config.architectures) == (2, None, None)
+
+
+def test_unknown_keys_are_ignored():
+    config = SqueezeBertConfig.from_dict({**SMALL, "summary_type": "first", "initializer_range": 0.02})
+    assert config.hidden_size == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("gelu", "gelu"), ("gelu_new", "gelu_tanh"), ("gelu_pytorch_tanh", "gelu_tanh"), ("relu", "relu")],
+)
+def test_activations(name, activation):
+    assert SqueezeBertConfig(hidden_act=name).activation == activation
+
+
+def test_labels():
+    named = SqueezeBertConfig.from_dict({"id2label": {"1": "good", "0": "bad", "2": "ugly"}})
+    assert list(named.id2label.items()) == [(0, "bad"), (1, "good"), (2, "ugly")]
+    assert named.label2id == {"bad": 0, "good": 1, "ugly": 2}
+    assert named.num_labels == 3
+
+    counted = SqueezeBertConfig.from_dict({"num_labels": 3, "id2label": None, "label2id": None})
+    assert counted.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+
+    both = SqueezeBertConfig.from_dict({"num_labels": 5, "id2label": {"0": "only"}, "label2id": {"only": "0"}})
+    assert (both.num_labels, both.label2id) == (1, {"only": 0})
+
+
+def test_configurations_compare_and_do_not_change():
+    config = SqueezeBertConfig(**SMALL)
+    assert config == SqueezeBertConfig.from_dict(SMALL)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.hidden_size = 24
+
+
+WRONG = [
+    ({"model_type": "bert"}, "model_type: expected 'squeezebert', got 'bert'"),
+    ({"model_type": None}, "model_type"),
+    ({"vocab_size": 0}, "vocab_size: expected an integer from 1 to 2147483647, got 0"),
+    ({"vocab_size": -3}, "vocab_size"),
+    ({"vocab_size": 2**31}, "vocab_size"),
+    ({"hidden_size": 768.0}, "hidden_size: expected an integer"),
+    ({"hidden_size": "768"}, "hidden_size: expected an integer"),
+    ({"num_hidden_layers": True}, "num_hidden_layers: expected an integer"),
+    ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+    ({"num_labels": 10**9}, "num_labels"),
+    ({"num_labels": 0}, "num_labels"),
+    ({"type_vocab_size": None}, "type_vocab_size"),
+    ({"max_position_embeddings": []}, "max_position_embeddings"),
+    ({"embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
+    ({"num_attention_heads": 5}, "num_attention_heads: expected a divisor of hidden_size = 768, got 5"),
+    ({"q_groups": 5}, "q_groups: expected a divisor of hidden_size = 768, got 5"),
+    ({"k_groups": 0}, "k_groups"),
+    ({"v_groups": 7}, "v_groups"),
+    ({"post_attention_groups": 9}, "post_attention_groups"),
+    ({"intermediate_size": 3070}, "intermediate_groups: expected a divisor of hidden_size = 768 and intermediate"),
+    ({"output_groups": 1024}, "output_groups"),
+    ({"hidden_act": "swish"}, "hidden_act: expected one of gelu, gelu_new, gelu_pytorch_tanh, relu, got 'swish'"),
+    ({"hidden_act": ["gelu"]}, "hidden_act"),
+    ({"layer_norm_eps": -1e-12}, "layer_norm_eps"),
+    ({"layer_norm_eps": math.nan}, "layer_norm_eps"),
+    ({"layer_norm_eps": math.inf}, "layer_norm_eps"),
+    ({"layer_norm_eps": "1e-12"}, "layer_norm_eps"),
+    ({"layer_norm_eps": False}, "layer_norm_eps"),
+    ({"pad_token_id": -1}, "pad_token_id"),
+    ({"pad_token_id": 1.5}, "pad_token_id"),
+    ({"problem_type": "regress"}, "problem_type"),
+    ({"problem_type": []}, "problem_type"),
+    ({"architectures": "SqueezeBertModel"}, "architectures"),
+    ({"architectures": [1]}, "architectures"),
+    ({"id2label": ["bad", "good"]}, "id2label"),
+    ({"id2label": {"0": 0}}, "id2label"),
+    ({"id2label": {"zero": "bad"}}, "id2label"),
+    ({"id2label": {"-1": "bad"}}, "id2label"),
+    ({"id2label": {"1": "good"}}, "id2label: expected the classes 0 to 0, got [1]"),
+    ({"id2label": {"0": "bad", "2": "good"}}, "id2label: expected the classes 0 to 1, got [0, 2]"),
+    ({"id2label": {"0": "bad", "00": "worse"}}, "id2label"),
+    ({"label2id": {"bad": 0.5}}, "label2id"),
+    ({"label2id": [0]}, "label2id"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_wrong_values(values, message):
+    with pytest.raises(ValueError) as error:
+        SqueezeBertConfig.from_dict(values)
+    assert message in str(error.value)
+    assert ": expected " in str(error.value) and ", got " in str(error.value)
+
+
+def test_a_long_wrong_value_is_cut():
+    with pytest.raises(ValueError) as error:
+        SqueezeBertConfig(hidden_act="x" * 10_000)
+    assert len(str(error.value)) < 300
+
+
+def test_from_json(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**SMALL, "architectures": ["SqueezeBertModel"]}))
+    config = SqueezeBertConfig.from_json(path)
+    assert (config.hidden_size, config.architectures) == (12, ("SqueezeBertModel",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b'{"vocab_size": 1e3}',
+        b'{"layer_norm_eps": NaN}',
+        b'{"a": "\xff"}',
+        b"[" * 100_000,
+        b'{"vocab_size": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["empty", "cut", "list", "null", "float", "nan", "not-utf-8", "deep", "huge-integer"],
+)
+def test_broken_files(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(ValueError) as error:
+        SqueezeBertConfig.from_json(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        SqueezeBertConfig.from_json(tmp_path / "config.json")
+
+
+def test_needs_no_numpy():
+    code = (
+        "import sys; sys.modules['numpy'] = None\nfrom squeezeops.squeezebert import SqueezeBertConfig as C; print(C())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "hidden_size=768" in done.stdout

@@ -1,0 +1,59 @@
+"""A model of the published size against transformers, with random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
+
+torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
+transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+
+pytestmark = pytest.mark.oracle
+LENGTH = 32
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """Configuration, weights, inputs, and what transformers computes. A smaller vocabulary only saves memory."""
+    config = transformers.SqueezeBertConfig(vocab_size=2000, num_labels=3)
+    model = transformers.SqueezeBertForSequenceClassification(config).eval()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.lower().endswith("norm.weight"):
+                parameter.uniform_(0.8, 1.2, generator=generator)
+            elif name.endswith(("query.weight", "key.weight")):
+                parameter.normal_(0, 0.12, generator=generator)
+            else:
+                parameter.normal_(
+                    0, 0.1 if name.endswith("bias") or "classifier" in name else 0.03, generator=generator
+                )
+    mask = torch.ones(2, LENGTH, dtype=torch.long)
+    mask[1, 19:] = 0
+    inputs = {
+        "input_ids": torch.randint(config.vocab_size, (2, LENGTH), generator=generator),
+        "attention_mask": mask,
+        "token_type_ids": torch.randint(2, (2, LENGTH), generator=generator),
+    }
+    with torch.no_grad():
+        output = model(**inputs, output_hidden_states=True, output_attentions=True)
+    probabilities = output.attentions[5][0].softmax(-1)
+    entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean()
+    assert entropy < 0.7 * np.log(LENGTH)  # else mistakes would not show
+    assert (output.logits.abs().amax(-1) > 1).all()
+    weights = {name: parameter.numpy() for name, parameter in model.state_dict().items()}
+    ours = SqueezeBertConfig.from_dict(config.to_dict())
+    return ours, weights, {name: value.numpy() for name, value in inputs.items()}, output
+
+
+def test_full_size(variant, oracle):
+    config, weights, inputs, expected = oracle
+    output = SqueezeBert(config, weights, task="text-classification")(**inputs, output_hidden_states=True)
+    assert np.abs(output.logits - expected.logits.numpy()).max() <= 1e-5
+    attended = inputs["attention_mask"].astype(bool)
+    for actual, state in zip(output.hidden_states, expected.hidden_states, strict=True):
+        assert np.abs(actual[attended] - state.numpy()[attended]).max() <= 1e-5
+        assert (actual[~attended] == 0).all()
+    assert output.last_hidden_state is output.hidden_states[-1]
