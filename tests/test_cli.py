@@ -1,0 +1,532 @@
+"""The command line, from the outside as far as it goes: arguments in; output, errors and exit status out."""
+
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import squeezeops
+from squeezeops import cli, ops
+from squeezeops.pipelines import default_model, pipeline
+
+POSITIVE = "a gorgeous, witty, seductive movie"
+NEGATIVE = "a terrible waste of time"
+LINES = [POSITIVE, NEGATIVE, "I loved every minute of it", "dull, lifeless and far too long"]
+TOO_LONG = "good " * 3000
+
+PACKAGE = Path(squeezeops.__file__).parent
+COMMAND = [sys.executable, "-m", "squeezeops"]
+on_posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
+
+
+def environment(**changes):
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **changes}
+
+
+def run(*arguments, stdin=b"", **changes):
+    """Run the command as a process of its own; return (status, output, errors)."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=120
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def start(*arguments, **streams):
+    """Start the command with pipes; its SIGINT is the default one even where the tests run in the background."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run main() inside this process; return (status, output, errors)."""
+
+    def call(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def sentiment():
+    return pipeline("text-classification")
+
+
+def expected_lines(sentiment, texts):
+    results = zip(texts, sentiment(texts), strict=True)
+    return [f"{result['label']}\t{result['score']:.4f}\t{text}" for text, result in results]
+
+
+# ---- classify: what it prints ----------------------------------------------------------------------------------------
+
+
+def test_one_text():
+    status, out, err = run("classify", POSITIVE)
+    assert (status, err) == (0, "")
+    assert re.fullmatch(rf"POSITIVE\t0\.\d{{4}}\t{POSITIVE}\n", out.replace(os.linesep, "\n"))
+
+
+def test_texts_in_order(call, sentiment):
+    status, out, err = call("classify", *LINES)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == expected_lines(sentiment, LINES)
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["POSITIVE", "NEGATIVE", "POSITIVE", "NEGATIVE"]
+
+
+def test_all_labels_on_one_line(call, sentiment):
+    ranked = sentiment(POSITIVE, top_k=None)
+    columns = [f"{value:.4f}" if isinstance(value, float) else value for entry in ranked for value in entry.values()]
+    assert call("classify", "--all", POSITIVE) == (0, "\t".join([*columns, POSITIVE]) + "\n", "")
+    assert call("classify", "--top-k", 2, POSITIVE) == call("classify", "--all", POSITIVE)
+    assert call("classify", "--top-k", 1, POSITIVE) == call("classify", POSITIVE)
+
+
+def test_json(call, sentiment):
+    status, out, err = call("classify", "--json", *LINES)
+    assert (status, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert found == [{"text": text, **result} for text, result in zip(LINES, sentiment(LINES), strict=True)]
+
+
+def test_json_with_ranks(call, sentiment):
+    status, out, _ = call("classify", "--json", "--top-k", 1, *LINES)
+    ranked = sentiment(LINES, top_k=1)
+    assert status == 0
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"text": text, "scores": scores} for text, scores in zip(LINES, ranked, strict=True)
+    ]
+
+
+def test_a_text_never_breaks_its_line(call):
+    text = "good\nbad\tugly\r\u2028\x85end"
+    status, out, _ = call("classify", text)
+    assert status == 0
+    assert out.count("\n") == 1 and out.endswith("\tgood bad ugly   end\n")
+    status, out, _ = call("classify", "--json", text)
+    assert out.count("\n") == 1 and json.loads(out)["text"] == text
+
+
+def test_dashes_introduce_a_text_with_a_dash(call):
+    status, out, _ = call("classify", "--json", "--", "-- what a film")
+    assert status == 0 and json.loads(out)["text"] == "-- what a film"
+
+
+def test_output_of_any_encoding():
+    status, out, _ = run("classify", "a naïve film 🙂", PYTHONIOENCODING="ascii")
+    assert status == 0 and out.rstrip().endswith("\ta na\\xefve film \\U0001f642")
+    status, out, _ = run("classify", "--json", "a naïve film 🙂", PYTHONIOENCODING="ascii")
+    assert status == 0 and json.loads(out)["text"] == "a naïve film 🙂"
+    assert "naïve" in out
+
+
+# ---- classify: what it reads -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(LINES) + "\n",
+        "\n".join(LINES),
+        "\r\n".join(LINES) + "\r\n",
+        "\ufeff" + "\n".join(LINES) + "\n",
+        "\n".join(LINES) + "\n\n  \n\n",
+    ],
+    ids=["lines", "no newline at the end", "CRLF", "byte order mark", "blank lines at the end"],
+)
+def test_input(call, sentiment, tmp_path, content):
+    path = tmp_path / "texts"
+    path.write_bytes(content.encode())
+    expected = (0, "\n".join(expected_lines(sentiment, LINES)) + "\n", "")
+    assert call("classify", "--input", path) == expected
+    assert call("classify", "--input", "-", stdin=content.encode()) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_output_lines_match_input_lines(call, sentiment, tmp_path, batch_size):
+    texts = [f"{LINES[number % 4]} {number}" for number in range(100)]
+    path = tmp_path / "texts"
+    path.write_text("\n".join(texts) + "\n")
+    status, out, _ = call("classify", "--json", "--input", path, "--batch-size", batch_size)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [entry["text"] for entry in found] == texts
+    scores = [result["score"] for result in sentiment(texts)]
+    assert [entry["score"] for entry in found] == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\r\n \n"])
+def test_input_without_texts(call, content):
+    assert call("classify", "--input", "-", stdin=content.encode()) == (0, "", "")
+
+
+def test_lines_longer_than_a_read(call):
+    texts = ["good " * 30_000, "bad", "so " * 40_000 + "bad"]
+    status, out, _ = call("classify", "--truncation", "--json", "--input", "-", stdin="\n".join(texts).encode())
+    assert status == 0 and [json.loads(line)["text"] for line in out.splitlines()] == texts
+
+
+def test_truncation(call):
+    status, out, _ = call("classify", "--truncation", POSITIVE, TOO_LONG)
+    assert status == 0 and len(out.splitlines()) == 2
+
+
+def test_other_model(call, tmp_path):
+    shutil.copytree(default_model(), tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(path.read_text().replace("POSITIVE", "THUMBS_UP"))
+    status, out, _ = call("classify", "--model", path.parent, "--dtype", "float32", POSITIVE)
+    assert status == 0 and out.startswith("THUMBS_UP\t")
+
+
+def test_threads(call, sentiment):
+    before = ops.get_num_threads()
+    try:
+        assert call("classify", "--threads", 1, POSITIVE) == (0, expected_lines(sentiment, [POSITIVE])[0] + "\n", "")
+        assert ops.get_num_threads() == 1
+    finally:
+        ops.set_num_threads(before)
+
+
+# ---- pipes and signals -----------------------------------------------------------------------------------------------
+
+
+@on_posix
+def test_lines_are_answered_as_they_arrive():
+    process = start("classify", "--input", "-")
+    with process:
+        for text, label in [(POSITIVE, b"POSITIVE"), (NEGATIVE, b"NEGATIVE")]:
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(label)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+@on_posix
+def test_ctrl_c_ends_quietly():
+    process = start("classify", "--input", "-")
+    with process:
+        process.stdin.write(f"{POSITIVE}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"POSITIVE")  # it is up, and waits for the next line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+@on_posix
+def test_closed_pipe_ends_quietly(tmp_path):
+    path = tmp_path / "texts"
+    path.write_text("\n".join(LINES * 2000))
+    process = start("classify", "--input", str(path))
+    with process:
+        assert process.stdout.readline().startswith(b"POSITIVE")
+        process.stdout.close()
+        assert process.wait(timeout=120) == 141
+        assert process.stderr.read() == b""
+
+
+@on_posix
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", POSITIVE], ["info"]])
+def test_pipe_closed_from_the_start(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    buffered = environment(PYTHONUNBUFFERED="")  # unbuffered, it is argparse that meets the closed pipe, and ignores it
+    done = subprocess.run([*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, env=buffered, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "classify", POSITIVE], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=120
+        )
+    assert (done.returncode, done.stderr) == (2, b"squeezeops: error: No space left on device\n")
+
+
+@on_posix
+def test_closed_standard_streams():
+    def shell(redirections):
+        line = " ".join(["exec", '"$@"', redirections])
+        command = ["sh", "-c", line, "sh", *COMMAND, "classify", "--input", "-"]
+        done = subprocess.run(command, input=b"good\n", capture_output=True, env=environment(), timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    assert shell("<&-") == (2, b"", b"squeezeops: error: --input: standard input is closed\n")
+    assert shell(">&-") == (0, b"", b"")
+
+
+# ---- progress --------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def pretend_terminal(monkeypatch):
+    """Make standard error a terminal.  Not a fixture: pytest's capture puts its own stream back after the set-up."""
+    monkeypatch.setattr(cli, "PROGRESS_DELAY", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    return sys.stderr
+
+
+def test_progress_bar_on_a_terminal(call, monkeypatch, tmp_path):
+    pytest.importorskip("tqdm")
+    terminal = pretend_terminal(monkeypatch)
+    path = tmp_path / "texts"
+    path.write_text("\n".join(LINES * 3))
+    status, out, _ = call("classify", "--input", path)
+    assert status == 0 and len(out.splitlines()) == 12
+    assert "12/12" in terminal.getvalue()
+
+
+def test_progress_bar_without_a_known_total(call, monkeypatch):
+    pytest.importorskip("tqdm")
+    terminal = pretend_terminal(monkeypatch)
+    monkeypatch.setattr(cli, "_count_lines", lambda file: None)  # as for a pipe
+    status, out, _ = call("classify", "--input", "-", stdin="\n".join(LINES).encode())
+    assert status == 0 and len(out.splitlines()) == 4
+    assert "4 texts" in terminal.getvalue()
+
+
+def test_no_progress_bar_without_tqdm(call, monkeypatch, tmp_path):
+    terminal = pretend_terminal(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    (tmp_path / "texts").write_text("\n".join(LINES))
+    status, out, _ = call("classify", "--input", tmp_path / "texts")
+    assert (status, len(out.splitlines()), terminal.getvalue()) == (0, 4, "")
+
+
+def test_no_progress_bar_among_the_results(monkeypatch, tmp_path):
+    terminal = pretend_terminal(monkeypatch)
+    (tmp_path / "texts").write_text("\n".join(LINES))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert cli.main(["classify", "--input", str(tmp_path / "texts")]) == 0
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(("content", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"a\n\nb\n", 3)])
+def test_count_lines(tmp_path, content, lines):
+    (tmp_path / "texts").write_bytes(content)
+    with open(tmp_path / "texts", "rb") as file:
+        assert cli._count_lines(file) == lines
+        assert file.read() == content
+    reader, writer = os.pipe()
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert cli._count_lines(file) is None
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+ERRORS = {
+    "no command": ([], "the following arguments are required: COMMAND (see squeezeops --help)"),
+    "unknown command": (["train"], "invalid choice: 'train'"),
+    "unknown option": (["classify", "good", "--colour"], "unrecognized arguments: --colour"),
+    "no abbreviations": (["classify", "good", "--trunc"], "unrecognized arguments: --trunc"),
+    "nothing to do": (["classify"], "expected texts or --input FILE (see squeezeops classify --help)"),
+    "texts and input": (["classify", "good", "--input", "-"], "expected either texts or --input FILE, got both"),
+    "empty text": (["classify", "good", ""], "text 2: expected a non-empty text, got ''"),
+    "text of spaces": (["classify", "  "], "text 1: expected a non-empty text, got ' '"),
+    "zero threads": (
+        ["classify", "good", "--threads", "0"],
+        "--threads: expected a whole number of at least 1, got '0'",
+    ),
+    "no number": (
+        ["classify", "good", "--threads", "two"],
+        "--threads: expected a whole number of at least 1, got 'two'",
+    ),
+    "bad top-k": (["classify", "good", "--top-k", "-1"], "--top-k: expected a whole number of at least 1, got '-1'"),
+    "bad batch size": (["classify", "good", "--batch-size", "0"], "--batch-size: expected a whole number"),
+    "top-k and all": (["classify", "good", "--top-k", "1", "--all"], "--all: not allowed with argument --top-k"),
+    "unknown dtype": (["classify", "good", "--dtype", "float99"], "dtype: expected "),
+    "too long": (
+        ["classify", "good", TOO_LONG],
+        r"text 2: expected at most \d+ tokens, got \d+ \(--truncation cuts it\)",
+    ),
+    "missing model": (["classify", "good", "--model", "no/such"], "no/such: expected a folder"),
+    "missing input": (["classify", "--input", "no/such/file"], "no/such/file: No such file or directory"),
+}
+
+
+def check_error(result, pattern):
+    status, out, err = result
+    assert status == 2
+    assert re.match("squeezeops: error: ", err), err
+    assert err.count("\n") == 1 and err.endswith("\n"), err
+    assert re.search(pattern, err), err
+    return out
+
+
+@pytest.mark.parametrize("arguments, pattern", ERRORS.values(), ids=ERRORS.keys())
+def test_error(call, arguments, pattern):
+    if "\\" not in pattern:
+        pattern = re.escape(pattern)
+    check_error(call(*arguments), pattern)
+
+
+BAD_LINES = {
+    "not UTF-8": (b"good\nbad \xff\nugly\n", 1, "line 2: expected UTF-8, got the byte 0xff at position 5"),
+    "UTF-16": ("good\nbad\n".encode("utf-16"), 0, "line 1: expected UTF-8, got the byte 0x"),
+    "cut off": (b"good\nbad \xc3", 1, "line 2: expected UTF-8, got the byte 0xc3 at position 5"),
+    "blank": (b"good\n\n \nbad\n", 1, "line 2: expected a text, got a blank line"),
+    "too long": (f"good\nbad\n{TOO_LONG}\n".encode(), 2, "line 3: expected at most "),
+    "later batch": (b"good\n" * 100 + TOO_LONG.encode(), 100, "line 101: expected at most "),
+}
+
+
+@pytest.mark.parametrize("content, before, message", BAD_LINES.values(), ids=BAD_LINES.keys())
+def test_bad_line(call, tmp_path, content, before, message):
+    """The error names the line; what stands before it has been answered."""
+    path = tmp_path / "texts"
+    path.write_bytes(content)
+    out = check_error(call("classify", "--input", path), re.escape(f"{path}: {message}"))
+    assert len(out.splitlines()) == before
+    out = check_error(call("classify", "--input", "-", stdin=content), f"standard input: {message}")
+    assert len(out.splitlines()) == before
+
+
+@on_posix
+def test_argument_that_is_not_utf8():
+    check_error(run("classify", "good", b"bad \xff", PYTHONUTF8="1"), "text 2: expected valid UTF-8")
+
+
+def test_broken_model(call, tmp_path):
+    check_error(call("classify", "good", "--model", tmp_path), r"config\.json")
+    folder = tmp_path / "model"
+    shutil.copytree(default_model(), folder)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    check_error(call("classify", "good", "--model", folder), r"model\.safetensors")
+    (folder / "model.safetensors").unlink()
+    check_error(call("classify", "good", "--model", folder), r"model\.safetensors")
+
+
+def test_input_is_a_folder(call, tmp_path):
+    check_error(call("classify", "--input", tmp_path), re.escape(str(tmp_path)))
+
+
+def test_unknown_backend():
+    check_error(run("classify", "good", SQUEEZEOPS_BACKEND="abacus"), "SQUEEZEOPS_BACKEND: expected one of .*'abacus'")
+    check_error(run("info", SQUEEZEOPS_BACKEND="abacus"), "SQUEEZEOPS_BACKEND: expected one of .*'abacus'")
+
+
+def test_error_of_a_process():
+    check_error(run("classify", "good", ""), "text 2: expected a non-empty text")
+
+
+def test_errors_that_nobody_foresaw(call, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("two\n  lines")
+
+    monkeypatch.setattr(cli, "_load", fail)
+    check_error(call("classify", "good"), "RuntimeError: two lines")
+
+
+def test_debug_shows_the_traceback(call, monkeypatch):
+    monkeypatch.setenv("SQUEEZEOPS_DEBUG", "1")
+    status, _, err = call("classify", "")
+    assert status == 2
+    assert err.startswith("Traceback") and err.splitlines()[-1].startswith("squeezeops: error: text 1: ")
+    monkeypatch.setenv("SQUEEZEOPS_DEBUG", "0")
+    check_error(call("classify", ""), "text 1: ")
+
+
+# ---- help, version, info ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"], ["info", "--help"]])
+def test_help(call, arguments):
+    status, out, err = call(*arguments)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: {' '.join(['squeezeops', *arguments[:-1]])}")
+
+
+def test_version(call):
+    assert call("--version") == (0, f"squeezeops {squeezeops.__version__}\n", "")
+    assert run("--version")[:2] == (0, f"squeezeops {squeezeops.__version__}{os.linesep}")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["classify", "--help"], ["classify"]])
+def test_quick_answers_do_not_load_numpy(arguments):
+    program = f"import sys; from squeezeops.cli import main; main({arguments}); sys.exit('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_info():
+    status, out, err = run("info")
+    assert (status, err) == (0, "")
+    for fact in (squeezeops.__version__, platform.python_version(), ops.get_backend(), str(default_model())):
+        assert fact in out
+    for symbol in ops.cpu_info()["kernels"].values():
+        assert symbol in out
+
+
+def test_info_as_json(call):
+    status, out, err = call("info", "--json")
+    facts = json.loads(out)
+    assert (status, err) == (0, "")
+    assert facts["squeezeops"] == squeezeops.__version__
+    assert facts["python"] == platform.python_version()
+    assert facts["backend"] == ops.get_backend() and facts["backends"] == ops.available_backends()
+    assert facts["threads"] == ops.get_num_threads() >= 1
+    assert facts["cpu"] == ops.cpu_info()
+    assert facts["model"]["path"] == str(default_model())
+    assert facts["model"]["bytes"] == sum(path.stat().st_size for path in default_model().iterdir() if path.is_file())
+    assert 0 < facts["model"]["parameters"] < facts["model"]["bytes"]
+
+
+def test_info_names_what_was_left_out(call, monkeypatch):
+    cpu = {
+        "isas": ["avx2", "scalar"],
+        "isa": "avx2",
+        "compiled": ["avx2", "scalar"],
+        "missing": {"avx512": "the compiler does not know -mavx512f"},
+        "kernels": {"softmax": "softmax_f32_avx2", "tanh": "tanh_f32_avx2"},
+    }
+    monkeypatch.setattr(ops, "cpu_info", lambda: cpu)
+    status, out, _ = call("info")
+    assert status == 0
+    assert "avx2 (runnable here: avx2, scalar)" in out
+    assert "avx512: the compiler does not know -mavx512f" in out
+    assert "softmax: softmax_f32_avx2" in out and "tanh: tanh_f32_avx2" in out
+
+
+def test_without_the_native_extension(tmp_path):
+    """A copy of the package as a build without a compiler leaves it."""
+    shutil.copytree(PACKAGE, tmp_path / "squeezeops", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
+    environment = {key: value for key, value in os.environ.items() if key != "SQUEEZEOPS_BACKEND"}
+    environment["PYTHONPATH"] = str(tmp_path)
+
+    def run(*arguments):
+        done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment, timeout=120, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode()
+
+    out = run("info")
+    assert "numpy (available: numpy)" in out
+    assert "the native extension is not built" in out
+    assert json.loads(run("info", "--json"))["backends"] == ["numpy"]
+    assert run("classify", POSITIVE).startswith("POSITIVE\t")

@@ -1,0 +1,52 @@
+"""What an import costs and needs: no NumPy before an op is used, little time after it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import squeezeops
+
+
+def python(code, *arguments):
+    return subprocess.run(
+        [sys.executable, *arguments, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=True
+    )
+
+
+def test_the_package_imports_no_numpy():
+    code = "import sys, squeezeops; print([m for m in sys.modules if m.split('.')[0] == 'numpy'])"
+    assert python(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["tokenizer", "config", "checkpoint"])
+def test_text_and_headers_need_no_numpy(module):
+    code = f"import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.{module}; print('done')"
+    assert python(code).stdout.strip() == "done"
+
+
+def test_tokenizer_works_with_numpy_blocked():
+    code = (
+        "import sys; sys.modules['numpy'] = None; import squeezeops; "
+        "print(squeezeops.Tokenizer(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a'])('a')['input_ids'])"
+    )
+    assert python(code).stdout.strip() == "[2, 5, 3]"
+
+
+def test_public_names():
+    for name in squeezeops.__all__:
+        assert getattr(squeezeops, name) is not None
+    assert set(squeezeops.__all__) <= set(dir(squeezeops))
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        squeezeops.missing  # noqa: B018
+
+
+def test_import_after_numpy_is_quick():
+    """10 ms, of which this takes the best of several tries; a bound on a promise, not a measurement."""
+    code = (
+        "import numpy, time; t = time.perf_counter(); import squeezeops, squeezeops.ops; "
+        "squeezeops.get_backend(); print(time.perf_counter() - t)"
+    )
+    python("import squeezeops.ops; squeezeops.ops.get_backend()")  # so that bytecode is there, where it can be kept
+    assert min(float(python(code).stdout) for _ in range(7)) <= 0.010
