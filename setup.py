@@ -12,6 +12,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PURE = os.environ.get("SQUEEZEOPS_PURE", "") not in ("", "0")
@@ -59,4 +60,19 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build)], check=True)
 
 
-setup(ext_modules=[] if PURE else [Extension("squeezeops._native", [])], cmdclass={"build_ext": CMakeBuild})
+class BuildPy(build_py):
+    """Mark a package that was meant to have no extension, so that one without it by mistake is told apart."""
+
+    def run(self) -> None:
+        super().run()
+        mark = Path(self.build_lib) / "squeezeops" / "_pure"
+        if PURE:
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+
+
+setup(
+    ext_modules=[] if PURE else [Extension("squeezeops._native", [])],
+    cmdclass={"build_ext": CMakeBuild, "build_py": BuildPy},
+)

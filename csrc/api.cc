@@ -54,9 +54,9 @@ sqz_status check_matrix(const char *name, const void *p, int64_t rows, int64_t n
   return SQZ_OK;
 }
 
-#define SQZ_TRY(expression)                                         \
-  do {                                                              \
-    if (const sqz_status status_ = (expression)) return status_;    \
+#define SQZ_TRY(expression)                                      \
+  do {                                                           \
+    if (const sqz_status status_ = (expression)) return status_; \
   } while (0)
 
 // The chosen kernels and a valid thread count, or the reason why not.
@@ -267,9 +267,10 @@ sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_
   struct Context {
     PwconvF32 args;
     pwconv_f32_fn run;
-    int64_t rows, row_block, row_blocks, panels, unit;
+    int64_t rows, row_block = 0, row_blocks = 0, panels = 0, unit = 0;
   } c = {{groups, c_in / groups, c_out / groups, x, ldx, packed, bias, residual, ldr, out, ldo, activation},
-         kernels->pwconv, rows, 0, 0, 0, 0};
+         kernels->pwconv,
+         rows};
   // A task is a block of rows by a run of panels. Rows are split only when there are many: a panel is then read from L2
   // by each block. The panels of a task are a multiple of every tile's width, the rows of every tile's height.
   constexpr int64_t kRowBlock = 96, kPanelBlock = 3;

@@ -1,11 +1,11 @@
-"""Fit the polynomials of exp, tanh and GELU and measure them in float32: what csrc/simd/math.h and the NumPy backend use.
+"""Fit the polynomials of exp, tanh and GELU and measure them in float32.
 
-Needs scipy. `python docs/polynomials.py` prints the coefficients and the worst errors, and fails if a constant in
-csrc/simd/math.h is not among the fitted ones.
+They are those of csrc/simd/math.h and of the NumPy backend. Needs scipy. `python docs/polynomials.py` prints the
+coefficients and the worst errors, and fails if a fitted constant is not in csrc/simd/math.h.
 
-The fits are minimax by Lawson's iteration: least squares on a Chebyshev basis, reweighted by the error until it is level.
-Each is weighted by what an error of the polynomial does to the function (for GELU: t * Q(t) / max(1, t), with a floor
-that keeps a relative accuracy of a few per cent where Q is far below the absolute tolerance).
+The fits are minimax by Lawson's iteration: least squares on a Chebyshev basis, reweighted by the error until it is
+level. Each is weighted by what an error of the polynomial does to the function (for GELU: t * Q(t) / max(1, t), with a
+floor that keeps a relative accuracy of a few per cent where Q is far below the absolute tolerance).
 """
 
 from __future__ import annotations

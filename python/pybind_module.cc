@@ -179,8 +179,8 @@ int64_t positive(const char *op, const char *name, py::handle h) {
 
 int64_t divisor(const char *op, const char *name, py::handle h, const char *size_name, py::ssize_t size) {
   const int64_t n = positive(op, name, h);
-  if (size % n) value_error(op, name, std::string("a divisor of ") + size_name + " = " + std::to_string(size),
-                            std::to_string(n));
+  if (size % n)
+    value_error(op, name, std::string("a divisor of ") + size_name + " = " + std::to_string(size), std::to_string(n));
   return n;
 }
 
@@ -197,8 +197,7 @@ double real(const char *op, const char *name, py::handle h) {
 
 float epsilon(const char *op, py::handle h) {
   const double eps = real(op, "eps", h);
-  if (!(eps >= 0) || std::isinf(eps))
-    value_error(op, "eps", "a finite number >= 0", py::cast<std::string>(py::str(h)));
+  if (!(eps >= 0) || std::isinf(eps)) value_error(op, "eps", "a finite number >= 0", py::cast<std::string>(py::str(h)));
   return static_cast<float>(eps);
 }
 
@@ -263,8 +262,7 @@ py::array output(const char *op, py::handle out, const Shape &shape, py::handle 
   if (in_place && is_array(in_place)) {
     const auto x = py::reinterpret_borrow<py::array>(in_place);
     const bool same = x.data() == a.data() && shape_of(x) == shape && (x.flags() & py::array::c_style);
-    if (!same && overlap(a, x))
-      value_error(op, "out", "x itself or memory apart from it", "a partial overlap with x");
+    if (!same && overlap(a, x)) value_error(op, "out", "x itself or memory apart from it", "a partial overlap with x");
   }
   for (const Input &input : inputs)
     if (input.value && is_array(input.value) && overlap(a, py::reinterpret_borrow<py::array>(input.value)))
@@ -344,8 +342,7 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   const float *bias = optional(op, "bias", bias_, {n}, &hold[1]);
   const float eps = epsilon(op, eps_);
   const float *residual = optional(op, "residual", residual_, shape, &hold[2]);
-  py::array out =
-      output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
+  py::array out = output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
   float *to = writeable(out);
   call(op, [&] { return sqz_layer_norm_f32(rows, n, floats_of(x), n, residual, n, weight, bias, eps, to, n); });
   return out;
@@ -471,8 +468,8 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   p->c_out = shape[0];
   p->groups = groups;
   if (shape[1] > 0 && p->groups > (INT64_C(1) << 28) / shape[1])
-    value_error(op, "weight", "at most 2^28 input channels", std::to_string(p->groups) + " groups of " +
-                                                                 std::to_string(shape[1]));
+    value_error(op, "weight", "at most 2^28 input channels",
+                std::to_string(p->groups) + " groups of " + std::to_string(shape[1]));
   p->c_in = p->groups * shape[1];
   py::array hold;
   const float *bias = optional(op, "bias", bias_, {shape[0]}, &hold);
@@ -484,9 +481,7 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   const size_t bytes = static_cast<size_t>(size > 0 ? size : 16) * sizeof(float);
   if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
   p->packed.reset(static_cast<float *>(memory));
-  call(op, [&] {
-    return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get());
-  });
+  call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get()); });
   return p;
 }
 

@@ -1,8 +1,19 @@
 """Fixtures of the op tests: every backend, the native one on every instruction set that this machine runs."""
 
+import os
+
 import numpy as np
 import pytest
 from op_helpers import VARIANTS, Guards, Variant
+
+
+@pytest.fixture(autouse=True, scope="session")
+def away_from_the_source_tree(tmp_path_factory):
+    """Run elsewhere: a Python started in the repository would import its squeezeops, which has no compiled kernels."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(params=VARIANTS, ids=str)

@@ -15,23 +15,8 @@ from squeezeops import backends, ops
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
 ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around the 6 and 8 rows of a tile
-CHANNELS = (
-    1,
-    3,
-    7,
-    8,
-    15,
-    16,
-    17,
-    31,
-    32,
-    33,
-    47,
-    48,
-    49,
-    64,
-    96,
-)  # around the vectors of 4, 8, 16 and the 48 of a tile
+# Around vectors of 4, 8 and 16, and the 48 columns of a tile.
+CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 96)  # fmt: skip
 
 
 @dataclass(frozen=True)

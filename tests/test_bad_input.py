@@ -117,7 +117,7 @@ GOOD = {
 
 WORDS = {"unknown": "swish", "empty": "", "upper case": "GELU", "number": 3, "bool": True, "array": np.zeros(2)}
 NUMBERS = {"str": "0.5", "list": [0.5], "array": np.zeros(2, np.float32), "complex": 1j}
-EPS = {"negative": -1e-5, "nan": float("nan"), "inf": float("inf")}
+EPS = {"negative": -1e-5, "nan": float("nan"), "inf": float("inf"), "beyond float32": 1e300}
 NOT_COUNTS = {"float": 2.0, "str": "2", "bool": True, "numpy bool": np.True_, "None": None, "array": np.array([1, 2])}
 COUNTS = {"zero": 0, "negative": -4, "not dividing": 5}
 

@@ -517,6 +517,7 @@ def test_info_names_what_was_left_out(call, monkeypatch):
 def test_without_the_native_extension(tmp_path):
     """A copy of the package as a build without a compiler leaves it."""
     shutil.copytree(PACKAGE, tmp_path / "squeezeops", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
+    (tmp_path / "squeezeops" / "_pure").touch()
     environment = {key: value for key, value in os.environ.items() if key != "SQUEEZEOPS_BACKEND"}
     environment["PYTHONPATH"] = str(tmp_path)
 

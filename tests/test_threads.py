@@ -98,9 +98,7 @@ def test_environment():
         result = python(code, SQUEEZEOPS_NUM_THREADS=bad)
         message = f"SQUEEZEOPS_NUM_THREADS: expected a number from 1 to 256, got '{bad}'"
         assert result.returncode == 1 and message in result.stderr
-        result = python(
-            "import squeezeops, numpy; squeezeops.tanh(numpy.ones(1, 'f'))", SQUEEZEOPS_NUM_THREADS=bad
-        )
+        result = python("import squeezeops, numpy; squeezeops.tanh(numpy.ones(1, 'f'))", SQUEEZEOPS_NUM_THREADS=bad)
         assert result.returncode == 1 and message in result.stderr
 
 

@@ -30,8 +30,7 @@ constexpr Op op_layer_norm = kLayerNorm, op_softmax = kSoftmax, op_activation = 
              op_embedding_layer_norm = kEmbeddingLayerNorm, op_pwconv = kPwconv, op_attention = kAttention;
 
 const KernelRow kRows[] = {
-#define SQZ_KERNEL(op, dtype, isa, tile) \
-  {op_##op, isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa}},
+#define SQZ_KERNEL(op, dtype, isa, tile) {op_##op, isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa}},
 #include "dispatch/registry.def"
 };
 constexpr int kRowCount = sizeof kRows / sizeof kRows[0];

@@ -46,9 +46,7 @@ struct F32Avx2 {
   static SQZ_INLINE V sub(V x, V y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
   static SQZ_INLINE V mul(V x, V y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
   static SQZ_INLINE V div(V x, V y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-  static SQZ_INLINE V fma(V x, V y, V z) {
-    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
-  }
+  static SQZ_INLINE V fma(V x, V y, V z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static SQZ_INLINE V abs(V x) { return {_mm256_andnot_ps(sign(), x.a), _mm256_andnot_ps(sign(), x.b)}; }
   static SQZ_INLINE V neg(V x) { return {_mm256_xor_ps(sign(), x.a), _mm256_xor_ps(sign(), x.b)}; }
   static SQZ_INLINE V with_sign(V m, V s) {
@@ -60,9 +58,7 @@ struct F32Avx2 {
   }
   static SQZ_INLINE V scale2(V x, V n) { return {scale2_8(x.a, n.a), scale2_8(x.b, n.b)}; }
 
-  static SQZ_INLINE M tail(int n) {
-    return {_mm256_castsi256_ps(tail8(n)), _mm256_castsi256_ps(tail8(n - 8))};
-  }
+  static SQZ_INLINE M tail(int n) { return {_mm256_castsi256_ps(tail8(n)), _mm256_castsi256_ps(tail8(n - 8))}; }
   static SQZ_INLINE M lt(V x, V y) {
     return {_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)};
   }

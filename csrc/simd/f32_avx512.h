@@ -36,9 +36,7 @@ struct F32Avx512 {
   static SQZ_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static SQZ_INLINE V abs(V a) { return _mm512_andnot_ps(set1(-0.0f), a); }
   static SQZ_INLINE V neg(V a) { return _mm512_xor_ps(set1(-0.0f), a); }
-  static SQZ_INLINE V with_sign(V magnitude, V s) {
-    return _mm512_or_ps(magnitude, _mm512_and_ps(set1(-0.0f), s));
-  }
+  static SQZ_INLINE V with_sign(V magnitude, V s) { return _mm512_or_ps(magnitude, _mm512_and_ps(set1(-0.0f), s)); }
   static SQZ_INLINE V rint(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static SQZ_INLINE V scale2(V a, V n) { return _mm512_scalef_ps(a, n); }
 
@@ -67,9 +65,7 @@ struct F32Avx512 {
 
  private:
   // Compare and select, not vmaxps: x86 and NEON differ on NaN.
-  static SQZ_INLINE __m256 max8(__m256 a, __m256 b) {
-    return _mm256_blendv_ps(a, b, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
-  }
+  static SQZ_INLINE __m256 max8(__m256 a, __m256 b) { return _mm256_blendv_ps(a, b, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
   static SQZ_INLINE __m128 max4(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmp_ps(a, b, _CMP_LT_OQ)); }
 };
 

@@ -25,12 +25,12 @@ struct F32Scalar {
   // Micro-kernel tile: rows x panels of 16 columns.
   static constexpr int kTileRows = 1, kTilePanels = 1;
 
-#define SQZ_EACH(expr)                     \
-  V r;                                     \
+#define SQZ_EACH(expr)                          \
+  V r;                                          \
   for (int i = 0; i < 16; ++i) r.v[i] = (expr); \
   return r
-#define SQZ_EACH_M(expr)                   \
-  M r;                                     \
+#define SQZ_EACH_M(expr)                        \
+  M r;                                          \
   for (int i = 0; i < 16; ++i) r.v[i] = (expr); \
   return r
 

@@ -19,8 +19,8 @@ struct F32Sse2 {
   // 8 accumulators, 4 panel vectors, a broadcast row element and a product: 14 of 16 registers.
   static constexpr int kTileRows = 2, kTilePanels = 1;
 
-#define SQZ_EACH(expr)                       \
-  V r;                                       \
+#define SQZ_EACH(expr)                         \
+  V r;                                         \
   for (int i = 0; i < 4; ++i) r.q[i] = (expr); \
   return r
 
@@ -57,8 +57,8 @@ struct F32Sse2 {
   static SQZ_INLINE V with_sign(V m, V s) { SQZ_EACH(_mm_or_ps(m.q[i], _mm_and_ps(sign(), s.q[i]))); }
   static SQZ_INLINE V rint(V x) { SQZ_EACH(_mm_cvtepi32_ps(_mm_cvtps_epi32(x.q[i]))); }
   static SQZ_INLINE V scale2(V x, V n) {
-    SQZ_EACH(_mm_mul_ps(x.q[i], _mm_castsi128_ps(_mm_slli_epi32(
-                                    _mm_add_epi32(_mm_cvtps_epi32(n.q[i]), _mm_set1_epi32(127)), 23))));
+    SQZ_EACH(_mm_mul_ps(
+        x.q[i], _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n.q[i]), _mm_set1_epi32(127)), 23))));
   }
 
   static SQZ_INLINE M tail(int n) {
@@ -67,8 +67,8 @@ struct F32Sse2 {
   static SQZ_INLINE M lt(V x, V y) { SQZ_EACH(_mm_cmplt_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE M mask_and(M x, M y) { SQZ_EACH(_mm_and_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE M nonzero_bytes(const uint8_t *p) {
-    SQZ_EACH(_mm_castsi128_ps(_mm_cmpgt_epi32(
-        _mm_setr_epi32(p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]), _mm_setzero_si128())));
+    SQZ_EACH(_mm_castsi128_ps(
+        _mm_cmpgt_epi32(_mm_setr_epi32(p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]), _mm_setzero_si128())));
   }
   static SQZ_INLINE bool any(M x) {
     return _mm_movemask_ps(_mm_or_ps(_mm_or_ps(x.q[0], x.q[1]), _mm_or_ps(x.q[2], x.q[3]))) != 0;

@@ -48,7 +48,7 @@ struct Math {
   // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and relative accuracy
   // deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest normal: +0.
   static SQZ_INLINE V gelu(V x) {
-    constexpr float kLog2Q[] = {-0.999991655f, -1.15121973f,    -0.458695829f,  -0.0535520948f,
+    constexpr float kLog2Q[] = {-0.999991655f,  -1.15121973f,     -0.458695829f,   -0.0535520948f,
                                 0.00821138639f, -0.000831133511f, 4.68577382e-05f, -1.08079598e-06f};
     constexpr float kExp2[] = {1.00000012f, 0.693146944f, 0.240221158f, 0.055507157f, 0.00967577007f, 0.00132762431f};
     V t = I::abs(x);

@@ -2,9 +2,9 @@
 //
 //   state = epoch << 32 | open << 31 | workers inside
 //
-// A worker enters by a compare-and-swap that needs the job to be open, takes indices from a shared counter until none is
-// left, and leaves. The caller works too, closes the job when the counter has run out, and waits for those inside: so a
-// sleeping worker never delays a short job.
+// A worker enters by a compare-and-swap that needs the job to be open, takes indices from a shared counter until none
+// is left, and leaves. The caller works too, closes the job when the counter has run out, and waits for those inside:
+// so a sleeping worker never delays a short job.
 #include "threading/pool.h"
 
 #include <errno.h>
@@ -44,8 +44,8 @@ std::atomic<uint64_t> state{0};
 std::atomic<int64_t> next_index{0};
 std::atomic<int> sleepers{0};
 Job job;
-int started = 0;             // workers running, changed under `serve`
-bool fork_handler = false;   // installed, under `serve`
+int started = 0;            // workers running, changed under `serve`
+bool fork_handler = false;  // installed, under `serve`
 std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 

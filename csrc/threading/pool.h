@@ -8,8 +8,8 @@
 namespace sqz {
 
 // Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers.
-// worker < max_workers() numbers the participants. Never fails: where no thread can be had, where the pool serves another
-// caller already, or after a fork until its threads are rebuilt, the caller does more of the work itself.
+// worker < max_workers() numbers the participants. Never fails: where no thread can be had, where the pool serves
+// another caller already, or after a fork until its threads are rebuilt, the caller does more of the work itself.
 using Task = void (*)(void *context, int64_t i, int worker);
 void parallel_for(int64_t count, Task task, void *context);
 

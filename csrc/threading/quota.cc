@@ -1,5 +1,5 @@
-// The cgroup CPU quota. A container with a quota of two CPUs on a 64-CPU machine shows 64 in its affinity mask; with more
-// threads than quota the kernel stops all of them for the rest of each period.
+// The cgroup CPU quota. A container with a quota of two CPUs on a 64-CPU machine shows 64 in its affinity mask; with
+// more threads than quota the kernel stops all of them for the rest of each period.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

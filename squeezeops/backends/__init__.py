@@ -75,18 +75,29 @@ class Backend(Protocol):
     def cpu_info(self) -> dict[str, Any]: ...
 
 
+def _package() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
 def _native_is_built() -> bool:
     """Whether the package was built with its extension, be it importable or not.
 
     A file built for another Python counts too: using NumPy instead would be the silent fallback that must not happen.
     """
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if any(name.startswith("_native.") and name.endswith((".so", ".pyd")) for name in os.listdir(package)):
+    if any(name.startswith("_native.") and name.endswith((".so", ".pyd")) for name in os.listdir(_package())):
         return True
     # An editable install may keep the extension elsewhere and serve it through an import hook.
     import importlib.util
 
     return importlib.util.find_spec("squeezeops._native") is not None
+
+
+def _native_is_left_out() -> bool:
+    """Whether the package was built without its extension on purpose: setup.py then leaves this file in it.
+
+    With neither the file nor the extension it is a source tree.
+    """
+    return os.path.exists(os.path.join(_package(), "_pure"))
 
 
 def available() -> list[str]:
@@ -116,4 +127,12 @@ def load(name: str, argument: str = "name") -> Backend:
 def load_default() -> Backend:
     """Return the backend that SQUEEZEOPS_BACKEND names, else the best one that was built."""
     name = os.environ.get("SQUEEZEOPS_BACKEND")
-    return load(name, "SQUEEZEOPS_BACKEND") if name else load(available()[0])
+    if name:
+        return load(name, "SQUEEZEOPS_BACKEND")
+    best = available()[0]
+    if best == "numpy" and not _native_is_left_out():
+        raise ImportError(
+            f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: install "
+            "it with pip and start Python elsewhere, or choose the slower backend by SQUEEZEOPS_BACKEND=numpy"
+        )
+    return load(best)

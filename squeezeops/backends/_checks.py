@@ -7,7 +7,6 @@ for a wrong shape or value. The compiled backends raise the same exception types
 from __future__ import annotations
 
 import itertools
-import math
 import operator
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
+FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 def _kind(value: object) -> str:
@@ -120,7 +120,7 @@ def real(op: str, name: str, value: object) -> float:
 def epsilon(op: str, value: object) -> float:
     """Check the eps of a normalisation."""
     number = real(op, "eps", value)
-    if not 0 <= number < math.inf:
+    if not 0 <= number <= FLOAT_MAX:
         raise ValueError(f"{op}: eps: expected a finite number >= 0, got {number}")
     return number
 

@@ -4,7 +4,7 @@
  *   - Matrices are row-major float32; ldX is the distance between rows in elements, ldX >= columns.
  *   - Every computing function returns a status; sqz_error_message() then says what was wrong, on the calling thread.
  *   - No function keeps a pointer after it returns, except that a packed weight belongs to its caller.
- *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, gelu, tanh); other overlaps are undefined.
+ *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, activation); no other overlap is allowed.
  *   - Each computing function runs with round-to-nearest and denormals on, and restores the caller's modes.
  *   - Everything may be called from several threads at once.
  */
@@ -26,9 +26,9 @@ extern "C" {
 
 typedef enum {
   SQZ_OK = 0,
-  SQZ_INVALID = 1,     /* an argument is wrong */
-  SQZ_NO_MEMORY = 2,   /* scratch memory could not be had */
-  SQZ_UNSUPPORTED = 3  /* this machine or this build cannot do it */
+  SQZ_INVALID = 1,    /* an argument is wrong */
+  SQZ_NO_MEMORY = 2,  /* scratch memory could not be had */
+  SQZ_UNSUPPORTED = 3 /* this machine or this build cannot do it */
 } sqz_status;
 
 typedef enum {
@@ -67,7 +67,7 @@ typedef enum {
 SQZ_API int32_t sqz_isa_count(void);
 SQZ_API const char *sqz_isa_name(int32_t index);
 SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
-/* The ISA whose kernels run; SQUEEZEOPS_ISA or sqz_force_isa choose another than the best. NULL if the choice is invalid. */
+/* The ISA whose kernels run: the best, or that of SQUEEZEOPS_ISA or sqz_force_isa. NULL if SQUEEZEOPS_ISA is invalid. */
 SQZ_API const char *sqz_isa_chosen(void);
 /* Force an ISA by name for the whole process; NULL returns to the default. */
 SQZ_API sqz_status sqz_force_isa(const char *name);
@@ -129,8 +129,8 @@ SQZ_API int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t
 SQZ_API sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, const void *weight,
                                        sqz_dtype weight_dtype, float *packed);
 /* out (rows, c_out) = activation(conv(x) + bias) + residual; bias (c_out) and residual may be NULL. */
-SQZ_API sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
-                                  const float *packed, const float *bias, sqz_activation activation,
+SQZ_API sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x,
+                                  int64_t ldx, const float *packed, const float *bias, sqz_activation activation,
                                   const float *residual, int64_t ldr, float *out, int64_t ldo);
 
 /* ---- attention ------------------------------------------------------------------------------------------------- */

@@ -19,8 +19,7 @@ struct Attention {
     for (int64_t key0 = 0; key0 < h.keys; key0 += 16) {
       const int64_t valid = min64(16, h.keys - key0);
       for (int64_t d = 0; d < h.head_size; ++d)
-        for (int64_t lane = 0; lane < 16; ++lane)
-          *packed++ = lane < valid ? h.k[(key0 + lane) * h.ldk + d] : 0.0f;
+        for (int64_t lane = 0; lane < 16; ++lane) *packed++ = lane < valid ? h.k[(key0 + lane) * h.ldk + d] : 0.0f;
     }
   }
 
@@ -34,8 +33,8 @@ struct Attention {
     template <int MR, int NP>
     SQZ_INLINE void columns(int64_t key0) const {
       V acc[MR][NP];
-      multiply_tile<I, MR, NP>(h.head_size, h.q + row * h.ldq, h.ldq, packed + key0 * h.head_size, 16,
-                               16 * h.head_size, acc);
+      multiply_tile<I, MR, NP>(h.head_size, h.q + row * h.ldq, h.ldq, packed + key0 * h.head_size, 16, 16 * h.head_size,
+                               acc);
 #pragma GCC unroll 8
       for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
@@ -73,7 +72,8 @@ struct Attention {
     template <int MR>
     SQZ_INLINE void run() const {
       int64_t d = 0;
-      for (; d + I::kTilePanels * 16 <= h.head_size; d += I::kTilePanels * 16) columns<MR, I::kTilePanels, false>(d, 16);
+      for (; d + I::kTilePanels * 16 <= h.head_size; d += I::kTilePanels * 16)
+        columns<MR, I::kTilePanels, false>(d, 16);
       for (; d + 16 <= h.head_size; d += 16) columns<MR, 1, false>(d, 16);
       if (d < h.head_size) columns<MR, 1, true>(d, static_cast<int>(h.head_size - d));
     }

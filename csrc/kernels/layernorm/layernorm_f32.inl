@@ -67,8 +67,7 @@ struct LayerNorm {
         acc[r] = I::select(tail, I::fma(d, d, acc[r]), acc[r]);
       }
     }
-    for (int r = 0; r < R; ++r)
-      scale[r] = I::set1(1.0f / __builtin_sqrtf(I::reduce_add_tree(acc[r]) / count + eps));
+    for (int r = 0; r < R; ++r) scale[r] = I::set1(1.0f / __builtin_sqrtf(I::reduce_add_tree(acc[r]) / count + eps));
 
     const V one = I::set1(1.0f), zero = I::zero();
     for (int64_t i = 0; i < full; i += 16) {

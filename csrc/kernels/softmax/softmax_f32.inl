@@ -86,9 +86,8 @@ struct Softmax {
     return row<SQZ_MASK_NONE>(n, x, mask, scale, out);
   }
 
-  static SQZ_INLINE void run(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
-                             sqz_mask_kind kind, int64_t mask_stride, float scale, sqz_fully_masked fully_masked,
-                             float *out, int64_t ldo) {
+  static SQZ_INLINE void run(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask, sqz_mask_kind kind,
+                             int64_t mask_stride, float scale, sqz_fully_masked fully_masked, float *out, int64_t ldo) {
     const int64_t mask_bytes = mask_stride * (kind == SQZ_MASK_ADD ? 4 : 1);
     for (int64_t r = 0; r < rows; ++r) {
       const void *m = kind == SQZ_MASK_NONE ? nullptr : static_cast<const char *>(mask) + r * mask_bytes;

@@ -1,0 +1,291 @@
+"""Choosing a backend: contexts, threads, tasks, the environment variable; and what the functions around it tell."""
+
+import asyncio
+import doctest
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from op_helpers import VARIANTS
+
+import squeezeops
+from squeezeops import backends, ops
+
+BEST = ops.available_backends()[0]
+
+
+def run_python(code, **environment):
+    """Run code in a fresh interpreter that imports the same squeezeops as this one."""
+    path = os.pathsep.join([str(Path(squeezeops.__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch):
+    """Leave the choice of the process as it was."""
+    monkeypatch.setattr(ops, "_process_wide", ops._process_wide)
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """A second backend, also where only NumPy's is built."""
+
+    class Other:
+        __name__ = "squeezeops.backends.other"
+
+        @staticmethod
+        def tanh(x, out):
+            return "other"
+
+    monkeypatch.setitem(backends._loaded, "other", Other())
+    return "other"
+
+
+def test_available():
+    names = ops.available_backends()
+    assert "numpy" in names and set(names) <= backends.HOW_TO_GET.keys()
+    for name in names:
+        with ops.backend(name):
+            assert ops.get_backend() == name
+
+
+def test_default_is_the_best():
+    result = run_python("from squeezeops import ops; print(ops.get_backend())", SQUEEZEOPS_BACKEND="")
+    assert result.stdout.strip() == BEST, result.stderr
+
+
+def test_block_and_its_end(other):
+    x = np.ones(3, np.float32)
+    before = ops.get_backend()
+    with ops.backend(other):
+        assert ops.get_backend() == other
+        assert ops.tanh(x) == "other"
+    assert ops.get_backend() == before
+    assert isinstance(ops.tanh(x), np.ndarray)
+
+
+def test_blocks_nest(other):
+    with ops.backend(other):
+        with ops.backend("numpy"):
+            with ops.backend(other):
+                assert ops.get_backend() == other
+            assert ops.get_backend() == "numpy"
+        assert ops.get_backend() == other
+
+
+def test_block_ends_with_an_exception(other):
+    before = ops.get_backend()
+    with pytest.raises(KeyError), ops.backend(other):
+        raise KeyError
+    assert ops.get_backend() == before
+
+
+def test_decorator(other):
+    @ops.backend(other)
+    def inside():
+        return ops.get_backend()
+
+    before = ops.get_backend()
+    assert [inside(), inside(), ops.get_backend()] == [other, other, before]
+
+
+def test_set_backend_is_for_all_threads(other):
+    ops.set_backend(other)
+    assert ops.get_backend() == other
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(ops.get_backend()))
+    thread.start()
+    thread.join()
+    assert seen == [other]
+    with ops.backend("numpy"):
+        ops.set_backend(BEST)
+        assert ops.get_backend() == "numpy"
+    assert ops.get_backend() == BEST
+
+
+def test_block_is_of_its_thread_only(other):
+    ops.set_backend("numpy")
+    inside, done = threading.Event(), threading.Event()
+    seen = {}
+
+    def in_a_block():
+        with ops.backend(other):
+            inside.set()
+            assert done.wait(10)
+            seen["block"] = ops.get_backend()
+
+    thread = threading.Thread(target=in_a_block)
+    thread.start()
+    assert inside.wait(10)
+    seen["outside"] = ops.get_backend()
+    done.set()
+    thread.join()
+    assert seen == {"block": other, "outside": "numpy"}
+
+
+def test_block_is_of_its_task_only(other):
+    ops.set_backend("numpy")
+
+    async def in_a_block(name, turn):
+        with ops.backend(name):
+            for _ in range(5):
+                await turn.wait()
+                await asyncio.sleep(0)
+                assert ops.get_backend() == name
+
+    async def all_at_once():
+        turn = asyncio.Event()
+        tasks = [asyncio.create_task(in_a_block(name, turn)) for name in (other, "numpy", other, "numpy")]
+        await asyncio.sleep(0)
+        assert ops.get_backend() == "numpy"
+        turn.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(all_at_once())
+
+
+@pytest.mark.parametrize("name", ["cuda", "", "NumPy", None, 3, ["numpy"], "_checks", "."])
+def test_unknown_name(name):
+    before = ops.get_backend()
+    listed = ", ".join(map(repr, ops.available_backends()))
+    with pytest.raises(ValueError, match=f"backend: name: expected one of {listed}, got "):
+        ops.set_backend(name)
+    with pytest.raises(ValueError, match=f"backend: name: expected one of {listed}, got "), ops.backend(name):
+        pass
+    assert ops.get_backend() == before
+
+
+def test_known_but_not_built(monkeypatch):
+    monkeypatch.setattr(backends, "_native_is_built", lambda: False)
+    monkeypatch.delitem(backends._loaded, "native", raising=False)
+    assert ops.available_backends() == ["numpy"]
+    with pytest.raises(ValueError, match=r"'native' .*to get it: install a wheel, or build"):
+        ops.set_backend("native")
+    monkeypatch.delenv("SQUEEZEOPS_BACKEND", raising=False)
+    monkeypatch.setattr(backends, "_native_is_left_out", lambda: True)
+    assert backends.load_default().__name__ == "squeezeops.backends.numpy"
+    assert ops.cpu_info() == {"isas": [], "compiled": [], "missing": {}, "isa": None, "kernels": {}}
+
+
+def test_a_source_tree_is_an_error(monkeypatch):
+    """It was not built, and nobody chose to leave the kernels out."""
+    monkeypatch.setattr(backends, "_native_is_built", lambda: False)
+    monkeypatch.setattr(backends, "_native_is_left_out", lambda: False)
+    monkeypatch.delenv("SQUEEZEOPS_BACKEND", raising=False)
+    with pytest.raises(ImportError, match=r"got a source tree without compiled kernels, .*: install it with pip"):
+        backends.load_default()
+    monkeypatch.setenv("SQUEEZEOPS_BACKEND", "numpy")
+    assert backends.load_default().__name__ == "squeezeops.backends.numpy"
+
+
+def test_broken_extension_is_an_error(monkeypatch):
+    """It was built, so to use NumPy instead would be a silent fallback."""
+    monkeypatch.setattr(backends, "_native_is_built", lambda: True)
+    monkeypatch.delitem(backends._loaded, "native", raising=False)
+    monkeypatch.setitem(sys.modules, "squeezeops.backends.native", None)  # makes an import fail
+    monkeypatch.delenv("SQUEEZEOPS_BACKEND", raising=False)
+    with pytest.raises(ImportError, match="'native' was built but cannot be loaded"):
+        backends.load_default()
+    with pytest.raises(ImportError, match="'native' was built but cannot be loaded"), ops.backend("native"):
+        pass
+    assert backends.load("numpy").__name__ == "squeezeops.backends.numpy"
+
+
+def test_extension_for_another_python_counts_as_built(tmp_path):
+    package = tmp_path / "squeezeops"
+    (package / "backends").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    copied = package / "backends" / "__init__.py"
+    copied.write_bytes(Path(backends.__file__).read_bytes())
+    code = "from squeezeops import backends; print(backends._native_is_built(), backends.__file__)"
+    for built in ("False", "True"):
+        result = run_python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}")
+        assert result.stdout.split() == [built, str(copied)], result.stderr
+        (package / "_native.cpython-27-m68k-amiga.so").touch()
+
+
+@pytest.mark.parametrize("name", ops.available_backends())
+def test_environment_variable(name):
+    code = "from squeezeops import ops; print(ops.get_backend())"
+    assert run_python(code, SQUEEZEOPS_BACKEND=name).stdout.strip() == name
+
+
+def test_environment_variable_with_an_unknown_name():
+    """Importing works; the first use tells. A block needs no default."""
+    code = (
+        "import numpy as np; from squeezeops import ops\n"
+        "with ops.backend('numpy'): ops.tanh(np.ones(2, np.float32))\n"
+        "print('so far')\n"
+        "ops.tanh(np.ones(2, np.float32))"
+    )
+    result = run_python(code, SQUEEZEOPS_BACKEND="abacus")
+    assert result.stdout.strip() == "so far"
+    listed = ", ".join(map(repr, ops.available_backends()))
+    assert f"ValueError: backend: SQUEEZEOPS_BACKEND: expected one of {listed}, got 'abacus'" in result.stderr
+
+
+def test_backends_have_the_same_functions():
+    """Each has all that the interface names."""
+    names = {name for name in vars(backends.Backend) if not name.startswith("_")}
+    assert len(names) > 10
+    for name in ops.available_backends():
+        module = backends.load(name)
+        assert names <= vars(module).keys(), name
+
+
+def test_threads(variant):
+    before = ops.get_num_threads()
+    assert before >= 1
+    try:
+        for n in (1, 2, np.int64(3)):
+            ops.set_num_threads(n)
+            assert ops.get_num_threads() == n
+    finally:
+        ops.set_num_threads(before)
+
+
+def test_cpu_info():
+    info = ops.cpu_info()
+    assert {"isas", "compiled", "missing", "isa", "kernels"} <= info.keys()
+    assert [v.isa for v in VARIANTS if v.isa] == info["isas"]
+    assert set(info["isas"]) | info["missing"].keys() == set(info["compiled"])
+    assert info["isa"] in info["isas"] if info["isas"] else info["isa"] is None
+    with ops.backend("numpy"):
+        assert ops.cpu_info()["isas"] == info["isas"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_numpy_warnings(variant):
+    """IEEE special values are results, not mistakes."""
+    x = np.array([[np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0, -0.0]], np.float32)
+    with np.errstate(all="raise"):
+        ops.gelu(x)
+        ops.gelu(x, approximate="tanh")
+        ops.tanh(x)
+        ops.softmax(x)
+        ops.softmax(x, mask=np.zeros(8, bool))
+        ops.softmax(x, scale=1e300)
+        ops.layer_norm(x, eps=0)
+        ops.layer_norm(x, x[0], x[0], residual=x)
+        ops.pointwise_conv(x, np.repeat(x, 3, axis=0), x[0, :3], activation="gelu")
+        ops.PointwiseConv(np.full((2, 8), np.inf, np.float16))(x)
+        ops.attention(x[None], x[None], x[None], num_heads=2, mask=x[0, :1])
+
+
+@pytest.mark.parametrize("name", ops.available_backends())
+def test_examples_in_docstrings(name):
+    with ops.backend(name):
+        results = doctest.testmod(ops)
+    assert results.attempted > 20 and results.failed == 0
+
+
+def test_everything_public_is_documented():
+    assert set(ops.__all__) <= set(squeezeops.__all__)
+    for name in ops.__all__:
+        assert getattr(ops, name).__doc__, name
+        assert getattr(squeezeops, name) is getattr(ops, name)
