@@ -37,6 +37,8 @@ class CMakeBuild(build_ext):
             sys.exit(NO_COMPILER)
         import pybind11
 
+        # A cache of an earlier build names tools in its own, long deleted build environment.
+        shutil.rmtree(build, ignore_errors=True)
         configure = [
             "cmake",
             f"-S{ROOT.resolve()}",
