@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from golden_bits import TO_TOLERANCE
 
+import squeezeops
 from squeezeops import backends, ops
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
@@ -40,6 +45,18 @@ class Variant:
                 yield
             finally:
                 native.force_isa(None)
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter that imports the same squeezeops as this one."""
+    path = os.pathsep.join([str(Path(squeezeops.__file__).parents[1]), *sys.path])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 native: Any = None  # the extension module, where it was built

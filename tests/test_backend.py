@@ -2,27 +2,18 @@
 
 import asyncio
 import doctest
-import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from op_helpers import VARIANTS
+from op_helpers import VARIANTS, run_python
 
 import squeezeops
 from squeezeops import backends, ops
 
 BEST = ops.available_backends()[0]
-
-
-def run_python(code, **environment):
-    """Run code in a fresh interpreter that imports the same squeezeops as this one."""
-    path = os.pathsep.join([str(Path(squeezeops.__file__).parents[1]), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path, **environment}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +46,7 @@ def test_available():
 
 
 def test_default_is_the_best():
-    result = run_python("from squeezeops import ops; print(ops.get_backend())", SQUEEZEOPS_BACKEND="")
+    result = run_python("-c", "from squeezeops import ops; print(ops.get_backend())", SQUEEZEOPS_BACKEND="")
     assert result.stdout.strip() == BEST, result.stderr
 
 
@@ -204,7 +195,7 @@ def test_extension_for_another_python_counts_as_built(tmp_path):
     copied.write_bytes(Path(backends.__file__).read_bytes())
     code = "from squeezeops import backends; print(backends._native_is_built(), backends.__file__)"
     for built in ("False", "True"):
-        result = run_python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}")
+        result = run_python("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}")
         assert result.stdout.split() == [built, str(copied)], result.stderr
         (package / "_native.cpython-27-m68k-amiga.so").touch()
 
@@ -212,7 +203,7 @@ def test_extension_for_another_python_counts_as_built(tmp_path):
 @pytest.mark.parametrize("name", ops.available_backends())
 def test_environment_variable(name):
     code = "from squeezeops import ops; print(ops.get_backend())"
-    assert run_python(code, SQUEEZEOPS_BACKEND=name).stdout.strip() == name
+    assert run_python("-c", code, SQUEEZEOPS_BACKEND=name).stdout.strip() == name
 
 
 def test_environment_variable_with_an_unknown_name():
@@ -223,7 +214,7 @@ def test_environment_variable_with_an_unknown_name():
         "print('so far')\n"
         "ops.tanh(np.ones(2, np.float32))"
     )
-    result = run_python(code, SQUEEZEOPS_BACKEND="abacus")
+    result = run_python("-c", code, SQUEEZEOPS_BACKEND="abacus")
     assert result.stdout.strip() == "so far"
     listed = ", ".join(map(repr, ops.available_backends()))
     assert f"ValueError: backend: SQUEEZEOPS_BACKEND: expected one of {listed}, got 'abacus'" in result.stderr

@@ -7,9 +7,6 @@ import pytest
 
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
 
-torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
-transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
-
 pytestmark = pytest.mark.oracle
 LENGTH = 32
 
@@ -17,6 +14,8 @@ LENGTH = 32
 @pytest.fixture(scope="module")
 def oracle():
     """Configuration, weights, inputs, and what transformers computes. A smaller vocabulary only saves memory."""
+    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
+    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
     config = transformers.SqueezeBertConfig(vocab_size=2000, num_labels=3)
     model = transformers.SqueezeBertForSequenceClassification(config).eval()
     generator = torch.Generator().manual_seed(7)
