@@ -64,6 +64,8 @@ def conv_cases() -> dict[str, Callable[[], np.ndarray]]:
         (6, 192, 96, 1),
         (100, 40, 65, 1),
         (5, 600, 33, 2),
+        (130, 96, 200, 1),
+        (130, 24, 50, 4),
     )
     for i, (rows, k, n, groups) in enumerate(shapes):
         x, weight = numbers(1, rows, groups * k), numbers(2, groups * n, k)

@@ -132,6 +132,20 @@ def test_rows_do_not_depend_on_the_threads(on, rng, isa, name):
 
 
 @exact_isas
+@pytest.mark.parametrize("groups", [1, 4])
+def test_wide_convolutions_do_not_depend_on_the_threads(on, rng, isa, groups):
+    """Enough channels for tasks that share out the channels too, and that span groups."""
+    function = conv(96, 200, groups, rng)
+    x = normal(rng, 130, 96)
+    with threads(1):
+        expected = function(x)
+        assert_same_bits(function(x[77:78]), expected[77:78])
+    for n in (2, 4):
+        with threads(n):
+            assert_same_bits(function(x), expected)
+
+
+@exact_isas
 @pytest.mark.parametrize("size", [8, 20, 64])
 def test_attention_does_not_depend_on_the_batch(on, rng, isa, size):
     q, k, v = normal(rng, 3, 19, 2 * size), normal(rng, 3, 37, 2 * size), normal(rng, 3, 37, 2 * size)

@@ -54,6 +54,12 @@ def test_wide_outputs(variant, guards, rng, n):
         check(guards, normal(rng, rows, 2 * 5), normal(rng, 2 * n, 5), normal(rng, 2 * n), groups=2)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_many_rows_and_channels(variant, guards, rng, groups):
+    """Enough of both to be shared out over threads in both directions."""
+    check(guards, normal(rng, 130, 96), normal(rng, 200, 96 // groups), normal(rng, 200), groups=groups)
+
+
 @pytest.mark.parametrize("k", [255, 256, 257, 513, 768])
 def test_long_sums(variant, guards, rng, k):
     check(guards, normal(rng, 9, k), normal(rng, 49, k), normal(rng, 49))

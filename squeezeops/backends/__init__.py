@@ -132,7 +132,7 @@ def load_default() -> Backend:
     best = available()[0]
     if best == "numpy" and not _native_is_left_out():
         raise ImportError(
-            f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: install "
-            "it with pip and start Python elsewhere, or choose the slower backend by SQUEEZEOPS_BACKEND=numpy"
+            f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: "
+            "install it with pip and start Python elsewhere, or choose the slower backend by SQUEEZEOPS_BACKEND=numpy"
         )
     return load(best)
