@@ -30,8 +30,9 @@ struct Attention {
     float *s;
     int64_t lds;
 
+    // Not inline, nor is the other: with all tiles in one function the pointers of the inner loops spill.
     template <int MR, int NP>
-    SQZ_INLINE void columns(int64_t key0) const {
+    __attribute__((noinline)) void columns(int64_t key0) const {
       V acc[MR][NP];
       multiply_tile<I, MR, NP>(h.head_size, h.q + row * h.ldq, h.ldq, packed + key0 * h.head_size, 16, 16 * h.head_size,
                                acc);
@@ -54,7 +55,7 @@ struct Attention {
     int64_t lds, row;
 
     template <int MR, int NP, bool kPartial>
-    SQZ_INLINE void columns(int64_t d, int valid) const {
+    __attribute__((noinline)) void columns(int64_t d, int valid) const {
       V acc[MR][NP];
       multiply_tile<I, MR, NP, kPartial>(h.keys, p, lds, h.v + d, h.ldv, 16, acc, valid);
 #pragma GCC unroll 8
