@@ -106,6 +106,13 @@ def test_masks(variant, guards, rng, shape, fully_masked):
     check(guards, q, k, v, mask=mixed, **kwargs)
 
 
+def test_few_heads_and_many_queries(variant, guards, rng):
+    """Where there are fewer heads than threads, the queries are shared out, and the rows of the mask with them."""
+    q, k, v = qkv(rng, 1, 70, 33, 20)
+    for mask in (rng.random((70, 33)) < 0.6, normal(rng, 1, 1, 70, 33) * 3, rng.random(33) < 0.6):
+        check(guards, q, k, v, num_heads=1, mask=mask)
+
+
 def test_causal_mask(variant, guards, rng):
     q, k, v = qkv(rng, 2, 17, 17, 16)
     y = check(guards, q, k, v, num_heads=2, mask=np.tri(17, dtype=bool))

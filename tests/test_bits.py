@@ -90,6 +90,8 @@ def row_functions(rng):
         "pointwise_conv": (34, lambda x: ops.pointwise_conv(x, np.outer(bias, bias)[:, :34], activation="tanh")),
         "layer_norm": (53, lambda x: ops.layer_norm(x, weight, bias, residual=x[:, ::-1])),
         "softmax": (53, lambda x: ops.softmax(x, mask=added, scale=0.3)),
+        "softmax, bool": (53, lambda x: ops.softmax(x, mask=x[:, ::-1] > 0.5)),
+        "softmax, added": (53, lambda x: ops.softmax(x, mask=np.where(x > 0.5, np.float32(-np.inf), x[:, ::-1]))),
         "gelu": (53, ops.gelu),
         "gelu_tanh": (53, lambda x: ops.gelu(x, approximate="tanh")),
         "tanh": (53, ops.tanh),
