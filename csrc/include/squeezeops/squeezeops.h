@@ -4,7 +4,7 @@
  *   - Matrices are row-major float32; ldX is the distance between rows in elements, ldX >= columns.
  *   - Every computing function returns a status; sqz_error_message() then says what was wrong, on the calling thread.
  *   - No function keeps a pointer after it returns, except that a packed weight belongs to its caller.
- *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, activation); no other overlap is allowed.
+ *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, activation); nothing else may overlap.
  *   - Each computing function runs with round-to-nearest and denormals on, and restores the caller's modes.
  *   - Everything may be called from several threads at once.
  */
@@ -67,7 +67,7 @@ typedef enum {
 SQZ_API int32_t sqz_isa_count(void);
 SQZ_API const char *sqz_isa_name(int32_t index);
 SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
-/* The ISA whose kernels run: the best, or that of SQUEEZEOPS_ISA or sqz_force_isa. NULL if SQUEEZEOPS_ISA is invalid. */
+/* The ISA whose kernels run: the best, or that of SQUEEZEOPS_ISA or sqz_force_isa. NULL if the choice is invalid. */
 SQZ_API const char *sqz_isa_chosen(void);
 /* Force an ISA by name for the whole process; NULL returns to the default. */
 SQZ_API sqz_status sqz_force_isa(const char *name);
