@@ -31,7 +31,7 @@ class CMakeBuild(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(self.build_temp).resolve()
+        build = Path(self.build_temp).resolve() / "squeezeops-cmake"
         compiler = shlex.split(os.environ.get("CXX", ""))[:1] or ["c++", "g++", "clang++"]
         if not any(shutil.which(name) for name in compiler):
             sys.exit(NO_COMPILER)
@@ -67,7 +67,7 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         super().run()
-        mark = Path(self.build_lib) / "squeezeops" / "_pure"
+        mark = (ROOT if self.editable_mode else Path(self.build_lib)) / "squeezeops" / "_pure"
         if PURE:
             mark.touch()
         else:

@@ -1,7 +1,7 @@
 // The C interface: argument checks, the split over threads, then one indirect call. No arithmetic on data here.
 #include "squeezeops/squeezeops.h"
 
-#include <math.h>
+#include <float.h>
 
 #include "dispatch/registry.h"
 #include "error.h"
@@ -58,6 +58,17 @@ sqz_status check_matrix(const char *name, const void *p, int64_t rows, int64_t n
   do {                                                           \
     if (const sqz_status status_ = (expression)) return status_; \
   } while (0)
+
+sqz_status check_eps(double eps) {
+  SQZ_CHECK(eps >= 0 && eps <= FLT_MAX, "eps: expected a finite number >= 0, got %g", eps);
+  return SQZ_OK;
+}
+
+// An enumeration's value comes from other languages too.
+sqz_status check_enum(const char *name, int value, int last) {
+  SQZ_CHECK(value >= 0 && value <= last, "%s: expected a value from 0 to %d, got %d", name, last, value);
+  return SQZ_OK;
+}
 
 // The chosen kernels and a valid thread count, or the reason why not.
 sqz_status begin(Op op, const Kernels **kernels) {
@@ -132,27 +143,29 @@ int32_t sqz_get_num_threads(void) { return threads_valid() ? num_threads() : -1;
 double sqz_cpu_quota(const char *root) { return cpu_quota(root ? root : ""); }
 
 sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
-                              const float *weight, const float *bias, float eps, float *out, int64_t ldo) {
+                              const float *weight, const float *bias, double eps, float *out, int64_t ldo) {
   SQZ_TRY(check_matrix("x", x, rows, n, ldx));
   if (residual) SQZ_TRY(check_matrix("residual", residual, rows, n, ldr));
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
-  SQZ_CHECK(eps >= 0 && isfinite(eps), "eps: expected a finite number >= 0, got %g", static_cast<double>(eps));
+  SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
   SQZ_TRY(begin(kLayerNorm, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
   for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
-                        bias, eps, out + begin * ldo, ldo);
+                        bias, narrow(eps), out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
 
 sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
-                           sqz_mask_kind mask_kind, int64_t mask_stride, float scale, sqz_fully_masked fully_masked,
+                           sqz_mask_kind mask_kind, int64_t mask_stride, double scale, sqz_fully_masked fully_masked,
                            float *out, int64_t ldo) {
   SQZ_TRY(check_matrix("x", x, rows, n, ldx));
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
+  SQZ_TRY(check_enum("mask_kind", mask_kind, SQZ_MASK_ADD));
+  SQZ_TRY(check_enum("fully_masked", fully_masked, SQZ_MASKED_ZERO));
   SQZ_CHECK(mask_kind == SQZ_MASK_NONE || mask || rows == 0 || n == 0, "mask: expected a pointer, got NULL");
   SQZ_CHECK(mask_stride == 0 || mask_stride >= n, "mask: expected a row stride of 0 or >= %lld, got %lld", (long long)n,
             (long long)mask_stride);
@@ -164,14 +177,13 @@ sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx,
     FloatEnvironment environment;
     kernels->softmax(end - begin, n, x + begin * ldx, ldx,
                      mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
-                     scale, fully_masked, out + begin * ldo, ldo);
+                     narrow(scale), fully_masked, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
 
 sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float *x, float *out) {
-  SQZ_CHECK(activation >= SQZ_ACT_NONE && activation <= SQZ_ACT_TANH, "activation: expected 0 to 4, got %d",
-            static_cast<int>(activation));
+  SQZ_TRY(check_enum("activation", activation, SQZ_ACT_TANH));
   SQZ_TRY(check_matrix("x", x, 1, n, n));
   SQZ_TRY(check_matrix("out", out, 1, n, n));
   const Kernels *kernels;
@@ -185,6 +197,7 @@ sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float 
 
 sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table, sqz_dtype table_dtype,
                              int64_t table_rows, float *out, int64_t ldo) {
+  SQZ_TRY(check_enum("table_dtype", table_dtype, SQZ_F16));
   SQZ_TRY(check_matrix("table", table, table_rows, n, n));
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
   SQZ_TRY(check_ids("ids", ids, count, table_rows));
@@ -200,16 +213,17 @@ sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const
 
 sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
                                         const void *const tables[3], const sqz_dtype dtypes[3],
-                                        const int64_t table_rows[3], const float *weight, const float *bias, float eps,
+                                        const int64_t table_rows[3], const float *weight, const float *bias, double eps,
                                         float *out, int64_t ldo) {
   static const char *const kIds[3] = {"ids", "position_ids", "type_ids"};
   static const char *const kTables[3] = {"table", "position_table", "type_table"};
   for (int t = 0; t < 3; ++t) {
+    SQZ_TRY(check_enum("dtypes", dtypes[t], SQZ_F16));
     SQZ_TRY(check_matrix(kTables[t], tables[t], table_rows[t], n, n));
     SQZ_TRY(check_ids(kIds[t], ids[t], count, table_rows[t]));
   }
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
-  SQZ_CHECK(eps >= 0 && isfinite(eps), "eps: expected a finite number >= 0, got %g", static_cast<double>(eps));
+  SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
   SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
@@ -218,7 +232,7 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
     const EmbeddingTable t[3] = {{ids[0] + begin, tables[0], dtypes[0]},
                                  {ids[1] + begin, tables[1], dtypes[1]},
                                  {ids[2] + begin, tables[2], dtypes[2]}};
-    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps, out + begin * ldo, ldo);
+    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, narrow(eps), out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -241,6 +255,7 @@ int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t c_out) 
 sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, const void *weight, sqz_dtype weight_dtype,
                                float *packed) {
   SQZ_TRY(check_groups(groups, c_in, c_out));
+  SQZ_TRY(check_enum("weight_dtype", weight_dtype, SQZ_F16));
   const int64_t size = c_in * c_out;
   SQZ_CHECK(weight || size == 0, "weight: expected a pointer, got NULL");
   SQZ_CHECK(packed || size == 0, "packed: expected a pointer, got NULL");
@@ -258,8 +273,7 @@ sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_
   SQZ_TRY(check_matrix("out", out, rows, c_out, ldo));
   if (residual) SQZ_TRY(check_matrix("residual", residual, rows, c_out, ldr));
   SQZ_CHECK(packed || c_in == 0 || c_out == 0, "packed: expected a pointer, got NULL");
-  SQZ_CHECK(activation >= SQZ_ACT_NONE && activation <= SQZ_ACT_TANH, "activation: expected 0 to 4, got %d",
-            static_cast<int>(activation));
+  SQZ_TRY(check_enum("activation", activation, SQZ_ACT_TANH));
   const Kernels *kernels;
   SQZ_TRY(begin(kPwconv, &kernels));
   if (rows == 0 || c_out == 0) return SQZ_OK;
@@ -298,6 +312,8 @@ sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_
 sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   SQZ_CHECK(args, "args: expected a pointer, got NULL");
   const sqz_attention_args &a = *args;
+  SQZ_TRY(check_enum("mask_kind", a.mask_kind, SQZ_MASK_ADD));
+  SQZ_TRY(check_enum("fully_masked", a.fully_masked, SQZ_MASKED_ZERO));
   SQZ_CHECK(a.batch >= 0, "batch: expected a size >= 0, got %lld", (long long)a.batch);
   SQZ_CHECK(a.heads >= 0 && a.head_size >= 0 && a.heads <= (1 << 24) && a.head_size <= (1 << 24),
             "heads: expected sizes from 0 to 2^24, got %lld heads of %lld", (long long)a.heads, (long long)a.head_size);
@@ -324,23 +340,24 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   SQZ_CHECK(a.mask_kind == SQZ_MASK_NONE || a.mask || longest == 0, "mask: expected a pointer, got NULL");
   const Kernels *kernels;
   SQZ_TRY(begin(kAttention, &kernels));
-  if (a.batch == 0 || columns == 0 || a.q_offsets[a.batch] == 0) return SQZ_OK;
+  if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
 
   struct Context {
     const sqz_attention_args &a;
     attention_f32_fn run;
-    int64_t splits;
+    float scale;
+    int64_t splits, slice;
     float *memory;
-    size_t slice;
-  } c = {a, kernels->attention, 1, nullptr, 0};
+  } c = {a, kernels->attention, narrow(a.scale), 1, 0, nullptr};
   // One task a head of a sequence; with few of those, its queries are split too (each part packs the keys for itself).
-  const int64_t heads = a.batch * a.heads, threads = num_threads();
+  const int threads = num_threads();
+  const int64_t heads = a.batch * a.heads;
   if (heads < 2 * threads) c.splits = ceil_div(2 * threads, heads);
-  c.slice = static_cast<size_t>(ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16);
-  c.memory = scratch(c.slice * static_cast<size_t>(threads));
+  c.slice = ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16;
+  c.memory = c.slice <= INT64_MAX / 8 / threads ? scratch(c.slice * threads) : nullptr;
   if (!c.memory)
-    return fail(SQZ_NO_MEMORY, "attention: expected %zu bytes of scratch memory, got none",
-                c.slice * static_cast<size_t>(threads) * sizeof(float));
+    return fail(SQZ_NO_MEMORY, "attention: expected scratch memory for %d threads, %lld floats each, got none", threads,
+                (long long)c.slice);
   parallel_for(
       heads * c.splits,
       [](void *context, int64_t i, int worker) {
@@ -367,9 +384,9 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
         if (a.mask_kind != SQZ_MASK_NONE)
           h.mask = static_cast<const char *>(a.mask) + mask_at * (a.mask_kind == SQZ_MASK_ADD ? 4 : 1);
         h.mask_stride = a.mask_ragged ? 0 : a.mask_strides[2];
-        h.scale = a.scale;
+        h.scale = x.scale;
         h.fully_masked = a.fully_masked;
-        h.scratch = x.memory + static_cast<size_t>(worker) * x.slice;
+        h.scratch = x.memory + worker * x.slice;
         if (a.scores) {
           int64_t before = 0;  // scores of the sequences before this one
           for (int64_t s = 0; s < b; ++s)
@@ -384,8 +401,10 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
         FloatEnvironment environment;
         x.run(h);
       },
-      &c);
+      &c, threads);
   return SQZ_OK;
 }
+
+double sqz_attention_scale(int64_t head_size) { return reciprocal_root(head_size < 1 ? 1 : head_size); }
 
 }  // extern "C"

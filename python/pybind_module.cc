@@ -5,7 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <initializer_list>
 #include <limits>
@@ -83,10 +83,19 @@ int type_number(const py::array &a) {
 }
 bool is_int64(const py::array &a) { return type_number(a) >= 0 && a.dtype().kind() == 'i' && a.itemsize() == 8; }
 
-py::array contiguous(const py::array &a) {
-  if (a.flags() & py::array::c_style) return a;
-  return py::array::ensure(a, py::array::c_style);
+constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int kUsable = py::array::c_style | kAligned;
+
+// A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
+// py::array::ensure would pass over.
+py::array copied(const py::array &a, py::object type = {}) {
+  PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
+      a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
+  if (!copy) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(copy);
 }
+
+py::array contiguous(const py::array &a) { return (a.flags() & kUsable) == kUsable ? a : copied(a); }
 
 py::array floats(const char *op, const char *name, py::handle h) {
   if (!is_array(h)) type_error(op, name, "an array of float32", kind(h));
@@ -146,7 +155,7 @@ py::array ids_of(const char *op, const char *name, py::handle h, const Shape *sh
     auto a = py::reinterpret_borrow<py::array>(h);
     if (is_int64(a) || type_number(a) == kInt32) {
       if (shape) check_shape(op, name, a, *shape);
-      return is_int64(a) ? contiguous(a) : py::array(py::array_t<int64_t, py::array::c_style>::ensure(a));
+      return is_int64(a) ? contiguous(a) : copied(a, py::dtype::of<int64_t>());
     }
   }
   type_error(op, name, "an array of int32 or int64", kind(h));
@@ -193,12 +202,6 @@ double real(const char *op, const char *name, py::handle h) {
     type_error(op, name, "a number", kind(h));
   }
   return value;
-}
-
-float epsilon(const char *op, py::handle h) {
-  const double eps = real(op, "eps", h);
-  if (!(eps >= 0) || std::isinf(eps)) value_error(op, "eps", "a finite number >= 0", py::cast<std::string>(py::str(h)));
-  return static_cast<float>(eps);
 }
 
 // One of a few words; nullptr among them stands for None.
@@ -258,6 +261,7 @@ py::array output(const char *op, py::handle out, const Shape &shape, py::handle 
   check_shape(op, "out", a, shape);
   if (!(a.flags() & py::array::c_style))
     value_error(op, "out", "a C-contiguous array", "strides " + text(Shape(a.strides(), a.strides() + a.ndim())));
+  if (!(a.flags() & kAligned)) value_error(op, "out", "an aligned array", "an unaligned one");
   if (!a.writeable()) value_error(op, "out", "a writeable array", "a read-only one");
   if (in_place && is_array(in_place)) {
     const auto x = py::reinterpret_borrow<py::array>(in_place);
@@ -340,7 +344,7 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   py::array hold[3];
   const float *weight = optional(op, "weight", weight_, {n}, &hold[0]);
   const float *bias = optional(op, "bias", bias_, {n}, &hold[1]);
-  const float eps = epsilon(op, eps_);
+  const double eps = real(op, "eps", eps_);
   const float *residual = optional(op, "residual", residual_, shape, &hold[2]);
   py::array out = output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
   float *to = writeable(out);
@@ -354,7 +358,7 @@ py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle
   const Shape shape = shape_of(x);
   const int64_t n = shape.back(), rows = rows_in(shape);
   Mask mask = mask_of(op, mask_, shape);
-  const auto scale = static_cast<float>(real(op, "scale", scale_));
+  const double scale = real(op, "scale", scale_);
   const sqz_fully_masked fully_masked = fully_masked_of(op, fully_masked_);
   py::array out = output(op, out_, shape, x_, {{"mask", mask_}});
   int64_t stride = 0;
@@ -415,7 +419,7 @@ py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle po
   py::array hold[2];
   const float *weight = optional(op, "weight", weight_, {n}, &hold[0]);
   const float *bias = optional(op, "bias", bias_, {n}, &hold[1]);
-  const float eps = epsilon(op, eps_);
+  const double eps = real(op, "eps", eps_);
   shape.push_back(n);
   py::array out = output(op, out_, shape, {},
                          {{"ids", ids_},
@@ -478,8 +482,9 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   const int64_t size = sqz_pwconv_packed_size_f32(p->groups, p->c_in, p->c_out);
   if (size < 0) check(op, SQZ_INVALID);
   void *memory = nullptr;
-  const size_t bytes = static_cast<size_t>(size > 0 ? size : 16) * sizeof(float);
-  if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+  if (size > std::numeric_limits<std::ptrdiff_t>::max() / 4 ||
+      posix_memalign(&memory, 64, static_cast<size_t>(size > 0 ? size : 16) * sizeof(float)) != 0)
+    throw std::bad_alloc();
   p->packed.reset(static_cast<float *>(memory));
   call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get()); });
   return p;
@@ -535,9 +540,8 @@ py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::han
 
 // ---- attention -----------------------------------------------------------------------------------------------------
 
-float attention_scale(const char *op, py::handle scale, int64_t head_size) {
-  if (scale.is_none()) return static_cast<float>(1 / std::sqrt(static_cast<double>(head_size > 0 ? head_size : 1)));
-  return static_cast<float>(real(op, "scale", scale));
+double attention_scale(const char *op, py::handle scale, int64_t head_size) {
+  return scale.is_none() ? sqz_attention_scale(head_size) : real(op, "scale", scale);
 }
 
 // 0, length, 2 length, ...

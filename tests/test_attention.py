@@ -255,3 +255,12 @@ def test_layouts(variant, rng):
         array.flags.writeable = False
     assert_repeats(ops.attention(*views, num_heads=2, mask=kept), y)
     assert_repeats(ops.attention(q, q, q, num_heads=4), ops.attention(q, q.copy(), q.copy(), num_heads=4))
+
+
+@pytest.mark.parametrize("mask", [None, "added"])
+def test_scores_of_no_channels(variant, rng, mask):
+    """Empty sums: zero, and what the mask adds."""
+    added = normal(rng, 2, 1, 3, 4) if mask else None
+    q, k = np.empty((2, 3, 0), np.float32), np.empty((2, 4, 0), np.float32)
+    scores = ops._attention_scores(q, k, num_heads=2, mask=added)
+    np.testing.assert_array_equal(scores, np.zeros((2, 2, 3, 4), np.float32) + (0 if added is None else added))

@@ -37,6 +37,11 @@ def read_only(*shape):
     return array
 
 
+def unaligned(*shape):
+    size = int(np.prod(shape))
+    return np.zeros(4 * size + 1, np.uint8)[1:].view(np.float32).reshape(shape)
+
+
 def packed_conv(x, weight, bias, *, groups, dtype, **rest):
     return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)(x, **rest)
 
@@ -165,6 +170,7 @@ def bad_arguments():
             shape = good["out"].shape
             flat = {"flat": floats(good["out"].size), "more rows": floats(shape[0] + 1, *shape[1:])}
             unusable = {"strided": strided(*shape), "read-only": read_only(*shape), "0-d": np.array(0, np.float32)}
+            unusable["unaligned"] = unaligned(*shape)
             cases += case(op, "out", flat | unusable, ValueError)
             cases += case(op, "out", {"Fortran order": np.asfortranarray(np.zeros(shape, np.float32))}, ValueError)
 
@@ -378,3 +384,25 @@ def test_set_num_threads_value(backend, n):
 def test_set_num_threads_type(backend, n):
     with pytest.raises(TypeError, match=r"set_num_threads: n: expected .+, got .+"):
         ops.set_num_threads(n)
+
+
+HUGE = 1 << 44  # of elements; no machine has the memory for a copy
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ops.tanh(np.broadcast_to(np.float32(1), (HUGE,))),
+        lambda: ops.layer_norm(np.broadcast_to(np.float32(1), (HUGE, 4))),
+        lambda: ops.embedding(np.broadcast_to(np.int32(1), (HUGE,)), np.ones((2, 1), np.float32)),
+        lambda: ops.embedding(np.broadcast_to(np.int64(1), (HUGE,)), np.ones((2, 1), np.float32)),
+        lambda: ops.softmax(np.ones(3, np.float32)[:0], mask=None, out=np.broadcast_to(np.float32(1), (HUGE,))),
+        lambda: ops.PointwiseConv(np.broadcast_to(np.float32(1), (HUGE // 4, 4))),
+        lambda: ops.PointwiseConv(np.ones((4, 0), np.float32), np.broadcast_to(np.float32(1), (HUGE,))),
+    ],
+    ids=["tanh", "layer_norm", "int32 ids", "int64 ids", "out", "weight", "bias"],
+)
+def test_no_memory_for_a_copy(backend, call):
+    """An exception, be it of the memory or of an argument, and no crash."""
+    with pytest.raises((MemoryError, ValueError)):
+        call()

@@ -131,6 +131,27 @@ def test_many_callers_at_once(work):
             future.result(timeout=100)
 
 
+def test_the_number_changes_during_calls(work):
+    """Scratch memory is cut into slices for the number at the call's start; later workers must not need more."""
+    run, expected = work
+    done = threading.Event()
+
+    def change():
+        with ops.backend("native"):
+            while not done.is_set():
+                for n in (1, 8, 2, 5):
+                    ops.set_num_threads(n)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert_same(run(), expected)
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_fork_with_running_workers():
     """A child has none of its parent's threads; it makes its own, while the parent's go on."""

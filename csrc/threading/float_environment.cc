@@ -1,5 +1,7 @@
 #include "threading/pool.h"
 
+#include <math.h>
+
 #if defined(__x86_64__) || defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -45,5 +47,20 @@ FloatEnvironment::FloatEnvironment() : saved_(0) {}
 FloatEnvironment::~FloatEnvironment() {}
 
 #endif
+
+// A compiler may move arithmetic across the setting of the modes, but no access to a volatile variable.
+float narrow(double x) {
+  FloatEnvironment environment;
+  volatile double from = x;
+  volatile float to = static_cast<float>(from);
+  return to;
+}
+
+float reciprocal_root(int64_t n) {
+  FloatEnvironment environment;
+  volatile double from = static_cast<double>(n);
+  volatile float to = static_cast<float>(1 / sqrt(from));
+  return to;
+}
 
 }  // namespace sqz

@@ -20,6 +20,7 @@
 #endif
 
 #include <atomic>
+#include <initializer_list>
 
 #include "error.h"
 
@@ -137,9 +138,10 @@ void after_fork_in_child() {
 void start_workers(int wanted) {
   if (!fork_handler) fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child) == 0;
   if (started >= wanted) return;
-  // Signals are for the application's own threads.
+  // Signals are for the application's own threads, but for those that a thread's own fault raises.
   sigset_t all, before;
   sigfillset(&all);
+  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -212,8 +214,10 @@ int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_ord
 
 void set_num_threads(int n) { choose(n); }
 
-void parallel_for(int64_t count, Task task, void *context) {
-  const int64_t threads = num_threads();
+void parallel_for(int64_t count, Task task, void *context, int limit) {
+  // The number is read once: another thread may change it at any time.
+  int64_t threads = num_threads();
+  if (threads > limit) threads = limit;
   const int participants = static_cast<int>(count < threads ? count : threads);
   if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) {
     for (int64_t i = 0; i < count; ++i) task(context, i, 0);
@@ -262,7 +266,9 @@ void make_scratch_key() { pthread_key_create(&scratch_key, free_scratch); }
 
 }  // namespace
 
-float *scratch(size_t floats) {
+float *scratch(int64_t wanted) {
+  if (wanted < 0 || static_cast<uint64_t>(wanted) > PTRDIFF_MAX / sizeof(float)) return nullptr;
+  const size_t floats = static_cast<size_t>(wanted);
   pthread_once(&scratch_once, make_scratch_key);
   Scratch *s = static_cast<Scratch *>(pthread_getspecific(scratch_key));
   if (!s) {

@@ -8,24 +8,29 @@
 namespace sqz {
 
 // Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers.
-// worker < max_workers() numbers the participants. Never fails: where no thread can be had, where the pool serves
+// `worker` numbers the participants. Never fails: where no thread can be had, where the pool serves
 // another caller already, or after a fork until its threads are rebuilt, the caller does more of the work itself.
 using Task = void (*)(void *context, int64_t i, int worker);
-void parallel_for(int64_t count, Task task, void *context);
+// At most `limit` participants, so worker < limit: for a caller with memory for so many.
+constexpr int kMaxThreads = 256;
+void parallel_for(int64_t count, Task task, void *context, int limit = kMaxThreads);
 
 // Threads of one call, the caller's included.
 int num_threads();
 void set_num_threads(int n);  // 0: the default
-constexpr int kMaxThreads = 256;
 
 // 64-byte aligned memory of the calling thread, kept for its next call; null if there is none to be had.
-float *scratch(size_t floats);
+float *scratch(int64_t floats);
 
 // CPUs of the cgroup quota (v2, then v1) below `root`; 0 if there is no limit.
 double cpu_quota(const char *root);
 
 // False (and a message) if SQUEEZEOPS_NUM_THREADS is invalid.
 bool threads_valid();
+
+// Arithmetic on scalar arguments, rounded to nearest whatever the caller's mode.
+float narrow(double x);
+float reciprocal_root(int64_t n);  // 1 / sqrt(n)
 
 // Round to nearest with denormals, for a C entry point or a worker's task; the destructor restores the caller's modes.
 class FloatEnvironment {
@@ -36,7 +41,7 @@ class FloatEnvironment {
   FloatEnvironment &operator=(const FloatEnvironment &) = delete;
 
  private:
-  uint64_t saved_;
+  [[maybe_unused]] uint64_t saved_;
 };
 
 }  // namespace sqz

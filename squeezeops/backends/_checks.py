@@ -178,6 +178,8 @@ def output(op: str, out: object, shape: tuple[int, ...], in_place: object = None
         raise ValueError(f"{op}: out: expected shape {shape}, got {out.shape}")
     if not out.flags.c_contiguous:
         raise ValueError(f"{op}: out: expected a C-contiguous array, got strides {out.strides}")
+    if not out.flags.aligned:
+        raise ValueError(f"{op}: out: expected an aligned array, got an unaligned one")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out: expected a writeable array, got a read-only one")
     if isinstance(in_place, np.ndarray) and not same_memory(out, in_place) and np.may_share_memory(out, in_place):

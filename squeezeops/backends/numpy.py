@@ -160,7 +160,7 @@ def _convolve(
     added = check.optional(op, "residual", residual, shape)
     out = check.output(op, out, shape, x=given, residual=residual, **inputs)
     a, y = _matrix(x), _matrix(out)
-    for g in range(groups):
+    for g in range(groups if y.size else 0):
         y[:, g * n : (g + 1) * n] = a[:, g * k : (g + 1) * k] @ packed.weight[g].T
     if packed.bias is not None:
         y += packed.bias

@@ -5,6 +5,7 @@
  *   - Every computing function returns a status; sqz_error_message() then says what was wrong, on the calling thread.
  *   - No function keeps a pointer after it returns, except that a packed weight belongs to its caller.
  *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, activation); nothing else may overlap.
+ *   - Scalars are double and rounded to float32 inside, so that the caller's rounding mode does not matter.
  *   - Each computing function runs with round-to-nearest and denormals on, and restores the caller's modes.
  *   - Everything may be called from several threads at once.
  */
@@ -98,12 +99,12 @@ SQZ_API double sqz_cpu_quota(const char *root);
 /* out[r] = (s - mean(s)) / sqrt(var(s) + eps) * weight + bias with s = x[r] + residual[r].
  * residual, weight (n), bias (n) may be NULL. */
 SQZ_API sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual,
-                                      int64_t ldr, const float *weight, const float *bias, float eps, float *out,
+                                      int64_t ldr, const float *weight, const float *bias, double eps, float *out,
                                       int64_t ldo);
 
 /* out[r] = softmax(x[r] * scale, masked). mask has n entries a row, mask_stride elements apart (0: one row for all). */
 SQZ_API sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
-                                   sqz_mask_kind mask_kind, int64_t mask_stride, float scale,
+                                   sqz_mask_kind mask_kind, int64_t mask_stride, double scale,
                                    sqz_fully_masked fully_masked, float *out, int64_t ldo);
 
 /* out[i] = activation(x[i]). */
@@ -119,7 +120,7 @@ SQZ_API sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *id
 SQZ_API sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
                                                 const void *const tables[3], const sqz_dtype dtypes[3],
                                                 const int64_t table_rows[3], const float *weight, const float *bias,
-                                                float eps, float *out, int64_t ldo);
+                                                double eps, float *out, int64_t ldo);
 
 /* ---- grouped pointwise convolution ----------------------------------------------------------------------------- */
 
@@ -157,13 +158,15 @@ typedef struct {
   sqz_mask_kind mask_kind;
   int64_t mask_strides[3];
   int32_t mask_ragged;
-  float scale;
+  double scale; /* sqz_attention_scale(head_size) as a rule */
   sqz_fully_masked fully_masked;
   float *out;
   int64_t ldo;
   float *scores;
 } sqz_attention_args;
 SQZ_API sqz_status sqz_attention_f32(const sqz_attention_args *args);
+/* 1 / sqrt(head_size) as a float32; 1 for head_size < 1. */
+SQZ_API double sqz_attention_scale(int64_t head_size);
 
 #ifdef __cplusplus
 }
