@@ -712,7 +712,8 @@ py::list kernel_table() {
 void set_num_threads(py::handle n_) {
   constexpr const char *op = "set_num_threads";
   const int64_t n = positive(op, "n", n_);
-  check(op, sqz_set_num_threads(static_cast<int32_t>(std::min<int64_t>(n, std::numeric_limits<int32_t>::max()))));
+  if (n > 256) value_error(op, "n", "a number from 1 to 256", std::to_string(n));
+  check(op, sqz_set_num_threads(static_cast<int32_t>(n)));
 }
 
 int get_num_threads() {

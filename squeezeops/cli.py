@@ -131,8 +131,9 @@ def _count(text: str) -> int:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    if not 1 <= value < 2**31:
+        bound = "of at least 1" if value < 1 else "below 2**31"
+        raise argparse.ArgumentTypeError(f"expected a whole number {bound}, got {text!r}")
     return value
 
 
@@ -209,7 +210,7 @@ def _formatter(arguments: argparse.Namespace) -> Callable[[str, Any], str]:
     def as_columns(text: str, result: Any) -> str:
         found = result if isinstance(result, list) else [result]
         columns = [column for entry in found for column in (entry["label"], f"{entry['score']:.4f}")]
-        return "\t".join([*columns, text.translate(ONE_LINE)])
+        return "\t".join(column.translate(ONE_LINE) for column in (*columns, text))
 
     return as_columns
 
@@ -445,6 +446,8 @@ def _report(error: Exception) -> int:
         message = str(error)
     else:
         message = f"{type(error).__name__}: {error}"
+    if sys.stderr is None:  # closed by the caller; print would then take standard output
+        return EXIT_ERROR
     try:
         print("squeezeops: error:", " ".join(message.split()), file=sys.stderr, flush=True)
     except OSError:

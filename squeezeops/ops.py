@@ -10,7 +10,8 @@ What holds for every op, unless its own text says otherwise:
 * A wrong type or dtype is a TypeError and a wrong shape or value a ValueError, both reading
   ``op: argument: expected ..., got ...``. `out` is then left as it was.
 * On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
-  the instruction set. The formulas below are evaluated in the order written, in float32.
+  the instruction set (SSE2, which has no fused multiply-add, keeps to a tolerance). The formulas below are evaluated in
+  the order written, in float32.
 """
 
 from __future__ import annotations
@@ -658,12 +659,12 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        1 to 256.
 
     Raises
     ------
     TypeError, ValueError
-        Not an int; less than 1.
+        Not an int; out of range.
     """
     _active().set_num_threads(n)
 
@@ -679,8 +680,8 @@ def cpu_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", why a
-        built one cannot run, by name; "isa", the one chosen; "kernels", the chosen kernel's symbol by op; and more.
-        Empty lists, and "isa" None, for a package built without its extension.
+        "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", why
+        another one of this architecture cannot run, by name; "isa", the one chosen; "kernels", the chosen kernel's
+        symbol by op. Empty lists, and "isa" None, for a package built without its extension.
     """
     return backends.load(backends.available()[0]).cpu_info()

@@ -6,6 +6,7 @@ nothing is ever downloaded.  Between the model's logits and the scores stands on
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -24,8 +25,19 @@ __all__ = ["TextClassificationPipeline", "TextError", "default_model", "pipeline
 TASKS = {"text-classification": "text-classification", "sentiment-analysis": "text-classification"}
 FUNCTIONS = ("softmax", "sigmoid", "none")
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
-# The default of top_k.  It differs from 1 in form only: a bare dict for a text instead of a list of one dict.
-BEST: Any = "best"
+MOST = 2**31 - 1  # of a count
+
+
+class _TopK(enum.Enum):
+    """The default of top_k.  It differs from 1 in form only: a bare dict for a text instead of a list of one dict.
+
+    The member of an enumeration is the same object after pickling, too.
+    """
+
+    BEST = "best"
+
+
+BEST: Any = _TopK.BEST
 
 
 class TextError(ValueError):
@@ -47,6 +59,10 @@ class TextError(ValueError):
         self.index = index
         self.problem = problem
         self.too_long = too_long
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made again from its message alone, if nothing else is said; process pools need more.
+        return type(self), (self.index, self.problem, self.too_long)
 
 
 @dataclass(frozen=True)
@@ -351,8 +367,8 @@ def _check_task(task: Any) -> str:
 def _check_count(name: str, value: Any, also: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _error(TypeError, name, f"{also}an int of at least 1", type(value).__name__)
-    if value < 1:
-        raise _error(ValueError, name, f"{also}an int of at least 1", value)
+    if not 1 <= value <= MOST:
+        raise _error(ValueError, name, f"{also}an int " + ("of at least 1" if value < 1 else "below 2**31"), value)
 
 
 def _error(kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:

@@ -531,3 +531,27 @@ def test_without_the_native_extension(tmp_path):
     assert "the native extension is not built" in out
     assert json.loads(run("info", "--json"))["backends"] == ["numpy"]
     assert run("classify", POSITIVE).startswith("POSITIVE\t")
+
+
+@on_posix
+def test_errors_never_go_to_the_output():
+    """With standard error closed there is nowhere to say it; standard output is for results."""
+    command = " ".join([*COMMAND, "classify", "good", "--dtype", "int7", "2>&-"])
+    done = subprocess.run(command, shell=True, capture_output=True, env=environment(), timeout=120)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_labels_stay_in_their_column(tmp_path, call):
+    folder = tmp_path / "model"
+    shutil.copytree(default_model(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "A\tB\nC", "1": "A\tB\nC!"}
+    config.pop("label2id", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    status, out, err = call("classify", "--model", folder, "good")
+    assert (status, err, out.count("\t"), out.count("\n")) == (0, "", 2, 1)
+
+
+def test_huge_numbers(call):
+    status, _, err = call("classify", "good", "--batch-size", "1" + "0" * 20)
+    assert status == 2 and "--batch-size" in err

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import pickle
 import struct
 from pathlib import Path
 
@@ -522,3 +523,29 @@ def test_transformers_returns_the_same(request, tmp_path, labels, problem_type):
             for call in calls:
                 assert same(ours(given, **call), theirs(given, **call)), (made, given, call)
         assert same(list(ours(iter(TEXTS))), list(theirs(text for text in TEXTS)))
+
+
+# ---- pickling, for process pools -------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_survives_pickling():
+    pipe = pipeline("text-classification")
+    assert pickle.loads(pickle.dumps(pipe))("good film") == pipe("good film")
+
+
+def test_errors_survive_pickling():
+    with pytest.raises(ValueError, match="text 1") as caught:
+        pipeline("text-classification")(["good", " "])
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert type(error) is type(caught.value) and str(error) == str(caught.value)
+    assert (error.index, error.problem, error.too_long) == (1, caught.value.problem, False)
+
+
+def test_top_k_is_no_word():
+    with pytest.raises(TypeError, match="top_k"):
+        pipeline("text-classification", top_k="best")
+
+
+def test_huge_batch_size():
+    with pytest.raises(ValueError, match="batch_size"):
+        pipeline("text-classification", batch_size=10**20)

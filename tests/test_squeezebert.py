@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -14,7 +15,7 @@ import pytest
 from op_helpers import EXACT_ISAS, VARIANTS, assert_same_bits
 
 from squeezeops import ops
-from squeezeops.squeezebert import SqueezeBert, SqueezeBertOutput
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, SqueezeBertOutput
 from squeezeops.squeezebert.checkpoint import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -376,3 +377,32 @@ def test_wrong_inputs(model, arguments, error, message):
 def test_ids_under_a_mask_are_checked_too(model):
     with pytest.raises(ValueError, match=r"input_ids: .* got 100 at \[0, 1\]"):
         model([[1, 100]], [[1, 0]])
+
+
+@pytest.mark.parametrize(
+    "config, weights, message",
+    [
+        ({}, {}, "SqueezeBert: config: expected a SqueezeBertConfig, got dict"),
+        (None, None, "SqueezeBert: weights: expected a dict of arrays, got NoneType"),
+        (None, {1: np.zeros(1, np.float32)}, "SqueezeBert: weights: expected names as keys, got 1"),
+    ],
+)
+def test_arguments_of_another_type(config, weights, message):
+    config = SqueezeBertConfig() if config is None else config
+    with pytest.raises(TypeError, match=re.escape(message)):
+        SqueezeBert(config, weights)
+
+
+def test_no_path():
+    with pytest.raises(TypeError, match="from_pretrained: path: expected a str or a path, got NoneType"):
+        SqueezeBert.from_pretrained(None)
+
+
+def test_weights_in_any_memory_order():
+    """A table in columns is brought into rows once, not at each call, and gives the same bits."""
+    config, weights = load_folder(GOLDEN / "classification")
+    turned = {name: np.asfortranarray(array) for name, array in weights.items()}
+    model = SqueezeBert(config, turned)
+    assert model.words.flags.c_contiguous
+    ids = np.arange(12).reshape(2, 6) % config.vocab_size
+    np.testing.assert_array_equal(model(ids).logits, SqueezeBert(config, weights)(ids).logits)

@@ -436,7 +436,10 @@ _threads = 1
 def set_num_threads(n: int) -> None:
     """Keep the number: the threads of a NumPy matrix product are the setting of its BLAS."""
     global _threads
-    _threads = check.count("set_num_threads", "n", n)
+    number = check.count("set_num_threads", "n", n)
+    if number > 256:
+        raise ValueError(f"set_num_threads: n: expected a number from 1 to 256, got {number}")
+    _threads = number
 
 
 def get_num_threads() -> int:

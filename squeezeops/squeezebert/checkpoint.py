@@ -125,6 +125,8 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     ValueError
         If one of the two files is not what it should be.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"from_pretrained: path: expected a str or a path, got {type(path).__name__}")
     folder = os.fspath(path)
     if not os.path.isdir(folder):
         got = "a file" if os.path.exists(folder) else "no such folder (models are not downloaded by name)"
@@ -136,16 +138,33 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     return config, read_tensors(weights)
 
 
+def check_dtype(dtype: object) -> None:
+    if dtype != "float32":
+        raise ValueError(f"SqueezeBert: dtype: expected 'float32', got {dtype!r}")
+
+
+def check_arguments(config: object, weights: object, dtype: object) -> None:
+    """Check the arguments of ``SqueezeBert(config, weights, dtype=dtype)`` as far as their types go."""
+    check_dtype(dtype)
+    if not isinstance(config, SqueezeBertConfig):
+        raise TypeError(f"SqueezeBert: config: expected a SqueezeBertConfig, got {type(config).__name__}")
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"SqueezeBert: weights: expected a dict of arrays, got {type(weights).__name__}")
+    for name in weights:
+        if not isinstance(name, str):
+            raise TypeError(f"SqueezeBert: weights: expected names as keys, got {name!r}")
+
+
 def describe_other_weights(folder: str) -> str:
     """What a folder without ``model.safetensors`` holds in its place, and what to do about it."""
     if os.path.exists(os.path.join(folder, "pytorch_model.bin")):
         return (
             "only pytorch_model.bin, which is not supported yet. Where torch and safetensors are installed, this "
-            "converts it:\n"
-            "  import torch, safetensors.torch\n"
-            "  weights = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True)\n"
-            "  weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}\n"
-            "  safetensors.torch.save_file(weights, 'model.safetensors')"
+            "Python code converts it: "
+            "import torch, safetensors.torch; "
+            "weights = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
+            "weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}; "
+            "safetensors.torch.save_file(weights, 'model.safetensors')"
         )
     if os.path.exists(os.path.join(folder, "model.safetensors.index.json")):
         return "a checkpoint split into several files, which is not supported: save it as one"

@@ -1,8 +1,7 @@
 """The SqueezeBERT forward pass (Iandola et al. 2020, https://arxiv.org/abs/2006.11316).
 
 A BERT encoder whose linear layers are grouped convolutions over single tokens, "pointwise": only the attention mixes
-tokens. In the comments T is the number of tokens of the batch without its padding, C the hidden size, F the
-intermediate size, H the number of heads.
+tokens. In the comments T counts the tokens of the batch without padding; C and F are the hidden and intermediate sizes.
 """
 
 from __future__ import annotations
@@ -103,18 +102,16 @@ class SqueezeBert:
 
     Attributes
     ----------
-    config : SqueezeBertConfig
-    task : str
-    path : str or None
-        The folder that the model was loaded from.
+    config, task : as above
+    path : str or None, the folder that the model was loaded from
 
     Raises
     ------
     TypeError
         If a weight is no NumPy array.
     ValueError
-        For tensors that are missing, unknown, or of the wrong shape or dtype (one error lists them all), an unknown
-        `dtype`, or a `task` that the checkpoint has no head for.
+        For tensors that are missing, unknown, or of the wrong shape or dtype (one error lists them all), for an unknown
+        `dtype`, and for a `task` that the checkpoint has no head for.
     """
 
     path: str | None = None
@@ -122,13 +119,15 @@ class SqueezeBert:
     def __init__(
         self, config: SqueezeBertConfig, weights: Weights, *, dtype: str = "float32", task: str | None = None
     ) -> None:
-        if dtype != "float32":
-            raise ValueError(f"SqueezeBert: dtype: expected 'float32', got {dtype!r}")
+        checkpoint.check_arguments(config, weights, dtype)
         self.config, self.task = config, heads.choose_task(task, config, weights)
         head = heads.HEADS[self.task]
         w = checkpoint.select_tensors(weights, checkpoint.encoder_shapes(config) | head.shapes(config, weights))
-        # Vectors are widened here, exactly; matrices and tables stay as they are stored, be it float16.
-        w = {name: array.astype(np.float32, copy=False) if array.ndim == 1 else array for name, array in w.items()}
+        # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
+        w = {
+            name: np.asarray(array, np.float32 if array.ndim == 1 else array.dtype, order="C")
+            for name, array in w.items()
+        }
 
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
@@ -141,11 +140,12 @@ class SqueezeBert:
     def from_pretrained(
         cls, path: str | os.PathLike[str], *, dtype: str = "float32", task: str | None = None
     ) -> SqueezeBert:
-        """Load a local model folder, ``config.json`` and ``model.safetensors``, as Hugging Face writes it.
+        """Load a folder as Hugging Face writes it; its file is mapped into memory, bfloat16 widened to float32.
 
-        The file is mapped into memory, not read; bfloat16 tensors are widened to float32. Parameters and errors are
-        those of the class and of `squeezeops.squeezebert.checkpoint.load_folder`.
+        Parameters and errors are those of the class and of `squeezeops.squeezebert.checkpoint.load_folder`.
         """
+        checkpoint.check_dtype(dtype)
+        ops.get_backend()  # a backend that cannot be had is not the folder's fault
         config, weights = checkpoint.load_folder(path)
         try:
             model = cls(config, weights, dtype=dtype, task=task)
@@ -174,6 +174,10 @@ class SqueezeBert:
         token_type_ids : array_like of int, (B, L), optional
             All 0 by default.
         output_hidden_states, output_attentions : bool
+
+        Returns
+        -------
+        SqueezeBertOutput of float32 arrays
 
         Raises
         ------

@@ -1,0 +1,42 @@
+"""Accuracy of a sentiment model on the Stanford Sentiment Treebank's sentences, as SST-2 counts it.
+
+    python examples/evaluate_sentiment.py path/to/dev.trees [--model FOLDER] [--errors]
+
+A sentence's label is that of its whole tree: 0 and 1 are negative, 3 and 4 positive, and 2, neutral, is left out: 872
+sentences of dev.trees remain. Needs nothing but squeezeops.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from treebank import read_trees
+
+import squeezeops
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("trees", type=Path, help="a file of bracketed trees")
+    parser.add_argument("--model", help="a folder in Hugging Face's layout; by default the embedded model")
+    parser.add_argument("--errors", action="store_true", help="print the sentences that are classified wrongly")
+    arguments = parser.parse_args()
+
+    sentences = [phrases[-1] for phrases in read_trees(arguments.trees)]
+    texts = [text for text, label in sentences if label != 2]
+    truth = ["POSITIVE" if label > 2 else "NEGATIVE" for _, label in sentences if label != 2]
+    classify = squeezeops.pipeline("text-classification", arguments.model)
+    if set(classify.model.config.id2label.values()) != {"POSITIVE", "NEGATIVE"}:
+        parser.error(f"--model: expected the labels POSITIVE and NEGATIVE, got {classify.model.config.id2label}")
+    results = classify(texts, truncation=True)
+    wrong = [(t, r, s) for t, r, s in zip(texts, results, truth, strict=True) if r["label"] != s]
+    if arguments.errors:
+        for text, result, _ in wrong:
+            print(f"{result['label']}\t{result['score']:.4f}\t{text}")
+    right = len(texts) - len(wrong)
+    print(f"{right} of {len(texts)} sentences right: {100 * right / len(texts):.2f} %")
+
+
+if __name__ == "__main__":
+    main()
