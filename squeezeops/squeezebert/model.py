@@ -1,7 +1,7 @@
 """The SqueezeBERT forward pass (Iandola et al. 2020, https://arxiv.org/abs/2006.11316).
 
-A BERT encoder whose linear layers are grouped convolutions over single tokens, "pointwise": only the attention mixes
-tokens. In the comments T counts the tokens of the batch without padding; C and F are the hidden and intermediate sizes.
+A BERT encoder whose linear layers are grouped convolutions over single tokens: only attention mixes tokens. In the
+comments T counts the tokens of the batch without padding, H the heads; C and F are hidden and intermediate size.
 """
 
 from __future__ import annotations
@@ -124,10 +124,7 @@ class SqueezeBert:
         head = heads.HEADS[self.task]
         w = checkpoint.select_tensors(weights, checkpoint.encoder_shapes(config) | head.shapes(config, weights))
         # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
-        w = {
-            name: np.asarray(array, np.float32 if array.ndim == 1 else array.dtype, order="C")
-            for name, array in w.items()
-        }
+        w = {name: np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C") for name, a in w.items()}
 
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
