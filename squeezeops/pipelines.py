@@ -118,6 +118,10 @@ class TextClassificationPipeline:
     def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
         if model.task != self.task:
             raise _error(ValueError, "model", "a model with a classifier", f"a model of task {model.task!r}")
+        size = model.config.vocab_size
+        if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
+            expected = f"ids below the model's vocab_size, {size}"
+            raise _error(ValueError, "tokenizer", expected, f"{tokenizer.largest_id}")
         self.model = model
         self.tokenizer = tokenizer
         self._options = _Options().updated(options)

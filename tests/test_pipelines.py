@@ -549,3 +549,11 @@ def test_top_k_is_no_word():
 def test_huge_batch_size():
     with pytest.raises(ValueError, match="batch_size"):
         pipeline("text-classification", batch_size=10**20)
+
+
+def test_a_tokenizer_larger_than_the_model(tmp_path):
+    folder = write_model(tmp_path / "model", ["A", "B"])
+    with open(folder / "vocab.txt", "a", encoding="utf-8") as file:
+        file.write("more\n")
+    with pytest.raises(ValueError, match=f"tokenizer: expected ids below the model's vocab_size, {len(WORDS)}, got"):
+        pipeline("text-classification", folder)

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from pathlib import Path
 
@@ -338,30 +339,168 @@ def test_tokenizer_json_of_early_releases(tmp_path, ours):
 @pytest.mark.parametrize(
     ("section", "value", "message"),
     [
-        ("model", {"type": "BPE", "vocab": {}, "merges": []}, "model: expected WordPiece, found BPE"),
-        ("model", {"vocab": {}, "merges": []}, "model: expected WordPiece, found None"),
-        ("normalizer", {"type": "Lowercase"}, "normalizer: expected BertNormalizer, found Lowercase"),
-        ("normalizer", None, "normalizer: expected BertNormalizer, found None"),
-        ("pre_tokenizer", {"type": "Whitespace"}, "expected BertPreTokenizer, found Whitespace"),
-        ("post_processor", {"type": "RobertaProcessing"}, "post_processor: expected .* found RobertaProcessing"),
-        (
-            "post_processor",
-            {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 10**6]},
-            r"ids \[1000000\]",
-        ),
-        ("decoder", {"type": "ByteLevel"}, "decoder: expected WordPiece, found ByteLevel"),
+        ("model", {"type": "BPE", "vocab": {}, "merges": []}, "model: expected WordPiece, got 'BPE'"),
+        ("model", {"vocab": {}, "merges": []}, "model: expected WordPiece, got None"),
+        ("model", {"type": "WordPiece"}, "model: vocab: expected dict, got None"),
+        ("model", [], r"model: expected WordPiece, got \[\]"),
+        ("model", "WordPiece", "model: expected WordPiece, got 'WordPiece'"),
+        ("normalizer", {"type": "Lowercase"}, "normalizer: expected BertNormalizer, got 'Lowercase'"),
+        ("normalizer", None, "normalizer: expected BertNormalizer, got None"),
+        ("normalizer", {"type": ["BertNormalizer"]}, r"normalizer: expected BertNormalizer, got \['BertNormalizer'\]"),
+        ("pre_tokenizer", {"type": "Whitespace"}, "expected BertPreTokenizer, got 'Whitespace'"),
+        ("post_processor", {"type": "RobertaProcessing"}, "post_processor: expected .* got 'RobertaProcessing'"),
+        ("post_processor", 3, "post_processor: expected .* got 3"),
+        ("decoder", {"type": "ByteLevel"}, "decoder: expected WordPiece, got 'ByteLevel'"),
+        ("decoder", {"type": "WordPiece", "prefix": None, "cleanup": True}, "decoder: prefix: expected str, got None"),
+        ("decoder", {"type": "WordPiece", "prefix": "##", "cleanup": 1}, "decoder: cleanup: expected bool, got 1"),
         ("added_tokens", [{"id": 9, "content": "[SEP]"}], r"'\[SEP\]': expected id 3, got 9"),
-        ("model", {"type": "WordPiece"}, "not laid out as expected"),
-        ("model", [], "not laid out as expected"),
+        ("added_tokens", {}, "added_tokens: expected list, got {}"),
+        ("added_tokens", ["x"], r"added_tokens\[0\]: expected Mapping, got 'x'"),
+        ("added_tokens", [{"id": 2**31, "content": "x"}], r"added_tokens\[0\]: .* \[0, 2\*\*31\), got 'x': 2147483648"),
+        ("added_tokens", [{"id": "1", "content": "x"}], r"added_tokens\[0\]: .* got 'x': '1'"),
+        ("added_tokens", [{"id": 1, "content": ["x"]}], r"added_tokens\[0\]: .* got \['x'\]: 1"),
+        ("added_tokens", [{"id": 2000, "content": "x", "lstrip": "no"}], r"\[0\]: lstrip: expected bool, got 'no'"),
     ],
 )
 def test_tokenizer_json_that_cannot_be_honoured(tmp_path, section, value, message):
-    data = json.loads(reference().to_str()) | {section: value}
-    file = tmp_path / "tokenizer.json"
+    assert_refused(tmp_path, "tokenizer.json", json.loads(reference().to_str()) | {section: value}, message)
+
+
+def assert_refused(folder, name, data, message):
+    file = folder / name
     file.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(ValueError, match=message) as caught:
-        Tokenizer.from_pretrained(tmp_path)
-    assert str(file) in str(caught.value)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(file))}: .*{message}"):
+        Tokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "max_input_chars_per_word", "100", "expected int, got '100'"),
+        ("model", "max_input_chars_per_word", 100.0, "expected int, got 100.0"),
+        ("model", "max_input_chars_per_word", True, "expected int, got True"),
+        ("model", "max_input_chars_per_word", None, "expected int, got None"),
+        ("model", "max_input_chars_per_word", -1, "expected at least 0, got -1"),
+        ("model", "continuing_subword_prefix", None, "expected str, got None"),
+        ("model", "unk_token", ["[UNK]"], r"expected str, got \['\[UNK\]'\]"),
+        ("model", "vocab", list(VOCAB), r"expected dict, got \["),
+        ("normalizer", "clean_text", 1, "expected bool, got 1"),
+        ("normalizer", "clean_text", None, "expected bool, got None"),
+        ("normalizer", "handle_chinese_chars", "true", "expected bool, got 'true'"),
+        ("normalizer", "lowercase", [], r"expected bool, got \[\]"),
+        ("normalizer", "strip_accents", 0, "expected bool or None, got 0"),
+        *(("model", "vocab", VOCAB | {"a": i}, f".* int in .* got 'a': {i!r}") for i in (10**30, -5, "1", True, None)),
+    ],
+)
+def test_malformed_sections_of_tokenizer_json(tmp_path, section, key, value, message):
+    data = json.loads(reference().to_str())
+    data[section][key] = value
+    assert_refused(tmp_path, "tokenizer.json", data, f"{key}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"single": [{"Sequence": {"id": "C", "type_id": 0}}]}, r"single\[0\]: expected .* got .*'id': 'C'"),
+        ({"single": [{"Sequence": {"id": ["A"], "type_id": 0}}]}, r"single\[0\]: expected .* got {'Sequence'"),
+        ({"single": [{"Sequence": {"id": "A"}}]}, r"single\[0\]: expected .* got {'Sequence': {'id': 'A'}}"),
+        ({"single": [{"Sequence": {"id": "A", "type_id": "0"}}]}, r"single\[0\]: type_id: .* got 'A': '0'"),
+        ({"single": [{"Sequence": {"id": "A", "type_id": -1}}]}, r"single\[0\]: type_id: .* got 'A': -1"),
+        ({"pair": [{"SpecialToken": {"id": "<x>", "type_id": 0}}]}, r"pair\[0\]: expected .* got {'SpecialToken'"),
+        ({"pair": [{}]}, r"pair\[0\]: expected .* got {}"),
+        ({"pair": ["A"]}, r"pair\[0\]: expected .* got 'A'"),
+        ({"pair": None}, "pair: expected list, got None"),
+        ({"special_tokens": []}, r"special_tokens: expected dict, got \[\]"),
+        ({"special_tokens": {"[CLS]": 2}}, r"special_tokens: '\[CLS\]': expected dict, got 2"),
+        ({"special_tokens": {"[CLS]": {}}}, r"special_tokens: '\[CLS\]': ids: expected list, got None"),
+        ({"special_tokens": {"[CLS]": {"ids": [[2]]}}}, r"special_tokens: .* got '\[CLS\]': \[2\]"),
+        ({"special_tokens": {"[CLS]": {"ids": ["A"]}}}, r"special_tokens: .* got '\[CLS\]': 'A'"),
+        ({"special_tokens": {t: {"ids": [9999]} for t in SPECIALS}}, r"ids \[9999\] are not in the vocabulary"),
+        ({"type": "BertProcessing", "cls": ["[CLS]", 2]}, "sep: expected a token and its id, got None"),
+        ({"type": "BertProcessing", "cls": "ab"}, "cls: expected a token and its id, got 'ab'"),
+        ({"type": "BertProcessing", "cls": ["[CLS]", "2"]}, r"cls: expected .* got '\[CLS\]': '2'"),
+        ({"type": "BertProcessing", "cls": [["[CLS]"], 2]}, r"cls: expected .* got \['\[CLS\]'\]: 2"),
+        (
+            {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 4]},
+            r"sep: '\[SEP\]': expected id 3 as in the vocabulary, got 4",
+        ),
+    ],
+)
+def test_malformed_post_processor(tmp_path, change, message):
+    data = json.loads(reference().to_str())
+    data["post_processor"] |= change
+    assert_refused(tmp_path, "tokenizer.json", data, f"post_processor: {message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model_max_length", 128.0, "expected int or None, got 128.0"),
+        ("model_max_length", "128", "expected int or None, got '128'"),
+        ("model_max_length", True, "expected int or None, got True"),
+        ("model_max_length", float("nan"), "expected int or None, got nan"),
+        ("model_max_length", -1, "expected at least 1, got -1"),
+        ("cls_token", {"content": ["a"]}, r"content: expected str, got \['a'\]"),
+        ("cls_token", {}, "content: expected str, got None"),
+        ("pad_token", 3, "expected str, got 3"),
+        ("do_lower_case", "yes", "expected bool, got 'yes'"),
+        ("tokenize_chinese_chars", None, "expected bool, got None"),
+        ("strip_accents", 1, "expected bool or None, got 1"),
+    ],
+)
+def test_malformed_config(tmp_path, key, value, message):
+    (tmp_path / "vocab.txt").write_text("\n".join(SPECIALS), encoding="utf-8")
+    assert_refused(tmp_path, "tokenizer_config.json", {key: value}, f"{key}: {message}")
+    reference().save(str(tmp_path / "tokenizer.json"))
+    assert_refused(tmp_path, "tokenizer_config.json", {key: value}, f"{key}: {message}")
+
+
+def nodes(value, path=()):
+    yield path
+    # One entry of a vocabulary stands for all of them.
+    for key in list(value)[:6] if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from nodes(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("processor", ["TemplateProcessing", "BertProcessing"])
+def test_no_broken_value_gets_another_exception(tmp_path, processor):
+    config = {"cls_token": {"content": "[CLS]"}, "sep_token": "[SEP]", "model_max_length": 9, "strip_accents": None}
+    small = {token: i for i, token in enumerate([*SPECIALS, "a"])}
+    intact = {"tokenizer.json": json.loads(reference(small).to_str()), "tokenizer_config.json": config}
+    if processor == "BertProcessing":
+        bert = {"type": processor, "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+        intact["tokenizer.json"] |= {"post_processor": bert}
+    for name, data in intact.items():
+        for other, content in intact.items():
+            (tmp_path / other).write_text(json.dumps(content), encoding="utf-8")
+        assert Tokenizer.from_pretrained(tmp_path)("a")["input_ids"] == [2, 5, 3]
+        for path in nodes(data):
+            for bad in (None, True, -1, 10**30, 1.5, "x", "", [], [1], ["A", 1], {}, {"x": 1}, "removed"):
+                broken = json.loads(json.dumps({"top": data}))
+                *outer, last = ("top", *path)
+                parent = broken
+                for key in outer:
+                    parent = parent[key]
+                parent[last] = bad
+                if bad == "removed":
+                    del parent[last]
+                (tmp_path / name).write_text(json.dumps(broken.get("top")), encoding="utf-8")
+                try:
+                    tok = Tokenizer.from_pretrained(tmp_path)
+                    tok.decode(tok(["A b aa [SEP]"], ["a"], padding=True)["input_ids"][0])
+                except ValueError as error:
+                    # The name of a special token that the vocabulary lacks may be wrong in either file.
+                    assert str(error).startswith(tuple(f"{tmp_path / file}: " for file in intact)), (path, bad)
+
+
+def test_long_lines_of_spaces(tmp_path):
+    blanks = "".join(c for c in map(chr, range(0x10000)) if re.match(f"[{module._WHITESPACE}]", c) and c != "\n")
+    lines = [*SPECIALS, f"a{blanks}", f"b{' ' * 300_000}c", "d\x1c", f"{blanks}e"]
+    (tmp_path / "vocab.txt").write_bytes("\n".join(lines).encode())
+    start = time.perf_counter()
+    tokens = list(Tokenizer.from_pretrained(tmp_path)._vocab)
+    assert tokens[5:] == ["a", *lines[6:]]
+    assert time.perf_counter() - start < 5  # quadratic, it takes minutes
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -404,8 +543,9 @@ def test_vocab_txt_with_config(tmp_path):
     assert load(do_lower_case=True, strip_accents=False).tokenize("A É") == ["a", "é"]
     assert load(strip_accents=True).tokenize("A É a\u0301") == ["A", "<unk>", "a"]
     assert load(tokenize_chinese_chars=True).tokenize("中文") == ["<unk>", "<unk>"]
-    assert load(model_max_length=int(1e30)).max_length is None
-    with pytest.raises(ValueError, match=r"tokenizer_config\.json: do_lower_case: expected true or false, got 'yes'"):
+    for unlimited in (int(1e30), 1e30, float("inf"), None):
+        assert load(model_max_length=unlimited).max_length is None
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: do_lower_case: expected bool, got 'yes'"):
         load(do_lower_case="yes")
     with pytest.raises(ValueError, match=r"vocab\.txt: .*\['<x>'\] are missing"):
         load(cls_token="<x>")
@@ -424,12 +564,18 @@ def test_missing_and_broken_files(tmp_path):
     for path in (tmp_path, tmp_path / "vocab.txt"):
         with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
             Tokenizer.from_pretrained(path)
+    for path, got in ((None, "None"), (3, "3"), (b"vocab.txt", "b'vocab.txt'")):
+        with pytest.raises(TypeError, match=f"path: expected str or PathLike, got {got}"):
+            Tokenizer.from_pretrained(path)
     for name, content in (
         ("vocab.txt", b"a\nb"),
         ("vocab.txt", b"\xff\xfe"),
         ("tokenizer.json", b"{"),
         ("tokenizer.json", b"[]"),
+        ("tokenizer.json", b"[" * 200_000),
+        ("tokenizer.json", b"9" * 10_000),
         ("tokenizer_config.json", b"[1]"),
+        ("tokenizer_config.json", b'{"a":' * 200_000),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))):
@@ -494,8 +640,8 @@ def test_long_texts_are_cut_only_when_asked():
         (("a",), {"truncation": True}, ValueError, "max_length: truncation needs one"),
         (("a",), {"truncation": "shortest"}, ValueError, "truncation: expected .* got 'shortest'"),
         (("a",), {"truncation": True, "max_length": 0}, ValueError, "max_length: expected at least 1, got 0"),
-        (("a",), {"max_length": 2.0}, TypeError, "max_length: expected int or None, got float"),
-        (("a",), {"max_length": True}, TypeError, "max_length: expected int or None, got bool"),
+        (("a",), {"max_length": 2.0}, TypeError, "max_length: expected int or None, got 2.0"),
+        (("a",), {"max_length": True}, TypeError, "max_length: expected int or None, got True"),
         (("a",), {"padding": "max_length"}, ValueError, "padding: expected .* got 'max_length'"),
         (("a b",), {"truncation": "only_second", "max_length": 3}, ValueError, "'only_second' cannot shorten"),
         (("a b", "c"), {"truncation": "only_second", "max_length": 4}, ValueError, "take off 2 tokens, .* has only 1"),
@@ -516,8 +662,23 @@ def test_bad_arguments_elsewhere(ours):
             ours.convert_ids_to_tokens(ids)
     with pytest.raises(TypeError, match="vocab: expected a dict of token to id or a list of tokens, got str"):
         Tokenizer("vocab.txt")
-    with pytest.raises(TypeError, match=r"vocab: expected str tokens with ids >= 0, got 'a': '1'"):
-        Tokenizer({"a": "1"})
+    for vocab in ({"a": "1"}, {"a": True}, {1: 1}, [["a"]], [*SPECIALS, None]):
+        with pytest.raises(TypeError, match="vocab: expected a str with an int in .* got "):
+            Tokenizer(vocab)
+    for i in (-5, 2**31, 10**30):
+        with pytest.raises(ValueError, match=f"vocab: expected a str with an int in .* got 'a': {i}"):
+            Tokenizer(VOCAB | {"a": i})
+    for name, bad in {
+        "lowercase": None, "strip_accents": 0, "handle_chinese_chars": "yes", "clean_text": 1, "unk_token": None,
+        "cls_token": ["[CLS]"], "mask_token": b"[MASK]", "max_length": "9", "continuing_subword_prefix": None,
+        "max_input_chars_per_word": 9.0, "added_tokens": 3,
+    }.items():  # fmt: skip
+        with pytest.raises(TypeError, match=f"^{name}: expected .* got {re.escape(repr(bad))}"):
+            Tokenizer(VOCAB, **{name: bad})
+    with pytest.raises(TypeError, match=r"added_tokens\[0\]: special: expected bool, got None"):
+        Tokenizer(VOCAB, added_tokens=({"content": "[SEP]", "id": 3, "special": None},))
+    with pytest.raises(ValueError, match="max_input_chars_per_word: expected at least 0, got -1"):
+        Tokenizer(VOCAB, max_input_chars_per_word=-1)
     with pytest.raises(ValueError, match=r"special tokens \['\[MASK\]'\] are missing"):
         Tokenizer(SPECIALS[:-1])
     with pytest.raises(ValueError, match="max_length: expected at least 1, got -3"):

@@ -19,9 +19,12 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +114,8 @@ _OTHER_ALPHABETIC = re.compile(f"[{_char_class('24B6+33 1F130+19 1F150+19 1F170+
 _SPECIAL_KINDS = ("unk", "cls", "sep", "pad", "mask")
 _STRATEGIES = ("longest_first", "only_first", "only_second")
 _CACHE_SIZE = 1 << 16
-_UNLIMITED = 1 << 31  # transformers writes 1e30 as the length of a model that has none
+_ADDED_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+_UNLIMITED = 1 << 31  # ids end here; transformers writes 1e30 as the length of a model that has none
 _CLEANUP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
     (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
@@ -193,28 +197,38 @@ class Tokenizer:
 
     Parameters
     ----------
-    vocab
+    vocab : mapping of str to int, or list or tuple of str
         Token to id, or the tokens in the order of their ids (of equal tokens the last one counts).
-    lowercase, handle_chinese_chars, clean_text
+    lowercase, handle_chinese_chars, clean_text : bool
         What normalisation does: lower-case, put spaces around ideographs, drop control characters.
-    strip_accents
+    strip_accents : bool or None
         Whether to drop accents; ``None`` follows `lowercase`.
-    unk_token, cls_token, sep_token, pad_token, mask_token
+    unk_token, cls_token, sep_token, pad_token, mask_token : str
         The special tokens; all must be in the vocabulary.
-    max_length
+    max_length : int or None
         The most tokens the model takes, special ones included: what truncation cuts to by default.
-    continuing_subword_prefix, max_input_chars_per_word
-        Mark of the pieces inside a word; longer words than this become `unk_token`.
-    added_tokens
+    continuing_subword_prefix : str
+        Mark of the pieces inside a word.
+    max_input_chars_per_word : int
+        Longer words than this become `unk_token`.
+    added_tokens : iterable of dict, or None
         Tokens matched as a whole before WordPiece, as records like those of ``added_tokens`` in ``tokenizer.json``;
         ``None`` stands for the five special tokens, matched verbatim.
 
     Attributes
     ----------
-    unk_token_id, cls_token_id, sep_token_id, pad_token_id, mask_token_id
+    unk_token_id, cls_token_id, sep_token_id, pad_token_id, mask_token_id : int
         Ids of the special tokens.
-    vocab_size
+    vocab_size : int
         Size of the vocabulary without the added tokens (``len`` counts them).
+
+    Raises
+    ------
+    TypeError
+        If an argument, a token, an id or a record is of another type.
+    ValueError
+        If an id is not in [0, 2**31), another number is too small, a special token is missing, or an added token has
+        another id in the vocabulary.
     """
 
     def __init__(
@@ -235,39 +249,47 @@ class Tokenizer:
         max_input_chars_per_word: int = 100,
         added_tokens: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
-        if isinstance(vocab, (list, tuple)):
-            vocab = {token: i for i, token in enumerate(vocab)}
-        if not isinstance(vocab, Mapping):
+        if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
-        for token, i in vocab.items():
-            if not isinstance(token, str) or not isinstance(i, int) or i < 0:
-                raise TypeError(f"vocab: expected str tokens with ids >= 0, got {token!r}: {i!r}")
-        self._vocab = dict(vocab)
-        self.vocab_size = len(vocab)
-        self.max_length = _check_length("max_length", max_length)
+        items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
+        for token, i in items:
+            _check_id("vocab", token, i)
+        self._vocab = dict(items)
+        self.vocab_size = len(self._vocab)
+        self.max_length: int | None = _check_int("max_length", max_length, 1, type(None))
         self.unk_token, self.cls_token, self.sep_token = unk_token, cls_token, sep_token
         self.pad_token, self.mask_token = pad_token, mask_token
-        self._lowercase, self._clean = lowercase, clean_text
+        self._lowercase, self._clean = _check("lowercase", lowercase, bool), _check("clean_text", clean_text, bool)
+        _check("handle_chinese_chars", handle_chinese_chars, bool)
+        _check("strip_accents", strip_accents, bool, type(None))
         self._strip = lowercase if strip_accents is None else strip_accents
-        self._prefix, self._max_chars = continuing_subword_prefix, max_input_chars_per_word
+        self._prefix = _check("continuing_subword_prefix", continuing_subword_prefix, str)
+        self._max_chars = _check_int("max_input_chars_per_word", max_input_chars_per_word, 0)
         self._decoder: tuple[str, bool] | None = (continuing_subword_prefix, True)
         self._full_map = _CharMap(clean_text, handle_chinese_chars, self._strip, lowercase)
         self._first_map = _CharMap(clean_text, handle_chinese_chars)
         self._lower_map = _CharMap(lower=lowercase)
 
-        specials = (unk_token, cls_token, sep_token, pad_token, mask_token)
+        specials = [_check(f"{kind}_token", getattr(self, f"{kind}_token"), str) for kind in _SPECIAL_KINDS]
         if added_tokens is None:
-            added_tokens = [{"content": t, "id": self._vocab.get(t), "special": True} for t in dict.fromkeys(specials)]
-        added = {record["content"]: record for record in added_tokens}
+            known = [token for token in specials if token in self._vocab]
+            added_tokens = [{"content": token, "id": self._vocab[token], "special": True} for token in known]
+        added: dict[str, Mapping[str, Any]] = {}
+        for k, record in enumerate(_check("added_tokens", added_tokens, Iterable)):
+            name = f"added_tokens[{k}]"
+            content, i = (_check(name, record, Mapping).get(key) for key in ("content", "id"))
+            _check_id(name, content, i)
+            for flag in _ADDED_FLAGS:
+                _check(f"{name}: {flag}", record.get(flag, False), bool)
+            if i != self._vocab.get(content, i):
+                raise ValueError(f"{name}: {content!r}: expected id {self._vocab[content]}, got {i}")
+            added[content] = record
         self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
-        missing = [token for token in specials if self._ids.get(token) is None]
+        missing = [token for token in specials if token not in self._ids]
         if missing:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
         if self.unk_token not in self._vocab:
             raise ValueError(f"unk_token: {self.unk_token!r} must be in the vocabulary itself")
-        for content, record in added.items():
-            if record["id"] != self._ids[content]:
-                raise ValueError(f"added_tokens: {content!r}: expected id {self._ids[content]}, got {record['id']}")
         self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
         self._verbatim = _AddedTokens({c: r for c, r in added.items() if not r.get("normalized")})
@@ -288,76 +310,86 @@ class Tokenizer:
         ]
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Tokenizer:
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Load a tokenizer from a folder (``tokenizer.json`` if there, else ``vocab.txt``) or from one such file.
 
         ``tokenizer_config.json`` beside it gives ``model_max_length`` and the names of the special tokens and, for a
         ``vocab.txt``, ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars``. ``tokenizer.json`` itself
         says everything else; its ``truncation`` and ``padding`` are not applied, being arguments of each call here.
 
+        Parameters
+        ----------
+        path : str or path
+            The folder or file.
+
+        Returns
+        -------
+        Tokenizer
+            What the files describe.
+
         Raises
         ------
+        TypeError
+            If `path` is no path.
         FileNotFoundError
             If there is nothing to load.
         ValueError
             If a file cannot be read or asks for something this class does not do; the message names the file.
         """
-        path = Path(path)
+        path = Path(_check("path", path, str, os.PathLike))
         candidates = (path / "tokenizer.json", path / "vocab.txt") if path.is_dir() else (path,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
             raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {path}")
-        config_file = file.parent / "tokenizer_config.json"
-        current = config_file
-        try:
-            config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
-            options = _read_config(config)
-            current = file
+        config = file.parent / "tokenizer_config.json"
+        with _naming(config):
+            options = _read_config(_read_json(config)) if config.is_file() else {}
+        with _naming(file):
             if file.suffix == ".json":
-                return cls._from_json(json.loads(file.read_text(encoding="utf-8")), options)
-            flags = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
-            for key, name in (flags | {"tokenize_chinese_chars": "handle_chinese_chars"}).items():
-                if key in config:
-                    options[name] = config[key]
-                    if not isinstance(config[key], bool) and not (key == "strip_accents" and config[key] is None):
-                        current = config_file
-                        raise ValueError(f"{key}: expected true or false, got {config[key]!r}")
+                return cls._from_json(_read_json(file), options)
             # One token a line, blank ones included: the line number is the id.
             lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-            return cls([re.sub(f"[{_WHITESPACE}]+$", "", line) for line in lines], **options)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"{current}: not laid out as expected ({type(error).__name__}: {error})") from error
-        except ValueError as error:
-            raise ValueError(f"{current}: {error}") from error
+            blanks = "".join(filter(_SPACE.match, map(chr, range(0x3001))))
+            return cls([line.rstrip(blanks) for line in lines], **options)
 
     @classmethod
     def _from_json(cls, data: Mapping[str, Any], options: dict[str, Any]) -> Tokenizer:
         sections: list[Any] = [data.get(key) for key in ("model", "normalizer", "post_processor", "decoder")]
         model, normalizer, post, decoder = sections
-        if "type" in model or "merges" in model:  # files of the first releases have neither for WordPiece
+        # Files of the first releases have neither for WordPiece.
+        if not isinstance(model, dict) or "type" in model or "merges" in model:
             _expect("model", model, "WordPiece")
         _expect("normalizer", normalizer, "BertNormalizer")
         _expect("pre_tokenizer", data.get("pre_tokenizer"), "BertPreTokenizer")
-        if decoder is not None:
-            _expect("decoder", decoder, "WordPiece")
-        options |= {key: normalizer[key] for key in ("clean_text", "handle_chinese_chars", "lowercase")}
+        options |= {key: normalizer.get(key) for key in ("clean_text", "handle_chinese_chars", "lowercase")}
         options["strip_accents"] = normalizer.get("strip_accents")
-        options |= {key: model[key] for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")}
-        if post is None:
-            templates: list[list[tuple[str | int, int]]] = [[("A", 0)], [("A", 0), ("B", 1)]]
-        elif post.get("type") == "TemplateProcessing":
-            templates = [_read_template(post[kind], post["special_tokens"]) for kind in ("single", "pair")]
-        else:
+        for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word"):
+            options[key] = model.get(key)
+        templates: list[list[tuple[str | int, int]]] = [[("A", 0)], [("A", 0), ("B", 1)]]
+        ends: dict[str, int] = {}
+        if post is not None:
             _expect("post_processor", post, "BertProcessing", "TemplateProcessing")
-            (options["cls_token"], first), (options["sep_token"], last) = post["cls"], post["sep"]
-            templates = [[(first, 0), ("A", 0), (last, 0)]]
-            templates.append([*templates[0], ("B", 1), (last, 1)])
-        self = cls(model["vocab"], added_tokens=data.get("added_tokens") or [], **options)
+            if post["type"] == "TemplateProcessing":
+                templates = [_read_template(post, kind) for kind in ("single", "pair")]
+            else:
+                ends = {kind: _read_end(post, kind, options) for kind in ("cls", "sep")}
+        vocab = _check("model: vocab", model.get("vocab"), dict)
+        added = data.get("added_tokens")
+        self = cls(vocab, added_tokens=[] if added is None else _check("added_tokens", added, list), **options)
+        for kind, i in ends.items():
+            token, own = options[f"{kind}_token"], getattr(self, f"{kind}_token_id")
+            if i != own:
+                raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
         unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
-        self._templates = templates
-        self._decoder = decoder and (decoder["prefix"], decoder["cleanup"])
+        if not ends:  # what BertProcessing does is what the constructor has set up
+            self._templates = templates
+        self._decoder = None
+        if decoder is not None:
+            _expect("decoder", decoder, "WordPiece")
+            prefix = _check("decoder: prefix", decoder.get("prefix"), str)
+            self._decoder = prefix, _check("decoder: cleanup", decoder.get("cleanup"), bool)
         return self
 
     def __call__(
@@ -374,16 +406,16 @@ class Tokenizer:
 
         Parameters
         ----------
-        text, pair
+        text, pair : str, or list or tuple of str
             A text and, for pairs, its second text; or two lists of them, equally long.
-        truncation
+        truncation : bool or str
             ``False`` (or ``"do_not_truncate"``) leaves long texts as they are; ``True`` is ``"longest_first"``; also
             ``"only_first"`` and ``"only_second"``. Tokens are cut off the end.
-        max_length
+        max_length : int or None
             What truncation cuts to, special tokens included; by default the `max_length` of the tokenizer.
-        padding
+        padding : bool or str
             ``True`` (or ``"longest"``) pads a list of texts on the right to the longest one.
-        add_special_tokens
+        add_special_tokens : bool
             Whether to put ``[CLS]`` and ``[SEP]`` in.
 
         Returns
@@ -391,13 +423,21 @@ class Tokenizer:
         dict
             ``input_ids``, ``token_type_ids``, ``attention_mask`` and ``offsets`` ((start, end) of each token in its
             text, (0, 0) for special tokens and padding), as lists; for a list of texts, as lists of lists.
+
+        Raises
+        ------
+        TypeError
+            If a text is not a str, or `max_length` not an int.
+        ValueError
+            If an option has an unknown value, there are not as many pairs as texts, or truncation lacks a length or
+            cannot reach it.
         """
         strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
         if strategy not in (*_STRATEGIES, "do_not_truncate"):
             raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
         if padding not in (True, False, "longest", "do_not_pad"):
             raise ValueError(f"padding: expected True, False, 'longest' or 'do_not_pad', got {padding!r}")
-        limit = _check_length("max_length", max_length) or self.max_length
+        limit = _check_int("max_length", max_length, 1, type(None)) or self.max_length
         if strategy == "do_not_truncate":
             limit = None
         elif limit is None:
@@ -545,19 +585,69 @@ class Tokenizer:
         return result
 
     def tokenize(self, text: str) -> list[str]:
-        """Tokens of a text, without special tokens around it."""
+        """Tokens of a text, without special tokens around it.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        list of str
+            Its tokens.
+
+        Raises
+        ------
+        TypeError
+            If `text` is not a str.
+        """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, got {type(text).__name__}")
         return [self._tokens[i] for i in self._encode(text)[0]]
 
     def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
-        """Token of an id, or the list of them; an id outside the vocabulary is a ValueError."""
+        """Token of an id, or the list of them.
+
+        Parameters
+        ----------
+        ids : int or iterable of int
+            The id or ids.
+
+        Returns
+        -------
+        str or list of str
+            The token, or as many as there are ids.
+
+        Raises
+        ------
+        TypeError
+            If an id is not an int.
+        ValueError
+            If an id is outside the vocabulary.
+        """
         if isinstance(ids, Iterable):
             return self._look_up(ids, self._tokens)
         return self._look_up([ids], self._tokens)[0]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> int | list[int]:
-        """Id of a token, or the list of them; unknown tokens have that of `unk_token`."""
+        """Id of a token, or the list of them; unknown tokens have that of `unk_token`.
+
+        Parameters
+        ----------
+        tokens : str or iterable of str
+            The token or tokens.
+
+        Returns
+        -------
+        int or list of int
+            The id, or as many as there are tokens.
+
+        Raises
+        ------
+        TypeError
+            If `tokens` is neither.
+        """
         if isinstance(tokens, str):
             return self._ids.get(tokens, self.unk_token_id)
         return [self._ids.get(token, self.unk_token_id) for token in tokens]
@@ -567,10 +657,22 @@ class Tokenizer:
 
         Parameters
         ----------
-        ids
-            Token ids; one outside the vocabulary is a ValueError.
-        skip_special_tokens
+        ids : iterable of int
+            Token ids.
+        skip_special_tokens : bool
             Whether to leave the special tokens out, ``[UNK]`` being one of them.
+
+        Returns
+        -------
+        str
+            The text.
+
+        Raises
+        ------
+        TypeError
+            If `ids` is no iterable of int.
+        ValueError
+            If an id is outside the vocabulary.
         """
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
             raise TypeError(f"ids: expected a sequence of int, got {type(ids).__name__}")
@@ -601,6 +703,11 @@ class Tokenizer:
         """Size of the vocabulary with the added tokens."""
         return len(self._ids)
 
+    @property
+    def largest_id(self) -> int:
+        """The largest id that a text may get: what a model's table must have a row for."""
+        return max(self._tokens)
+
 
 def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pair: bool) -> tuple[int, int]:
     """How many tokens of each text to keep."""
@@ -626,36 +733,96 @@ def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pai
     return (first - excess, second) if strategy == "only_first" else (first, second - excess)
 
 
-def _check_length(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"{name}: expected int or None, got {type(value).__name__}")
-    if value is not None and value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
+def _check(name: str, value: Any, *kinds: type) -> Any:
+    """Return a value of one of these types; True and False are of type bool alone."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join(kind.__name__.removesuffix("Type") for kind in kinds)
+        raise TypeError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
     return value
 
 
+def _check_int(name: str, value: Any, least: int, *others: type) -> Any:
+    if _check(name, value, int, *others) is not None and value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return value
+
+
+def _check_id(name: str, token: Any, i: Any) -> None:
+    typed = isinstance(token, str) and isinstance(i, int) and not isinstance(i, bool)
+    if not typed or not 0 <= i < _UNLIMITED:
+        got = f"{reprlib.repr(token)}: {reprlib.repr(i)}"
+        raise (ValueError if typed else TypeError)(f"{name}: expected a str with an int in [0, 2**31), got {got}")
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Turn what is wrong with a file's contents into a ValueError that names the file."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError(f"{file}: expected a JSON object, got one nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    data = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a JSON object, got {reprlib.repr(data)}")
+    return data
+
+
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that ``tokenizer_config.json`` gives whatever the vocabulary comes from."""
+    """Options that ``tokenizer_config.json`` gives; what ``tokenizer.json`` says comes before them."""
     options: dict[str, Any] = {}
     for key in (f"{kind}_token" for kind in _SPECIAL_KINDS):
+        token, name = config.get(key), key
+        if isinstance(token, dict):
+            token, name = token.get("content"), f"{key}: content"
         if config.get(key) is not None:
-            options[key] = config[key] if isinstance(config[key], str) else config[key]["content"]
+            options[key] = _check(name, token, str)
     length = config.get("model_max_length")
-    if length is not None and length < _UNLIMITED:
-        options["max_length"] = length
+    if not isinstance(length, (int, float)) or not length >= _UNLIMITED:
+        options["max_length"] = _check_int("model_max_length", length, 1, type(None))
+    for key, name in (("do_lower_case", "lowercase"), ("tokenize_chinese_chars", "handle_chinese_chars")):
+        if key in config:
+            options[name] = _check(key, config[key], bool)
+    options["strip_accents"] = _check("strip_accents", config.get("strip_accents"), bool, type(None))
     return options
 
 
-def _read_template(items: Sequence[Mapping[str, Any]], specials: Mapping[str, Any]) -> list[tuple[str | int, int]]:
+def _read_end(post: Mapping[str, Any], kind: str, options: dict[str, Any]) -> int:
+    """Put the token at one end of BertProcessing into the options and return its id."""
+    pair = post.get(kind)
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise ValueError(f"post_processor: {kind}: expected a token and its id, got {reprlib.repr(pair)}")
+    options[f"{kind}_token"], i = pair
+    _check_id(f"post_processor: {kind}", *pair)
+    return int(i)
+
+
+def _read_template(post: Mapping[str, Any], kind: str) -> list[tuple[str | int, int]]:
     out: list[tuple[str | int, int]] = []
-    for item in items:
-        ((kind, body),) = item.items()
-        parts = [body["id"]] if kind == "Sequence" else specials[body["id"]]["ids"]
-        out += [(part, body["type_id"]) for part in parts]
+    specials = _check(name := "post_processor: special_tokens", post.get("special_tokens"), dict)
+    for k, item in enumerate(_check(f"post_processor: {kind}", post.get(kind), list)):
+        parts: list[str | int]
+        match item:
+            case {"Sequence": {"id": "A" | "B" as part, "type_id": type_id}}:
+                parts = [part]
+            case {"SpecialToken": {"id": str(part), "type_id": type_id}} if part in specials:
+                ids = _check(f"{name}: {part!r}", specials[part], dict).get("ids")
+                parts = _check(f"{name}: {part!r}: ids", ids, list)
+                for i in parts:
+                    _check_id(name, part, i)
+            case _:
+                expected = "a Sequence 'A' or 'B' or one of the special_tokens as a SpecialToken, with a type_id"
+                raise ValueError(f"post_processor: {kind}[{k}]: expected {expected}, got {reprlib.repr(item)}")
+        _check_id(f"post_processor: {kind}[{k}]: type_id", part, type_id)
+        out += [(part, type_id) for part in parts]
     return out
 
 
-def _expect(section: str, found: Mapping[str, Any] | None, *types: str) -> None:
-    got = None if found is None else found.get("type")
-    if got not in types:
-        raise ValueError(f"{section}: expected {' or '.join(types)}, found {got}")
+def _expect(section: str, found: Any, *types: str) -> None:
+    got = found.get("type") if isinstance(found, dict) else found
+    if got not in types or got is found:
+        raise ValueError(f"{section}: expected {' or '.join(types)}, got {reprlib.repr(got)}")
