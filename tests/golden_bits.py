@@ -166,8 +166,23 @@ def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
 
 
 def model_cases() -> dict[str, Callable[[], np.ndarray]]:
-    """The logits of the built-in model, a case for each dtype it is stored in."""
-    return {}
+    """The logits of the embedded model, a case for each dtype that it can run in."""
+    from squeezeops import SqueezeBert, Tokenizer
+    from squeezeops.pipelines import default_model
+
+    folder = default_model()
+    texts = [
+        "A gorgeous, witty, seductive movie.",
+        "no",
+        "The battery dies in an hour, and nobody at the shop would so much as look at it; I want my money back!",
+    ]
+
+    def logits(dtype: str) -> np.ndarray:
+        batch = Tokenizer.from_pretrained(folder)(texts, padding=True)
+        model = SqueezeBert.from_pretrained(folder, dtype=dtype)
+        return model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]).logits
+
+    return {f"embedded_model/{dtype}": lambda dtype=dtype: logits(dtype) for dtype in ("float32",)}
 
 
 def all_cases() -> dict[str, Callable[[], np.ndarray]]:
