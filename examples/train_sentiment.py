@@ -1272,7 +1272,7 @@ def stage_evaluate(args, data: dict, teachers: list[Teacher]) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Parse the command line; the defaults give the shipped model."""
+    """Parse the command line. The shipped model had these defaults, but dropout in its last passes only."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.trees and dev.trees")
     parser.add_argument("--tweets", type=Path, help="folder with *.conll messages for the unlabelled pool")
