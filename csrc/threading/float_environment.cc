@@ -44,7 +44,7 @@ FloatEnvironment::~FloatEnvironment() {
 #else
 
 FloatEnvironment::FloatEnvironment() : saved_(0) {}
-FloatEnvironment::~FloatEnvironment() {}
+FloatEnvironment::~FloatEnvironment() { (void)saved_; }
 
 #endif
 

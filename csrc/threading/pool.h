@@ -41,7 +41,7 @@ class FloatEnvironment {
   FloatEnvironment &operator=(const FloatEnvironment &) = delete;
 
  private:
-  [[maybe_unused]] uint64_t saved_;
+  uint64_t saved_;
 };
 
 }  // namespace sqz
