@@ -58,7 +58,8 @@ struct Math {
     const typename I::M underflow = I::lt(n, I::set1(-126.0f));
     n = I::select(underflow, I::set1(-126.0f), n);
     const V q = I::select(underflow, I::zero(), I::scale2(horner(kExp2, I::sub(y, n)), n));
-    const V positive = I::select(I::lt(x, I::zero()), I::set1(-0.0f), x);
+    // -0 made of x and not a constant: Clang 14 turns x < 0 ? -0.0f : x into a maximum, which loses the sign of +0.
+    const V positive = I::select(I::lt(x, I::zero()), I::with_sign(I::zero(), x), x);
     return I::fma(I::neg(t), q, positive);
   }
 
