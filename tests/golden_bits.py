@@ -1,7 +1,7 @@
 """Golden bits: the SHA-256 of what every op returns for fixed inputs.
 
 `golden_bits.json` holds them, one for all compilers, machines and instruction sets that promise the same bits.
-``python -m tests.golden_bits`` checks them on this machine; with ``--update`` it writes the file anew, provided that
+``python tests/golden_bits.py`` checks them on this machine; with ``--update`` it writes the file anew, provided that
 all instruction sets here agree. Update it only for a new case, or for a change of the numerics that CHANGELOG.md has.
 """
 

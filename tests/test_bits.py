@@ -11,9 +11,7 @@ from op_helpers import EXACT_ISAS, ISAS, Variant, assert_same_bits, native, norm
 
 from squeezeops import ops
 
-if native is None:
-    pytest.skip("the package was built without its extension", allow_module_level=True)
-
+pytestmark = pytest.mark.skipif(native is None, reason="the package was built without its extension")
 exact_isas = pytest.mark.parametrize("isa", EXACT_ISAS)
 
 
@@ -39,7 +37,7 @@ def test_golden_bits():
     """Against the file, and on every instruction set that this machine is said to run: none may be left out."""
     golden = json.loads(golden_bits.FILE.read_text())
     cases = golden_bits.all_cases()
-    assert cases.keys() == golden.keys(), "run python -m tests.golden_bits --update for new cases"
+    assert cases.keys() == golden.keys(), "run python tests/golden_bits.py --update for new cases"
     ran = set()
     for isa in EXACT_ISAS:
         with Variant("native", isa).active():

@@ -292,7 +292,7 @@ def pretend_terminal(monkeypatch):
 
 
 def test_progress_bar_on_a_terminal(call, monkeypatch, tmp_path):
-    pytest.importorskip("tqdm")
+    pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
     terminal = pretend_terminal(monkeypatch)
     path = tmp_path / "texts"
     path.write_text("\n".join(LINES * 3))
@@ -302,7 +302,7 @@ def test_progress_bar_on_a_terminal(call, monkeypatch, tmp_path):
 
 
 def test_progress_bar_without_a_known_total(call, monkeypatch):
-    pytest.importorskip("tqdm")
+    pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
     terminal = pretend_terminal(monkeypatch)
     monkeypatch.setattr(cli, "_count_lines", lambda file: None)  # as for a pipe
     status, out, _ = call("classify", "--input", "-", stdin="\n".join(LINES).encode())

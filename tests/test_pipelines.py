@@ -490,8 +490,8 @@ def test_any_text_gets_an_answer(pipe):
 @pytest.mark.parametrize("problem_type", [None, "regression", "multi_label_classification"])
 @pytest.mark.parametrize("labels", [["A"], ["A", "B"], ["A", "B", "C"]], ids=len)
 def test_transformers_returns_the_same(request, tmp_path, labels, problem_type):
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     write_model(tmp_path, labels, problem_type=problem_type)
     model = transformers.SqueezeBertForSequenceClassification.from_pretrained(tmp_path)
     tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,9 @@ from op_helpers import assert_same_bits, native, normal
 from squeezeops import ops
 
 pytestmark = pytest.mark.skipif(native is None, reason="built without the native extension")
+
+
+lists_threads = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the system lists no threads in /proc")
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +72,11 @@ def test_results_do_not_depend_on_the_number(work, n):
         assert_same(run(), expected)
 
 
+@lists_threads
 def test_workers_really_start(work):
     run, _ = work
     ops.set_num_threads(5)
     run()
-    if not os.path.isdir("/proc/self/task"):
-        pytest.skip("/proc lists no threads on this system")
     assert tasks() >= 5
 
 
@@ -191,8 +192,6 @@ def test_fork_with_running_workers():
 
 def test_no_thread_can_be_started():
     """The caller then does all the work. The limit counts processes of a user, and root has none: so become nobody."""
-    if resource.getrlimit(resource.RLIMIT_NPROC)[1] == 0:
-        pytest.skip("the limit is zero already")
     result = python(
         """
         import os, resource, threading
@@ -221,13 +220,12 @@ def test_no_thread_can_be_started():
     assert result.stdout.strip() == "done", result.stderr
 
 
+@lists_threads
 def test_signals_reach_python(work):
     """Workers block all signals, so that Ctrl-C comes to the interpreter's own thread."""
     run, _ = work
     ops.set_num_threads(4)
     run()
-    if not os.path.isdir("/proc/self/task"):
-        pytest.skip("/proc lists no threads on this system")
     blocked = 0
     for task in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{task}/status") as file:
