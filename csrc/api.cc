@@ -5,6 +5,7 @@
 
 #include "dispatch/registry.h"
 #include "error.h"
+#include "threading/float_environment.h"
 #include "threading/pool.h"
 
 #ifndef SQZ_VERSION
@@ -132,9 +133,10 @@ sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info) {
 
 const char *sqz_last_kernel(void) { return last_kernel(); }
 
-sqz_status sqz_set_num_threads(int32_t n) {
-  SQZ_CHECK(n >= 0 && n <= kMaxThreads, "n: expected a number from 1 to %d (0: the default), got %d", kMaxThreads, n);
-  set_num_threads(n);
+sqz_status sqz_set_num_threads(int64_t n) {
+  SQZ_CHECK(n >= 0 && n <= kMaxThreads, "n: expected a number from 1 to %d (0: the default), got %lld", kMaxThreads,
+            (long long)n);
+  set_num_threads(static_cast<int>(n));
   return threads_valid() ? SQZ_OK : SQZ_INVALID;
 }
 
@@ -151,10 +153,11 @@ sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t l
   const Kernels *kernels;
   SQZ_TRY(begin(kLayerNorm, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
+  const float eps32 = narrow(eps);
   for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
-                        bias, narrow(eps), out + begin * ldo, ldo);
+                        bias, eps32, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -172,12 +175,13 @@ sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx,
   const Kernels *kernels;
   SQZ_TRY(begin(kSoftmax, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
+  const float scale32 = narrow(scale);
   const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
   for_chunks(rows, kRowGrain / 2 / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->softmax(end - begin, n, x + begin * ldx, ldx,
                      mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
-                     narrow(scale), fully_masked, out + begin * ldo, ldo);
+                     scale32, fully_masked, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -227,12 +231,13 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
   const Kernels *kernels;
   SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
+  const float eps32 = narrow(eps);
   for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     const EmbeddingTable t[3] = {{ids[0] + begin, tables[0], dtypes[0]},
                                  {ids[1] + begin, tables[1], dtypes[1]},
                                  {ids[2] + begin, tables[2], dtypes[2]}};
-    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, narrow(eps), out + begin * ldo, ldo);
+    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps32, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }

@@ -4,7 +4,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <initializer_list>
@@ -712,8 +711,7 @@ py::list kernel_table() {
 void set_num_threads(py::handle n_) {
   constexpr const char *op = "set_num_threads";
   const int64_t n = positive(op, "n", n_);
-  if (n > 256) value_error(op, "n", "a number from 1 to 256", std::to_string(n));
-  check(op, sqz_set_num_threads(static_cast<int32_t>(n)));
+  check(op, sqz_set_num_threads(n));
 }
 
 int get_num_threads() {

@@ -1,4 +1,4 @@
-#include "threading/pool.h"
+#include "threading/float_environment.h"
 
 #include <math.h>
 

@@ -23,6 +23,7 @@
 #include <initializer_list>
 
 #include "error.h"
+#include "threading/float_environment.h"
 
 namespace sqz {
 

@@ -88,7 +88,7 @@ SQZ_API const char *sqz_last_kernel(void);
 
 /* Threads used by one call, the caller's included. 0 returns to the default (SQUEEZEOPS_NUM_THREADS, else what the
  * affinity mask and the cgroup quota allow). */
-SQZ_API sqz_status sqz_set_num_threads(int32_t n);
+SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 /* -1 if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
 /* CPUs that the cgroup quota grants (0: no limit), read below the directory `root` ("" is the real system). */

@@ -1,0 +1,27 @@
+// The floating-point modes that every kernel runs under.
+#ifndef SQZ_THREADING_FLOAT_ENVIRONMENT_H_
+#define SQZ_THREADING_FLOAT_ENVIRONMENT_H_
+
+#include <stdint.h>
+
+namespace sqz {
+
+// Arithmetic on scalar arguments, rounded to nearest whatever the caller's mode.
+float narrow(double x);
+float reciprocal_root(int64_t n);  // 1 / sqrt(n)
+
+// Round to nearest with denormals, for a C entry point or a worker's task; the destructor restores the caller's modes.
+class FloatEnvironment {
+ public:
+  FloatEnvironment();
+  ~FloatEnvironment();
+  FloatEnvironment(const FloatEnvironment &) = delete;
+  FloatEnvironment &operator=(const FloatEnvironment &) = delete;
+
+ private:
+  uint64_t saved_;
+};
+
+}  // namespace sqz
+
+#endif  // SQZ_THREADING_FLOAT_ENVIRONMENT_H_
