@@ -365,7 +365,7 @@ def _model_facts() -> dict[str, Any] | None:
     from math import prod
 
     from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert.checkpoint import read_header
+    from squeezeops.squeezebert.safetensors import read_header
 
     folder = default_model()
     if not folder.is_dir():

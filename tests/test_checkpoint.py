@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.checkpoint import TensorInfo, load_folder, read_header, read_tensors
+from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
+from squeezeops.squeezebert.safetensors import TensorInfo, read_header, read_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -124,7 +125,7 @@ def test_further_keys_of_a_tensor_are_ignored(tmp_path):
 def test_the_header_needs_no_numpy():
     code = (
         "import sys; sys.modules['numpy'] = None\n"
-        "from squeezeops.squeezebert.checkpoint import read_header\n"
+        "from squeezeops.squeezebert.safetensors import read_header\n"
         "print(len(read_header(sys.argv[1])[0]))"
     )
     path = GOLDEN / "odd_groups" / "model.safetensors"

@@ -20,7 +20,7 @@ def test_the_package_imports_no_numpy():
     assert python(code).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["tokenizer", "config", "checkpoint"])
+@pytest.mark.parametrize("module", ["tokenizer", "config", "checkpoint", "safetensors", "tensors"])
 def test_text_and_headers_need_no_numpy(module):
     code = f"import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.{module}; print('done')"
     assert python(code).stdout.strip() == "done"

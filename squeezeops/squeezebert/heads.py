@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from squeezeops.squeezebert.batch import Batch
-    from squeezeops.squeezebert.checkpoint import Shape
     from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.tensors import Shape
 
     Floats = NDArray[np.float32]
     Weights = Mapping[str, NDArray[Any]]

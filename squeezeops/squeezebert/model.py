@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.squeezebert import checkpoint, heads
+from squeezeops.squeezebert import heads, tensors
 from squeezeops.squeezebert.batch import Batch, make_batch
+from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.heads import SqueezeBertOutput
 
@@ -119,10 +120,10 @@ class SqueezeBert:
     def __init__(
         self, config: SqueezeBertConfig, weights: Weights, *, dtype: str = "float32", task: str | None = None
     ) -> None:
-        checkpoint.check_arguments(config, weights, dtype)
+        tensors.check_arguments(config, weights, dtype)
         self.config, self.task = config, heads.choose_task(task, config, weights)
         head = heads.HEADS[self.task]
-        w = checkpoint.select_tensors(weights, checkpoint.encoder_shapes(config) | head.shapes(config, weights))
+        w = tensors.select_tensors(weights, tensors.encoder_shapes(config) | head.shapes(config, weights))
         # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
         w = {name: np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C") for name, a in w.items()}
 
@@ -141,9 +142,9 @@ class SqueezeBert:
 
         Parameters and errors are those of the class and of `squeezeops.squeezebert.checkpoint.load_folder`.
         """
-        checkpoint.check_dtype(dtype)
+        tensors.check_dtype(dtype)
         ops.get_backend()  # a backend that cannot be had is not the folder's fault
-        config, weights = checkpoint.load_folder(path)
+        config, weights = load_folder(path)
         try:
             model = cls(config, weights, dtype=dtype, task=task)
         except ValueError as error:

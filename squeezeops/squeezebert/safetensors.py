@@ -1,0 +1,235 @@
+"""Reads safetensors files.
+
+A safetensors file is an 8-byte little-endian length n, then n bytes of JSON that give each tensor's dtype, shape and
+byte range, then the bytes. The header may come from anywhere, so every number in it is checked against the file's size
+before anything is built from it; no value of a tensor is read. Only ``read_tensors`` imports NumPy.
+
+Format: https://huggingface.co/docs/safetensors (the checks are those of its reference reader, and a limit on the rank).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["TensorInfo", "read_header", "read_tensors"]
+
+MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
+MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
+# safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
+DTYPES: dict[str, tuple[int, str | None]] = {
+    "BOOL": (1, "?"),
+    "U8": (1, "u1"),
+    "I8": (1, "i1"),
+    "U16": (2, "<u2"),
+    "I16": (2, "<i2"),
+    "F16": (2, "<f2"),
+    "BF16": (2, None),
+    "U32": (4, "<u4"),
+    "I32": (4, "<i4"),
+    "F32": (4, "<f4"),
+    "U64": (8, "<u8"),
+    "I64": (8, "<i8"),
+    "F64": (8, "<f8"),
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies in its file.
+
+    Attributes
+    ----------
+    dtype : str
+        As safetensors names it ("F32", "F16", "BF16", ...).
+    shape : tuple of int
+    start, stop : int
+        Byte range, counted from the beginning of the file.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Read and check the header of a safetensors file.
+
+    Returns
+    -------
+    tensors : dict of str to TensorInfo
+        In the order of their bytes in the file.
+    metadata : dict of str to str
+        The header's ``__metadata__`` (empty where there is none).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is cut short, has bytes left over, or its header contradicts itself or the file's size; the message
+        names the file, the tensor, what was expected and what was found.
+    """
+    with open_file(path) as file:
+        return parse_header(file, os.fspath(path))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Map all tensors of a safetensors file into memory.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Read-only views of the mapped file, whose pages are read on first use and shared between processes: float32,
+        float16 and the integer types as they are. BF16 has no NumPy dtype: such a tensor is widened into a float32
+        array of its own (exactly: bfloat16 is the upper half of a float32). So is a copy made of a tensor that does not
+        lie on a multiple of its element size; files written by the safetensors library have none.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `read_header`.
+
+    Notes
+    -----
+    Replace a file that may be in use by renaming a new one over it. Cutting it short in place takes the pages away from
+    under the arrays, and the operating system ends a process that touches them.
+    """
+    import numpy as np
+
+    with open_file(path) as file:
+        tensors, _ = parse_header(file, os.fspath(path))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # lives on in the arrays' ``base``
+    return {name: view(np, mapped, info) for name, info in tensors.items()}
+
+
+# ---- the safetensors header ----------------------------------------------------------------------------------------
+
+
+def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fspath(path)}: expected a safetensors file, got no such file") from None
+
+
+def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    def fail(what: str, expected: object, got: object) -> NoReturn:
+        raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
+
+    size = os.fstat(file.fileno()).st_size
+    if size < 8:
+        fail("file", "at least 8 bytes", size)
+    length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        fail("header length", f"at most {MAX_HEADER} bytes", length)
+    if length > size - 8:
+        fail("header length", f"at most the {size - 8} bytes that follow it", length)
+    header = parse_json(file.read(length), fail)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        fail("__metadata__", "an object that maps strings to strings", reprlib.repr(metadata))
+
+    begin = 8 + length
+    tensors = {name: parse_tensor(name, entry, begin, size, fail) for name, entry in header.items()}
+    tensors = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)))
+    position = begin
+    for name, info in tensors.items():  # the tensors tile the rest of the file: no overlap, no hole, nothing left over
+        if info.start != position:
+            relation = "overlaps the tensor before it" if info.start < position else "leaves a hole before it"
+            fail(quote(name), f"data_offsets from {position - begin}", f"{info.start - begin} ({relation})")
+        position = info.stop
+    if position != size:
+        fail("file", f"{position} bytes (header and tensors)", size)
+    return tensors, metadata
+
+
+def parse_json(text: bytes, fail: Callable[[str, object, object], NoReturn]) -> dict[str, Any]:
+    """The header's JSON object. json alone would keep the last of two equal keys, and accept NaN for a number."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            seen: set[str] = set()
+            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            fail("header", "every key once", f"{quote(repeated)} twice")
+        return entries
+
+    if text[:1] != b"{":
+        fail("header", "a JSON object that begins with '{'", reprlib.repr(text[:20]))
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        fail("header", "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
+    try:
+        # A long numeral stays a string: int() takes quadratic time, and the value is out of every range anyway.
+        header = json.loads(
+            decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
+        )
+    except json.JSONDecodeError as error:
+        fail("header", "JSON", f"{error.msg} at offset {error.pos}")
+    except RecursionError:
+        fail("header", "JSON", "values nested too deeply")
+    return dict(header)
+
+
+def parse_tensor(
+    name: str, entry: object, begin: int, file_size: int, fail: Callable[[str, object, object], NoReturn]
+) -> TensorInfo:
+    """One tensor's entry, checked by itself and against the size of the file."""
+    if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
+        fail(quote(name), "an object with dtype, shape and data_offsets", reprlib.repr(entry))
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        fail(f"{quote(name)}: dtype", f"one of {', '.join(DTYPES)}", reprlib.repr(dtype))
+    if not is_sizes(shape) or len(shape) > MAX_RANK:
+        fail(f"{quote(name)}: shape", f"a list of at most {MAX_RANK} integers from 0 to 2**63 - 1", reprlib.repr(shape))
+    if not is_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        fail(f"{quote(name)}: data_offsets", "two integers, begin <= end", reprlib.repr(offsets))
+    start, stop = begin + offsets[0], begin + offsets[1]
+    if stop > file_size:
+        fail(f"{quote(name)}: data_offsets", f"an end of at most {file_size - begin}", offsets[1])
+    nbytes = math.prod(shape) * DTYPES[dtype][0]
+    if stop - start != nbytes:
+        fail(f"{quote(name)}: data_offsets", f"{nbytes} bytes for {dtype} {shape}", f"{stop - start} ({offsets})")
+    # An empty tensor matches no bytes whatever its other sizes, but NumPy refuses sizes like 0 x 2**62.
+    if math.prod(size for size in shape if size) * DTYPES[dtype][0] >= 2**63:
+        fail(f"{quote(name)}: shape", "a product, zeros aside, below 2**63 bytes", shape)
+    return TensorInfo(dtype, tuple(shape), start, stop)
+
+
+def is_sizes(value: object) -> bool:
+    # type() and not isinstance(): true and false are integers to Python
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
+
+
+def quote(name: str) -> str:
+    """A tensor's name for a message: escaped, and cut if a hostile file made it long."""
+    return repr(name) if len(name) <= 120 else repr(name[:117] + "...")
+
+
+def view(numpy: Any, mapped: mmap.mmap, info: TensorInfo) -> NDArray[Any]:
+    array: NDArray[Any]
+    itemsize, dtype = DTYPES[info.dtype]
+    count = (info.stop - info.start) // itemsize
+    if count == 0:  # frombuffer takes no empty buffer
+        array = numpy.zeros(info.shape, dtype or "<f4")
+    elif dtype is None:
+        half = numpy.frombuffer(mapped, "<u2", count, info.start).astype("<u4")
+        array = numpy.left_shift(half, 16, out=half).view("<f4").reshape(info.shape)
+    else:
+        array = numpy.frombuffer(mapped, dtype, count, info.start).reshape(info.shape)
+        if not array.flags.aligned:
+            array = array.copy()
+    array.flags.writeable = False
+    return array
