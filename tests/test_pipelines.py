@@ -1,81 +1,20 @@
 """The pipelines: what calls take and return, on tiny random models and on the built-in one."""
 
 import inspect
-import json
 import math
 import pickle
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from model_helpers import POSITIONS, WORDS, write_model
 
 from squeezeops import ops
 from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
 from squeezeops.squeezebert.model import SqueezeBert
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS += ["a", "the", "good", "bad", "movie", "##s", "great", "awful", ".", ",", "!"]
-POSITIONS = 16
 TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
-
-
-def write_model(folder: Path, labels: list[str] | None = None, seed: int = 0, **config) -> Path:
-    """Write a random model in Hugging Face's layout: a vocabulary of 16 words, 16 channels, 2 layers, 16 positions.
-
-    Without labels it is a base model, with no classifier.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-    values = {
-        "model_type": "squeezebert",
-        "vocab_size": len(WORDS),
-        "hidden_size": 16,
-        "embedding_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": POSITIONS,
-    }
-    if labels:
-        values["id2label"] = {str(index): label for index, label in enumerate(labels)}
-    (folder / "config.json").write_text(json.dumps(values | config), encoding="utf-8")
-
-    shapes = {
-        "transformer.embeddings.word_embeddings.weight": (len(WORDS), 16),
-        "transformer.embeddings.position_embeddings.weight": (POSITIONS, 16),
-        "transformer.embeddings.token_type_embeddings.weight": (2, 16),
-        "transformer.embeddings.LayerNorm.weight": (16,),
-        "transformer.embeddings.LayerNorm.bias": (16,),
-        "transformer.pooler.dense.weight": (16, 16),
-        "transformer.pooler.dense.bias": (16,),
-    }
-    for layer in range(2):
-        for name, (c_out, c_in) in {
-            "attention.query": (16, 4),
-            "attention.key": (16, 4),
-            "attention.value": (16, 4),
-            "post_attention.conv1d": (16, 16),
-            "intermediate.conv1d": (32, 4),
-            "output.conv1d": (16, 8),
-        }.items():
-            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (c_out, c_in, 1)
-            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (c_out,)
-        for name in ("post_attention.layernorm", "output.layernorm"):
-            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (16,)
-            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (16,)
-    if labels:
-        shapes |= {"classifier.weight": (len(labels), 16), "classifier.bias": (len(labels),)}
-    random = np.random.default_rng(seed)
-    header, blobs, end = {}, [], 0
-    for name, shape in shapes.items():
-        blobs.append(random.normal(0.0, 0.5, shape).astype("<f4").tobytes())
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + len(blobs[-1])]}
-        end += len(blobs[-1])
-    encoded = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(b"".join([struct.pack("<Q", len(encoded)), encoded, *blobs]))
-    return folder
 
 
 def logits_of(pipe, text: str) -> list[float]:
@@ -179,14 +118,18 @@ def test_labels_are_sorted_by_score(pipe):
     assert pipe("a good movie") == pipe("a good movie", top_k=1) == ranked[:1]
 
 
+def decoded(pipe, scores, **options):
+    return pipe._decode("a text", [], [scores], pipe.options(**options))
+
+
 def test_equal_scores_keep_the_order_of_the_labels(pipe):
-    assert pipe._result([0.25, 0.25, 0.25], None) == [
+    assert decoded(pipe, [0.25, 0.25, 0.25], top_k=None) == [
         {"label": label, "score": 0.25} for label in ("NEGATIVE", "POSITIVE", "NEUTRAL")
     ]
 
 
 def test_nan_is_not_hidden_behind_a_number(pipe):
-    best = pipe._result([0.9, float("nan"), 0.5], 1)[0]
+    best = decoded(pipe, [0.9, float("nan"), 0.5], top_k=1)[0]
     assert best["label"] == "POSITIVE" and math.isnan(best["score"])
 
 
@@ -403,7 +346,7 @@ def test_model_without_a_classifier(tmp_path):
     with pytest.raises(ValueError, match="text-classification"):
         pipeline("text-classification", tmp_path)
     base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model with a classifier, got a model of task 'base'"):
+    with pytest.raises(ValueError, match="model: expected a model of task 'text-classification', got 'base'"):
         pipeline("text-classification", base, tokenizer=tmp_path)
 
 
@@ -438,7 +381,7 @@ def test_bad_option(pipe, folder, options, kind, message):
 
 
 def test_unknown_option(pipe):
-    with pytest.raises(TypeError, match="padding: expected one of the options batch_size, top_k"):
+    with pytest.raises(TypeError, match="padding: expected one of the options batch_size, truncation"):
         pipe("good", padding=True)
 
 

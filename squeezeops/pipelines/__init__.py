@@ -1,0 +1,126 @@
+"""From texts to answers in one call: ``pipeline("text-classification")``.
+
+The calls and what they return are those of ``transformers.pipeline``, but that nothing is ever downloaded. Between the
+model's logits and the scores stand only the library's own ops. `base` says what the pipelines share; each task has a
+module of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from squeezeops.pipelines.base import Pipeline, TextError
+from squeezeops.pipelines.text_classification import TextClassificationPipeline
+from squeezeops.squeezebert.model import SqueezeBert
+from squeezeops.squeezebert.tokenizer import Tokenizer
+
+__all__ = [
+    "Pipeline",
+    "TextClassificationPipeline",
+    "TextError",
+    "default_model",
+    "pipeline",
+]
+
+PIPELINES: tuple[type[Pipeline], ...] = (TextClassificationPipeline,)
+ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+TASKS = {kind.task: kind for kind in PIPELINES}
+TASKS |= {alias: TASKS[task] for alias, task in ALIASES.items() if task in TASKS}
+# The models that ship with the package, by task: folders in squeezeops/models.
+DEFAULT_MODELS = {"text-classification": "sentiment"}
+
+
+def default_model(task: str = "text-classification") -> Path:
+    """Return the folder of the model that ships with the package for a task.
+
+    Parameters
+    ----------
+    task : str
+        A task of `pipeline`.
+
+    Returns
+    -------
+    pathlib.Path
+        A folder in Hugging Face's layout: config.json, vocab.txt, model.safetensors.
+
+    Raises
+    ------
+    ValueError
+        If the task is unknown, or no model for it ships with the package.
+    """
+    name = _find(task).task
+    if name not in DEFAULT_MODELS:
+        raise ValueError(
+            f"{name}: model: expected a folder or a SqueezeBert, got None, and no model for it is built in"
+        )
+    return Path(__file__).parents[1] / "models" / DEFAULT_MODELS[name]
+
+
+def pipeline(
+    task: str,
+    model: SqueezeBert | str | os.PathLike[str] | None = None,
+    *,
+    tokenizer: Any = None,
+    dtype: str = "float32",
+    **options: Any,
+) -> Pipeline:
+    """Make a pipeline: an object that is called with texts and returns answers.
+
+    Parameters
+    ----------
+    task : str
+        ``"text-classification"``, also known as ``"sentiment-analysis"``.
+    model : SqueezeBert, str, path or None
+        A folder in Hugging Face's layout, or the name of a model in the local Hugging Face cache; nothing is
+        downloaded. None is the model that ships with the package, for "text-classification" alone (English sentiment:
+        POSITIVE, NEGATIVE).
+    tokenizer : Tokenizer, str, path or None
+        None takes the vocabulary from the model's folder. Needed where `model` is a SqueezeBert object.
+    dtype : str
+        Passed to ``SqueezeBert.from_pretrained``; a SqueezeBert object keeps its own.
+    **options
+        Of the task, for all calls; the classes describe them: `TextClassificationPipeline`.
+
+    Returns
+    -------
+    Pipeline
+
+    Raises
+    ------
+    ValueError
+        An unknown task or option value, or a model without a head for the task.
+    TypeError
+        An unknown option, or one of the wrong type.
+    OSError
+        A missing model folder or file.
+
+    Examples
+    --------
+    >>> classify = pipeline("text-classification")
+    >>> classify("a gorgeous, witty, seductive movie")[0]["label"]
+    'POSITIVE'
+    """
+    kind = _find(task)
+    kind.options().updated(options)  # a wrong option should not have to wait for the model
+    if model is None:
+        model = default_model(task)
+    if isinstance(model, str | os.PathLike):
+        folder = model
+        model = SqueezeBert.from_pretrained(folder, dtype=dtype, task=kind.model_tasks[0])
+        tokenizer = folder if tokenizer is None else tokenizer
+    elif not isinstance(model, SqueezeBert):
+        expected = "None, a folder or a SqueezeBert"
+        raise TypeError(f"pipeline: model: expected {expected}, got {type(model).__name__}")
+    if tokenizer is None:
+        raise ValueError("pipeline: tokenizer: expected a Tokenizer along with a SqueezeBert object, got None")
+    if isinstance(tokenizer, str | os.PathLike):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
+    return kind(model, tokenizer, **options)
+
+
+def _find(task: Any) -> type[Pipeline]:
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"pipeline: task: expected one of {tuple(TASKS)}, got {task!r}")
+    return TASKS[task]

@@ -1,0 +1,299 @@
+"""What all pipelines share: options, batches, streams, and errors that name the input at fault.
+
+A pipeline for a task is a subclass of `Pipeline` with three methods: `_encode` makes an input into one or more rows of
+tokens, `_forward` runs rows through the model, `_decode` makes what came out for the rows of one input into its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from squeezeops.squeezebert.model import SqueezeBert
+from squeezeops.squeezebert.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions"]
+
+TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
+MOST = 2**31 - 1  # of a count
+
+
+class TextError(ValueError):
+    """An input of a pipeline that cannot be answered.
+
+    Attributes
+    ----------
+    task : str
+        The pipeline's task.
+    index : int
+        The position of the input among those given, from 0.
+    problem : str
+        What is wrong with it.
+    too_long : bool
+        Whether truncation would help.
+    """
+
+    def __init__(self, task: str, index: int, problem: str, too_long: bool = False) -> None:
+        hint = " (truncation=True cuts it)" if too_long else ""
+        super().__init__(f"{task}: text {index}: {problem}{hint}")
+        self.task = task
+        self.index = index
+        self.problem = problem
+        self.too_long = too_long
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made again from its message alone, if nothing else is said; process pools need more.
+        return type(self), (self.task, self.index, self.problem, self.too_long)
+
+
+def error(kind: type[Exception], task: str, argument: str, expected: str, got: Any) -> Exception:
+    return kind(f"{task}: {argument}: expected {expected}, got {got}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be set when a pipeline is made, and again for a single call.
+
+    Subclasses add fields with defaults, and checks of them in `check`.
+    """
+
+    task: ClassVar[str] = ""
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError for a value that cannot be; bring others into their usual form."""
+        self.check_count("batch_size")
+
+    def updated(self, changes: Mapping[str, Any]) -> Self:
+        """Return a copy with the changes of one call."""
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"{self.task}: {name}: expected one of the options {', '.join(known)}")
+        return replace(self, **changes)
+
+    def error(self, kind: type[Exception], name: str, expected: str, got: Any) -> Exception:
+        return error(kind, self.task, name, expected, got)
+
+    def check_count(self, name: str, also: str = "", least: int = 1) -> None:
+        """Check that an option is an int from `least` on."""
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.error(TypeError, name, f"{also}an int of at least {least}", type(value).__name__)
+        if not least <= value <= MOST:
+            bound = f"of at least {least}" if value < least else "below 2**31"
+            raise self.error(ValueError, name, f"{also}an int {bound}", value)
+
+    def check_flag(self, name: str) -> None:
+        """Check that an option is a bool."""
+        value = getattr(self, name)
+        if not isinstance(value, bool):
+            raise self.error(TypeError, name, "a bool", type(value).__name__)
+
+    def check_choice(self, name: str, choices: Sequence[Any]) -> None:
+        """Check that an option is one of a few words."""
+        value = getattr(self, name)
+        if not isinstance(value, str) or value not in choices:
+            raise self.error(ValueError, name, f"one of {tuple(choices)}", repr(value))
+
+    def set(self, name: str, value: Any) -> None:
+        """Replace an option, inside `check` only, by its usual form."""
+        object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class TruncationOptions(Options):
+    """Options of the pipelines that take a text as one row."""
+
+    truncation: bool | str = False
+    max_length: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        if not isinstance(self.truncation, bool | str) or self.truncation not in TRUNCATIONS:
+            raise self.error(ValueError, "truncation", f"one of {TRUNCATIONS}", self.truncation)
+        if self.truncation == "do_not_truncate":
+            self.set("truncation", False)
+        if self.max_length is not None:
+            self.check_count("max_length", "None or ")
+            if not self.truncation:
+                raise self.error(ValueError, "max_length", "None, or truncation=True with it", self.max_length)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of tokens for the model.
+
+    Attributes
+    ----------
+    ids, types : list of int
+        Token ids and segment ids.
+    offsets : list of (int, int)
+        Where each token lies in its text; (0, 0) for special tokens.
+    """
+
+    ids: list[int]
+    types: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Pipeline:
+    """Tokenizer, model and decoding behind one call. Made by `squeezeops.pipeline`.
+
+    Attributes
+    ----------
+    model : SqueezeBert
+    tokenizer : Tokenizer
+    task : str
+    """
+
+    task: ClassVar[str]
+    model_tasks: ClassVar[tuple[str, ...]]  # the tasks of the models that will do; the first is what is loaded
+    options: ClassVar[type[Options]]
+
+    def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
+        if model.task not in self.model_tasks:
+            raise self._error(ValueError, "model", f"a model of task {self.model_tasks[0]!r}", repr(model.task))
+        size = model.config.vocab_size
+        if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
+            expected = f"ids below the model's vocab_size, {size}"
+            raise self._error(ValueError, "tokenizer", expected, f"{tokenizer.largest_id}")
+        self.model = model
+        self.tokenizer = tokenizer
+        self._options = self.options().updated(options)
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Answer one input, a list of them, or a stream.
+
+        Parameters
+        ----------
+        inputs : one input, a list or tuple of inputs, or any other iterable of them
+            What an input is, the class says.
+        **options
+            For this call only; those of the class.
+
+        Returns
+        -------
+        result, list of results, or iterator
+            The result of a single input; for a list or tuple a list, in input order; for any other iterable a lazy
+            iterator (see `stream`).
+
+        Raises
+        ------
+        TextError
+            (a ValueError) An input that cannot be answered: empty, or longer than the model. It names its index.
+        TypeError
+            An input of another type, or an unknown option.
+        """
+        if isinstance(inputs, str | Mapping):
+            return next(self.stream([inputs], **options))
+        results = self.stream(inputs, **options)
+        return list(results) if isinstance(inputs, list | tuple) else results
+
+    def stream(self, inputs: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """Answer an iterable lazily; yield the results one by one, in input order.
+
+        At most `batch_size` inputs are read ahead. A result does not depend on the other inputs of its batch (with the
+        native backend to the last bit). When an input is bad, or the iterable itself raises, the results of all inputs
+        before come first.
+
+        Parameters
+        ----------
+        inputs : iterable
+            See `__call__`.
+        **options
+            See `__call__`.
+
+        Yields
+        ------
+        The result of the next input.
+        """
+        if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+            raise self._error(TypeError, "inputs", "a str or an iterable of str", type(inputs).__name__)
+        return self._stream(inputs, self._options.updated(options))
+
+    def _stream(self, inputs: Iterable[Any], options: Any) -> Iterator[Any]:
+        source = ((item, self._encode(index, item, options)) for index, item in enumerate(inputs))
+        failure: Exception | None = None
+        while failure is None:
+            batch: list[tuple[Any, list[Row]]] = []
+            try:
+                # Not batch = list(...): what came before a bad input has to survive.
+                for encoded in islice(source, options.batch_size):
+                    batch.append(encoded)
+            except Exception as error:
+                failure = error
+            if not batch:
+                break
+            outputs = self._run([row for _, rows in batch for row in rows], options)
+            for item, rows in batch:
+                yield self._decode(item, rows, list(islice(outputs, len(rows))), options)
+        if failure is not None:
+            raise failure
+
+    def _run(self, rows: list[Row], options: Any) -> Iterator[Any]:
+        """Yield what the model makes of each row, `batch_size` rows at a time."""
+        for start in range(0, len(rows), options.batch_size):
+            batch = rows[start : start + options.batch_size]
+            width = max(len(row.ids) for row in batch)
+            # The model takes the padding out again before it computes anything, so its values do not matter.
+            ids = np.zeros((len(batch), width), dtype=np.int64)
+            types, mask = np.zeros_like(ids), np.zeros(ids.shape, np.bool_)
+            for i, row in enumerate(batch):
+                n = len(row.ids)
+                ids[i, :n], types[i, :n], mask[i, :n] = row.ids, row.types, True
+            yield from self._forward(batch, ids, mask, types, options)
+
+    # ---- what a task defines ----
+
+    def _encode(self, index: int, item: Any, options: Any) -> list[Row]:
+        """Check an input and make it into rows, at least one."""
+        return [self._encode_text(index, item, None, options)]
+
+    def _forward(self, rows: list[Row], ids: Any, mask: Any, types: Any, options: Any) -> Iterable[Any]:
+        """Run a padded batch (B, L); return or yield what `_decode` needs of each row."""
+        raise NotImplementedError
+
+    def _decode(self, item: Any, rows: list[Row], outputs: list[Any], options: Any) -> Any:
+        """Make the result of an input from the outputs of its rows."""
+        raise NotImplementedError
+
+    # ---- what tasks use ----
+
+    def _check_text(self, index: int, text: Any, name: str = "") -> None:
+        """Check that a text, called `name` where an input has several, is a str that is not blank."""
+        what = f"{name}: " if name else ""
+        if not isinstance(text, str):
+            raise TypeError(f"{self.task}: text {index}: {what}expected a str, got {type(text).__name__}")
+        if not text.strip():
+            raise TextError(self.task, index, f"{what}expected a non-empty text, got {text!r:.40}")
+
+    def _encode_text(self, index: int, text: Any, pair: Any, options: TruncationOptions) -> Row:
+        """Make a text, or a pair of texts, into the one row that it has to fit in."""
+        for part in (text,) if pair is None else (text, pair):
+            self._check_text(index, part)
+        most = self.model.config.max_position_embeddings
+        if options.truncation:
+            wanted = options.max_length or self.tokenizer.max_length or most
+            limits = {"truncation": options.truncation, "max_length": min(wanted, most)}
+        else:
+            limits = {}
+        encoded = self.tokenizer(text, pair, **limits)
+        ids = encoded["input_ids"]
+        if len(ids) > most:
+            problem = f"expected at most {most} tokens, got {len(ids)}"
+            raise TextError(self.task, index, problem, too_long=not options.truncation)
+        return Row(ids, encoded["token_type_ids"], encoded["offsets"])
+
+    def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:
+        return error(kind, self.task, argument, expected, got)

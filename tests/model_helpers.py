@@ -1,0 +1,98 @@
+"""Tiny random models in Hugging Face's layout, for the tests of pipelines, examples and the command line."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS += ["a", "the", "good", "bad", "movie", "##s", "great", "awful", ".", ",", "!"]
+POSITIONS = 16
+
+
+def write_model(
+    folder: Path,
+    labels: list[str] | None = None,
+    seed: int = 0,
+    *,
+    task: str | None = None,
+    words: list[str] = WORDS,
+    positions: int = POSITIONS,
+    **config,
+) -> Path:
+    """Write a random model: `words` for a vocabulary, 16 channels, 2 layers, `positions` positions.
+
+    With labels, but no task, it is one for text classification; with neither a base model. `config` are further keys of
+    config.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    values = {
+        "model_type": "squeezebert",
+        "vocab_size": len(words),
+        "hidden_size": 16,
+        "embedding_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": positions,
+    }
+    if labels:
+        values["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        values["label2id"] = {label: index for index, label in enumerate(labels)}
+    task = task or ("text-classification" if labels else "base")
+    classes = {
+        "base": "Model",
+        "text-classification": "ForSequenceClassification",
+        "token-classification": "ForTokenClassification",
+        "question-answering": "ForQuestionAnswering",
+        "masked-lm": "ForMaskedLM",
+    }
+    values["architectures"] = ["SqueezeBert" + classes[task]]
+    (folder / "config.json").write_text(json.dumps(values | config), encoding="utf-8")
+
+    shapes = {
+        "transformer.embeddings.word_embeddings.weight": (len(words), 16),
+        "transformer.embeddings.position_embeddings.weight": (positions, 16),
+        "transformer.embeddings.token_type_embeddings.weight": (2, 16),
+        "transformer.embeddings.LayerNorm.weight": (16,),
+        "transformer.embeddings.LayerNorm.bias": (16,),
+        "transformer.pooler.dense.weight": (16, 16),
+        "transformer.pooler.dense.bias": (16,),
+    }
+    for layer in range(2):
+        for name, (c_out, c_in) in {
+            "attention.query": (16, 4),
+            "attention.key": (16, 4),
+            "attention.value": (16, 4),
+            "post_attention.conv1d": (16, 16),
+            "intermediate.conv1d": (32, 4),
+            "output.conv1d": (16, 8),
+        }.items():
+            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (c_out, c_in, 1)
+            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (c_out,)
+        for name in ("post_attention.layernorm", "output.layernorm"):
+            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (16,)
+            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (16,)
+    if task in ("text-classification", "token-classification"):
+        shapes |= {"classifier.weight": (len(labels), 16), "classifier.bias": (len(labels),)}
+    elif task == "question-answering":
+        shapes |= {"qa_outputs.weight": (2, 16), "qa_outputs.bias": (2,)}
+    elif task == "masked-lm":
+        shapes |= {
+            "cls.predictions.transform.dense.weight": (16, 16),
+            "cls.predictions.transform.dense.bias": (16,),
+            "cls.predictions.transform.LayerNorm.weight": (16,),
+            "cls.predictions.transform.LayerNorm.bias": (16,),
+            "cls.predictions.bias": (len(words),),
+        }
+    random = np.random.default_rng(seed)
+    header, blobs, end = {}, [], 0
+    for name, shape in shapes.items():
+        blobs.append(random.normal(0.0, 0.5, shape).astype("<f4").tobytes())
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + len(blobs[-1])]}
+        end += len(blobs[-1])
+    encoded = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(b"".join([struct.pack("<Q", len(encoded)), encoded, *blobs]))
+    return folder
