@@ -162,6 +162,22 @@ sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t l
   return SQZ_OK;
 }
 
+sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, double eps, float *out,
+                                int64_t ldo) {
+  SQZ_TRY(check_matrix("x", x, rows, n, ldx));
+  SQZ_TRY(check_matrix("out", out, rows, n, ldo));
+  SQZ_TRY(check_eps(eps));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kL2Normalize, &kernels));
+  if (rows == 0 || n == 0) return SQZ_OK;
+  const float eps32 = narrow(eps);
+  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->l2_normalize(end - begin, n, x + begin * ldx, ldx, eps32, out + begin * ldo, ldo);
+  });
+  return SQZ_OK;
+}
+
 sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
                            sqz_mask_kind mask_kind, int64_t mask_stride, double scale, sqz_fully_masked fully_masked,
                            float *out, int64_t ldo) {
@@ -195,6 +211,26 @@ sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float 
   for_chunks(n, kRowGrain, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->activation(activation, end - begin, x + begin, out + begin);
+  });
+  return SQZ_OK;
+}
+
+sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const float *x, int64_t ldx, const uint8_t *mask,
+                             int64_t mask_stride, float *out, int64_t ldo) {
+  SQZ_CHECK(batch >= 0 && length >= 0 && (length == 0 || batch <= INT64_MAX / length),
+            "batch: expected sizes >= 0 and fewer than 2^63 rows, got %lld sequences of %lld", (long long)batch,
+            (long long)length);
+  SQZ_TRY(check_matrix("x", x, batch * length, n, ldx));
+  SQZ_TRY(check_matrix("out", out, batch, n, ldo));
+  SQZ_CHECK(!mask || mask_stride == 0 || mask_stride >= length, "mask: expected a row stride of 0 or >= %lld, got %lld",
+            (long long)length, (long long)mask_stride);
+  const Kernels *kernels;
+  SQZ_TRY(begin(kMeanPool, &kernels));
+  if (batch == 0 || n == 0) return SQZ_OK;
+  for_chunks(batch, kRowGrain / ((length + 1) * n) + 1, [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    kernels->mean_pool(end - begin, length, n, x + begin * length * ldx, ldx,
+                       mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }

@@ -5,8 +5,9 @@ What holds for every op, unless its own text says otherwise:
 * Float arrays are float32 in native byte order; any strides (what is not C-contiguous is copied), read-only or not, any
   size, zero included. NaN and infinity follow IEEE 754.
 * The result is a new C-contiguous float32 array, or `out`. `out` is float32, C-contiguous, writeable and of the
-  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `softmax`, `gelu`, `tanh`) may be given
-  ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved views overlap.
+  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `l2_normalize`, `softmax`, `gelu`,
+  `tanh`) may be given ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved
+  views overlap.
 * A wrong type or dtype is a TypeError and a wrong shape or value a ValueError, both reading
   ``op: argument: expected ..., got ...``. `out` is then left as it was.
 * On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
@@ -41,7 +42,9 @@ __all__ = [
     "gelu",
     "get_backend",
     "get_num_threads",
+    "l2_normalize",
     "layer_norm",
+    "mean_pool",
     "pointwise_conv",
     "set_backend",
     "set_num_threads",
@@ -276,6 +279,42 @@ def layer_norm(
     return _active().layer_norm(x, weight, bias, eps, residual, out)
 
 
+def l2_normalize(x: Floats, *, eps: float = 1e-12, out: Floats | None = None) -> Floats:
+    """Divide each row along the last axis by its Euclidean norm: ``y = x / max(sqrt(sum(x * x)), eps)``.
+
+    So the dot product of two rows becomes the cosine of the angle between them. The squares are summed in float32: a
+    row with values above 1e19 may overflow and becomes 0, and values below 1e-23 do not count.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C)
+    eps : float
+        Finite and not negative; the smallest norm that a row is divided by. With 0, a row of zeros becomes NaN.
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+        NaN throughout a row that has one.
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An x without axes, a negative or non-finite `eps`, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.l2_normalize(np.array([[3, -4], [0, 0]], np.float32)).tolist()
+    [[0.6000000238418579, -0.800000011920929], [0.0, 0.0]]
+    """
+    return _active().l2_normalize(x, eps, out)
+
+
 def softmax(
     x: Floats,
     *,
@@ -411,6 +450,42 @@ def tanh(x: Floats, *, out: Floats | None = None) -> Floats:
     [-1.0, -0.0, 1.0]
     """
     return _active().tanh(x, out)
+
+
+def mean_pool(x: Floats, *, mask: NDArray[np.bool_] | None = None, out: Floats | None = None) -> Floats:
+    """Mean of the rows of each sequence, over those that a mask keeps.
+
+    ``y[..., c] = sum_l x[..., l, c] / count``, where l ascends over the rows kept and count is their number.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., L, C)
+    mask : ndarray of bool, of a shape that broadcasts to (..., L), optional
+        A row at False is excluded: its values, even NaN, have no influence. Without a mask, all rows are kept.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., C)
+        Zeros where no row is kept.
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        Fewer than 2 axes, a mask that does not broadcast, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> x = np.array([[[1, 2], [5, 6], [np.nan, np.inf]]], np.float32)
+    >>> squeezeops.mean_pool(x, mask=np.array([[True, True, False]])).tolist()
+    [[3.0, 4.0]]
+    """
+    return _active().mean_pool(x, mask, out)
 
 
 def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = None) -> Floats:

@@ -37,11 +37,12 @@ def floats(op: str, name: str, value: object) -> np.ndarray:
     return array(op, name, value, "float32")
 
 
-def rows(op: str, name: str, value: object) -> np.ndarray:
-    """Check a float32 array with a last axis to work along."""
+def rows(op: str, name: str, value: object, axes: int = 1) -> np.ndarray:
+    """Check a float32 array with a last axis to work along, or more."""
     value = floats(op, name, value)
-    if value.ndim == 0:
-        raise ValueError(f"{op}: {name}: expected at least 1 dimension, got shape ()")
+    if value.ndim < axes:
+        expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
+        raise ValueError(f"{op}: {name}: expected {expected}, got shape {value.shape}")
     return value
 
 
@@ -132,11 +133,13 @@ def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -
     return value
 
 
-def mask(op: str, name: str, value: object, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Check a bool or float32 mask; return it broadcast to `shape` (a view)."""
+def mask(
+    op: str, name: str, value: object, shape: tuple[int, ...], dtypes: tuple[str, ...] = ("bool", "float32")
+) -> np.ndarray | None:
+    """Check a mask of one of `dtypes`; return it broadcast to `shape` (a view)."""
     if value is None:
         return None
-    value = array(op, name, value, "bool", "float32")
+    value = array(op, name, value, *dtypes)
     try:
         return np.broadcast_to(value, shape)
     except ValueError:

@@ -4,7 +4,7 @@
  *   - Matrices are row-major float32; ldX is the distance between rows in elements, ldX >= columns.
  *   - Every computing function returns a status; sqz_error_message() then says what was wrong, on the calling thread.
  *   - No function keeps a pointer after it returns, except that a packed weight belongs to its caller.
- *   - `out` may be exactly `x` in the row-wise functions (layer_norm, softmax, activation); nothing else may overlap.
+ *   - `out` may be `x` in row-wise functions (layer_norm, l2_normalize, softmax, activation); nothing else may overlap.
  *   - Scalars are double and rounded to float32 inside, so that the caller's rounding mode does not matter.
  *   - Each computing function runs with round-to-nearest and denormals on, and restores the caller's modes.
  *   - Everything may be called from several threads at once.
@@ -102,6 +102,10 @@ SQZ_API sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, i
                                       int64_t ldr, const float *weight, const float *bias, double eps, float *out,
                                       int64_t ldo);
 
+/* out[r] = x[r] / max(sqrt(sum(x[r] * x[r])), eps). */
+SQZ_API sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, double eps, float *out,
+                                        int64_t ldo);
+
 /* out[r] = softmax(x[r] * scale, masked). mask has n entries a row, mask_stride elements apart (0: one row for all). */
 SQZ_API sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
                                    sqz_mask_kind mask_kind, int64_t mask_stride, double scale,
@@ -109,6 +113,14 @@ SQZ_API sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int6
 
 /* out[i] = activation(x[i]). */
 SQZ_API sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float *x, float *out);
+
+/* ---- pooling --------------------------------------------------------------------------------------------------- */
+
+/* out[b] = mean of the rows of sequence b that the mask keeps, added in order; zeros if there are none.
+ * Row l of sequence b is at x + (b * length + l) * ldx. mask may be NULL; it has `length` bytes a sequence, 0 to
+ * exclude the row, mask_stride apart (0: one mask for all). */
+SQZ_API sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const float *x, int64_t ldx,
+                                     const uint8_t *mask, int64_t mask_stride, float *out, int64_t ldo);
 
 /* ---- embedding ------------------------------------------------------------------------------------------------- */
 
