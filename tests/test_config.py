@@ -26,6 +26,46 @@ def test_defaults_are_those_of_the_published_model():
     assert config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     assert config.label2id == {"LABEL_0": 0, "LABEL_1": 1}
     assert (config.num_labels, config.problem_type, config.architectures) == (2, None, None)
+    assert config.tie_word_embeddings is True
+
+
+GROUPS = ("q_groups", "k_groups", "v_groups", "post_attention_groups", "intermediate_groups", "output_groups")
+
+
+def test_a_bert_has_one_group_everywhere():
+    config = SqueezeBertConfig.from_dict({"model_type": "bert", "hidden_size": 384})
+    assert config.model_type == "bert"
+    assert [getattr(config, key) for key in GROUPS] == [1] * 6
+    assert (config.hidden_size, config.embedding_size, config.intermediate_size) == (384, 384, 3072)
+    assert SqueezeBertConfig.from_dict({"model_type": "bert"}).embedding_size == 768
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-5])
+def test_the_encoder_of_a_squeezebert_has_an_eps_of_its_own(eps):
+    assert SqueezeBertConfig.from_dict({"layer_norm_eps": eps}).encoder_layer_norm_eps == 1e-12
+    assert SqueezeBertConfig.from_dict({"layer_norm_eps": eps, "model_type": "bert"}).encoder_layer_norm_eps == eps
+
+
+@pytest.mark.parametrize(
+    ("values", "model_type"),
+    [
+        ({"architectures": ["BertForMaskedLM"]}, "bert"),  # as the first BERTs were published
+        ({"architectures": ["SqueezeBertForMaskedLM"]}, "squeezebert"),
+        ({"architectures": ["BertModel"], "model_type": "squeezebert"}, "squeezebert"),
+        ({"architectures": []}, "squeezebert"),
+    ],
+)
+def test_the_model_type_where_the_key_is_missing(values, model_type):
+    assert SqueezeBertConfig.from_dict(values).model_type == model_type
+
+
+@pytest.mark.parametrize("model_type", ["squeezebert", "bert"])
+def test_keys_that_ask_for_nothing(model_type):
+    """As transformers writes them where nothing is asked for."""
+    plain = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+    plain |= {"is_encoder_decoder": False, "pruned_heads": {}, "tie_word_embeddings": None}
+    config = SqueezeBertConfig.from_dict({"model_type": model_type, **plain, "quantization_config": None})
+    assert config == SqueezeBertConfig.from_dict({"model_type": model_type})
 
 
 def test_unknown_keys_are_ignored():
@@ -62,8 +102,29 @@ def test_configurations_compare_and_do_not_change():
 
 
 WRONG = [
-    ({"model_type": "bert"}, "model_type: expected 'squeezebert', got 'bert'"),
+    ({"model_type": "roberta"}, "model_type: expected 'squeezebert' or 'bert', got 'roberta'"),
+    ({"model_type": "distilbert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert' or 'bert'"),
     ({"model_type": None}, "model_type"),
+    ({"model_type": ["bert"]}, "model_type"),
+    *[
+        ({"model_type": "bert", key: 2}, f"{key}: expected 1 where model_type is 'bert', got 2")
+        for key in ("q_groups", "post_attention_groups", "intermediate_groups", "output_groups")
+    ],
+    ({"model_type": "bert", "embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
+    ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),
+    ({"model_type": "bert", "hidden_act": "silu"}, "hidden_act: expected one of gelu, gelu_new, gelu_pytorch_tanh"),
+    (
+        {"model_type": "bert", "position_embedding_type": "relative_key"},
+        "position_embedding_type: expected \"absolute\", or no such key, got 'relative_key'",
+    ),
+    ({"position_embedding_type": "relative_key_query"}, 'position_embedding_type: expected "absolute"'),
+    ({"model_type": "bert", "is_decoder": True}, "is_decoder: expected false, or no such key, got True"),
+    ({"model_type": "bert", "add_cross_attention": True}, "add_cross_attention: expected false"),
+    ({"is_encoder_decoder": True}, "is_encoder_decoder: expected false"),
+    ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config: expected null, or no such key, got {'q"),
+    ({"model_type": "bert", "pruned_heads": {"0": [1]}}, "pruned_heads: expected {}, or no such key, got {'0': [1]}"),
+    ({"tie_word_embeddings": "yes"}, "tie_word_embeddings: expected true or false, got 'yes'"),
+    ({"tie_word_embeddings": 1}, "tie_word_embeddings"),
     ({"vocab_size": 0}, "vocab_size: expected an integer from 1 to 2147483647, got 0"),
     ({"vocab_size": -3}, "vocab_size"),
     ({"vocab_size": 2**31}, "vocab_size"),

@@ -1,9 +1,10 @@
-"""A model of the published size against transformers, with random weights."""
+"""Models of the published sizes against transformers, with random weights."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from op_helpers import VARIANTS
 
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
 
@@ -12,19 +13,30 @@ LENGTH = 32
 
 
 @pytest.fixture(scope="module")
-def oracle():
+def squeezebert():
+    return make_case("SqueezeBert")
+
+
+@pytest.fixture(scope="module")
+def bert():
+    return make_case("Bert")
+
+
+def make_case(kind):
     """Configuration, weights, inputs, and what transformers computes. A smaller vocabulary only saves memory."""
     torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
-    config = transformers.SqueezeBertConfig(vocab_size=2000, num_labels=3)
-    model = transformers.SqueezeBertForSequenceClassification(config).eval()
+    config = getattr(transformers, f"{kind}Config")(vocab_size=2000, num_labels=3)
+    class_ = getattr(transformers, f"{kind}ForSequenceClassification")
+    model = class_._from_config(config, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.lower().endswith("norm.weight"):
                 parameter.uniform_(0.8, 1.2, generator=generator)
             elif name.endswith(("query.weight", "key.weight")):
-                parameter.normal_(0, 0.12, generator=generator)
+                # Sharper attention, over twelve layers, and float32 itself would not come up to the tolerance.
+                parameter.normal_(0, 0.12 if kind == "SqueezeBert" else 0.06, generator=generator)
             else:
                 parameter.normal_(
                     0, 0.1 if name.endswith("bias") or "classifier" in name else 0.03, generator=generator
@@ -38,21 +50,33 @@ def oracle():
     }
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
-    probabilities = output.attentions[5][0].softmax(-1)
+    probabilities = output.attentions[5][0]
+    if kind == "SqueezeBert":  # it has scores there
+        probabilities = probabilities.softmax(-1)
     entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean()
-    assert entropy < 0.7 * np.log(LENGTH)  # else mistakes would not show
+    assert entropy < 0.8 * np.log(LENGTH)  # else mistakes would not show
     assert (output.logits.abs().amax(-1) > 1).all()
     weights = {name: parameter.numpy() for name, parameter in model.state_dict().items()}
     ours = SqueezeBertConfig.from_dict(config.to_dict())
     return ours, weights, {name: value.numpy() for name, value in inputs.items()}, output
 
 
-def test_full_size(variant, oracle):
-    config, weights, inputs, expected = oracle
+def check(case, states):
+    """Logits to 1e-5, hidden states to `states`."""
+    config, weights, inputs, expected = case
     output = SqueezeBert(config, weights, task="text-classification")(**inputs, output_hidden_states=True)
     assert np.abs(output.logits - expected.logits.numpy()).max() <= 1e-5
     attended = inputs["attention_mask"].astype(bool)
     for actual, state in zip(output.hidden_states, expected.hidden_states, strict=True):
-        assert np.abs(actual[attended] - state.numpy()[attended]).max() <= 1e-5
+        assert np.abs(actual[attended] - state.numpy()[attended]).max() <= states
         assert (actual[~attended] == 0).all()
     assert output.last_hidden_state is output.hidden_states[-1]
+
+
+def test_full_size(variant, squeezebert):
+    check(squeezebert, states=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:2][-1:], ids=str, indirect=True)  # the fastest alone
+def test_full_size_bert(variant, bert):
+    check(bert, states=2e-5)  # without groups, sums are of 3072 products, one after the other

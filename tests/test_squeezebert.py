@@ -6,24 +6,39 @@ import contextvars
 import json
 import re
 import shutil
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, VARIANTS, assert_same_bits
+from op_helpers import EXACT_ISAS, VARIANTS, assert_repeats, assert_same_bits
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, SqueezeBertOutput
 from squeezeops.squeezebert.checkpoint import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
-MODELS = ["classification", "odd_groups", "float16", "bfloat16"]
+MODELS = {  # name: task
+    "classification": "text-classification",
+    "odd_groups": "base",
+    "float16": "text-classification",
+    "bfloat16": "text-classification",
+    "masked_lm": "masked-lm",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+    "multiple_choice": "multiple-choice",
+    "bert_classification": "text-classification",
+    "bert_masked_lm": "masked-lm",
+}
+OF_TOKENS = [name for name in MODELS if name.endswith("masked_lm") or name == "token_classification"]
+WITH_STATES = ["classification", "odd_groups", "bert_classification"]
 TOLERANCE = 1e-5  # absolute, on values of a few units
 MASKED = np.finfo(np.float32).min
 NATIVE = [variant for variant in VARIANTS if variant.backend == "native"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LOGITS = ("logits", "start_logits", "end_logits")
 
 
 def load(name: str, **kwargs: object) -> SqueezeBert:
@@ -36,7 +51,8 @@ def expected_of(name: str) -> dict[str, np.ndarray]:
 
 
 def kept(mask: np.ndarray) -> np.ndarray:
-    """The positions that are computed: up to the last attended one of a row, all of a row without any."""
+    """The positions (B, L) that are computed: up to the last attended one of a row, all of a row without any."""
+    mask = mask.reshape(-1, mask.shape[-1])
     after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
     return after | ~mask.any(axis=1, keepdims=True)
 
@@ -45,9 +61,10 @@ def arrays_of(output: SqueezeBertOutput) -> dict[str, np.ndarray]:
     found = {}
     for field in fields(output):
         value = getattr(output, field.name)
-        for i, array in enumerate(value if isinstance(value, tuple) else [value]):
-            if array is not None:
-                found[f"{field.name}[{i}]"] = array
+        if isinstance(value, tuple):
+            found |= {f"{field.name}[{i}]": array for i, array in enumerate(value)}
+        elif value is not None:
+            found[field.name] = value
     return found
 
 
@@ -63,23 +80,43 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, scale: float = 1.0) -
 def test_golden(variant, name):
     expected = expected_of(name)
     model = load(name)
+    assert model.task == MODELS[name]
     output = model(*(expected[key] for key in INPUTS))
     keep = kept(expected["attention_mask"])
     assert list(expected["rows"]) == ["full", "padded", "left_padded", "holes", "holes_padded", "all_zero"]
     assert list(keep.sum(axis=1)) == [10, 6, 10, 10, 6, 10]
-    assert_close(output.last_hidden_state[keep], expected["last_hidden_state"][keep])
-    assert (output.last_hidden_state[~keep] == 0).all()
-    assert_close(output.pooler_output, expected["pooler_output"])
-    if name == "odd_groups":
-        assert model.task == "base" and output.logits is None
-    else:
-        assert model.task == "text-classification"
-        assert_close(output.logits, expected["logits"])
-    assert output.hidden_states is None and output.attentions is None
-    assert output.start_logits is None and output.end_logits is None
+    found = arrays_of(output)
+    assert {"last_hidden_state", *LOGITS, "pooler_output"} & expected.keys() == found.keys()
+    for key, array in found.items():
+        if array.shape[:2] == keep.shape:
+            assert_close(array[keep], expected[key][keep])
+            assert (array[~keep] == 0).all()
+        else:
+            assert_close(array, expected[key])
 
 
-@pytest.mark.parametrize("name", ["classification", "odd_groups"])
+def test_what_each_task_gives():
+    """That the files hold what they should, and in which shape: the test above asks for no more than they hold."""
+    shapes = {}
+    for name in MODELS:
+        arrays = arrays_of(load(name)(*(expected_of(name)[key] for key in INPUTS)))
+        shapes[name] = {key: array.shape for key, array in arrays.items() if key != "last_hidden_state"}
+    classification = {"pooler_output": (6, 32), "logits": (6, 3)}
+    assert shapes == {
+        "classification": classification,
+        "odd_groups": {"pooler_output": (6, 48)},
+        "float16": classification,
+        "bfloat16": classification,
+        "masked_lm": {"logits": (6, 10, 60)},
+        "token_classification": {"logits": (6, 10, 3)},
+        "question_answering": {"start_logits": (6, 10), "end_logits": (6, 10)},
+        "multiple_choice": {"pooler_output": (6, 32), "logits": (2, 3)},
+        "bert_classification": {"pooler_output": (6, 24), "logits": (6, 3)},
+        "bert_masked_lm": {"logits": (6, 10, 40)},
+    }
+
+
+@pytest.mark.parametrize("name", WITH_STATES)
 def test_hidden_states_and_attentions(variant, name):
     expected = expected_of(name)
     model = load(name)
@@ -95,16 +132,41 @@ def test_hidden_states_and_attentions(variant, name):
 
     assert len(output.attentions) == len(expected["attentions"]) == model.config.num_hidden_layers
     masked_keys = np.broadcast_to(~mask[:, None, None, :], output.attentions[0].shape)
+    queries = np.broadcast_to(keep[:, None, :, None], masked_keys.shape)
     for actual, scores in zip(output.attentions, expected["attentions"], strict=True):
         assert actual.shape == scores.shape
-        np.testing.assert_array_equal(actual == MASKED, masked_keys)
-        computed = ~masked_keys & keep[:, None, :, None]
-        assert_close(actual[computed], scores[computed], scale=np.abs(scores[computed]).max())
-        assert (actual[~masked_keys & ~keep[:, None, :, None]] == 0).all()  # queries in dropped rows
+        assert (actual[~masked_keys & ~queries] == 0).all()
+        if model.config.model_type == "bert":  # probabilities
+            assert_close(actual[queries], scores[queries])
+            assert (actual[~queries] == 0).all()
+            assert (actual[masked_keys & mask.any(axis=1)[:, None, None, None]] == 0).all()
+        else:  # raw scores
+            np.testing.assert_array_equal(actual == MASKED, masked_keys)
+            computed = ~masked_keys & queries
+            assert_close(actual[computed], scores[computed], scale=np.abs(scores[computed]).max())
 
     plain = model(*inputs)
     assert_same_bits(output.last_hidden_state, plain.last_hidden_state)
     assert_same_bits(output.pooler_output, plain.pooler_output)
+
+
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_logits_of_some_tokens(variant, name, rng):
+    """They are the same bits as among all, in row-major order."""
+    expected = expected_of(name)
+    inputs = [expected[key] for key in INPUTS]
+    model = load(name)
+    keep = kept(expected["attention_mask"])
+    everything = model(*inputs)
+    for share in (0, 0.05, 0.5, 1):
+        some = (rng.random(keep.shape) < share) & keep
+        output = model(*inputs, logits_mask=some)
+        if some.any():
+            assert_close(output.logits, expected["logits"][some])
+        assert output.logits.shape == (some.sum(), expected["logits"].shape[2])
+        assert_repeats(output.logits, everything.logits[some])
+        assert_same_bits(output.last_hidden_state, everything.last_hidden_state)
+    assert_repeats(model(*inputs, logits_mask=keep.tolist()).logits, everything.logits[keep])
 
 
 @pytest.mark.parametrize("name", ["classification", "odd_groups"])
@@ -134,7 +196,7 @@ def test_float16_weights_give_the_bits_of_their_float32_values(variant):
 
 # Not the NumPy backend: its bits are those of a BLAS, which may depend on the number of rows.
 @pytest.mark.parametrize("variant", NATIVE, ids=str, indirect=True)
-@pytest.mark.parametrize("name", ["classification", "odd_groups"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("float16", "bfloat16", "multiple_choice")])
 def test_batch_and_padding_do_not_change_bits(variant, name, rng):
     model = load(name)
     config, limit = model.config, 10
@@ -144,18 +206,32 @@ def test_batch_and_padding_do_not_change_bits(variant, name, rng):
     for i in (1, 4):  # holes, which take the path with a key mask in whatever batch they are
         masks[i][: lengths[i] // 2] = 0
     kinds = [rng.integers(0, config.type_vocab_size, n) for n in lengths]
-    alone = [model(*(part[None] for part in parts)) for parts in zip(rows, masks, kinds, strict=True)]
+    alone = [arrays_of(model(*(part[None] for part in parts))) for parts in zip(rows, masks, kinds, strict=True)]
     for chosen in ([0, 1, 2, 3, 4, 5, 6], [6, 2, 0], [3, 3], [5, 1], [1, 4]):
         for width in {max(lengths[chosen]), limit}:
             padded = [
                 np.stack([np.pad(parts[i], (0, width - lengths[i])) for i in chosen]) for parts in (rows, masks, kinds)
             ]
-            together = model(*padded)
-            for at, i in enumerate(chosen):
-                assert_same_bits(together.last_hidden_state[at, : lengths[i]], alone[i].last_hidden_state[0])
-                assert_same_bits(together.pooler_output[at], alone[i].pooler_output[0])
-                if together.logits is not None:
-                    assert_same_bits(together.logits[at], alone[i].logits[0])
+            for key, together in arrays_of(model(*padded)).items():
+                of_tokens = key != "pooler_output" and (key, model.task) != ("logits", "text-classification")
+                for at, i in enumerate(chosen):
+                    assert_same_bits(together[at, : lengths[i]] if of_tokens else together[at], alone[i][key][0])
+
+
+@pytest.mark.parametrize("variant", NATIVE, ids=str, indirect=True)
+def test_choices_are_rows(variant):
+    """A choice scores the same among others, and what belongs to a row is as if the rows had come as a batch."""
+    expected = expected_of("multiple_choice")
+    ids, mask, types = (expected[key] for key in INPUTS)
+    model = load("multiple_choice")
+    output = model(ids, mask, types)
+    for i in range(2):
+        for j in range(3):
+            alone = model(ids[i : i + 1, j : j + 1], mask[i : i + 1, j : j + 1], types[i : i + 1, j : j + 1])
+            assert_same_bits(alone.logits, output.logits[i : i + 1, j : j + 1])
+    rows = load("multiple_choice", task="base")(*(part.reshape(6, 10) for part in (ids, mask, types)))
+    assert_same_bits(output.last_hidden_state, rows.last_hidden_state)
+    assert_same_bits(output.pooler_output, rows.pooler_output)
 
 
 @pytest.mark.parametrize("variant", [v for v in NATIVE if v.isa in EXACT_ISAS], ids=str, indirect=True)
@@ -218,12 +294,18 @@ def test_from_pretrained_keeps_the_path():
     assert SqueezeBert(*load_folder(GOLDEN / "classification")).path is None
 
 
-def test_a_base_model_of_a_classification_checkpoint():
-    expected = expected_of("classification")
-    model = load("classification", task="base")
-    output = model(*(expected[key] for key in INPUTS))
-    assert model.task == "base" and output.logits is None
-    assert_close(output.pooler_output, expected["pooler_output"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_encoder_of_any_checkpoint(name):
+    """With its pooler, where the checkpoint has one: transformers' BERTs for token tasks are saved without."""
+    expected = expected_of(name)
+    inputs = [expected[key].reshape(6, 10) for key in INPUTS]
+    output = load(name, task="base")(*inputs)
+    keep = kept(expected["attention_mask"])
+    assert_close(output.last_hidden_state[keep], expected["last_hidden_state"][keep])
+    assert output.logits is None and output.start_logits is None
+    assert (output.pooler_output is None) == (name == "bert_masked_lm")
+    if "pooler_output" in expected:
+        assert_close(output.pooler_output, expected["pooler_output"])
 
 
 def test_a_base_model_without_a_pooler():
@@ -237,16 +319,32 @@ def test_a_base_model_without_a_pooler():
         SqueezeBert(config, half_a_pooler)
 
 
-def test_tensors_of_other_heads_and_stale_buffers_are_ignored():
-    config, weights = load_folder(GOLDEN / "classification")
+@pytest.mark.parametrize("name", ["masked_lm", "token_classification", "question_answering"])
+def test_a_head_without_use_for_the_pooler_ignores_it(name):
+    config, weights = load_folder(GOLDEN / name)
+    without = {label: array for label, array in weights.items() if "pooler." not in label}
+    assert len(without) == len(weights) - 2
+    expected = arrays_of(SqueezeBert(config, weights)([[1, 2, 3]]))
+    for key, array in arrays_of(SqueezeBert(config, without)([[1, 2, 3]])).items():
+        assert_same_bits(array, expected[key])
+
+
+@pytest.mark.parametrize("name", ["classification", "bert_classification"])
+def test_tensors_of_other_heads_and_stale_buffers_are_ignored(name):
+    config, weights = load_folder(GOLDEN / name)
+    prefix = "bert." if name.startswith("bert") else "transformer."
+    assert any(label.startswith(prefix) for label in weights)
     extra = {
-        "transformer.embeddings.position_ids": np.arange(16)[None],
+        f"{prefix}embeddings.position_ids": np.arange(16)[None],
+        "embeddings.position_ids": np.arange(16)[None],
+        f"{prefix}embeddings.token_type_ids": np.zeros((1, 16), np.int64),
         "cls.predictions.bias": np.zeros(100, np.float32),
+        "cls.seq_relationship.weight": np.zeros((2, 7), np.float32),
         "qa_outputs.weight": np.zeros((2, 32), np.float32),
     }
     expected = SqueezeBert(config, weights)([[5, 6]])
     assert_same_bits(SqueezeBert(config, weights | extra)([[5, 6]]).logits, expected.logits)
-    base = {name.removeprefix("transformer."): array for name, array in (weights | extra).items()}
+    base = {name.removeprefix(prefix): array for name, array in (weights | extra).items()}
     output = SqueezeBert(replace(config, architectures=None), base, task="base")([[5, 6]])
     assert_same_bits(output.pooler_output, expected.pooler_output)
     # a head's own beginning is not ignored where the head is used
@@ -254,11 +352,64 @@ def test_tensors_of_other_heads_and_stale_buffers_are_ignored():
         SqueezeBert(config, {**weights, "classifier.dense.weight": np.zeros((3, 3), np.float32)})
 
 
-def test_convolution_weights_without_the_last_axis():
-    config, weights = load_folder(GOLDEN / "odd_groups")
-    flat = {name: array[:, :, 0] if array.ndim == 3 else array for name, array in weights.items()}
+@pytest.mark.parametrize("name", ["masked_lm", "bert_masked_lm"])
+def test_the_decoder_of_a_masked_lm(name):
+    """As in transformers 5: a decoder of its own where the file has one, else the word embeddings, or the reverse."""
+    config, weights = load_folder(GOLDEN / name)
+    words = next(label for label in weights if label.endswith("word_embeddings.weight"))
+    decoder, bias, other_bias = (f"cls.predictions.{part}" for part in ("decoder.weight", "bias", "decoder.bias"))
+    assert decoder not in weights and other_bias not in weights
+    ids = np.arange(10).reshape(2, 5)
+    expected = SqueezeBert(config, weights)(ids).logits
+
+    def check(changes: dict[str, np.ndarray], *without: str, tie: bool = True) -> np.ndarray:
+        changed = {label: array for label, array in (weights | changes).items() if label not in without}
+        return SqueezeBert(replace(config, tie_word_embeddings=tie), changed)(ids).logits
+
+    # BERT's pre-training had a second head, whose tensors lie beside this one's.
+    weights |= {f"cls.seq_relationship.{part}": np.zeros((2, 3), np.float32) for part in ("weight", "bias")}
+    twins = {decoder: weights[words], other_bias: weights[bias]}
+    assert_same_bits(check(twins), expected)
+    assert_same_bits(check(twins, tie=False), expected)
+    assert_same_bits(check(twins, bias), expected)
+    assert_same_bits(check({decoder: weights[words]}, words), expected)
+    doubled = {decoder: 2 * weights[words], other_bias: 2 * weights[bias]}  # doubles the logits, exactly
+    for tie in (True, False):
+        assert_same_bits(check(doubled, tie=tie), 2 * expected)
+    for label, *arguments in [
+        (decoder, {}),
+        (words, {decoder: weights[words]}, words),
+        (bias, twins, bias, other_bias),
+    ]:
+        with pytest.raises(ValueError, match=rf"1 difference:\n  missing: {re.escape(label)} \("):
+            check(*arguments, tie=False)
+    with pytest.raises(ValueError, match=rf"missing: {re.escape(words)} \("):
+        check({}, words)
+
+
+@pytest.mark.parametrize("name", ["masked_lm", "bert_classification", "bert_masked_lm"])
+def test_old_names_of_layer_norms(name):
+    config, weights = load_folder(GOLDEN / name)
+    old = {
+        label.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
+        for label, array in weights.items()
+    }
+    assert len(old.keys() - weights.keys()) >= 4
+    assert_same_bits(SqueezeBert(config, old)([[7, 8]]).logits, SqueezeBert(config, weights)([[7, 8]]).logits)
+
+
+@pytest.mark.parametrize("name", ["odd_groups", "bert_classification"])
+def test_convolution_weights_with_and_without_the_last_axis(name):
+    config, weights = load_folder(GOLDEN / name)
+    other = {label: array[:, :, 0] if array.ndim == 3 else array for label, array in weights.items()}
+    if name.startswith("bert"):
+        other = {
+            label: array[..., None] if ".encoder." in label and array.ndim == 2 else array
+            for label, array in weights.items()
+        }
+    assert any(array.shape != weights[label].shape for label, array in other.items())
     assert_same_bits(
-        SqueezeBert(config, flat)([[7, 8]]).last_hidden_state, SqueezeBert(config, weights)([[7, 8]]).last_hidden_state
+        SqueezeBert(config, other)([[7, 8]]).last_hidden_state, SqueezeBert(config, weights)([[7, 8]]).last_hidden_state
     )
 
 
@@ -270,7 +421,6 @@ def test_convolution_weights_without_the_last_axis():
         ((), "text-classification"),
         (("MyOwnModel",), "text-classification"),
         (("SqueezeBertModel",), "base"),
-        (("SqueezeBertForMaskedLM",), "base"),
     ],
 )
 def test_the_task_is_inferred(architectures, task):
@@ -279,30 +429,130 @@ def test_the_task_is_inferred(architectures, task):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "task"),
-    [("ForTokenClassification", "token-classification"), ("ForMultipleChoice", "multiple-choice")],
+    ("name", "architectures", "task"),
+    [
+        ("masked_lm", None, "masked-lm"),
+        ("question_answering", None, "question-answering"),
+        ("bert_masked_lm", ("BertForPreTraining",), "masked-lm"),
+        ("bert_masked_lm", ("BertLMHeadModel",), "masked-lm"),
+        ("bert_masked_lm", ("BertModel",), "base"),
+        ("bert_masked_lm", ("BertForNextSentencePrediction",), "base"),
+        ("bert_masked_lm", None, "masked-lm"),
+        ("odd_groups", None, "base"),
+    ],
 )
-def test_another_task_is_not_taken_for_text_classification(architecture, task):
-    config, weights = load_folder(GOLDEN / "classification")
-    config = replace(config, architectures=(f"SqueezeBert{architecture}",))
-    with pytest.raises(ValueError, match=f"got one for {task}, which is not supported yet; task='base' loads"):
-        SqueezeBert(config, weights)
-    with pytest.raises(ValueError, match=rf"has tensors for \(base, {task}\), got 'text-classification'"):
-        SqueezeBert(config, weights, task="text-classification")
-    assert SqueezeBert(config, weights, task="base").task == "base"
+def test_the_task_is_inferred_for_other_heads(name, architectures, task):
+    config, weights = load_folder(GOLDEN / name)
+    assert SqueezeBert(replace(config, architectures=architectures), weights).task == task
+
+
+def test_a_head_of_unknown_kind_is_what_it_is_asked_to_be():
+    """The classifier of three tasks has one name: where the architecture does not say which, the caller may."""
+    config, weights = load_folder(GOLDEN / "token_classification")
+    unknown = replace(config, architectures=None)
+    assert SqueezeBert(unknown, weights).task == "text-classification"
+    as_asked = SqueezeBert(unknown, weights, task="token-classification")([[5, 6]])
+    assert_same_bits(as_asked.logits, SqueezeBert(config, weights)([[5, 6]]).logits)
 
 
 def test_tasks_that_are_not_there():
-    with pytest.raises(ValueError, match=r"has tensors for \(base\), got 'text-classification'"):
-        load("odd_groups", task="text-classification")
-    with pytest.raises(ValueError, match="expected None or one of base, text-classification, got 'summarization'"):
-        load("odd_groups", task="summarization")
-    config, weights = load_folder(GOLDEN / "odd_groups")
-    weights["qa_outputs.weight"] = np.zeros((2, 48), np.float32)
-    with pytest.raises(ValueError, match=r"has tensors for \(base, question-answering\), got 'text-classification'"):
-        SqueezeBert(config, weights, task="text-classification")
-    with pytest.raises(ValueError, match="got one for question-answering, which is not supported yet"):
-        SqueezeBert(replace(config, architectures=None), weights)
+    def message(name: str, task: str | None, **changes: object) -> str:
+        config, weights = load_folder(GOLDEN / name)
+        with pytest.raises(ValueError) as error:
+            SqueezeBert(replace(config, **changes), weights, task=task)
+        return str(error.value)
+
+    expected = "SqueezeBert: task: expected one that the checkpoint has a head for, got "
+    assert message("odd_groups", "masked-lm") == f"{expected}'masked-lm'; checkpoint has: base"
+    assert message("masked_lm", "question-answering") == (
+        f"{expected}'question-answering'; checkpoint has: base, masked-lm"
+    )
+    for task in ("text-classification", "multiple-choice"):  # not taken for one another
+        assert (
+            message("token_classification", task) == f"{expected}'{task}'; checkpoint has: base, token-classification"
+        )
+    assert message("bert_classification", None, architectures=("BertForMaskedLM",)) == (
+        f"{expected}'masked-lm', which it was saved for; "
+        "checkpoint has: base, text-classification, token-classification, multiple-choice"
+    )
+    for task in ("summarization", "", 7, ["base"]):
+        assert message("odd_groups", task) == (
+            "SqueezeBert: task: expected None or one of base, masked-lm, text-classification, multiple-choice, "
+            f"token-classification, question-answering, got {task!r}"
+        )
+
+
+def test_next_sentence_prediction_has_only_its_encoder():
+    config, weights = load_folder(GOLDEN / "bert_classification")
+    weights = {label.replace("classifier.", "cls.seq_relationship."): array for label, array in weights.items()}
+    config = replace(config, architectures=("BertForNextSentencePrediction",))
+    assert SqueezeBert(config, weights).task == "base"
+    with pytest.raises(ValueError, match="got 'masked-lm'; checkpoint has: base$"):
+        SqueezeBert(config, weights, task="masked-lm")
+
+
+# ---- tensors that do not fit ---------------------------------------------------------------------------------------
+
+
+def test_the_names_in_messages_are_the_file_s():
+    config, weights = load_folder(GOLDEN / "bert_classification")
+    names = (
+        "attention.self.key.weight",
+        "attention.output.LayerNorm.bias",
+        "intermediate.dense.bias",
+        "output.dense.weight",
+    )
+    labels = [f"bert.encoder.layer.1.{name}" for name in names]
+    changed = {label: array for label, array in weights.items() if label != labels[0]}
+    changed[labels[1]] = np.zeros(25, np.float32)
+    changed[labels[2]] = weights[labels[2]].astype(float)
+    changed["bert.encoder.layer.1.attention.query.weight"] = weights[labels[3]]
+    changed["a\nb" * 1000] = weights[labels[3]]
+    with pytest.raises(ValueError) as error:
+        SqueezeBert(config, changed)
+    assert str(error.value).split("\n") == [
+        "checkpoint: expected the tensors that the configuration describes, got 5 differences:",
+        f"  missing: {labels[0]} (24, 24, 1)",
+        f"  wrong dtype: {labels[2]}: expected float32 or float16, got float64",
+        f"  wrong shape: {labels[1]}: expected (24,), got (25,)",
+        "  unknown: bert.encoder.layer.1.attention.query.weight",
+        r"  unknown: 'a\nba\nba\nb...ba\nba\nba\nb'",
+    ]
+
+
+CLAIMS = {
+    "rows": {"vocab_size": 2 * 10**9, "max_position_embeddings": 2**31 - 1, "type_vocab_size": 2**30},
+    "channels": {"hidden_size": 2**20, "embedding_size": 2**20, "intermediate_size": 2**30, "num_attention_heads": 4},
+    "layers": {"num_hidden_layers": 1000},
+}
+
+
+@pytest.mark.parametrize("name", ["classification", "bert_classification", "masked_lm"])
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_nothing_is_allocated_for_what_a_configuration_claims(tmp_path, name, claim):
+    folder = shutil.copytree(GOLDEN / name, tmp_path / "model")
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | CLAIMS[claim]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError) as error:
+            SqueezeBert.from_pretrained(folder)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    lines = str(error.value).split("\n")
+    assert re.fullmatch(r".*: expected the tensors that the configuration describes, got \d+ differences:", lines[0])
+    assert len(lines) <= 22 and len(str(error.value)) < 4000
+
+
+def test_the_message_for_many_differences_is_short():
+    config, weights = load_folder(GOLDEN / "bert_classification")
+    with pytest.raises(ValueError) as error:
+        SqueezeBert(replace(config, num_hidden_layers=10_000), weights)
+    lines = str(error.value).split("\n")
+    assert lines[0].endswith(f" got {16 * 9998} differences:")
+    assert lines[1] == "  missing: bert.encoder.layer.2.attention.self.query.weight (24, 24, 1)"
+    assert lines[21:] == [f"  and {16 * 9998 - 20} more"]
 
 
 def test_dtype():
@@ -313,8 +563,8 @@ def test_dtype():
 def test_another_model_type_is_named(tmp_path):
     folder = shutil.copytree(GOLDEN / "classification", tmp_path / "model")
     values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**values, "model_type": "bert"}))
-    with pytest.raises(ValueError, match=r"config\.json: model_type: expected 'squeezebert', got 'bert'"):
+    (folder / "config.json").write_text(json.dumps({**values, "model_type": "roberta"}))
+    with pytest.raises(ValueError, match=r"config\.json: model_type: expected 'squeezebert' or 'bert', got 'roberta'"):
         SqueezeBert.from_pretrained(folder)
 
 
@@ -372,6 +622,57 @@ WRONG = [
 def test_wrong_inputs(model, arguments, error, message):
     with pytest.raises(error, match=f"^SqueezeBert: {message}"):
         model(*arguments)
+
+
+CHOICES = np.ones((2, 3, 4), int)
+WRONG_CHOICES = [
+    (
+        (CHOICES[0],),
+        ValueError,
+        r"input_ids: expected shape \(batch, choices, tokens\), got \(3, 4\): add a batch axis",
+    ),
+    (([1],), ValueError, r"input_ids: expected shape \(batch, choices, tokens\) with at least one row .* got \(1,\)"),
+    ((CHOICES[:, :0],), ValueError, r"input_ids: .* with at least one row and one token, got \(2, 0, 4\)"),
+    (([[[1, 2], [3]]],), ValueError, "input_ids: expected rows of equal length"),
+    (([[[1], [2]], [[3]]],), ValueError, "input_ids: expected rows of equal length"),
+    ((60 * CHOICES,), ValueError, r"input_ids: expected values from 0 to 59, got 60 at \[0, 0, 0\]"),
+    ((CHOICES, CHOICES[0]), ValueError, r"attention_mask: expected the shape of input_ids, \(2, 3, 4\), got \(3, 4\)"),
+    ((CHOICES, None, 2 * CHOICES), ValueError, r"token_type_ids: .* got 2 at \[0, 0, 0\]"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), WRONG_CHOICES, ids=lambda value: str(value)[:30])
+def test_wrong_inputs_for_multiple_choice(arguments, error, message):
+    with ops.backend("numpy"), pytest.raises(error, match=f"^SqueezeBert: {message}"):
+        load("multiple_choice")(*arguments)
+
+
+WRONG_MASKS = [
+    ([[True, False]], ValueError, r"expected the shape of input_ids, \(2, 3\), got \(1, 2\)"),
+    ([True] * 3, ValueError, r"expected the shape of input_ids, \(2, 3\), got \(3,\)"),
+    ([[True], [True, False]], ValueError, "expected rows of equal length"),
+    ([[1, 0, 0], [0, 1, 0]], TypeError, "expected bools, got int64"),
+    ([[0.0] * 3] * 2, TypeError, "expected bools, got float64"),
+    (
+        [[False, True, True], [False, True, False]],
+        ValueError,
+        r"expected True only up to the last attended token of a row, got True at \[0, 2\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mask", "error", "message"), WRONG_MASKS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_wrong_logits_masks(name, mask, error, message):
+    with ops.backend("numpy"), pytest.raises(error, match=f"^SqueezeBert: logits_mask: {message}"):
+        load(name)(OK, [[0, 1, 0], [0, 0, 0]], logits_mask=mask)
+
+
+@pytest.mark.parametrize("name", ["odd_groups", "classification", "question_answering", "multiple_choice"])
+def test_a_logits_mask_where_tokens_have_no_logits(name):
+    message = f"^SqueezeBert: logits_mask: expected None for the task '{MODELS[name]}', got a mask$"
+    with ops.backend("numpy"), pytest.raises(ValueError, match=message):
+        load(name)(OK, logits_mask=np.ones((2, 3), bool))
 
 
 def test_ids_under_a_mask_are_checked_too(model):

@@ -19,6 +19,7 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from squeezeops.squeezebert import normalizer
 from squeezeops.squeezebert import tokenizer as module
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
@@ -98,9 +99,11 @@ def reference(vocab=VOCAB, **flags):
 
 
 def assert_same(ours, theirs, *texts, **kwargs):
-    got = ours(*texts, **kwargs)
+    got = ours(*texts, return_alignment=True, **kwargs)
     expected = theirs.encode(*texts, add_special_tokens=kwargs.get("add_special_tokens", True))
     assert got == {
+        "word_ids": expected.word_ids,
+        "sequence_ids": expected.sequence_ids,
         "input_ids": expected.ids,
         "token_type_ids": expected.type_ids,
         "attention_mask": expected.attention_mask,
@@ -115,8 +118,10 @@ def disagreements():
     same as ours; the difference can only be in characters that got a lower-case form after Unicode 13.
     """
     lower = normalizers.Lowercase()
-    out = {c for c, small in module._LATER_LOWER.items() if lower.normalize_str(c) != small}
-    return out | {c for c in map(chr, range(0x80, 0x3000)) if lower.normalize_str(c) != module._CharMap(lower=True)[c]}
+    out = {c for c, small in normalizer.LATER_LOWER.items() if lower.normalize_str(c) != small}
+    return out | {
+        c for c in map(chr, range(0x80, 0x3000)) if lower.normalize_str(c) != normalizer.CharMap(lower=True)[c]
+    }
 
 
 AVOID = disagreements()
@@ -184,7 +189,7 @@ def test_every_code_point(flags):
 
 
 def test_lower_casing_differs_only_where_unicode_grew():
-    assert set(module._LATER_LOWER) >= AVOID
+    assert set(normalizer.LATER_LOWER) >= AVOID
 
 
 def test_random_pairs_and_truncation():
@@ -208,6 +213,55 @@ def test_random_pairs_and_truncation():
         theirs.no_truncation()
         assert_same(ours, theirs, *texts, add_special_tokens=special)
     assert len(outcomes) == 5  # three strategies, and two ways in which they cannot be done
+
+
+def windows_of(theirs, *texts, **options):
+    """What the reference makes of one text or pair with overflow, in the form of ours."""
+    first = theirs.encode(*texts, **options)
+    windows = [first, *first.overflowing]
+    return {
+        "input_ids": [window.ids for window in windows],
+        "token_type_ids": [window.type_ids for window in windows],
+        "attention_mask": [window.attention_mask for window in windows],
+        "offsets": [window.offsets for window in windows],
+        "word_ids": [window.word_ids for window in windows],
+        "sequence_ids": [window.sequence_ids for window in windows],
+        "overflow_to_sample_mapping": [0] * len(windows),
+    }
+
+
+def test_random_windows():
+    rng = random.Random(25)
+    ours, theirs = Tokenizer(VOCAB), reference()
+    outcomes = dict.fromkeys(("one row", "windows", "refused"), 0)
+    for _ in range(1500 * FUZZ):
+        texts = [random_text(rng) for _ in range(rng.randint(1, 2))]
+        strategy = rng.choice(("only_first", "only_second") if len(texts) > 1 else ("only_first", True))
+        special = rng.random() < 0.8
+        limit = rng.randint(3, 40)
+        stride = rng.randint(0, rng.choice((2, limit)))
+        options = {"truncation": strategy, "max_length": limit, "stride": stride, "add_special_tokens": special}
+        options |= {"return_overflowing_tokens": True, "return_alignment": True}
+        sizes = [len(ours.tokenize(text)) for text in texts]
+        specials = len(texts) + 1 if special else 0
+        target = 1 if strategy == "only_second" else 0
+        room = limit - specials - sum(sizes[:target] + sizes[target + 1 :])
+        fits = sum(sizes) <= limit - specials
+        if not fits and stride >= room:
+            outcomes["refused"] += 1  # the reference panics, or complains before it has seen a text
+            with pytest.raises(ValueError, match=r"^(stride|truncation|max_length): "):
+                ours(*texts, **options)
+            continue
+        # The reference wants the stride below limit - 2 in any case; it has no meaning for texts that fit.
+        if not fits and stride >= limit - 2:
+            continue
+        strategy = "longest_first" if strategy is True else strategy
+        theirs.enable_truncation(limit, stride=0 if fits else stride, strategy=strategy)
+        got = ours(*texts, **options)
+        assert got == windows_of(theirs, *texts, add_special_tokens=special), (texts, options)
+        outcomes["windows" if len(got["input_ids"]) > 1 else "one row"] += 1
+        theirs.no_truncation()
+    assert min(outcomes.values()) > 150 * FUZZ, outcomes
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the texts of {DATA} are not part of the project")
@@ -236,6 +290,8 @@ def test_decode(ours, theirs):
         ids += theirs.encode(random_text(rng)).ids
         for skip in (True, False):
             assert ours.decode(ids, skip) == theirs.decode(ids, skip_special_tokens=skip)
+        tokens = ours.convert_ids_to_tokens(ids)
+        assert ours.convert_tokens_to_string(tokens) == theirs.decoder.decode(tokens)
     assert ours.decode(ours("Hello , the film is cafe ?")["input_ids"]) == "hello, the film is cafe?"
 
 
@@ -494,7 +550,7 @@ def test_no_broken_value_gets_another_exception(tmp_path, processor):
 
 
 def test_long_lines_of_spaces(tmp_path):
-    blanks = "".join(c for c in map(chr, range(0x10000)) if re.match(f"[{module._WHITESPACE}]", c) and c != "\n")
+    blanks = "".join(c for c in map(chr, range(0x10000)) if re.match(f"[{normalizer.WHITESPACE}]", c) and c != "\n")
     lines = [*SPECIALS, f"a{blanks}", f"b{' ' * 300_000}c", "d\x1c", f"{blanks}e"]
     (tmp_path / "vocab.txt").write_bytes("\n".join(lines).encode())
     start = time.perf_counter()
@@ -600,6 +656,45 @@ def test_batches(ours):
     assert ours("a", padding=True) == ours("a")
 
 
+def test_windows(ours):
+    options = {"truncation": True, "max_length": 5, "return_overflowing_tokens": True}
+    rows = ours("a b c d e f", stride=1, **options)
+    assert [ours.decode(row) for row in rows["input_ids"]] == ["a b c", "c d e", "e f"]
+    assert rows["offsets"][2] == [(0, 0), (8, 9), (10, 11), (0, 0)]
+    assert rows["overflow_to_sample_mapping"] == [0, 0, 0] and "word_ids" not in rows
+    assert ours("a b c d e", stride=1, **options)["input_ids"] == rows["input_ids"][:2]  # the last one, just full
+    assert ours("a", stride=1, **options)["input_ids"] == [ours("a")["input_ids"]]
+    whole = ours("a b c d e f", return_overflowing_tokens=True)
+    assert whole["input_ids"] == [ours("a b c d e f")["input_ids"]]
+    assert Tokenizer(VOCAB, max_length=5)("a b c d e f", **options | {"max_length": None}, stride=1) == rows
+
+
+def test_windows_of_a_list(ours):
+    texts, pairs = ["a", "a b c", ""], ["x y z the film", "x", "x y z"]
+    options = {"truncation": "only_second", "max_length": 7, "stride": 1, "return_overflowing_tokens": True}
+    rows = ours(texts, pairs, return_alignment=True, **options)
+    assert rows.pop("overflow_to_sample_mapping") == [0, 0, 1, 2]
+    alone = [ours(*pair, return_alignment=True, **options) for pair in zip(texts, pairs, strict=True)]
+    assert rows == {key: [row for sample in alone for row in sample[key]] for key in rows}
+    padded = ours(texts, pairs, return_alignment=True, padding=True, **options)
+    for key, fill in (("attention_mask", 0), ("offsets", (0, 0)), ("word_ids", None), ("sequence_ids", None)):
+        assert padded[key] == [row + [fill] * (7 - len(row)) for row in rows[key]]
+    empty = ours([], return_overflowing_tokens=True)
+    assert empty.pop("overflow_to_sample_mapping") == [] and empty == ours([])
+
+
+def test_alignment(ours):
+    row = ours("isn't tokenization", "中文 [MASK]", return_alignment=True)
+    assert ours.convert_ids_to_tokens(row["input_ids"])[1:-1] == (
+        ["is", "##n", "'", "t", "token", "##iz", "##ation", "[SEP]", "中", "文", "[MASK]"]
+    )
+    assert row["word_ids"] == [None, 0, 0, 1, 2, 3, 3, 3, None, 0, 1, 2, None]
+    assert row["sequence_ids"] == [None, *[0] * 7, None, 1, 1, 1, None]
+    assert {key: row[key] for key in ours("")} == ours("isn't tokenization", "中文 [MASK]")
+    batch = ours(["a", ""], return_alignment=True)
+    assert batch["word_ids"] == [[None, 0, None], [None, None]]
+
+
 def test_conversions(ours):
     assert ours.convert_tokens_to_ids("the") == VOCAB["the"]
     assert ours.convert_tokens_to_ids(["the", "nonsense"]) == [VOCAB["the"], 1]
@@ -623,6 +718,9 @@ def test_long_texts_are_cut_only_when_asked():
     assert tok("a b c", truncation=True, max_length=2)["input_ids"] == [2, 3]
 
 
+WINDOWS = {"truncation": True, "max_length": 4, "stride": 2, "return_overflowing_tokens": True}
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -644,6 +742,13 @@ def test_long_texts_are_cut_only_when_asked():
         (("a",), {"max_length": True}, TypeError, "max_length: expected int or None, got True"),
         (("a",), {"padding": "max_length"}, ValueError, "padding: expected .* got 'max_length'"),
         (("a b",), {"truncation": "only_second", "max_length": 3}, ValueError, "'only_second' cannot shorten"),
+        (("a",), {"stride": -1}, ValueError, "stride: expected at least 0, got -1"),
+        (("a",), {"stride": 1.0}, TypeError, "stride: expected int, got 1.0"),
+        (("a",), {"return_overflowing_tokens": 1}, TypeError, "return_overflowing_tokens: expected bool, got 1"),
+        (("a",), {"return_alignment": "yes"}, TypeError, "return_alignment: expected bool, got 'yes'"),
+        (("a b c",), WINDOWS, ValueError, "stride: expected less than the 2 tokens that a window has room for, got 2"),
+        (("a b c",), WINDOWS | {"max_length": 2}, ValueError, "stride: expected less than the 0 tokens .*, got 2"),
+        (("a", "b"), WINDOWS, ValueError, "truncation: expected 'only_first' or 'only_second' .* pair, got True"),
         (("a b", "c"), {"truncation": "only_second", "max_length": 4}, ValueError, "take off 2 tokens, .* has only 1"),
     ],
 )
@@ -660,6 +765,9 @@ def test_bad_arguments_elsewhere(ours):
     for ids in ("ab", [1.0], [None], 2.5):
         with pytest.raises(TypeError, match="ids: expected "):
             ours.convert_ids_to_tokens(ids)
+    for tokens in ("ab", 3, [1], ["a", None]):
+        with pytest.raises(TypeError, match="tokens: expected "):
+            ours.convert_tokens_to_string(tokens)
     with pytest.raises(TypeError, match="vocab: expected a dict of token to id or a list of tokens, got str"):
         Tokenizer("vocab.txt")
     for vocab in ({"a": "1"}, {"a": True}, {1: 1}, [["a"]], [*SPECIALS, None]):
@@ -686,7 +794,8 @@ def test_bad_arguments_elsewhere(ours):
 
 
 def test_threads_and_a_full_cache(monkeypatch):
-    monkeypatch.setattr(module, "_CACHE_SIZE", 50)
+    for owner in (module, normalizer):
+        monkeypatch.setattr(owner, "CACHE_SIZE", 50)
     rng = random.Random(24)
     texts = [random_text(rng) for _ in range(100)]
     expected = Tokenizer(VOCAB)(texts)

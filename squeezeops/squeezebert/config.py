@@ -17,10 +17,21 @@ __all__ = ["SqueezeBertConfig"]
 # are one formula there, in Python and in C++.
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+MODEL_TYPES = ("squeezebert", "bert")
+# Keys of a config.json that change what a model computes, and the one value of each that is implemented.
+FIXED = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "quantization_config": None,
+    "pruned_heads": {},
+}
 
 # A file may claim anything. Before a tensor has been compared with these numbers, loops run and tables are built from
 # them: the limits keep that within reason.
 LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
+GROUPS = ("q_groups", "k_groups", "v_groups", "post_attention_groups", "intermediate_groups", "output_groups")
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -30,19 +41,16 @@ SIZES = (
     "intermediate_size",
     "max_position_embeddings",
     "type_vocab_size",
-    "q_groups",
-    "k_groups",
-    "v_groups",
-    "post_attention_groups",
-    "intermediate_groups",
-    "output_groups",
     "num_labels",
+    *GROUPS,
 )
 
 
 @dataclass(frozen=True)
 class SqueezeBertConfig:
     """Hyper-parameters of a SqueezeBERT model: the keys and the defaults of transformers' ``SqueezeBertConfig``.
+
+    A BERT model is one whose groups are all 1, with two differences that ``model_type`` stands for.
 
     Attributes
     ----------
@@ -53,11 +61,12 @@ class SqueezeBertConfig:
     num_hidden_layers, num_attention_heads, intermediate_size : int
         Depth, heads (a divisor of ``hidden_size``), channels between the feed-forward network's two convolutions.
     q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
-        Groups of the six convolutions of a layer; each divides the channels on both sides of its convolution.
+        Groups of the six convolutions of a layer; each divides the channels on both sides of its convolution. All 1
+        for a BERT.
     hidden_act : str
         "gelu" (the erf form), "gelu_new" or "gelu_pytorch_tanh" (the tanh form), or "relu".
     layer_norm_eps : float
-        Of the embeddings' LayerNorm (and a masked-LM head's). The encoder's LayerNorms use 1e-12 whatever it says.
+        Of the embeddings' LayerNorm, and a masked-LM head's. For the encoder's, see `encoder_layer_norm_eps`.
     pad_token_id : int or None
     id2label : dict of int to str
         Names of the classes 0 .. ``num_labels - 1``. If not given: ``LABEL_0`` and so on.
@@ -69,8 +78,11 @@ class SqueezeBertConfig:
         "regression", "single_label_classification" or "multi_label_classification".
     architectures : tuple of str or None
         Names of the transformers classes that the checkpoint was saved from.
+    tie_word_embeddings : bool
+        Whether a masked-LM head that has no decoder weight of its own decodes with the word embeddings.
     model_type : str
-        Always "squeezebert".
+        "squeezebert" or "bert". They differ in `encoder_layer_norm_eps`, in what `output_attentions` gives, and in the
+        names of the tensors.
 
     Raises
     ------
@@ -100,11 +112,13 @@ class SqueezeBertConfig:
     num_labels: int = 2
     problem_type: str | None = None
     architectures: tuple[str, ...] | None = None
+    tie_word_embeddings: bool = True
     model_type: str = "squeezebert"
 
     def __post_init__(self) -> None:
         # First the model type: the other keys of another model would only give puzzling errors.
-        check(self.model_type == "squeezebert", "model_type", "'squeezebert'", self.model_type)
+        kind = self.model_type
+        check(isinstance(kind, str) and kind in MODEL_TYPES, "model_type", "'squeezebert' or 'bert'", kind)
         for key in SIZES:
             value, limit = getattr(self, key), LIMITS.get(key, 2**31 - 1)
             check(is_int(value) and 1 <= value <= limit, key, f"an integer from 1 to {limit}", value)
@@ -112,16 +126,14 @@ class SqueezeBertConfig:
         check(self.embedding_size == hidden, "embedding_size", f"hidden_size = {hidden}", self.embedding_size)
         heads = self.num_attention_heads
         check(hidden % heads == 0, "num_attention_heads", f"a divisor of hidden_size = {hidden}", heads)
-        for key in ("q_groups", "k_groups", "v_groups", "post_attention_groups"):
-            groups = getattr(self, key)
-            check(hidden % groups == 0, key, f"a divisor of hidden_size = {hidden}", groups)
         inner = self.intermediate_size
-        for key in ("intermediate_groups", "output_groups"):
-            groups, expected = (
-                getattr(self, key),
-                f"a divisor of hidden_size = {hidden} and intermediate_size = {inner}",
-            )
-            check(hidden % groups == 0 and inner % groups == 0, key, expected, groups)
+        for key in GROUPS:
+            groups, expected = getattr(self, key), f"a divisor of hidden_size = {hidden}"
+            check(kind != "bert" or groups == 1, key, "1 where model_type is 'bert'", groups)
+            fits = hidden % groups == 0
+            if key in ("intermediate_groups", "output_groups"):
+                fits, expected = fits and inner % groups == 0, f"{expected} and intermediate_size = {inner}"
+            check(fits, key, expected, groups)
 
         act, eps, pad = self.hidden_act, self.layer_norm_eps, self.pad_token_id
         check(isinstance(act, str) and act in ACTIVATIONS, "hidden_act", f"one of {', '.join(ACTIVATIONS)}", act)
@@ -130,6 +142,8 @@ class SqueezeBertConfig:
         check(pad is None or (is_int(pad) and pad >= 0), "pad_token_id", "an integer >= 0 or null", pad)
         problem = self.problem_type
         check(problem is None or problem in PROBLEM_TYPES, "problem_type", f"null or one of {PROBLEM_TYPES}", problem)
+        tie = self.tie_word_embeddings
+        check(isinstance(tie, bool), "tie_word_embeddings", "true or false", tie)
         names = self.architectures
         fits = names is None or (isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names))
         check(fits, "architectures", "null or a list of strings", names)
@@ -147,6 +161,11 @@ class SqueezeBertConfig:
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def encoder_layer_norm_eps(self) -> float:
+        """Of the encoder's LayerNorms: for a SqueezeBERT 1e-12 whatever `layer_norm_eps` says, for a BERT that."""
+        return 1e-12 if self.model_type == "squeezebert" else self.layer_norm_eps
+
+    @property
     def activation(self) -> str:
         """``hidden_act`` as ``ops.pointwise_conv`` spells it."""
         return ACTIVATIONS[self.hidden_act]
@@ -155,16 +174,29 @@ class SqueezeBertConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
         """Build the configuration from the contents of a ``config.json``. Keys that are not needed here are ignored.
 
+        That of a BERT names neither groups, which are 1, nor ``embedding_size``, which is ``hidden_size``.
+
         Raises
         ------
         ValueError
-            If `values` is no mapping, or as for the class.
+            If `values` is no mapping, asks for what is not implemented (another ``position_embedding_type`` than
+            "absolute", a decoder, cross-attention, pruned heads, quantised weights), or as for the class.
         """
         check(isinstance(values, Mapping), "the configuration", "a JSON object", values)
         known = {f.name for f in dataclasses.fields(cls)}
-        # Hugging Face writes null for "not set" in these two.
-        unset = {key for key in ("id2label", "label2id") if values.get(key) is None}
-        return cls(**{key: value for key, value in values.items() if key in known - unset})
+        # Hugging Face writes null for "not set" in these.
+        unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
+        given = {key: value for key, value in values.items() if key in known - unset}
+        names = values.get("architectures")
+        if isinstance(names, list) and names and isinstance(names[0], str) and names[0].startswith("Bert"):
+            given.setdefault("model_type", "bert")  # the first BERTs were published without this key
+        if given.get("model_type") == "bert":
+            given = {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size), **given}
+        config = cls(**given)
+        for key, supported in FIXED.items():  # after the model type, which says more to the owner of another model
+            value = values.get(key)
+            check(not value or value == supported, key, f"{json.dumps(supported)}, or no such key", value)
+        return config
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorInfo", "read_header", "read_tensors"]
 
+Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError: what, expected, got
+
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
 MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
 # safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
@@ -80,7 +82,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], di
         If the file is cut short, has bytes left over, or its header contradicts itself or the file's size; the message
         names the file, the tensor, what was expected and what was found.
     """
-    with open_file(path) as file:
+    with open_file(path, "a safetensors file") as file:
         return parse_header(file, os.fspath(path))
 
 
@@ -107,7 +109,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     import numpy as np
 
-    with open_file(path) as file:
+    with open_file(path, "a safetensors file") as file:
         tensors, _ = parse_header(file, os.fspath(path))
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # lives on in the arrays' ``base``
     return {name: view(np, mapped, info) for name, info in tensors.items()}
@@ -116,11 +118,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 # ---- the safetensors header ----------------------------------------------------------------------------------------
 
 
-def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
     try:
         return open(path, "rb")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(path)}: expected a safetensors file, got no such file") from None
+        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file") from None
 
 
 def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
@@ -135,7 +137,7 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
         fail("header length", f"at most {MAX_HEADER} bytes", length)
     if length > size - 8:
         fail("header length", f"at most the {size - 8} bytes that follow it", length)
-    header = parse_json(file.read(length), fail)
+    header = parse_json(file.read(length), "header", fail)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         fail("__metadata__", "an object that maps strings to strings", reprlib.repr(metadata))
@@ -154,38 +156,36 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
     return tensors, metadata
 
 
-def parse_json(text: bytes, fail: Callable[[str, object, object], NoReturn]) -> dict[str, Any]:
-    """The header's JSON object. json alone would keep the last of two equal keys, and accept NaN for a number."""
+def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
+    """A JSON object of a file that may come from anywhere. json alone would keep the last of two equal keys."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
         if len(entries) != len(pairs):
             seen: set[str] = set()
             repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            fail("header", "every key once", f"{quote(repeated)} twice")
+            fail(what, "every key once", f"{quote(repeated)} twice")
         return entries
 
     if text[:1] != b"{":
-        fail("header", "a JSON object that begins with '{'", reprlib.repr(text[:20]))
+        fail(what, "a JSON object that begins with '{'", reprlib.repr(text[:20]))
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
-        fail("header", "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
+        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
     try:
         # A long numeral stays a string: int() takes quadratic time, and the value is out of every range anyway.
         header = json.loads(
             decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
         )
     except json.JSONDecodeError as error:
-        fail("header", "JSON", f"{error.msg} at offset {error.pos}")
+        fail(what, "JSON", f"{error.msg} at offset {error.pos}")
     except RecursionError:
-        fail("header", "JSON", "values nested too deeply")
+        fail(what, "JSON", "values nested too deeply")
     return dict(header)
 
 
-def parse_tensor(
-    name: str, entry: object, begin: int, file_size: int, fail: Callable[[str, object, object], NoReturn]
-) -> TensorInfo:
+def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fail) -> TensorInfo:
     """One tensor's entry, checked by itself and against the size of the file."""
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         fail(quote(name), "an object with dtype, shape and data_offsets", reprlib.repr(entry))

@@ -1,8 +1,14 @@
-"""The tensors that a configuration asks for: their names and shapes, and their selection from a checkpoint."""
+"""The tensors that a configuration asks for: their names and shapes, and their selection from a checkpoint.
+
+Tensors are named here as in transformers' SqueezeBERT, without the prefix of a model with a head. What else they may be
+called in a file, all of BERT's names included, `labels_of` knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.squeezebert.config import SqueezeBertConfig
@@ -10,26 +16,43 @@ from squeezeops.squeezebert.config import SqueezeBertConfig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Shape", "check_arguments", "check_dtype", "encoder_shapes", "select_tensors"]
+__all__ = ["Shape", "check_arguments", "check_dtype", "encoder_shapes", "select_tensors", "without_prefix"]
 
 Shape = tuple[int, ...]
-BUFFERS = ("embeddings.position_ids",)  # stale buffers that older versions of transformers saved
+PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of all but the head's tensors in a model with a head
 HEADS = ("cls.", "classifier.", "qa_outputs.")  # how the names of the heads' tensors begin; they have no other prefix
+BUFFERS = ("position_ids", "token_type_ids")  # stale buffers that older versions of transformers saved
+NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of another head's checkpoint
+SHOWN = 20  # differences that the message of an error lists
+
+# What parts of our names are in BERT. No replacement brings about another's pattern.
+BERT = {
+    "encoder.layers.": "encoder.layer.",
+    ".attention.query.": ".attention.self.query.",
+    ".attention.key.": ".attention.self.key.",
+    ".attention.value.": ".attention.self.value.",
+    ".post_attention.conv1d.": ".attention.output.dense.",
+    ".post_attention.layernorm.": ".attention.output.LayerNorm.",
+    ".intermediate.conv1d.": ".intermediate.dense.",
+    ".output.conv1d.": ".output.dense.",
+    ".output.layernorm.": ".output.LayerNorm.",
+}
+WORDS = "embeddings.word_embeddings.weight"
+DECODER = "cls.predictions.decoder.weight"
+DECODER_BIAS = "cls.predictions.bias"
 
 
-def encoder_shapes(config: SqueezeBertConfig) -> dict[str, Shape]:
-    """Names and shapes of the embeddings' and the encoder's tensors, without the prefix ``transformer.``.
+def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
+    """Names and shapes of the embeddings' and the encoder's tensors, one by one: a file may claim any depth.
 
     Convolutions have (C_out, C_in / groups, 1); `select_tensors` accepts them without the last axis too.
     """
     c, inner = config.hidden_size, config.intermediate_size
-    shapes: dict[str, Shape] = {
-        "embeddings.word_embeddings.weight": (config.vocab_size, c),
-        "embeddings.position_embeddings.weight": (config.max_position_embeddings, c),
-        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, c),
-        "embeddings.LayerNorm.weight": (c,),
-        "embeddings.LayerNorm.bias": (c,),
-    }
+    yield WORDS, (config.vocab_size, c)
+    yield "embeddings.position_embeddings.weight", (config.max_position_embeddings, c)
+    yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
+    yield "embeddings.LayerNorm.weight", (c,)
+    yield "embeddings.LayerNorm.bias", (c,)
     convolutions = {
         "attention.query": (c, c, config.q_groups),
         "attention.key": (c, c, config.k_groups),
@@ -40,29 +63,53 @@ def encoder_shapes(config: SqueezeBertConfig) -> dict[str, Shape]:
     }
     for i in range(config.num_hidden_layers):
         for name, (c_out, c_in, groups) in convolutions.items():
-            shapes[f"encoder.layers.{i}.{name}.weight"] = (c_out, c_in // groups, 1)
-            shapes[f"encoder.layers.{i}.{name}.bias"] = (c_out,)
+            yield f"encoder.layers.{i}.{name}.weight", (c_out, c_in // groups, 1)
+            yield f"encoder.layers.{i}.{name}.bias", (c_out,)
         for name in ("post_attention.layernorm", "output.layernorm"):
-            shapes[f"encoder.layers.{i}.{name}.weight"] = (c,)
-            shapes[f"encoder.layers.{i}.{name}.bias"] = (c,)
-    return shapes
+            yield f"encoder.layers.{i}.{name}.weight", (c,)
+            yield f"encoder.layers.{i}.{name}.bias", (c,)
 
 
-def select_tensors(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]) -> dict[str, NDArray[Any]]:
-    """Pick the tensors of `shapes` from a checkpoint's, and check them.
+def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
+    """What a tensor may be called in a checkpoint, that which counts first where there are several first.
+
+    A masked-LM head's decoder is the word embeddings, unless the file has both; or unless ``tie_word_embeddings`` says
+    that they are two. The decoder's bias has two names. LayerNorms of old files have gamma and beta.
+    """
+    label = name if name.startswith(HEADS) else prefix + name
+    if config.model_type == "bert":
+        for ours, theirs in BERT.items():
+            label = label.replace(ours, theirs)
+    if name == DECODER_BIAS:
+        return ["cls.predictions.decoder.bias", label]
+    if name in (WORDS, DECODER) and config.tie_word_embeddings:
+        return [label, DECODER if name == WORDS else prefix + WORDS]
+    if "LayerNorm." in label:
+        return [label, label.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")]
+    return [label]
+
+
+def select_tensors(
+    config: SqueezeBertConfig, weights: Mapping[str, NDArray[Any]], head: Mapping[str, Shape]
+) -> dict[str, NDArray[Any]]:
+    """Pick the tensors of the encoder and of a head from a checkpoint's, and check them.
+
+    Nothing is allocated for what the configuration claims.
 
     Parameters
     ----------
+    config : SqueezeBertConfig
     weights : mapping of str to ndarray
-        Under Hugging Face's names. If one of them begins with ``transformer.`` the checkpoint is one of a model with a
-        head, and all but the head's must; a base model that was saved on its own has no such prefix.
-    shapes : mapping of str to tuple of int
-        Names, without the prefix, and shapes. The last axis of a (C_out, C_in / groups, 1) may be left out.
+        Under Hugging Face's names. If one of them begins with ``transformer.`` (``bert.`` for a BERT) the checkpoint is
+        one of a model with a head, and all but the head's must; a base model that was saved on its own has no such
+        prefix.
+    head : mapping of str to tuple of int
+        Names and shapes of the head's tensors.
 
     Returns
     -------
     dict of str to ndarray
-        Under the names of `shapes`.
+        Under the names of `encoder_shapes` and `head`.
 
     Raises
     ------
@@ -70,36 +117,66 @@ def select_tensors(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, Sha
         If a weight is no NumPy array.
     ValueError
         One for all that is wrong: every missing tensor, every unknown one, every one of the wrong shape or dtype (only
-        float32 and float16 will do). Tensors of heads that `shapes` does not ask for are not unknown.
+        float32 and float16 will do); the message lists the first few. Tensors of other heads, and a pooler that the
+        head has no use for, are not unknown.
     """
-    prefix = "transformer." if any(name.startswith("transformer.") for name in weights) else ""
-    names = {name: name if name.startswith(HEADS) else prefix + name for name in shapes}  # ours to the checkpoint's
-    faults = []
     for label, array in weights.items():
         if not hasattr(array, "__array_interface__"):  # a list, or another library's tensor
-            raise TypeError(f"checkpoint: {label}: expected a NumPy array, got {type(array).__name__}")
-    for name, shape in shapes.items():
-        label = names[name]
-        if label not in weights:
-            faults.append(f"missing: {label} {shape}")
-            continue
-        array = weights[label]
-        if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
-            faults.append(f"wrong shape: {label}: expected {shape}, got {array.shape}")
-        elif array.dtype.str not in ("<f4", "<f2"):
-            faults.append(f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}")
-    unused = tuple(head for head in (*HEADS, "pooler.") if not any(name.startswith(head) for name in shapes))
-    known = set(names.values())
-    for label in weights:
-        if label not in known and not label.removeprefix("transformer.").startswith((*unused, *BUFFERS)):
-            faults.append(f"unknown: {label}")
+            raise TypeError(f"checkpoint: {shown(label)}: expected a NumPy array, got {type(array).__name__}")
+    selected: dict[str, NDArray[Any]] = {}
+    differences = compare(config, weights, head, selected)
+    faults = list(islice(differences, SHOWN))
     if faults:
-        differences = f"{len(faults)} difference{'s' if len(faults) > 1 else ''}"
+        more = sum(1 for _ in differences)
+        count = f"{len(faults) + more} difference{'s' if len(faults) + more > 1 else ''}"
         raise ValueError(
-            f"checkpoint: expected the tensors that the configuration describes, got {differences}:\n  "
-            + "\n  ".join(faults)
+            f"checkpoint: expected the tensors that the configuration describes, got {count}:\n  "
+            + "\n  ".join([*faults, f"and {more} more"] if more else faults)
         )
-    return {name: weights[label] for name, label in names.items()}
+    return selected
+
+
+def compare(
+    config: SqueezeBertConfig,
+    weights: Mapping[str, NDArray[Any]],
+    head: Mapping[str, Shape],
+    selected: dict[str, NDArray[Any]],
+) -> Iterator[str]:
+    """Yield what is wrong with a checkpoint; put what is right in `selected`."""
+    prefix = PREFIXES[config.model_type]
+    prefix = prefix if any(label.startswith(prefix) for label in weights) else ""
+    known = set()
+    for name, shape in chain(encoder_shapes(config), head.items()):
+        labels = labels_of(name, config, prefix)
+        there = [label for label in labels if label in weights]
+        known.update(there)
+        if not there:
+            yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape}"
+            continue
+        label, array = there[0], weights[there[0]]
+        if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
+            yield f"wrong shape: {label}: expected {shape}, got {array.shape}"
+        elif array.dtype.str not in ("<f4", "<f2"):
+            yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
+        else:
+            selected[name] = array
+    unused = tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+    for label in weights:
+        stale = label.rpartition(".")[2] in BUFFERS
+        if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
+            yield f"unknown: {shown(label)}"
+
+
+def without_prefix(label: str) -> str:
+    """A tensor's name in a checkpoint without the prefix that it has in a model with a head."""
+    for prefix in PREFIXES.values():
+        label = label.removeprefix(prefix)
+    return label
+
+
+def shown(label: str) -> str:
+    """A name from a file for a message: escaped or cut if it must be."""
+    return label if label.isprintable() and len(label) <= 120 else reprlib.repr(label)
 
 
 def check_dtype(dtype: object) -> None:

@@ -1,0 +1,56 @@
+"""The weights of an encoder layer, packed for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from squeezeops import ops
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from squeezeops.squeezebert.config import SqueezeBertConfig
+
+    Weights = Mapping[str, NDArray[Any]]
+    Norm = tuple[NDArray[np.float32], NDArray[np.float32]]  # LayerNorm's weight and bias, [C] each
+
+__all__ = ["Layer", "make_layer"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of an encoder layer; C and F are hidden and intermediate size."""
+
+    query: ops.PointwiseConv  # C -> C, q_groups
+    key: ops.PointwiseConv  # C -> C, k_groups
+    value: ops.PointwiseConv  # C -> C, v_groups
+    post_attention: ops.PointwiseConv  # C -> C, post_attention_groups
+    post_attention_norm: Norm
+    intermediate: ops.PointwiseConv  # C -> F, intermediate_groups
+    output: ops.PointwiseConv  # F -> C, output_groups
+    output_norm: Norm
+
+
+def make_layer(config: SqueezeBertConfig, weights: Weights, name: str, dtype: str) -> Layer:
+    """Pack the layer whose tensors' names begin with `name`; `dtype` is that of `ops.PointwiseConv`."""
+
+    def conv(part: str, groups: int) -> ops.PointwiseConv:
+        weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
+        return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)
+
+    def norm(part: str) -> Norm:
+        return weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
+
+    return Layer(
+        query=conv("attention.query", config.q_groups),
+        key=conv("attention.key", config.k_groups),
+        value=conv("attention.value", config.v_groups),
+        post_attention=conv("post_attention.conv1d", config.post_attention_groups),
+        post_attention_norm=norm("post_attention.layernorm"),
+        intermediate=conv("intermediate.conv1d", config.intermediate_groups),
+        output=conv("output.conv1d", config.output_groups),
+        output_norm=norm("output.layernorm"),
+    )

@@ -1,0 +1,248 @@
+"""A model's name is looked up in the local cache of the Hugging Face Hub, and nowhere else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from squeezeops.squeezebert import SqueezeBert, Tokenizer
+from squeezeops.squeezebert.checkpoint import load_folder
+from squeezeops.squeezebert.hub_cache import cache_folder, find_folder
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMIT = "1b2c3d4e5f60718293a4b5c6d7e8f90123456789"
+VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An environment without a cache, in an empty folder."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def download(cache: Path, name: str, files: Path = GOLDEN / "classification") -> Path:
+    """Put a model into the cache as huggingface_hub does, its files being links; returns the snapshot."""
+    repository = cache / ("models--" + name.replace("/", "--"))
+    snapshot = repository / "snapshots" / COMMIT
+    for folder in (snapshot, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    for i, file in enumerate(sorted(files.iterdir())):
+        shutil.copy(file, repository / "blobs" / f"{i}")
+        (snapshot / file.name).symlink_to(Path("..", "..", "blobs", f"{i}"))
+    return snapshot
+
+
+# ---- where the cache is --------------------------------------------------------------------------------------------
+
+ENVIRONMENTS = {  # what is set: where the cache is then; {home} is the home folder
+    (): "{home}/.cache/huggingface/hub",
+    (("XDG_CACHE_HOME", "/xdg"),): "/xdg/huggingface/hub",
+    (("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")): "/hf/hub",
+    (("HUGGINGFACE_HUB_CACHE", "/older"), ("HF_HOME", "/hf")): "/older",
+    (("HF_HUB_CACHE", "/cache"), ("HUGGINGFACE_HUB_CACHE", "/older"), ("HF_HOME", "/hf")): "/cache",
+    (("HF_HUB_CACHE", "~/models"),): "{home}/models",
+    (("HF_HOME", "$HOME/hf"),): "{home}/hf/hub",
+    (("HF_HOME", "~/hf"),): "{home}/hf/hub",
+}
+
+
+@pytest.mark.parametrize("variables", ENVIRONMENTS)
+def test_where_the_cache_is(home, monkeypatch, variables):
+    for variable, value in variables:
+        monkeypatch.setenv(variable, value)
+    assert cache_folder() == ENVIRONMENTS[variables].format(home=home)
+
+
+def test_variables_that_are_set_but_empty(home, monkeypatch):
+    for variable in VARIABLES[:-1]:
+        monkeypatch.setenv(variable, "")
+    assert cache_folder() == f"{home}/.cache/huggingface/hub"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("variables", ENVIRONMENTS)
+def test_where_huggingface_hub_looks(home, cache, monkeypatch, variables):
+    monkeypatch.delenv("HF_HUB_CACHE")
+    for variable, value in variables:
+        monkeypatch.setenv(variable, value)
+    code = "from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == cache_folder()
+
+
+@pytest.mark.oracle
+def test_what_huggingface_hub_finds(cache):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    download(cache, "squeezebert/squeezebert-mnli")
+    found = huggingface_hub.try_to_load_from_cache("squeezebert/squeezebert-mnli", "config.json", cache_dir=cache)
+    assert found == str(Path(find_folder("squeezebert/squeezebert-mnli")) / "config.json")
+    folder = huggingface_hub.snapshot_download("squeezebert/squeezebert-mnli", cache_dir=cache, local_files_only=True)
+    assert folder == find_folder("squeezebert/squeezebert-mnli")
+    for name in NAMES:
+        validate_repo_id(name)
+    for name in (*NO_NAMES, "/absolute", "a/b/c"):
+        with pytest.raises(HFValidationError):
+            validate_repo_id(name)
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------
+
+NAMES = ("squeezebert/squeezebert-mnli", "bert-base-uncased", "a/b", "A.b-c_d/e.f", "x", "a" * 90 + "/b", "_a_/b")
+NO_NAMES = (
+    "..",
+    ".",
+    "a/..",
+    "../a",
+    "a..b",
+    "a--b",
+    "a/b--c",
+    "-a",
+    "a-",
+    "a.",
+    ".a/b",
+    "a/",
+    "/a",
+    "a b",
+    "a\nb",
+    "a\n",
+)
+NO_NAMES += ("a:b", "a\\b", "é", "a.git", "a/b.git", "a" * 97, "~", "", "a%2fb", "a/b/../c")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(cache, name):
+    snapshot = download(cache, name)
+    assert find_folder(name) == str(snapshot)
+    assert find_folder(Path(name)) == str(snapshot)
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES, "a\0b", "/tmp/none/such", "a/b/c", "./a/b", "x" * 5_000])
+def test_what_is_no_name_is_not_looked_up(tmp_path, monkeypatch, name):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("squeezeops.squeezebert.hub_cache.cache_folder", lambda: pytest.fail("looked up"))
+    monkeypatch.chdir(tmp_path / "home")
+    if name in ("..", "."):
+        assert find_folder(name) == name  # they exist
+        return
+    with pytest.raises(FileNotFoundError, match="expected a folder with a model, got no such folder"):
+        find_folder(name)
+
+
+def test_what_exists_comes_first(home, cache):
+    download(cache, "org/model")
+    (home / "org" / "model").mkdir(parents=True)
+    assert find_folder("org/model") == "org/model"
+    (home / "file").write_text("a file too: a tokenizer may be one")
+    assert find_folder("file") == "file" and find_folder(home / "file") == str(home / "file")
+
+
+def test_models_by_name(cache):
+    vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nfilm"
+    snapshot = download(cache, "org/model")
+    (snapshot / "vocab.txt").write_text(vocabulary)
+    config, weights = load_folder("org/model")
+    assert config.num_labels == 3 and weights["classifier.weight"].shape == (3, 32)
+    model = SqueezeBert.from_pretrained("org/model")
+    assert model.path == "org/model"
+    assert model([[2, 5, 3]]).logits.shape == (1, 3)
+    assert Tokenizer.from_pretrained("org/model")("a film")["input_ids"] == [2, 5, 6, 3]
+
+
+# ---- what is not there, or not right -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [find_folder, load_folder, SqueezeBert.from_pretrained, Tokenizer.from_pretrained])
+def test_a_model_that_is_not_there(cache, load):
+    with pytest.raises(FileNotFoundError) as error:
+        load("squeezebert/squeezebert-mnli")
+    assert str(error.value) == (
+        "squeezebert/squeezebert-mnli: expected a folder or a model in the Hugging Face cache, got no such folder and "
+        f"none at {cache}/models--squeezebert--squeezebert-mnli "
+        "(nothing is downloaded: hf download squeezebert/squeezebert-mnli does that)"
+    )
+
+
+def test_no_branch_main(cache):
+    snapshot = download(cache, "org/model")
+    branch = cache / "models--org--model" / "refs" / "main"
+    branch.rename(branch.with_name("other"))
+    with pytest.raises(
+        FileNotFoundError, match="expected the commit of the branch main in the cache, got none at"
+    ) as error:
+        find_folder("org/model")
+    assert "nothing is downloaded: hf download org/model does that" in str(error.value) and str(branch) in str(
+        error.value
+    )
+    assert find_folder(snapshot) == str(snapshot)
+
+
+@pytest.mark.parametrize(
+    "commit",
+    ["", "main", "..", "../../../../etc", "/etc", "1b2c", f"{COMMIT}/..", f"{COMMIT}\0", "f" * 10_000, f"{COMMIT}\nx"],
+)
+def test_what_is_no_commit(cache, commit):
+    download(cache, "org/model")
+    branch = cache / "models--org--model" / "refs" / "main"
+    branch.write_text(commit)
+    with pytest.raises(ValueError) as error:
+        find_folder("org/model")
+    assert str(error.value).startswith(f"{branch}: expected a commit in hexadecimal, got '")
+    assert len(str(error.value)) < len(str(branch)) + 100
+
+
+def test_a_commit_in_bytes(cache):
+    download(cache, "org/model")
+    branch = cache / "models--org--model" / "refs" / "main"
+    branch.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="expected a commit"):
+        find_folder("org/model")
+    branch.write_text(COMMIT + "\n")  # by hand
+    assert find_folder("org/model").endswith(COMMIT)
+
+
+def test_a_commit_without_files(cache):
+    download(cache, "org/model")
+    (cache / "models--org--model" / "refs" / "main").write_text("0" * 40)
+    with pytest.raises(
+        FileNotFoundError, match="expected the files of the branch main, got no folder .*/0{40} .nothing is"
+    ):
+        find_folder("org/model")
+
+
+def test_a_download_of_some_files_alone(cache):
+    snapshot = download(cache, "org/model")
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=f"{COMMIT}: expected model.safetensors or pytorch_model.bin, got no weights"
+    ):
+        load_folder("org/model")
+    (snapshot / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{COMMIT}/config\.json: expected the model's configuration"):
+        load_folder("org/model")
+    with pytest.raises(FileNotFoundError, match=f"expected a tokenizer.json or a vocab.txt.*{COMMIT}"):
+        Tokenizer.from_pretrained("org/model")
+
+
+def test_the_module_needs_no_numpy():
+    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.hub_cache; print('done')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "done"

@@ -1,0 +1,232 @@
+"""Writes the files that ``torch.save`` writes, without torch: with Python's pickler, or opcode by opcode."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import sys
+import zipfile
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from squeezeops.squeezebert.torch_file import read_tensors
+
+# ---- with Python's pickler -----------------------------------------------------------------------------------------
+
+TORCH, UTILS = ModuleType("torch"), ModuleType("torch._utils")  # what the pickler finds under these names
+KINDS = {"?": "Bool", "B": "Byte", "b": "Char", "h": "Short", "i": "Int", "l": "Long", "e": "Half", "f": "Float"}
+KINDS |= {"d": "Double", "bfloat16": "BFloat16"}
+for kind in KINDS.values():
+    setattr(TORCH, f"{kind}Storage", type(f"{kind}Storage", (), {"__module__": "torch"}))
+TORCH.Size = type("Size", (tuple,), {"__module__": "torch", "__reduce__": lambda self: (type(self), (tuple(self),))})
+
+
+def _rebuild_tensor_v2():
+    """Stands for torch's function, which the pickle calls by name."""
+
+
+def _rebuild_parameter():
+    """Likewise."""
+
+
+for function in (_rebuild_tensor_v2, _rebuild_parameter):
+    function.__module__ = "torch._utils"
+    setattr(UTILS, function.__name__, function)
+
+
+@dataclass(eq=False)
+class Storage:
+    """Bytes of elements of one kind ("Float", "Half", ...)."""
+
+    kind: str
+    data: bytes
+    numel: int
+
+
+@dataclass(eq=False)
+class Tensor:
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    parameter: bool = False
+
+    def __reduce__(self):
+        if self.parameter:
+            data = Tensor(self.storage, self.offset, self.shape, self.stride)
+            return UTILS._rebuild_parameter, (data, True, OrderedDict())
+        return UTILS._rebuild_tensor_v2, (self.storage, self.offset, self.shape, self.stride, False, OrderedDict())
+
+
+def tensor(array: np.ndarray, kind: str | None = None) -> Tensor:
+    """The whole of an array; `kind` is needed where NumPy has no such dtype."""
+    storage = Storage(kind or KINDS[array.dtype.char], array.tobytes(), array.size)
+    return Tensor(storage, 0, array.shape, tuple(step // array.itemsize for step in np.empty_like(array).strides))
+
+
+def state_dict(tensors: dict[str, object]) -> OrderedDict[str, object]:
+    """As ``module.state_dict()`` gives it, with versions in an attribute."""
+    values = OrderedDict(tensors)
+    values._metadata = OrderedDict({"": {"version": 1}, "encoder": {}})
+    return values
+
+
+@contextmanager
+def stub_modules():
+    names = {"torch": TORCH, "torch._utils": UTILS}
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update(names)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(name)
+            if module is not None:
+                sys.modules[name] = module
+
+
+def pickled(value: object, protocol: int = 2, older: bool = False) -> tuple[bytes, dict[str, Storage]]:
+    """The pickle and the storages by key."""
+    storages: dict[str, Storage] = {}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, item):
+            if not isinstance(item, Storage):
+                return None
+            key = next((key for key, storage in storages.items() if storage is item), f"{len(storages)}")
+            storages[key] = item
+            identity = ("storage", getattr(TORCH, f"{item.kind}Storage"), key, "cpu", item.numel)
+            return (*identity, None) if older else identity
+
+    buffer = io.BytesIO()
+    with stub_modules():
+        Pickler(buffer, protocol).dump(value)
+    return buffer.getvalue(), storages
+
+
+def zip_file(value: object, protocol: int = 2) -> bytes:
+    data, storages = pickled(value, protocol)
+    return archive(data, {key: storage.data for key, storage in storages.items()})
+
+
+def pickles_file(value: object, protocol: int = 2) -> bytes:
+    data, storages = pickled(value, protocol, older=True)
+    return pickles(data, {key: (storage.numel, storage.data) for key, storage in storages.items()}, protocol)
+
+
+# ---- the two layouts -----------------------------------------------------------------------------------------------
+
+
+def archive(data: bytes, storages: dict[str, bytes], extra: dict[str, bytes] | None = None) -> bytes:
+    """The layout since torch 1.6, the storages on multiples of 64 bytes."""
+    entries = {"data.pkl": data, "byteorder": b"little", **{f"data/{key}": raw for key, raw in storages.items()}}
+    return zip_bytes(
+        {f"model/{name}": content for name, content in {**entries, "version": b"3\n", **(extra or {})}.items()}
+    )
+
+
+def zip_bytes(entries: dict[str, bytes] | list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in entries.items() if isinstance(entries, dict) else entries:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = method
+            padding = -(buffer.tell() + 30 + len(name) + 4) % 64
+            info.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding
+            file.writestr(info, content)
+    return buffer.getvalue()
+
+
+MAGIC = 0x1950A86A20F9469CFC6C
+SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def pickles(
+    data: bytes,
+    storages: dict[str, tuple[int, bytes]],
+    protocol: int = 2,
+    *,
+    head: tuple[object, ...] = (MAGIC, 1001, SYSTEM),
+    keys: object = None,
+) -> bytes:
+    """The layout before torch 1.6."""
+    parts = [pickle.dumps(item, protocol) for item in head]
+    parts += [data, pickle.dumps(list(storages) if keys is None else keys, protocol)]
+    return b"".join(parts + [struct.pack("<q", count) + raw for count, raw in storages.values()])
+
+
+# ---- opcode by opcode ----------------------------------------------------------------------------------------------
+
+
+def name(module: str, attribute: str) -> bytes:
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def integer(value: int) -> bytes:
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def group(*items: bytes) -> bytes:
+    return b"(" + b"".join(items) + b"t"
+
+
+def numbers(*values: int) -> bytes:
+    return group(*map(integer, values))
+
+
+def storage(key: bytes = text("0"), numel: bytes = integer(6), kind: bytes = name("torch", "FloatStorage")) -> bytes:
+    return group(text("storage"), kind, key, text("cpu"), numel) + b"Q"
+
+
+ORDERED_DICT = name("collections", "OrderedDict")
+
+
+def rebuild(
+    of: bytes | None = None,
+    offset: bytes = integer(0),
+    shape: bytes = numbers(2, 3),
+    stride: bytes = numbers(3, 1),
+    *rest: bytes,
+    function: bytes = name("torch._utils", "_rebuild_tensor_v2"),
+) -> bytes:
+    return function + group(of or storage(), offset, shape, stride, b"\x89", ORDERED_DICT + b")R", *rest) + b"R"
+
+
+def program(*body: bytes) -> bytes:
+    return b"\x80\x02" + b"".join(body) + b"."
+
+
+def mapping(*items: bytes) -> bytes:
+    """A program of a dict: keys and values in turn."""
+    return program(b"}(", *items, b"u")
+
+
+# ---- what the reader does with them --------------------------------------------------------------------------------
+
+
+def write(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(content)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The message that the file is refused with: one line that begins with the path and is not long."""
+    with pytest.raises(ValueError) as error:
+        read_tensors(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and ": expected " in message and ", got " in message
+    assert len(message) < len(str(path)) + 700 and message.isprintable()
+    return message
