@@ -12,22 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from squeezeops.pipelines.base import Pipeline, TextError
+from squeezeops.pipelines.feature_extraction import FeatureExtractionPipeline
+from squeezeops.pipelines.fill_mask import FillMaskPipeline
+from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
 from squeezeops.pipelines.text_classification import TextClassificationPipeline
+from squeezeops.pipelines.token_classification import TokenClassificationPipeline
 from squeezeops.squeezebert.model import SqueezeBert
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
 __all__ = [
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
     "Pipeline",
+    "QuestionAnsweringPipeline",
     "TextClassificationPipeline",
     "TextError",
+    "TokenClassificationPipeline",
     "default_model",
     "pipeline",
 ]
 
-PIPELINES: tuple[type[Pipeline], ...] = (TextClassificationPipeline,)
-ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-TASKS = {kind.task: kind for kind in PIPELINES}
-TASKS |= {alias: TASKS[task] for alias, task in ALIASES.items() if task in TASKS}
+PIPELINES: tuple[type[Pipeline], ...] = (
+    TextClassificationPipeline,
+    TokenClassificationPipeline,
+    QuestionAnsweringPipeline,
+    FillMaskPipeline,
+    FeatureExtractionPipeline,
+)
+ALIASES = {"text-classification": "sentiment-analysis", "token-classification": "ner"}
+TASKS = {name: kind for kind in PIPELINES for name in (kind.task, ALIASES.get(kind.task, kind.task))}
 # The models that ship with the package, by task: folders in squeezeops/models.
 DEFAULT_MODELS = {"text-classification": "sentiment"}
 
@@ -71,7 +84,8 @@ def pipeline(
     Parameters
     ----------
     task : str
-        ``"text-classification"``, also known as ``"sentiment-analysis"``.
+        ``"text-classification"``, also known as ``"sentiment-analysis"``; ``"token-classification"``, also known as
+        ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
         A folder in Hugging Face's layout, or the name of a model in the local Hugging Face cache; nothing is
         downloaded. None is the model that ships with the package, for "text-classification" alone (English sentiment:
@@ -81,7 +95,9 @@ def pipeline(
     dtype : str
         Passed to ``SqueezeBert.from_pretrained``; a SqueezeBert object keeps its own.
     **options
-        Of the task, for all calls; the classes describe them: `TextClassificationPipeline`.
+        Of the task, for all calls. The classes describe them, along with inputs and results:
+        `TextClassificationPipeline`, `TokenClassificationPipeline`, `QuestionAnsweringPipeline`, `FillMaskPipeline`,
+        `FeatureExtractionPipeline`.
 
     Returns
     -------

@@ -113,7 +113,7 @@ class Options:
 
 @dataclass(frozen=True)
 class TruncationOptions(Options):
-    """Options of the pipelines that take a text as one row."""
+    """Options of the pipelines that take a text, as a rule, as one row."""
 
     truncation: bool | str = False
     max_length: int | None = None
@@ -126,8 +126,13 @@ class TruncationOptions(Options):
             self.set("truncation", False)
         if self.max_length is not None:
             self.check_count("max_length", "None or ")
-            if not self.truncation:
+            if not self.truncation and not self.makes_windows:
                 raise self.error(ValueError, "max_length", "None, or truncation=True with it", self.max_length)
+
+    @property
+    def makes_windows(self) -> bool:
+        """Whether a long text becomes several rows, so that a length is wanted without truncation too."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ class Pipeline:
         self.model = model
         self.tokenizer = tokenizer
         self._options = self.options().updated(options)
+        self._check_options(self._options)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Answer one input, a list of them, or a stream.
@@ -220,7 +226,9 @@ class Pipeline:
         """
         if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
             raise self._error(TypeError, "inputs", "a str or an iterable of str", type(inputs).__name__)
-        return self._stream(inputs, self._options.updated(options))
+        changed = self._options.updated(options)
+        self._check_options(changed)
+        return self._stream(inputs, changed)
 
     def _stream(self, inputs: Iterable[Any], options: Any) -> Iterator[Any]:
         source = ((item, self._encode(index, item, options)) for index, item in enumerate(inputs))
@@ -256,6 +264,9 @@ class Pipeline:
 
     # ---- what a task defines ----
 
+    def _check_options(self, options: Any) -> None:
+        """Raise for what the options of a call cannot be with this model and this tokenizer."""
+
     def _encode(self, index: int, item: Any, options: Any) -> list[Row]:
         """Check an input and make it into rows, at least one."""
         return [self._encode_text(index, item, None, options)]
@@ -282,18 +293,22 @@ class Pipeline:
         """Make a text, or a pair of texts, into the one row that it has to fit in."""
         for part in (text,) if pair is None else (text, pair):
             self._check_text(index, part)
-        most = self.model.config.max_position_embeddings
+        limits = {}
         if options.truncation:
-            wanted = options.max_length or self.tokenizer.max_length or most
-            limits = {"truncation": options.truncation, "max_length": min(wanted, most)}
-        else:
-            limits = {}
+            limits = {"truncation": options.truncation, "max_length": self._longest_row(options)}
         encoded = self.tokenizer(text, pair, **limits)
-        ids = encoded["input_ids"]
+        ids, most = encoded["input_ids"], self.model.config.max_position_embeddings
         if len(ids) > most:
             problem = f"expected at most {most} tokens, got {len(ids)}"
             raise TextError(self.task, index, problem, too_long=not options.truncation)
+        if not ids:  # of a tokenizer that adds no special tokens
+            raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
+
+    def _longest_row(self, options: TruncationOptions) -> int:
+        """How many tokens a row may have that is cut to a length."""
+        most = self.model.config.max_position_embeddings
+        return min(options.max_length or self.tokenizer.max_length or most, most)
 
     def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:
         return error(kind, self.task, argument, expected, got)

@@ -1,0 +1,299 @@
+"""The part of a text that answers a question: ``pipeline("question-answering")``."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from squeezeops import ops
+from squeezeops.pipelines.base import Options, Pipeline, Row, TextError
+
+__all__ = ["QuestionAnsweringPipeline"]
+
+KEYS = ("question", "context")
+
+
+@dataclass(frozen=True)
+class QuestionAnsweringOptions(Options):
+    task: ClassVar[str] = "question-answering"
+    top_k: int = 1
+    doc_stride: int | None = None
+    max_answer_len: int = 15
+    max_seq_len: int | None = None
+    max_question_len: int = 64
+    handle_impossible_answer: bool = False
+    align_to_words: bool = True
+
+    def check(self) -> None:
+        super().check()
+        for name in ("top_k", "max_answer_len", "max_question_len"):
+            self.check_count(name)
+        if self.max_seq_len is not None:
+            self.check_count("max_seq_len", "None or ")
+        if self.doc_stride is not None:
+            self.check_count("doc_stride", "None or ", least=0)
+        self.check_flag("handle_impossible_answer")
+        self.check_flag("align_to_words")
+
+
+@dataclass(frozen=True)
+class Window(Row):
+    """A row with a question and as much of its context as there is room for.
+
+    Attributes
+    ----------
+    words : list of int or None
+        The number of each token's word; None for special tokens.
+    context : range
+        Which tokens are the context's.
+    has_null : bool
+        Whether token 0 is [CLS], to which models point that find no answer.
+    """
+
+    words: list[int | None]
+    context: range
+    has_null: bool
+
+
+class QuestionAnsweringPipeline(Pipeline):
+    """Answers to questions, as parts of a context.
+
+    An input is a dict with ``"question"`` and ``"context"``, both str. Its result is
+    ``{"score": float, "start": int, "end": int, "answer": str}`` where ``answer == context[start:end]``, characters
+    counted; with `top_k` above 1 it is the list of such dicts, best first: fewer where the context has not so many
+    different answers. As in transformers, a list of one input gives the result itself, not a list of one.
+
+    A context that is longer than the model is read in overlapping windows. The score of a span of tokens is the
+    probability that the answer begins at its first token times the one that it ends at its last, both softmaxes over
+    the context's tokens in a window and [CLS]. Spans whose text is the same but for the case are one answer, at the
+    place of the first and with the sum of the scores, which may pass 1. Where scores are equal, the earlier span leads.
+
+    Parameters
+    ----------
+    model : SqueezeBert
+    tokenizer : Tokenizer
+    batch_size : int
+        How many windows go through the model at once (32). It changes the speed, never a result.
+    top_k : int
+        How many answers to return (1).
+    doc_stride : int or None
+        How many tokens of the context a window has in common with the one before it. None is 128, or half of
+        `max_seq_len` if that is less, or half of the room beside a question that leaves no more.
+    max_answer_len : int
+        The most tokens of an answer (15), before it is aligned to words.
+    max_seq_len : int or None
+        The tokens of a window: question, context, [CLS] and [SEP]s. None is 384 or the maximum of the tokenizer; never
+        more than the model takes.
+    max_question_len : int
+        Tokens that a question is cut to (64). (In transformers it has an effect with the slow tokenizers only.)
+    handle_impossible_answer : bool
+        Whether "" is an answer, too (False): at 0, 0, with the least score that [CLS] gets in any window.
+    align_to_words : bool
+        Whether an answer that begins or ends within a word takes the whole of it (True).
+    """
+
+    task = "question-answering"
+    model_tasks = ("question-answering",)
+    options = QuestionAnsweringOptions
+
+    def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
+        """Answer a question, a list of them, or a stream.
+
+        Parameters
+        ----------
+        inputs : dict, list or tuple of dict, or any other iterable of them
+            Dicts with ``"question"`` and ``"context"``.
+        question, context : str or list of str
+            Instead of `inputs`: a question and its context, or a list of questions with one context for all or with a
+            list of contexts.
+        **options
+            For this call only; those of the class.
+
+        Returns
+        -------
+        result, list of results, or iterator
+            The result of a single input, or of a list of one; for another list or tuple a list, in input order; for any
+            other iterable a lazy iterator (see `stream`).
+
+        Raises
+        ------
+        TextError
+            (a ValueError) An input that cannot be answered: a blank question or context, or a question that leaves no
+            room for context. It names its index.
+        TypeError
+            An input of another type, or an unknown option.
+        ValueError
+            Lists of questions and contexts that differ in length.
+        """
+        if question is not None or context is not None:
+            if inputs is not None:
+                raise self._error(TypeError, "inputs", "None along with question and context", type(inputs).__name__)
+            inputs = self._pair_up(question, context)
+        if isinstance(inputs, list | tuple) and len(inputs) == 1:
+            return next(self.stream(inputs, **options))
+        return super().__call__(inputs, **options)
+
+    def stream(self, inputs: Iterable[Any], **options: Any) -> Iterator[Any]:
+        if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+            expected = "a dict with 'question' and 'context' or an iterable of them"
+            raise self._error(TypeError, "inputs", expected, type(inputs).__name__)
+        return super().stream(inputs, **options)
+
+    stream.__doc__ = Pipeline.stream.__doc__
+
+    def _pair_up(self, question: Any, context: Any) -> dict[str, str] | list[dict[str, str]]:
+        if not isinstance(question, str | list | tuple):
+            raise self._error(TypeError, "question", "a str or a list of str", type(question).__name__)
+        if not isinstance(context, str if isinstance(question, str) else str | list | tuple):
+            expected = "a str" if isinstance(question, str) else "a str or a list of str"
+            raise self._error(TypeError, "context", expected, type(context).__name__)
+        if isinstance(question, str):
+            return {"question": question, "context": context}
+        contexts = [context] * len(question) if isinstance(context, str) else context
+        if len(contexts) != len(question):
+            raise self._error(ValueError, "context", f"{len(question)}, one for each question", len(contexts))
+        return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
+
+    def _longest(self, options: QuestionAnsweringOptions) -> int:
+        """How many tokens a window may have."""
+        most = self.model.config.max_position_embeddings
+        return min(options.max_seq_len or min(self.tokenizer.max_length or most, 384), most)
+
+    def _specials(self) -> int:
+        """How many special tokens a window has."""
+        return len(self.tokenizer("", "")["input_ids"])
+
+    def _check_options(self, options: QuestionAnsweringOptions) -> None:
+        longest, specials = self._longest(options), self._specials()
+        if longest <= specials:
+            raise self._error(ValueError, "max_seq_len", f"more than the {specials} special tokens", longest)
+        if options.doc_stride is not None and options.doc_stride > longest:
+            raise self._error(ValueError, "doc_stride", f"at most max_seq_len, {longest}", options.doc_stride)
+
+    def _encode(self, index: int, item: Any, options: QuestionAnsweringOptions) -> list[Row]:
+        if not isinstance(item, Mapping):
+            kind = type(item).__name__
+            raise TypeError(f"{self.task}: text {index}: expected a dict with 'question' and 'context', got {kind}")
+        if set(item) != set(KEYS):
+            got = sorted(map(str, item))
+            raise TextError(self.task, index, f"expected the keys 'question' and 'context', got {got}")
+        for key in KEYS:
+            self._check_text(index, item[key], key)
+        question, context = item["question"], item["context"]
+
+        offsets = self.tokenizer(question, add_special_tokens=False)["offsets"]
+        if len(offsets) > options.max_question_len:
+            question = question[: offsets[options.max_question_len][0]]
+            offsets = offsets[: options.max_question_len]
+        longest = self._longest(options)
+        room = longest - self._specials() - len(offsets)
+        if room < 1:
+            most = longest - self._specials() - 1
+            problem = f"question: expected at most {most} tokens, to leave some of {longest} to the context"
+            raise TextError(self.task, index, f"{problem}, got {len(offsets)}")
+        stride = options.doc_stride
+        if stride is None:
+            stride = min(longest // 2, 128)
+            stride = stride if stride < room else room // 2
+        elif stride >= room and (size := len(self.tokenizer.tokenize(context))) > room:
+            problem = f"doc_stride: expected less than {room}, the room for the context's {size} tokens, got {stride}"
+            raise TextError(self.task, index, problem)
+        windows = self.tokenizer(
+            question,
+            context,
+            truncation="only_second",
+            max_length=longest,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_alignment=True,
+        )
+        columns = ("input_ids", "token_type_ids", "offsets", "word_ids", "sequence_ids")
+        return [self._window(*row) for row in zip(*(windows[name] for name in columns), strict=True)]
+
+    def _window(self, ids: Any, types: Any, offsets: Any, words: Any, sequences: Any) -> Window:
+        tokens = [k for k, sequence in enumerate(sequences) if sequence == 1]
+        context = range(tokens[0], tokens[-1] + 1) if tokens else range(0)
+        has_null = sequences[0] is None and ids[0] == self.tokenizer.cls_token_id
+        return Window(ids, types, offsets, words, context, has_null)
+
+    def _forward(
+        self, rows: list[Any], ids: Any, mask: Any, types: Any, options: QuestionAnsweringOptions
+    ) -> Iterable[tuple[list[float], list[float]]]:
+        output: Any = self.model(ids, attention_mask=mask, token_type_ids=types)
+        allowed = np.zeros_like(mask)  # [B, L]
+        for i, row in enumerate(rows):
+            allowed[i, row.context.start : row.context.stop] = True
+            allowed[i, 0] |= row.has_null
+        starts = ops.softmax(output.start_logits, mask=allowed)  # [B, L]
+        ends = ops.softmax(output.end_logits, mask=allowed)
+        return zip(starts.tolist(), ends.tolist(), strict=True)
+
+    def _decode(self, item: Any, rows: list[Any], outputs: list[Any], options: QuestionAnsweringOptions) -> Any:
+        answers: dict[str, dict[str, Any]] = {}
+        # Alignment to words makes one answer of several spans, so that more of them are needed.
+        count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
+        for row, (starts, ends) in zip(rows, outputs, strict=True):
+            for score, s, e in best_spans(starts, ends, row.context, options.max_answer_len, count):
+                first, last = whole_words(s, e, row) if options.align_to_words else (s, e)
+                start, end = row.offsets[first][0], row.offsets[last][1]
+                text = item["context"][start:end]
+                new = {"score": 0.0, "start": start, "end": end, "answer": text}
+                answers.setdefault(text.lower(), new)["score"] += score
+        ranked = list(answers.values())
+        null = {"score": 0.0, "start": 0, "end": 0, "answer": ""}
+        if options.handle_impossible_answer:
+            pairs = zip(rows, outputs, strict=True)
+            null["score"] = min(starts[0] * ends[0] if row.has_null else 0.0 for row, (starts, ends) in pairs)
+        if options.handle_impossible_answer or not ranked:  # a context may be without a token, all blanks and controls
+            ranked.append(null)
+        # The sort is stable: of equal scores the first leads. NaN comes first, and is seen.
+        ranked.sort(key=lambda answer: (answer["score"] != answer["score"], answer["score"]), reverse=True)
+        return ranked[0] if options.top_k == 1 else ranked[: options.top_k]
+
+
+def best_spans(
+    starts: list[float], ends: list[float], context: range, max_answer_len: int, count: int
+) -> list[tuple[float, int, int]]:
+    """The spans of tokens with the highest products of probabilities, best first, of equal ones the earlier first.
+
+    Parameters
+    ----------
+    starts, ends : list of float
+        Probabilities that an answer begins, and that it ends, at a token: float32 values, so that products are exact.
+    context : range
+        Where spans may lie.
+    max_answer_len : int
+        The most tokens of a span.
+    count : int
+        How many spans to return, if there are as many.
+
+    Returns
+    -------
+    list of (float, int, int)
+        Score, first and last token.
+    """
+    best: list[tuple[float, int, int]] = []  # a heap of (score, -first, -last), the worst at its top
+    likeliest = max(ends[context.start : context.stop], default=0.0)
+    for s in sorted(context, key=starts.__getitem__, reverse=True):
+        if len(best) == count and starts[s] * likeliest < best[0][0]:
+            break  # neither this start nor the ones to come can get in
+        for e in range(s, min(s + max_answer_len, context.stop)):
+            span = (starts[s] * ends[e], -s, -e)
+            if len(best) < count:
+                heapq.heappush(best, span)
+            elif span > best[0]:
+                heapq.heapreplace(best, span)
+    return [(score, -s, -e) for score, s, e in sorted(best, reverse=True)]
+
+
+def whole_words(first: int, last: int, row: Window) -> tuple[int, int]:
+    """Widen a span of tokens to whole words, as far as the window has them."""
+    while first > row.context.start and row.words[first - 1] == row.words[first]:
+        first -= 1
+    while last + 1 < row.context.stop and row.words[last + 1] == row.words[last]:
+        last += 1
+    return first, last
