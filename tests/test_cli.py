@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from cli_helpers import COMMAND, PACKAGE, caller, check_error, environment, on_posix, run, start
 
 import squeezeops
 from squeezeops import cli, ops
+from squeezeops.cli import reading, running
 from squeezeops.pipelines import default_model, pipeline
 
 POSITIVE = "a gorgeous, witty, seductive movie"
@@ -22,47 +23,10 @@ NEGATIVE = "a terrible waste of time"
 LINES = [POSITIVE, NEGATIVE, "I loved every minute of it", "dull, lifeless and far too long"]
 TOO_LONG = "good " * 3000
 
-PACKAGE = Path(squeezeops.__file__).parent
-COMMAND = [sys.executable, "-m", "squeezeops"]
-on_posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
-
-
-def environment(**changes):
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **changes}
-
-
-def run(*arguments, stdin=b"", **changes):
-    """Run the command as a process of its own; return (status, output, errors)."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=120
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
-def start(*arguments, **streams):
-    """Start the command with pipes; its SIGINT is the default one even where the tests run in the background."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    """Run main() inside this process; return (status, output, errors)."""
-
-    def call(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        status = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return caller(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +250,7 @@ class Terminal(io.StringIO):
 
 def pretend_terminal(monkeypatch):
     """Make standard error a terminal.  Not a fixture: pytest's capture puts its own stream back after the set-up."""
-    monkeypatch.setattr(cli, "PROGRESS_DELAY", 0.0)
+    monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
 
@@ -304,7 +268,7 @@ def test_progress_bar_on_a_terminal(call, monkeypatch, tmp_path):
 def test_progress_bar_without_a_known_total(call, monkeypatch):
     pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
     terminal = pretend_terminal(monkeypatch)
-    monkeypatch.setattr(cli, "_count_lines", lambda file: None)  # as for a pipe
+    monkeypatch.setattr(reading, "count_lines", lambda file: None)  # as for a pipe
     status, out, _ = call("classify", "--input", "-", stdin="\n".join(LINES).encode())
     assert status == 0 and len(out.splitlines()) == 4
     assert "4 texts" in terminal.getvalue()
@@ -330,12 +294,12 @@ def test_no_progress_bar_among_the_results(monkeypatch, tmp_path):
 def test_count_lines(tmp_path, content, lines):
     (tmp_path / "texts").write_bytes(content)
     with open(tmp_path / "texts", "rb") as file:
-        assert cli._count_lines(file) == lines
+        assert reading.count_lines(file) == lines
         assert file.read() == content
     reader, writer = os.pipe()
     os.close(writer)
     with open(reader, "rb") as file:
-        assert cli._count_lines(file) is None
+        assert reading.count_lines(file) is None
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -368,15 +332,6 @@ ERRORS = {
     "missing model": (["classify", "good", "--model", "no/such"], "no/such: expected a folder"),
     "missing input": (["classify", "--input", "no/such/file"], "no/such/file: No such file or directory"),
 }
-
-
-def check_error(result, pattern):
-    status, out, err = result
-    assert status == 2
-    assert re.match("squeezeops: error: ", err), err
-    assert err.count("\n") == 1 and err.endswith("\n"), err
-    assert re.search(pattern, err), err
-    return out
 
 
 @pytest.mark.parametrize("arguments, pattern", ERRORS.values(), ids=ERRORS.keys())
@@ -437,10 +392,10 @@ def test_error_of_a_process():
 
 
 def test_errors_that_nobody_foresaw(call, monkeypatch):
-    def fail(arguments):
+    def fail(command, arguments):
         raise RuntimeError("two\n  lines")
 
-    monkeypatch.setattr(cli, "_load", fail)
+    monkeypatch.setattr(running, "load", fail)
     check_error(call("classify", "good"), "RuntimeError: two lines")
 
 

@@ -1,0 +1,34 @@
+"""Sentiment of a file of reviews, one a line: how many are of which kind, and the clearest of each.
+
+    python examples/sentiment_file.py reviews.txt [--show 3] [--model FOLDER]
+
+A review that is longer than the model reads is cut at its end.
+"""
+
+import argparse
+from collections import Counter
+
+import squeezeops
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="a text file, one review a line")
+    parser.add_argument("--show", type=int, default=3, help="reviews of each kind to print (default: %(default)s)")
+    parser.add_argument("--model", help="a model for text classification; by default the built-in one, for English")
+    arguments = parser.parse_args()
+
+    with open(arguments.file, encoding="utf-8") as file:
+        reviews = [line.strip() for line in file if line.strip()]
+    classify = squeezeops.pipeline("text-classification", arguments.model, truncation=True)
+    results = classify(reviews)
+
+    for label, count in Counter(result["label"] for result in results).most_common():
+        print(f"{label}: {count} of {len(reviews)}")
+        found = [(r["score"], text) for r, text in zip(results, reviews, strict=True) if r["label"] == label]
+        for score, text in sorted(found, reverse=True)[: arguments.show]:
+            print(f"  {score:.3f}  {text}")
+
+
+if __name__ == "__main__":
+    main()

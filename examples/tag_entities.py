@@ -1,0 +1,35 @@
+"""Count the names in a text or a file: people, places, whatever the model's labels are.
+
+    python examples/tag_entities.py --model FOLDER "Ada Lovelace met Charles Babbage in London."
+    python examples/tag_entities.py --model FOLDER --file article.txt
+
+The model is one for token classification, fine-tuned on CoNLL-2003 or the like.
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import squeezeops
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", nargs="*", metavar="text")
+    parser.add_argument("--file", type=Path, help="a text file, one paragraph a line")
+    parser.add_argument("--model", required=True, help="a token-classification model's folder or cached name")
+    arguments = parser.parse_args()
+
+    texts = arguments.texts
+    if arguments.file:
+        texts = texts + [line for line in arguments.file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    tag = squeezeops.pipeline("token-classification", arguments.model, aggregation_strategy="first", stride=32)
+    counts = Counter()
+    for text, entities in zip(texts, tag(texts), strict=True):
+        counts.update((entity["entity_group"], text[entity["start"] : entity["end"]]) for entity in entities)
+    for (label, name), count in counts.most_common():
+        print(f"{count:5}  {label:5}  {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed`` and ``info``.
+
+Results go to standard output.  An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
+traceback.  Ctrl-C ends with status 130 and a closed output pipe with 141, both quietly.
+
+`tasks` has the table of the commands that run a model, `running` what they share. Only light modules are imported at
+the top: ``--help`` and ``--version`` answer without loading NumPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
+
+from squeezeops._version import __version__
+from squeezeops.cli import info, running, streams
+from squeezeops.cli.streams import CommandError
+from squeezeops.cli.tasks import COMMANDS
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors follow this program's rule of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; ``sys.argv[1:]`` if left out.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 2 for an error, 130 for Ctrl-C, 141 for a closed output pipe.
+    """
+    try:
+        try:
+            arguments = _parser().parse_args(argv)
+            with streams.warnings_in_one_line():
+                arguments.run(arguments)
+            status = 0
+        except SystemExit as finished:  # argparse has printed a help text or the version
+            status = finished.code if isinstance(finished.code, int) else 0
+        streams.flush()
+        return status
+    except BaseException as error:
+        return streams.report(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    description = "Labels, entities, answers, masked words and embeddings of texts, with SqueezeBERT and BERT models."
+    parser = _Parser(prog="squeezeops", description=description, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"squeezeops {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        task = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description,
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        task.set_defaults(run=partial(running.run, command))
+        running.add_arguments(command, task)
+    description = "Describe this installation: versions, processor, kernels, built-in model."
+    facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
+    facts.set_defaults(run=info.run)
+    facts.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser

