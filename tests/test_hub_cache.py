@@ -89,7 +89,7 @@ def test_where_huggingface_hub_looks(home, cache, monkeypatch, variables):
 
 @pytest.mark.oracle
 def test_what_huggingface_hub_finds(cache):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the oracle is huggingface_hub")
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     download(cache, "squeezebert/squeezebert-mnli")

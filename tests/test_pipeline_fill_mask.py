@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from model_helpers import write_model
-from pipeline_helpers import PIECES, write_lively_model
+from pipeline_helpers import PIECES, assert_alike, write_lively_model
 
 from squeezeops import ops
 from squeezeops.pipelines import FillMaskPipeline, TextError, pipeline
@@ -350,27 +350,6 @@ def test_there_is_no_default_model():
 
 
 # ---- against transformers itself -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def transformers():
-    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on a busy machine its threads wait for each other far longer than they compute
-    yield pytest.importorskip("transformers", reason="the oracle is transformers")
-    torch.set_num_threads(threads)
-
-
-def assert_alike(found, expected, tolerance=1e-5):
-    assert type(found) is type(expected)
-    if isinstance(expected, list):
-        assert len(found) == len(expected)
-        for ours, theirs in zip(found, expected, strict=True):
-            assert_alike(ours, theirs, tolerance)
-    else:
-        assert list(found) == list(expected)
-        assert found | {"score": 0} == expected | {"score": 0}
-        assert found["score"] == pytest.approx(expected["score"], abs=tolerance)
 
 
 @pytest.mark.oracle

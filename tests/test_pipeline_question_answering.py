@@ -546,15 +546,9 @@ def test_pickling(pipe):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("factor", [3.0, 30.0])
-def test_question_answering_pipeline_of_transformers_returns_the_same(request, tmp_path, factor):
-    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
-    torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
+def test_question_answering_pipeline_of_transformers_returns_the_same(transformers, tmp_path, factor):
     if not hasattr(transformers, "QuestionAnsweringPipeline"):
         pytest.skip("transformers 5 has no question-answering pipeline; 4.57 has")
-    threads = torch.get_num_threads()
-    request.addfinalizer(lambda: torch.set_num_threads(threads))
-    torch.set_num_threads(1)  # on a busy machine its threads wait for each other far longer than they compute
-
     peaked(write_model(tmp_path, task="question-answering", words=WORDS, positions=POSITIONS), factor)
     ours = pipeline("question-answering", tmp_path)
     theirs = transformers.QuestionAnsweringPipeline(
