@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch_helpers as tw
 
-from squeezeops.squeezebert import SqueezeBert, checkpoint
+from squeezeops.squeezebert import SqueezeBert
 from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.safetensors import read_tensors
@@ -273,8 +273,8 @@ def weight_map(name: object) -> str:
 
 PLAIN = "'x': expected the name of a .safetensors file in this folder"
 INDICES = {  # name: (file, parts of the message)
-    "empty": ("", ["index: expected a JSON object that begins with '{', got b''"]),
-    "a list": ("[]", ["index: expected a JSON object that begins with '{'"]),
+    "empty": ("", ["index: expected JSON, got "]),
+    "a list": ("[]", ["index: expected a JSON object, got []"]),
     "not JSON": ('{"weight_map": }', ["index: expected JSON, got Expecting value at offset 15"]),
     "cut short": (weight_map("a.safetensors")[:-1], ["index: expected JSON"]),
     "not UTF-8": (b'{"\xff": 1}', ["index: expected UTF-8, got byte 0xff"]),
@@ -308,13 +308,9 @@ INDICES = {  # name: (file, parts of the message)
     "of the other family": (weight_map("pytorch_model.bin"), [PLAIN, "got 'pytorch_model.bin'"]),
     "another index": (weight_map("model.safetensors.index.json"), [PLAIN]),
     "a long name of a tensor": (json.dumps({"weight_map": {"x" * 100_000: 5}}), ["weight_map: 'xxx"]),
-    "spaces before it": (
-        " " * 10 + weight_map("a.safetensors"),
-        ["index: expected a JSON object that begins with '{'"],
-    ),
     "longer than the limit": (
         '{"x": "' + "y" * 17 * 2**20 + '"}',
-        ["index: expected at most 16777216 bytes, got more"],
+        ["file: expected at most 16777216 bytes, got 17825801"],
     ),
     "a number of many digits": ('{"weight_map": ' + "9" * 10_000 + "}", ["weight_map: expected an object"]),
 }
@@ -343,9 +339,25 @@ def test_nothing_large_is_allocated_for_an_index(folder):
     try:
         with pytest.raises(ValueError, match="at most"):
             load_folder(folder)
-        assert tracemalloc.get_traced_memory()[1] < 3 * checkpoint.MAX_INDEX
+        assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"]
+)
+@pytest.mark.parametrize("make", ["mkfifo", "mkdir"])
+def test_what_is_no_file_is_not_waited_for(folder, name, make):
+    """A pipe, which an archive may well hold, would keep open() waiting for ever."""
+    if name != "config.json":
+        (folder / "model.safetensors").unlink()
+    (folder / name).unlink(missing_ok=True)
+    getattr(os, make)(folder / name)
+    with pytest.raises(ValueError, match="got a folder or something else that is no file") as error:
+        load_folder(folder)
+    assert str(error.value).startswith(str(folder / name))
 
 
 # ---- tensors against the configuration -----------------------------------------------------------------------------

@@ -112,7 +112,10 @@ WRONG = [
     ],
     ({"model_type": "bert", "embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
     ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),
-    ({"model_type": "bert", "hidden_act": "silu"}, "hidden_act: expected one of gelu, gelu_new, gelu_pytorch_tanh"),
+    (
+        {"model_type": "bert", "hidden_act": "silu"},
+        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast",
+    ),
     (
         {"model_type": "bert", "position_embedding_type": "relative_key"},
         "position_embedding_type: expected \"absolute\", or no such key, got 'relative_key'",
@@ -144,7 +147,10 @@ WRONG = [
     ({"post_attention_groups": 9}, "post_attention_groups"),
     ({"intermediate_size": 3070}, "intermediate_groups: expected a divisor of hidden_size = 768 and intermediate"),
     ({"output_groups": 1024}, "output_groups"),
-    ({"hidden_act": "swish"}, "hidden_act: expected one of gelu, gelu_new, gelu_pytorch_tanh, relu, got 'swish'"),
+    (
+        {"hidden_act": "swish"},
+        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_py",
+    ),
     ({"hidden_act": ["gelu"]}, "hidden_act"),
     ({"layer_norm_eps": -1e-12}, "layer_norm_eps"),
     ({"layer_norm_eps": math.nan}, "layer_norm_eps"),
@@ -211,6 +217,19 @@ def test_broken_files(tmp_path, text):
     with pytest.raises(ValueError) as error:
         SqueezeBertConfig.from_json(path)
     assert str(error.value).startswith(str(path))
+
+
+def test_a_file_too_large(tmp_path):
+    path = tmp_path / "config.json"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=f"file: expected at most {16 * 2**20} bytes, got {2**40}"):
+        SqueezeBertConfig.from_json(path)
+
+
+def test_too_many_labels():
+    with pytest.raises(ValueError, match="id2label: expected at most 100000 classes, got 100001"):
+        SqueezeBertConfig(id2label=dict.fromkeys(range(100001), "x"))
 
 
 def test_a_missing_file(tmp_path):

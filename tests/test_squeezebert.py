@@ -455,6 +455,27 @@ def test_a_head_of_unknown_kind_is_what_it_is_asked_to_be():
     assert_same_bits(as_asked.logits, SqueezeBert(config, weights)([[5, 6]]).logits)
 
 
+def test_a_classifier_without_a_pooler_is_one_of_tokens():
+    """What is left of a token classifier whose configuration does not say what it is."""
+    config, weights = load_folder(GOLDEN / "token_classification")
+    weights = {name: array for name, array in weights.items() if "pooler." not in name}
+    config = replace(config, architectures=None)
+    assert SqueezeBert(config, weights).task == "token-classification"
+    with pytest.raises(ValueError, match="checkpoint has: base, token-classification$"):
+        SqueezeBert(config, weights, task="text-classification")
+
+
+def test_probabilities_of_masked_keys_are_zero_whatever_they_hold():
+    config, weights = load_folder(GOLDEN / "bert_classification")
+    words = weights["bert.embeddings.word_embeddings.weight"].copy()
+    words[7] = np.nan
+    model = SqueezeBert(config, {**weights, "bert.embeddings.word_embeddings.weight": words})
+    (first, *_) = model([[1, 7, 2, 3]], [[1, 0, 1, 1]], output_attentions=True).attentions
+    assert (first[..., 1] == 0).all()
+    attended = first[:, :, [0, 2, 3]]
+    assert np.isfinite(attended).all() and np.allclose(attended.sum(-1), 1)
+
+
 def test_tasks_that_are_not_there():
     def message(name: str, task: str | None, **changes: object) -> str:
         config, weights = load_folder(GOLDEN / name)
@@ -512,7 +533,7 @@ def test_the_names_in_messages_are_the_file_s():
         SqueezeBert(config, changed)
     assert str(error.value).split("\n") == [
         "checkpoint: expected the tensors that the configuration describes, got 5 differences:",
-        f"  missing: {labels[0]} (24, 24, 1)",
+        f"  missing: {labels[0]} (24, 24)",
         f"  wrong dtype: {labels[2]}: expected float32 or float16, got float64",
         f"  wrong shape: {labels[1]}: expected (24,), got (25,)",
         "  unknown: bert.encoder.layer.1.attention.query.weight",
@@ -551,7 +572,7 @@ def test_the_message_for_many_differences_is_short():
         SqueezeBert(replace(config, num_hidden_layers=10_000), weights)
     lines = str(error.value).split("\n")
     assert lines[0].endswith(f" got {16 * 9998} differences:")
-    assert lines[1] == "  missing: bert.encoder.layer.2.attention.self.query.weight (24, 24, 1)"
+    assert lines[1] == "  missing: bert.encoder.layer.2.attention.self.query.weight (24, 24)"
     assert lines[21:] == [f"  and {16 * 9998 - 20} more"]
 
 

@@ -68,6 +68,11 @@ class Batch:
         padded[self.keep] = rows
         return padded
 
+    def pairs(self) -> NDArray[np.bool_]:
+        """Which queries attend to which keys: kept ones to attended ones, or to all where none is. (B, 1, L, L)."""
+        keys = self.attended | ~self.attended.any(axis=1, keepdims=True)
+        return self.keep[:, None, :, None] & keys[:, None, None, :]
+
     def bias(self) -> Floats:
         """What transformers adds to raw scores: 0 or, at masked keys, float32's lowest number. (B, 1, 1, L)."""
         bias: Floats = np.where(self.attended, np.float32(0), MASKED)

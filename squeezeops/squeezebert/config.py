@@ -9,13 +9,22 @@ import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
+
+from squeezeops.squeezebert.safetensors import parse_json, read_json
 
 __all__ = ["SqueezeBertConfig"]
 
-# hidden_act, as Hugging Face spells it, to the activation of ``ops.pointwise_conv``. "gelu_new" and "gelu_pytorch_tanh"
-# are one formula there, in Python and in C++.
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+# hidden_act, as Hugging Face spells it, to the activation of ``ops.pointwise_conv``. Some are one formula in several
+# implementations.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 MODEL_TYPES = ("squeezebert", "bert")
 # Keys of a config.json that change what a model computes, and the one value of each that is implemented.
@@ -64,7 +73,7 @@ class SqueezeBertConfig:
         Groups of the six convolutions of a layer; each divides the channels on both sides of its convolution. All 1
         for a BERT.
     hidden_act : str
-        "gelu" (the erf form), "gelu_new" or "gelu_pytorch_tanh" (the tanh form), or "relu".
+        "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast" or "gelu_pytorch_tanh" (the tanh form); "relu".
     layer_norm_eps : float
         Of the embeddings' LayerNorm, and a masked-LM head's. For the encoder's, see `encoder_layer_norm_eps`.
     pad_token_id : int or None
@@ -210,14 +219,14 @@ class SqueezeBertConfig:
             If it is no JSON object in UTF-8, or as for the class; the message begins with the path.
         """
         path = os.fspath(path)
+
+        def fail(what: str, expected: object, got: object) -> NoReturn:
+            raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
+
+        values = parse_json(read_json(path, "the model's configuration", fail), "file", fail)
         try:
-            with open(path, encoding="utf-8") as file:
-                return cls.from_dict(json.load(file))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: expected the model's configuration, got no such file") from None
-        except RecursionError:
-            raise ValueError(f"{path}: expected a JSON object, got one nested too deeply") from None
-        except ValueError as error:  # ours, or json's, or the UTF-8 decoder's
+            return cls.from_dict(values)
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
 
@@ -238,6 +247,8 @@ def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
     """Class names by number, from a mapping whose keys are numbers or (in JSON, always) numerals."""
     expected = "an object that maps 0, 1, ... to strings"
     check(isinstance(labels, Mapping), "id2label", expected, labels)
+    most = LIMITS["num_labels"]
+    check(len(labels) <= most, "id2label", f"at most {most} classes", len(labels))
     by_id = {}
     for key, label in labels.items():
         check((is_int(key) or is_numeral(key)) and isinstance(label, str), "id2label", expected, {key: label})

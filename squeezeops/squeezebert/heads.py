@@ -283,6 +283,8 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
     has = ["base"]
     for prefix, tasks in OWNERS.items():
         if any(name.startswith(prefix) for name in names):
+            if prefix == "classifier." and not any(without_prefix(name).startswith("pooler.") for name in names):
+                tasks = ("token-classification",)  # the only one of the three that goes without
             has += [saved_for] if saved_for in tasks else tasks
     wanted = task or saved_for or (has[1] if len(has) > 1 else "base")
     if wanted not in has:

@@ -32,28 +32,32 @@ def find_folder(path: str | os.PathLike[str]) -> str:
 
     Raises
     ------
+    TypeError
+        If `path` is neither a str nor a path.
     FileNotFoundError
         If there is neither; says where was looked for it.
     ValueError
         If the cache has no commit where one should be.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"from_pretrained: path: expected a str or a path, got {type(path).__name__}")
     name = os.fsdecode(path)
-    if os.path.exists(name):
+    if "\0" not in name and os.path.exists(name):
         return name
     if not NAME.fullmatch(name):
-        raise FileNotFoundError(f"{name}: expected a folder with a model, got no such folder")
+        shown = name if name.isprintable() and 0 < len(name) < 500 else reprlib.repr(name)
+        raise FileNotFoundError(f"{shown}: expected a folder with a model, got no such folder")
     cache = os.path.join(cache_folder(), "models--" + name.replace("/", "--"))
     advice = f"nothing is downloaded: hf download {name} does that"
     if not os.path.isdir(cache):
         got = f"no such folder and none at {cache} ({advice})"
         raise FileNotFoundError(f"{name}: expected a folder or a model in the Hugging Face cache, got {got}")
     branch = os.path.join(cache, "refs", "main")
-    try:
-        with open(branch, encoding="utf-8", errors="replace") as file:
-            commit = file.read(100).strip()
-    except FileNotFoundError:
+    if not os.path.isfile(branch):
         got = f"none at {branch} ({advice})"
-        raise FileNotFoundError(f"{name}: expected the commit of the branch main in the cache, got {got}") from None
+        raise FileNotFoundError(f"{name}: expected the commit of the branch main in the cache, got {got}")
+    with open(branch, encoding="utf-8", errors="replace") as file:
+        commit = file.read(100).strip()
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"{branch}: expected a commit in hexadecimal, got {reprlib.repr(commit)}")
     folder = os.path.join(cache, "snapshots", commit)

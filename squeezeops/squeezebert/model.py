@@ -19,6 +19,7 @@ from squeezeops.squeezebert.batch import Batch, make_batch
 from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.heads import SqueezeBertOutput
+from squeezeops.squeezebert.hub_cache import find_folder
 from squeezeops.squeezebert.layer import Layer, make_layer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def attend(x: Floats, layer: Layer, config: SqueezeBertConfig, batch: Batch, sco
         padded_q, padded_k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
         s = ops._attention_scores(padded_q, padded_k, num_heads=num_heads, mask=batch.bias())  # [B, H, L, L]
         if config.model_type == "bert":  # asked for its scores, it gives probabilities
-            s = ops.softmax(s, mask=batch.keep[:, None, :, None], fully_masked="zero", out=s)  # [B, H, L, L]
+            s = ops.softmax(s, mask=batch.pairs(), fully_masked="zero", out=s)  # [B, H, L, L]
         scores.append(s)
     return ops._attention_ragged(  # within each sequence: 3 x [T, C] -> [T, C]
         q, k, v, num_heads=num_heads, cu_seqlens=batch.cu_seqlens, key_mask=batch.key_mask, fully_masked="uniform"
@@ -118,12 +119,13 @@ class SqueezeBert:
         """
         tensors.check_dtype(dtype)
         ops.get_backend()  # a backend that cannot be had is not the folder's fault
-        config, weights = load_folder(path)
+        folder = find_folder(path)
+        config, weights = load_folder(folder)
         try:
             model = cls(config, weights, dtype=dtype, task=task)
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from None
-        model.path = os.fspath(path)
+            raise ValueError(f"{folder}: {error}") from None
+        model.path = folder
         return model
 
     def __call__(
@@ -143,7 +145,7 @@ class SqueezeBert:
         input_ids : array_like of int, (B, L), for the task "multiple-choice" (batch, choices, L)
         attention_mask : array_like of int or bool, of the same shape, optional
             1 for a token to attend to, 0 for one to leave out; all 1 by default. A row of zeros attends to all tokens
-            alike, as in transformers.
+            alike, as in transformers' eager attention.
         token_type_ids : array_like of int, of the same shape, optional
             All 0 by default.
         output_hidden_states, output_attentions : bool

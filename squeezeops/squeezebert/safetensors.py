@@ -26,6 +26,7 @@ __all__ = ["TensorInfo", "read_header", "read_tensors"]
 Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError: what, expected, got
 
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
+MAX_JSON = 16 * 2**20  # bytes, of the JSON files beside the weights
 MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
 # safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
 DTYPES: dict[str, tuple[int, str | None]] = {
@@ -119,10 +120,20 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file") from None
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file")
+    if not os.path.isfile(path):  # to open a pipe would wait for somebody to write to it
+        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or something else that is no file")
+    return open(path, "rb")
+
+
+def read_json(path: str | os.PathLike[str], kind: str, fail: Fail) -> bytes:
+    """The bytes of a file for `parse_json`."""
+    with open_file(path, kind) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_JSON:
+            fail("file", f"at most {MAX_JSON} bytes", size)
+        return file.read(size)
 
 
 def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
@@ -137,7 +148,10 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
         fail("header length", f"at most {MAX_HEADER} bytes", length)
     if length > size - 8:
         fail("header length", f"at most the {size - 8} bytes that follow it", length)
-    header = parse_json(file.read(length), "header", fail)
+    text = file.read(length)
+    if text[:1] != b"{":
+        fail("header", "a JSON object that begins with '{'", reprlib.repr(text[:20]))
+    header = parse_json(text, "header", fail)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         fail("__metadata__", "an object that maps strings to strings", reprlib.repr(metadata))
@@ -167,8 +181,6 @@ def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
             fail(what, "every key once", f"{quote(repeated)} twice")
         return entries
 
-    if text[:1] != b"{":
-        fail(what, "a JSON object that begins with '{'", reprlib.repr(text[:20]))
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -182,7 +194,9 @@ def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
         fail(what, "JSON", f"{error.msg} at offset {error.pos}")
     except RecursionError:
         fail(what, "JSON", "values nested too deeply")
-    return dict(header)
+    if not isinstance(header, dict):
+        fail(what, "a JSON object", reprlib.repr(header))
+    return header
 
 
 def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fail) -> TensorInfo:

@@ -121,7 +121,7 @@ def select_tensors(
         head has no use for, are not unknown.
     """
     for label, array in weights.items():
-        if not hasattr(array, "__array_interface__"):  # a list, or another library's tensor
+        if not (hasattr(array, "dtype") and hasattr(array, "__array_interface__")):  # a list, another library's tensor
             raise TypeError(f"checkpoint: {shown(label)}: expected a NumPy array, got {type(array).__name__}")
     selected: dict[str, NDArray[Any]] = {}
     differences = compare(config, weights, head, selected)
@@ -146,16 +146,17 @@ def compare(
     prefix = PREFIXES[config.model_type]
     prefix = prefix if any(label.startswith(prefix) for label in weights) else ""
     known = set()
+    axes = 2 if config.model_type == "bert" else None  # as many as messages show: BERT's layers are linear
     for name, shape in chain(encoder_shapes(config), head.items()):
         labels = labels_of(name, config, prefix)
         there = [label for label in labels if label in weights]
         known.update(there)
         if not there:
-            yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape}"
+            yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape[:axes]}"
             continue
         label, array = there[0], weights[there[0]]
         if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
-            yield f"wrong shape: {label}: expected {shape}, got {array.shape}"
+            yield f"wrong shape: {label}: expected {shape[:axes]}, got {array.shape}"
         elif array.dtype.str not in ("<f4", "<f2"):
             yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
         else:
