@@ -272,7 +272,7 @@ def test_windows_cover_the_context(pipe, stride):
     for number in (0, 31, 40, 57, 98, 99):
         word = context.split()[number]
         made = stub(pipe, {}, {})
-        windows = made._encode(0, {"question": "Who?", "context": context}, made.options(doc_stride=stride))
+        windows = made._encode(0, {"question": "Who?", "context": context}, made.options_type(doc_stride=stride))
         spans = [(row.offsets[row.context[0]][0], row.offsets[row.context[-1]][1]) for row in windows]
         assert spans[0][0] == 0 and spans[-1][1] == len(context)
         assert all(after[0] <= before[1] + 1 for before, after in zip(spans, spans[1:], strict=False))
@@ -283,7 +283,7 @@ def test_windows_cover_the_context(pipe, stride):
 
 def test_sizes_of_windows(pipe, folder, tmp_path):
     def widths(context="a b c d e f g h i j " * 20, question="who who?", made=pipe, **options):
-        rows = made._encode(0, {"question": question, "context": context}, made.options(**options))
+        rows = made._encode(0, {"question": question, "context": context}, made.options_type(**options))
         spans = [{row.offsets[k] for k in row.context} for row in rows]
         common = {len(a & b) for a, b in zip(spans, spans[1:], strict=False)}
         return (len(rows[0].ids), *common)
@@ -306,7 +306,7 @@ def test_sizes_of_windows(pipe, folder, tmp_path):
 
 def test_rows_are_at_most_384_tokens_by_default(tmp_path):
     made = pipeline("question-answering", write_model(tmp_path, task="question-answering", words=WORDS, positions=500))
-    rows = made._encode(0, {"question": "who", "context": "a b c " * 400}, made.options())
+    rows = made._encode(0, {"question": "who", "context": "a b c " * 400}, made.options_type())
     assert len(rows[0].ids) == 384
     assert rows[1].offsets[2 + 128 + 1][0] == rows[0].offsets[-2][1] + 1  # 128 tokens in common
 
@@ -315,12 +315,12 @@ def test_long_questions_are_cut(pipe):
     long = "who is in the old town? " * 20
     ids = pipe.tokenizer(long, add_special_tokens=False)["input_ids"]
     for most in (1, 5, 8):
-        (row,) = pipe._encode(0, {"question": long, "context": "Paris"}, pipe.options(max_question_len=most))
+        (row,) = pipe._encode(0, {"question": long, "context": "Paris"}, pipe.options_type(max_question_len=most))
         assert row.ids[1 : most + 2] == [*ids[:most], pipe.tokenizer.sep_token_id]
     assert pipe(question=long, context=CONTEXT, max_question_len=5) == pipe(
         question="who is in the old", context=CONTEXT
     )
-    (row,) = pipe._encode(0, {"question": "한글한글", "context": "Paris"}, pipe.options(max_question_len=2))
+    (row,) = pipe._encode(0, {"question": "한글한글", "context": "Paris"}, pipe.options_type(max_question_len=2))
     assert row.ids[1:-3] == pipe.tokenizer("한글", add_special_tokens=False)["input_ids"]
 
 

@@ -133,7 +133,7 @@ def decoded(pipe, words, labelled, strategy, **options):
     text, pieces, offsets = row_of(*words)
     ids = [pipe.tokenizer.cls_token_id, *pipe.tokenizer.convert_tokens_to_ids(pieces), pipe.tokenizer.sep_token_id]
     scores = [given if isinstance(given, list) else scores_of(*given) for given in labelled]
-    options = pipe.options(aggregation_strategy=strategy, **options)
+    options = pipe.options_type(aggregation_strategy=strategy, **options)
     return pipe._decode(text, [Row(ids, [0] * len(ids), offsets)], [scores], options)
 
 
@@ -213,7 +213,7 @@ def test_words_and_pieces_are_told_apart_by_their_lengths(pipe):
     tokens = list(pipe._tokens(text, *encoded_with_scores(pipe, text)))
     words = [("new", False), ("movie", True), ("love", False), ("##lace", False), ("movie", False), ("##s", True)]
     assert [(token.word, token.continues) for token in tokens] == words
-    options = pipe.options(aggregation_strategy="first", ignore_labels=[])
+    options = pipe.options_type(aggregation_strategy="first", ignore_labels=[])
     row, _ = encoded_with_scores(pipe, text)
     labels = ["B-PER", "B-LOC", "B-PER", "B-LOC", "B-PER", "B-LOC"]
     found = pipe._decode(text, [row], [[scores_of(label, 1.0) for label in labels]], options)
@@ -275,7 +275,7 @@ def test_overlapping_entities_of_windows(pipe):
 
     def found(*windows):
         rows, scores = zip(*(window(*given) for given in windows), strict=True)
-        options = pipe.options(aggregation_strategy="simple", stride=2)
+        options = pipe.options_type(aggregation_strategy="simple", stride=2)
         return [(e["start"], e["end"], e["score"]) for e in pipe._decode(text, list(rows), list(scores), options)]
 
     assert found((0, 6, [(1, 3, 0.75)]), (4, 10, [(7, 8, 0.5)])) == [(1, 3, 0.75), (7, 8, 0.5)]
@@ -295,7 +295,7 @@ def test_entities_of_one_character_stay_two_in_one_row(pipe):
     # Normalisation may make several tokens of a character; only between windows is there anything to choose.
     row = Row([2, 5, 6, 3], [0] * 4, [(0, 0), (0, 1), (0, 1), (0, 0)])
     scores = [scores_of("B-PER", 0.5), scores_of("B-LOC", 0.75)]
-    options = pipe.options(aggregation_strategy="simple", stride=1)
+    options = pipe.options_type(aggregation_strategy="simple", stride=1)
     assert [e["entity_group"] for e in pipe._decode("\uac01", [row], [scores], options)] == ["PER", "LOC"]
     assert [e["entity_group"] for e in pipe._decode("\uac01", [row, row], [scores] * 2, options)] == ["LOC"]
 
@@ -321,7 +321,7 @@ def test_length_of_windows(pipe):
     longer = pipe(TEXTS[0], aggregation_strategy="first", stride=2, max_length=8)
     assert longer == pipe(TEXTS[0], aggregation_strategy="first", stride=2, max_length=8, truncation=True)
     assert longer != pipe(TEXTS[0], aggregation_strategy="first", stride=2)
-    rows = pipe._encode(0, TEXTS[0], pipe.options(aggregation_strategy="first", stride=2, max_length=8))
+    rows = pipe._encode(0, TEXTS[0], pipe.options_type(aggregation_strategy="first", stride=2, max_length=8))
     assert [len(row.ids) for row in rows[:-1]] == [8] * (len(rows) - 1) and len(rows) > 2
     assert all(before.ids[-3:-1] == after.ids[1:3] for before, after in zip(rows, rows[1:], strict=False))
 

@@ -119,7 +119,7 @@ def test_labels_are_sorted_by_score(pipe):
 
 
 def decoded(pipe, scores, **options):
-    return pipe._decode("a text", [], [scores], pipe.options(**options))
+    return pipe._decode("a text", [], [scores], pipe.options_type(**options))
 
 
 def test_equal_scores_keep_the_order_of_the_labels(pipe):
@@ -380,6 +380,19 @@ def test_bad_option(pipe, folder, options, kind, message):
         pipeline("text-classification", folder, **options)("good")
 
 
+def test_integers_of_numpy_count(pipe):
+    assert pipe(TEXTS, batch_size=np.int64(2), top_k=np.uint8(1)) == pipe(TEXTS, batch_size=2, top_k=1)
+
+
+def test_a_tokenizer_of_the_wrong_type(folder):
+    with pytest.raises(TypeError, match="tokenizer: expected a Tokenizer, a folder or None, got int"):
+        pipeline("text-classification", folder, tokenizer=5)
+
+
+def test_a_pipeline_says_what_it_is(pipe, folder):
+    assert repr(pipe) == f"TextClassificationPipeline(model={str(folder)!r})"
+
+
 def test_unknown_option(pipe):
     with pytest.raises(TypeError, match="padding: expected one of the options batch_size, truncation"):
         pipe("good", padding=True)
@@ -406,9 +419,9 @@ def test_options_are_checked_before_the_first_result_is_asked_for(pipe):
         ([{"text": "good", "text_pair": 1}], TypeError, "text 0: expected a str, got int"),
         ([{"text_pair": "good"}], ValueError, "text 0: expected the keys 'text' and 'text_pair'"),
         ([{"text": "good", "label": "bad"}], ValueError, "text 0: expected the keys 'text' and 'text_pair'"),
-        (None, TypeError, "inputs: expected a str or an iterable of str, got NoneType"),
-        (3, TypeError, "inputs: expected a str or an iterable of str, got int"),
-        (b"good", TypeError, "inputs: expected a str or an iterable of str, got bytes"),
+        (None, TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got NoneType"),
+        (3, TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got int"),
+        (b"good", TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got bytes"),
     ],
 )
 def test_bad_text(pipe, texts, kind, message):
@@ -417,7 +430,7 @@ def test_bad_text(pipe, texts, kind, message):
 
 
 def test_stream_refuses_a_lone_text(pipe):
-    with pytest.raises(TypeError, match=r"inputs: expected .*iterable of str, got str"):
+    with pytest.raises(TypeError, match=r"inputs: expected .* or an iterable of either, got str"):
         pipe.stream("good")
 
 

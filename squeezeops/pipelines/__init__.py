@@ -119,7 +119,7 @@ def pipeline(
     'POSITIVE'
     """
     kind = _find(task)
-    kind.options().updated(options)  # a wrong option should not have to wait for the model
+    kind.options_type().updated(options)  # a wrong option should not have to wait for the model
     if model is None:
         model = default_model(task)
     if isinstance(model, str | os.PathLike):

@@ -6,6 +6,7 @@ tokens, `_forward` runs rows through the model, `_decode` makes what came out fo
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -86,10 +87,12 @@ class Options:
         return error(kind, self.task, name, expected, got)
 
     def check_count(self, name: str, also: str = "", least: int = 1) -> None:
-        """Check that an option is an int from `least` on."""
+        """Check that an option is an int from `least` on; one of NumPy's becomes Python's."""
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise self.error(TypeError, name, f"{also}an int of at least {least}", type(value).__name__)
+        value = operator.index(value)
+        self.set(name, value)
         if not least <= value <= MOST:
             bound = f"of at least {least}" if value < least else "below 2**31"
             raise self.error(ValueError, name, f"{also}an int {bound}", value)
@@ -164,19 +167,26 @@ class Pipeline:
 
     task: ClassVar[str]
     model_tasks: ClassVar[tuple[str, ...]]  # the tasks of the models that will do; the first is what is loaded
-    options: ClassVar[type[Options]]
+    options_type: ClassVar[type[Options]]
+    input_types: ClassVar[str] = "a str or an iterable of str"  # for messages
 
     def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
         if model.task not in self.model_tasks:
-            raise self._error(ValueError, "model", f"a model of task {self.model_tasks[0]!r}", repr(model.task))
+            expected = f"a model of task {' or '.join(map(repr, self.model_tasks))}"
+            raise self._error(ValueError, "model", expected, repr(model.task))
+        if not callable(tokenizer):  # one of transformers' will do
+            raise self._error(TypeError, "tokenizer", "a Tokenizer, a folder or None", type(tokenizer).__name__)
         size = model.config.vocab_size
         if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
             expected = f"ids below the model's vocab_size, {size}"
             raise self._error(ValueError, "tokenizer", expected, f"{tokenizer.largest_id}")
         self.model = model
         self.tokenizer = tokenizer
-        self._options = self.options().updated(options)
+        self._options = self.options_type().updated(options)
         self._check_options(self._options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model.path!r})"
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Answer one input, a list of them, or a stream.
@@ -225,7 +235,7 @@ class Pipeline:
         The result of the next input.
         """
         if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
-            raise self._error(TypeError, "inputs", "a str or an iterable of str", type(inputs).__name__)
+            raise self._error(TypeError, "inputs", self.input_types, type(inputs).__name__)
         changed = self._options.updated(options)
         self._check_options(changed)
         return self._stream(inputs, changed)

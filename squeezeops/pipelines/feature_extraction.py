@@ -67,7 +67,7 @@ class FeatureExtractionPipeline(Pipeline):
 
     task = "feature-extraction"
     model_tasks = ("base", "masked-lm", "text-classification", "token-classification", "question-answering")
-    options = FeatureExtractionOptions
+    options_type = FeatureExtractionOptions
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)

@@ -71,7 +71,7 @@ class FillMaskPipeline(Pipeline):
 
     task = "fill-mask"
     model_tasks = ("masked-lm",)
-    options = FillMaskOptions
+    options_type = FillMaskOptions
 
     # The ids of the targets looked up last: they are the same for all texts, and one warning is enough.
     _looked_up: tuple[Sequence[str], list[int]] = ((), [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,7 +65,8 @@ class QuestionAnsweringPipeline(Pipeline):
     An input is a dict with ``"question"`` and ``"context"``, both str. Its result is
     ``{"score": float, "start": int, "end": int, "answer": str}`` where ``answer == context[start:end]``, characters
     counted; with `top_k` above 1 it is the list of such dicts, best first: fewer where the context has not so many
-    different answers. As in transformers, a list of one input gives the result itself, not a list of one.
+    different answers (in transformers a single one comes without a list). As there, a list of one input gives the
+    result itself, not a list of one.
 
     A context that is longer than the model is read in overlapping windows. The score of a span of tokens is the
     probability that the answer begins at its first token times the one that it ends at its last, both softmaxes over
@@ -98,7 +99,8 @@ class QuestionAnsweringPipeline(Pipeline):
 
     task = "question-answering"
     model_tasks = ("question-answering",)
-    options = QuestionAnsweringOptions
+    options_type = QuestionAnsweringOptions
+    input_types = "a dict with 'question' and 'context' or an iterable of them"
 
     def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
         """Answer a question, a list of them, or a stream.
@@ -136,14 +138,6 @@ class QuestionAnsweringPipeline(Pipeline):
         if isinstance(inputs, list | tuple) and len(inputs) == 1:
             return next(self.stream(inputs, **options))
         return super().__call__(inputs, **options)
-
-    def stream(self, inputs: Iterable[Any], **options: Any) -> Iterator[Any]:
-        if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
-            expected = "a dict with 'question' and 'context' or an iterable of them"
-            raise self._error(TypeError, "inputs", expected, type(inputs).__name__)
-        return super().stream(inputs, **options)
-
-    stream.__doc__ = Pipeline.stream.__doc__
 
     def _pair_up(self, question: Any, context: Any) -> dict[str, str] | list[dict[str, str]]:
         if not isinstance(question, str | list | tuple):
@@ -194,7 +188,7 @@ class QuestionAnsweringPipeline(Pipeline):
         if room < 1:
             most = longest - self._specials() - 1
             problem = f"question: expected at most {most} tokens, to leave some of {longest} to the context"
-            raise TextError(self.task, index, f"{problem}, got {len(offsets)}")
+            raise TextError(self.task, index, f"{problem}, got {len(offsets)} (of at most max_question_len)")
         stride = options.doc_stride
         if stride is None:
             stride = min(longest // 2, 128)

@@ -75,7 +75,8 @@ class TextClassificationPipeline(Pipeline):
 
     task = "text-classification"
     model_tasks = ("text-classification",)
-    options = TextClassificationOptions
+    options_type = TextClassificationOptions
+    input_types = "a str, a dict with 'text' and 'text_pair', or an iterable of either"
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)

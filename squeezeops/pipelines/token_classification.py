@@ -96,7 +96,7 @@ class TokenClassificationPipeline(Pipeline):
 
     task = "token-classification"
     model_tasks = ("token-classification",)
-    options = TokenClassificationOptions
+    options_type = TokenClassificationOptions
 
     def _check_options(self, options: TokenClassificationOptions) -> None:
         if options.stride is not None:
