@@ -103,10 +103,12 @@ py::array floats(const char *op, const char *name, py::handle h) {
   return contiguous(a);
 }
 
-// At least one axis, the last to work along.
-py::array rows_of(const char *op, const char *name, py::handle h) {
+// At least one axis, the last to work along; or more.
+py::array rows_of(const char *op, const char *name, py::handle h, py::ssize_t axes = 1) {
   py::array a = floats(op, name, h);
-  if (a.ndim() == 0) value_error(op, name, "at least 1 dimension", "shape ()");
+  if (a.ndim() < axes)
+    value_error(op, name, "at least " + std::to_string(axes) + (axes == 1 ? " dimension" : " dimensions"),
+                "shape " + text(shape_of(a)));
   return a;
 }
 
@@ -332,6 +334,18 @@ Mask mask_of(const char *op, py::handle h, const Shape &shape) {
   return m;
 }
 
+void check_bools(const char *op, const char *name, py::handle h) {
+  if (!is_array(h) || type_number(py::reinterpret_borrow<py::array>(h)) != kBool)
+    type_error(op, name, "an array of bool", kind(h));
+}
+
+// How far apart the rows of a mask for a matrix (..., n) are: 0 if it has one for all, else it is made full.
+int64_t row_stride(Mask *mask, const Shape &shape) {
+  if (mask->kind == SQZ_MASK_NONE || mask->array.size() == shape.back()) return 0;
+  if (shape_of(mask->array) != shape) mask->array = broadcast(mask->array, shape);
+  return shape.back();
+}
+
 // ---- ops -----------------------------------------------------------------------------------------------------------
 
 py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::handle eps_, py::handle residual_,
@@ -351,6 +365,18 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   return out;
 }
 
+py::array l2_normalize(py::handle x_, py::handle eps_, py::handle out_) {
+  constexpr const char *op = "l2_normalize";
+  const py::array x = rows_of(op, "x", x_);
+  const Shape shape = shape_of(x);
+  const int64_t n = shape.back(), rows = rows_in(shape);
+  const double eps = real(op, "eps", eps_);
+  py::array out = output(op, out_, shape, x_, {});
+  float *to = writeable(out);
+  call(op, [&] { return sqz_l2_normalize_f32(rows, n, floats_of(x), n, eps, to, n); });
+  return out;
+}
+
 py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle fully_masked_, py::handle out_) {
   constexpr const char *op = "softmax";
   const py::array x = rows_of(op, "x", x_);
@@ -360,11 +386,7 @@ py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle
   const double scale = real(op, "scale", scale_);
   const sqz_fully_masked fully_masked = fully_masked_of(op, fully_masked_);
   py::array out = output(op, out_, shape, x_, {{"mask", mask_}});
-  int64_t stride = 0;
-  if (mask.kind != SQZ_MASK_NONE && mask.array.size() != n) {  // not one row for all
-    if (shape_of(mask.array) != shape) mask.array = broadcast(mask.array, shape);
-    stride = n;
-  }
+  const int64_t stride = row_stride(&mask, shape);
   float *to = writeable(out);
   call(op, [&] {
     return sqz_softmax_f32(rows, n, floats_of(x), n, mask.data(), mask.kind, stride, scale, fully_masked, to, n);
@@ -386,6 +408,27 @@ py::array gelu(py::handle x, py::handle approximate, py::handle out) {
 }
 
 py::array tanh_(py::handle x, py::handle out) { return activate("tanh", SQZ_ACT_TANH, x, out); }
+
+py::array mean_pool(py::handle x_, py::handle mask_, py::handle out_) {
+  constexpr const char *op = "mean_pool";
+  const py::array x = rows_of(op, "x", x_, 2);
+  Shape shape = shape_of(x);
+  const int64_t n = shape.back();
+  shape.pop_back();
+  const int64_t length = shape.back(), batch = rows_in(shape);
+  if (!mask_.is_none()) check_bools(op, "mask", mask_);
+  Mask mask = mask_of(op, mask_, shape);
+  Shape pooled = shape;
+  pooled.back() = n;
+  py::array out = output(op, out_, pooled, {}, {{"x", x_}, {"mask", mask_}});
+  const int64_t stride = row_stride(&mask, shape);
+  float *to = writeable(out);
+  call(op, [&] {
+    return sqz_mean_pool_f32(batch, length, n, floats_of(x), n, static_cast<const uint8_t *>(mask.data()), stride, to,
+                             n);
+  });
+  return out;
+}
 
 py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
   constexpr const char *op = "embedding";
@@ -641,14 +684,18 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
     value_error(op, "cu_seqlens", "shape (batch + 1,)", text(shape_of(cu_seqlens)));
   a.batch = cu_seqlens.size() - 1;
   a.q_offsets = a.k_offsets = static_cast<const int32_t *>(cu_seqlens.data());
-  // The C interface checks the start and the order; it does not know the total.
+  // The C interface would check the start and the order, by other names, and does not know the total.
+  if (a.q_offsets[0] != 0) value_error(op, "cu_seqlens", "to start at 0", std::to_string(a.q_offsets[0]));
+  for (int64_t b = 0; b < a.batch; ++b)
+    if (a.q_offsets[b + 1] < a.q_offsets[b])
+      value_error(op, "cu_seqlens", "values that do not decrease",
+                  std::to_string(a.q_offsets[b + 1]) + " after " + std::to_string(a.q_offsets[b]));
   if (a.q_offsets[a.batch] != shape[0])
     value_error(op, "cu_seqlens", "to end at " + std::to_string(shape[0]), std::to_string(a.q_offsets[a.batch]));
 
   py::array key_mask;
   if (!key_mask_.is_none()) {
-    if (!is_array(key_mask_) || type_number(py::reinterpret_borrow<py::array>(key_mask_)) != kBool)
-      type_error(op, "key_mask", "an array of bool", kind(key_mask_));
+    check_bools(op, "key_mask", key_mask_);
     key_mask = contiguous(py::reinterpret_borrow<py::array>(key_mask_));
     check_shape(op, "key_mask", key_mask, {shape[0]});
     a.mask = key_mask.data();
@@ -730,9 +777,11 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("layer_norm", &layer_norm);
+  m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);
   m.def("gelu", &gelu);
   m.def("tanh", &tanh_);
+  m.def("mean_pool", &mean_pool);
   m.def("embedding", &embedding);
   m.def("embedding_layer_norm", &embedding_layer_norm);
   m.def("attention", &attention);

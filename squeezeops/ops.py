@@ -5,13 +5,16 @@ What holds for every op, unless its own text says otherwise:
 * Float arrays are float32 in native byte order; any strides (what is not C-contiguous is copied), read-only or not, any
   size, zero included. NaN and infinity follow IEEE 754.
 * The result is a new C-contiguous float32 array, or `out`. `out` is float32, C-contiguous, writeable and of the
-  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `softmax`, `gelu`, `tanh`) may be given
-  ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved views overlap.
+  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `l2_normalize`, `softmax`, `gelu`,
+  `tanh`) may be given ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved
+  views overlap.
 * A wrong type or dtype is a TypeError and a wrong shape or value a ValueError, both reading
   ``op: argument: expected ..., got ...``. `out` is then left as it was.
 * On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
   the instruction set (SSE2, which has no fused multiply-add, keeps to a tolerance). The formulas below are evaluated in
   the order written, in float32.
+* On the backend "cffi" an array may be anything with the buffer protocol, and NumPy need not be there; see
+  `squeezeops.backends.cffi`. (The layout "NCW", and `softmax` along another axis than the last, do need NumPy.)
 """
 
 from __future__ import annotations
@@ -21,11 +24,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from squeezeops import backends
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -41,7 +43,9 @@ __all__ = [
     "gelu",
     "get_backend",
     "get_num_threads",
+    "l2_normalize",
     "layer_norm",
+    "mean_pool",
     "pointwise_conv",
     "set_backend",
     "set_num_threads",
@@ -149,6 +153,8 @@ def _pointwise_conv_ncw(
 def _copied(y: Floats, out: Floats | None) -> Floats:
     """The result y in C order, in `out` if that is given (and was checked)."""
     if out is None:
+        import numpy as np
+
         return np.ascontiguousarray(y)
     out[...] = y
     return out
@@ -276,6 +282,42 @@ def layer_norm(
     return _active().layer_norm(x, weight, bias, eps, residual, out)
 
 
+def l2_normalize(x: Floats, *, eps: float = 1e-12, out: Floats | None = None) -> Floats:
+    """Divide each row along the last axis by its Euclidean norm: ``y = x / max(sqrt(sum(x * x)), eps)``.
+
+    So the dot product of two rows becomes the cosine of the angle between them. The squares are summed in float32: a
+    row with values above 1e19 may overflow and becomes 0, and values below 1e-23 do not count.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C)
+    eps : float
+        Finite and not negative; the smallest norm that a row is divided by. With 0, a row of zeros becomes NaN.
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+        NaN throughout a row that has one.
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        An x without axes, a negative or non-finite `eps`, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.l2_normalize(np.array([[3, -4], [0, 0]], np.float32)).tolist()
+    [[0.6000000238418579, -0.800000011920929], [0.0, 0.0]]
+    """
+    return _active().l2_normalize(x, eps, out)
+
+
 def softmax(
     x: Floats,
     *,
@@ -331,6 +373,8 @@ def softmax(
 
 def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
     """Move another axis to the end and back."""
+    import numpy as np
+
     from squeezeops.backends import _checks as check
 
     op = "softmax"
@@ -411,6 +455,42 @@ def tanh(x: Floats, *, out: Floats | None = None) -> Floats:
     [-1.0, -0.0, 1.0]
     """
     return _active().tanh(x, out)
+
+
+def mean_pool(x: Floats, *, mask: NDArray[np.bool_] | None = None, out: Floats | None = None) -> Floats:
+    """Mean of the rows of each sequence, over those that a mask keeps.
+
+    ``y[..., c] = sum_l x[..., l, c] / count``, where l ascends over the rows kept and count is their number.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., L, C)
+    mask : ndarray of bool, of a shape that broadcasts to (..., L), optional
+        A row at False is excluded: its values, even NaN, have no influence. Without a mask, all rows are kept.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., C)
+        Zeros where no row is kept.
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        Fewer than 2 axes, a mask that does not broadcast, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> x = np.array([[[1, 2], [5, 6], [np.nan, np.inf]]], np.float32)
+    >>> squeezeops.mean_pool(x, mask=np.array([[True, True, False]])).tolist()
+    [[3.0, 4.0]]
+    """
+    return _active().mean_pool(x, mask, out)
 
 
 def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = None) -> Floats:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,7 @@ def conv_cases() -> dict[str, Callable[[], np.ndarray]]:
 
 
 def row_cases() -> dict[str, Callable[[], np.ndarray]]:
-    """gelu, tanh, layer_norm and softmax at odd lengths, over all kinds of values."""
+    """gelu, tanh, l2_normalize, layer_norm and softmax at odd lengths, over all kinds of values."""
     cases: dict[str, Callable[[], np.ndarray]] = {}
     wide = np.concatenate([specials(), every_kind(6, 4001), numbers(7, 4000, scale=16.0)])
     cases["gelu/wide"] = lambda: ops.gelu(wide)
@@ -109,9 +110,25 @@ def row_cases() -> dict[str, Callable[[], np.ndarray]]:
         cases[f"softmax/9x{length}"] = lambda x=x: ops.softmax(x, scale=0.7)
         cases[f"softmax/9x{length}-bool"] = lambda x=x, m=keep: ops.softmax(x, mask=m)
         cases[f"softmax/9x{length}-added"] = lambda x=x, m=added: ops.softmax(x, mask=m, fully_masked="zero")
+        cases[f"l2_normalize/9x{length}"] = lambda x=x: ops.l2_normalize(x)
+        cases[f"l2_normalize/9x{length}-eps"] = lambda x=x, n=length: ops.l2_normalize(x, eps=4 * math.isqrt(n) + 2)
     odd = every_kind(14, 40, 33)
+    cases["l2_normalize/every_kind"] = lambda: ops.l2_normalize(odd, eps=1e-30)
     cases["layer_norm/every_kind"] = lambda: ops.layer_norm(odd)
     cases["softmax/every_kind"] = lambda: ops.softmax(odd)
+    return cases
+
+
+def pooling_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Odd channels, lengths around the rows that are added at a time, masks with holes and of nothing."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    for length, channels in ((1, 1), (2, 16), (3, 7), (4, 33), (5, 15), (7, 96), (8, 17), (9, 47), (13, 49), (70, 384)):
+        x, keep = numbers(42, 5, length, channels, scale=8.0), integers(43, 3, 5, length) > 0
+        keep[2] = False
+        cases[f"mean_pool/{length}x{channels}"] = lambda x=x: ops.mean_pool(x)
+        cases[f"mean_pool/{length}x{channels}-mask"] = lambda x=x, m=keep: ops.mean_pool(x, mask=m)
+    odd = np.where(integers(44, 5, 40, 6, 33) == 0, every_kind(45, 40, 6, 33), numbers(46, 40, 6, 33))
+    cases["mean_pool/every_kind"] = lambda: ops.mean_pool(odd)
     return cases
 
 
@@ -187,7 +204,7 @@ def model_cases() -> dict[str, Callable[[], np.ndarray]]:
 
 def all_cases() -> dict[str, Callable[[], np.ndarray]]:
     """Every case by name; calling one runs it on the backend and the instruction set in force."""
-    return {**conv_cases(), **row_cases(), **embedding_cases(), **attention_cases(), **model_cases()}
+    return {**conv_cases(), **row_cases(), **pooling_cases(), **embedding_cases(), **attention_cases(), **model_cases()}
 
 
 def digest(result: np.ndarray) -> str:

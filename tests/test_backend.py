@@ -153,10 +153,12 @@ def test_unknown_name(name):
 
 def test_known_but_not_built(monkeypatch):
     monkeypatch.setattr(backends, "_native_is_built", lambda: False)
-    monkeypatch.delitem(backends._loaded, "native", raising=False)
-    assert ops.available_backends() == ["numpy"]
-    with pytest.raises(ValueError, match=r"'native' .*to get it: install a wheel, or build"):
-        ops.set_backend("native")
+    monkeypatch.setattr(backends, "_cffi_is_there", lambda: False)
+    for name, advice in {"native": "install a wheel, or build", "cffi": r".*pip install 'squeezeops\[cffi\]'"}.items():
+        monkeypatch.delitem(backends._loaded, name, raising=False)
+        with pytest.raises(ValueError, match=rf"'{name}' .*to get it: {advice}"):
+            ops.set_backend(name)
+    assert ops.available_backends()[0] == "numpy"
     monkeypatch.delenv("SQUEEZEOPS_BACKEND", raising=False)
     monkeypatch.setattr(backends, "_native_is_left_out", lambda: True)
     assert backends.load_default().__name__ == "squeezeops.backends.numpy"
@@ -262,6 +264,10 @@ def test_no_numpy_warnings(variant):
         ops.softmax(x, mask=np.zeros(8, bool))
         ops.softmax(x, scale=1e300)
         ops.layer_norm(x, eps=0)
+        ops.l2_normalize(x)
+        ops.l2_normalize(np.zeros_like(x), eps=0)
+        ops.mean_pool(np.repeat(x, 3, axis=0))
+        ops.mean_pool(np.concatenate([x, x[:, ::-1]]), mask=np.zeros(2, bool))
         ops.layer_norm(x, x[0], x[0], residual=x)
         ops.pointwise_conv(x, np.repeat(x, 3, axis=0), x[0, :3], activation="gelu")
         ops.PointwiseConv(np.full((2, 8), np.inf, np.float16))(x)

@@ -56,7 +56,9 @@ def test_forced_isas_run():
     calls = {  # by the kernel
         "pwconv": lambda: ops.pointwise_conv(x, np.ones((4, 8), np.float32)),
         "layer_norm": lambda: ops.layer_norm(x),
+        "l2_normalize": lambda: ops.l2_normalize(x),
         "softmax": lambda: ops.softmax(x),
+        "mean_pool": lambda: ops.mean_pool(x),
         "activation": lambda: (ops.gelu(x), ops.tanh(x)),
         "embedding": lambda: ops.embedding(ids, x),
         "embedding_layer_norm": lambda: ops.embedding_layer_norm(ids, x, ids, x, ids, x, None, None),
@@ -87,6 +89,9 @@ def row_functions(rng):
         "grouped conv": (60, conv(60, 68, 4, rng)),
         "pointwise_conv": (34, lambda x: ops.pointwise_conv(x, np.outer(bias, bias)[:, :34], activation="tanh")),
         "layer_norm": (53, lambda x: ops.layer_norm(x, weight, bias, residual=x[:, ::-1])),
+        "l2_normalize": (53, ops.l2_normalize),
+        "mean_pool": (7 * 21, lambda x: ops.mean_pool(x.reshape(-1, 7, 21))),
+        "mean_pool, masked": (7 * 21, lambda x: ops.mean_pool(x.reshape(-1, 7, 21), mask=x[:, :7] > -0.5)),
         "softmax": (53, lambda x: ops.softmax(x, mask=added, scale=0.3)),
         "softmax, bool": (53, lambda x: ops.softmax(x, mask=x[:, ::-1] > 0.5)),
         "softmax, added": (53, lambda x: ops.softmax(x, mask=np.where(x > 0.5, np.float32(-np.inf), x[:, ::-1]))),
@@ -186,6 +191,18 @@ def test_softmax_does_not_depend_on_padding(on, rng, isa):
         keep = np.arange(70) < length
         y = ops.softmax(np.where(keep, x, np.float32(np.nan)), mask=keep)
         assert_same_bits(y[:, :length].copy(), ops.softmax(x[:, :length]))
+
+
+@exact_isas
+def test_mean_pool_does_not_depend_on_padding(on, rng, isa):
+    """Nor on the side of the padding, nor on holes: only the rows kept count, and their order."""
+    x = normal(rng, 3, 40, 53)
+    for length in (1, 3, 4, 5, 8, 17, 39):
+        short = ops.mean_pool(x[:, :length])
+        for places in (np.arange(length), np.arange(40 - length, 40), np.sort(rng.permutation(40)[:length])):
+            padded, keep = np.full((3, 40, 53), np.nan, np.float32), np.zeros(40, bool)
+            padded[:, places], keep[places] = x[:, :length], True
+            assert_same_bits(ops.mean_pool(padded, mask=keep), short)
 
 
 @exact_isas

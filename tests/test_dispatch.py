@@ -50,7 +50,10 @@ def test_cpu_info():
     assert info["isa"] == info["isas"][0] == ISAS[0]
     assert set(info["isas"]) <= set(info["compiled"])
     assert not set(info["isas"]) & set(info["missing"])
-    assert set(info["kernels"]) >= {"layer_norm", "softmax", "activation", "embedding", "pwconv", "attention"}
+    assert set(info["kernels"]) == {
+        "layer_norm", "l2_normalize", "softmax", "activation", "mean_pool", "embedding", "embedding_layer_norm",
+        "pwconv", "attention",
+    }  # fmt: skip
     for symbol in info["kernels"].values():
         assert symbol.endswith("_" + info["isa"])
 
@@ -72,6 +75,10 @@ def test_forcing_by_call(isa):
             assert native.last_kernel() == f"activation_f32_{isa}"
             ops.layer_norm(X)
             assert native.last_kernel() == f"layer_norm_f32_{isa}"
+            ops.l2_normalize(X)
+            assert native.last_kernel() == f"l2_normalize_f32_{isa}"
+            ops.mean_pool(X)
+            assert native.last_kernel() == f"mean_pool_f32_{isa}"
             ops.softmax(X)
             assert native.last_kernel() == f"softmax_f32_{isa}"
             ops.pointwise_conv(X, X)

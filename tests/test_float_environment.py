@@ -53,6 +53,7 @@ def mxcsr():
 RNG = np.random.default_rng(5)
 x, w, q = normal(RNG, 60, 208), normal(RNG, 96, 52) * np.float32(1e-3), normal(RNG, 2, 33, 48)
 x[::3] *= np.float32(1e-38)  # sums and products that are subnormal
+small = x[::3] * np.float32(2.0**60)  # with subnormal squares
 halves = x.astype(np.float16)
 
 
@@ -69,7 +70,11 @@ def run():
             ops.attention(q, q, q, num_heads=3),
             ops.attention(q, q, q, num_heads=6),  # 1 / sqrt(8) is not exact
             ops.layer_norm(x[::3]),  # nor is the default eps
-            ops.softmax(x, scale=0.1),
+            ops.softmax(x, scale=0.7),  # whose nearest float32 is below it: rounding up would show
+            ops.l2_normalize(x, eps=0.7),
+            ops.l2_normalize(small, eps=1e-35),
+            ops.mean_pool(x.reshape(4, 15, 208)),
+            ops.mean_pool(x[::3]),
             ops.embedding(np.arange(60), halves),
             ops.embedding_layer_norm(*(np.arange(60), x) * 3, None, None),
         ]
@@ -145,6 +150,6 @@ np.savez(sys.argv[2], *results)
     for mode in ("modes", "plain"):
         subprocess.run([sys.executable, "-c", code, mode, tmp_path / f"{mode}.npz"], check=True, timeout=120)
     with np.load(tmp_path / "modes.npz") as modes, np.load(tmp_path / "plain.npz") as plain:
-        assert len(modes.files) == 13
+        assert len(modes.files) == 17
         for name in modes.files:
             assert_same_bits(modes[name], plain[name])

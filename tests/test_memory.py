@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as
 PAGE = mmap.PAGESIZE
 NONE, READ, WRITE = 0, 1, 2
 FUNCTIONS = (
-    "pointwise_conv layer_norm softmax gelu tanh embedding embedding_layer_norm attention _attention_ragged "
-    "_attention_scores"
+    "pointwise_conv layer_norm l2_normalize softmax gelu tanh mean_pool embedding embedding_layer_norm attention "
+    "_attention_ragged _attention_scores"
 )
 
 

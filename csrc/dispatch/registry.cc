@@ -26,7 +26,8 @@ constexpr Isa isa_avx2 = kAvx2;
 constexpr Isa isa_avx512 = kAvx512;
 #endif
 
-constexpr Op op_layer_norm = kLayerNorm, op_softmax = kSoftmax, op_activation = kActivation, op_embedding = kEmbedding,
+constexpr Op op_layer_norm = kLayerNorm, op_l2_normalize = kL2Normalize, op_softmax = kSoftmax,
+             op_activation = kActivation, op_mean_pool = kMeanPool, op_embedding = kEmbedding,
              op_embedding_layer_norm = kEmbeddingLayerNorm, op_pwconv = kPwconv, op_attention = kAttention;
 
 const KernelRow kRows[] = {

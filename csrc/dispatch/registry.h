@@ -6,7 +6,9 @@
 #include "kernels/activation/activation.h"
 #include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/l2norm/l2norm.h"
 #include "kernels/layernorm/layernorm.h"
+#include "kernels/pooling/pooling.h"
 #include "kernels/pwconv/pwconv.h"
 #include "kernels/softmax/softmax.h"
 
@@ -15,15 +17,27 @@ namespace sqz {
 // The kernels of one ISA.
 struct Kernels {
   layer_norm_f32_fn layer_norm;
+  l2_normalize_f32_fn l2_normalize;
   softmax_f32_fn softmax;
   activation_f32_fn activation;
+  mean_pool_f32_fn mean_pool;
   embedding_f32_fn embedding;
   embedding_layer_norm_f32_fn embedding_layer_norm;
   pwconv_f32_fn pwconv;
   attention_f32_fn attention;
 };
 
-enum Op { kLayerNorm, kSoftmax, kActivation, kEmbedding, kEmbeddingLayerNorm, kPwconv, kAttention };
+enum Op {
+  kLayerNorm,
+  kL2Normalize,
+  kSoftmax,
+  kActivation,
+  kMeanPool,
+  kEmbedding,
+  kEmbeddingLayerNorm,
+  kPwconv,
+  kAttention
+};
 
 struct KernelRow {
   Op op;

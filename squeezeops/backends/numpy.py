@@ -226,6 +226,18 @@ def layer_norm(x: object, weight: object, bias: object, eps: float, residual: ob
     return out
 
 
+@_quiet
+def l2_normalize(x: object, eps: float, out: object) -> np.ndarray:
+    """See `squeezeops.l2_normalize`."""
+    op = "l2_normalize"
+    given, x = x, check.rows(op, "x", x)
+    smallest = F(check.epsilon(op, eps))
+    out = check.output(op, out, x.shape, given)
+    norm = np.sqrt((x * x).sum(axis=-1, keepdims=True))
+    out[...] = x / np.where(norm < smallest, smallest, norm)  # NaN is not below it
+    return out
+
+
 def _excluded(mask: np.ndarray) -> np.ndarray:
     """Keys that a mask takes away: False, or an additive -inf."""
     return ~mask if mask.dtype == bool else mask == -np.inf
@@ -257,6 +269,26 @@ def softmax(x: object, mask: object, scale: float, fully_masked: str, out: objec
     out = check.output(op, out, x.shape, given, mask=mask)
     rows = _softmax(_matrix(x) * factor, None if keep is None else _matrix(keep), fully_masked)
     out[...] = rows.reshape(x.shape)
+    return out
+
+
+# Pooling.
+
+
+@_quiet
+def mean_pool(x: object, mask: object, out: object) -> np.ndarray:
+    """See `squeezeops.mean_pool`."""
+    op = "mean_pool"
+    given, x = x, check.rows(op, "x", x, axes=2)
+    keep = check.mask(op, "mask", mask, x.shape[:-1], ("bool",))
+    if keep is None:
+        keep = np.ones(x.shape[:-1], bool)
+    out = check.output(op, out, (*x.shape[:-2], x.shape[-1]), x=given, mask=mask)
+    out[...] = 0
+    for row in range(x.shape[-2]):
+        np.add(out, x[..., row, :], out=out, where=keep[..., row, None])
+    count = keep.sum(axis=-1, keepdims=True)
+    np.divide(out, count.astype(F), out=out, where=count > 0)
     return out
 
 
