@@ -1,6 +1,6 @@
-"""Build the native extension with CMake. Flags and sources are in CMakeLists.txt, everything else in pyproject.toml.
+"""Build the C library and its bindings with CMake. Flags and sources are in CMakeLists.txt, all else in pyproject.toml.
 
-SQUEEZEOPS_PURE=1 leaves the extension out: a pure-Python package with the NumPy backend.
+SQUEEZEOPS_PURE=1 leaves them out: a pure-Python package.
 """
 
 import os
@@ -27,11 +27,10 @@ Or build without the native kernels, for the slower NumPy backend only:
 
 
 class CMakeBuild(build_ext):
-    """One extension, made by CMake."""
+    """One extension, the library that it links, the other binding and the header, all installed by CMake."""
 
     def build_extension(self, ext: Extension) -> None:
-        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(self.build_temp).resolve() / "squeezeops-cmake"
+        build = self.folder()
         compiler = shlex.split(os.environ.get("CXX", ""))[:1] or ["c++", "g++", "clang++"]
         if not any(shutil.which(name) for name in compiler):
             sys.exit(NO_COMPILER)
@@ -45,10 +44,9 @@ class CMakeBuild(build_ext):
             f"-B{build}",
             "-GNinja",
             "-DCMAKE_BUILD_TYPE=Release",
-            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
+            "-DSQUEEZEOPS_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-            f"-DSQUEEZEOPS_VERSION={self.distribution.get_version()}",
             *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         try:
@@ -56,10 +54,24 @@ class CMakeBuild(build_ext):
         except subprocess.CalledProcessError as error:
             # CMake's own message stands above; most often the compiler is there and does not work.
             log = build / "CMakeCache.txt"
-            if not log.exists() or "CMAKE_CXX_COMPILER_WORKS:INTERNAL=TRUE" not in log.read_text():
+            found = log.read_text() if log.exists() else ""
+            if any(f"CMAKE_{language}_COMPILER_WORKS:INTERNAL=TRUE" not in found for language in ("C", "CXX")):
                 sys.exit(NO_COMPILER)
             raise SystemExit(f"squeezeops: CMake failed with status {error.returncode}") from None
         subprocess.run(["cmake", "--build", str(build)], check=True)
+        self.install(Path(self.get_ext_fullpath(ext.name)).resolve().parents[1])
+
+    def copy_extensions_to_source(self) -> None:
+        """What makes an editable installation; it would copy the extension alone."""
+        self.install(ROOT.resolve())
+
+    def folder(self) -> Path:
+        return Path(self.build_temp).resolve() / "squeezeops-cmake"
+
+    def install(self, prefix: Path) -> None:
+        """Put what was built into the package below `prefix`."""
+        command = ["cmake", "--install", str(self.folder()), "--prefix", str(prefix), "--component", "python"]
+        subprocess.run([*command, "--strip"], check=True)
 
 
 class BuildPy(build_py):

@@ -60,6 +60,13 @@ sqz_status check_matrix(const char *name, const void *p, int64_t rows, int64_t n
     if (const sqz_status status_ = (expression)) return status_; \
   } while (0)
 
+// A matrix, or one row for all with a stride of 0.
+sqz_status check_mask(const void *p, int64_t rows, int64_t n, int64_t stride) {
+  if (stride != 0) return check_matrix("mask", p, rows, n, stride);
+  SQZ_CHECK(p || rows == 0 || n == 0, "mask: expected a pointer, got NULL");
+  return SQZ_OK;
+}
+
 sqz_status check_eps(double eps) {
   SQZ_CHECK(eps >= 0 && eps <= FLT_MAX, "eps: expected a finite number >= 0, got %g", eps);
   return SQZ_OK;
@@ -68,6 +75,16 @@ sqz_status check_eps(double eps) {
 // An enumeration's value comes from other languages too.
 sqz_status check_enum(const char *name, int value, int last) {
   SQZ_CHECK(value >= 0 && value <= last, "%s: expected a value from 0 to %d, got %d", name, last, value);
+  return SQZ_OK;
+}
+
+// Where sequences begin and end in ragged rows.
+sqz_status check_offsets(const char *name, const int32_t *offsets, int64_t batch) {
+  SQZ_CHECK(offsets, "%s: expected a pointer, got NULL", name);
+  SQZ_CHECK(offsets[0] == 0, "%s: expected to start at 0, got %d", name, offsets[0]);
+  for (int64_t b = 0; b < batch; ++b)
+    SQZ_CHECK(offsets[b + 1] >= offsets[b], "%s: expected values that do not decrease, got %d after %d", name,
+              offsets[b + 1], offsets[b]);
   return SQZ_OK;
 }
 
@@ -185,9 +202,7 @@ sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx,
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
   SQZ_TRY(check_enum("mask_kind", mask_kind, SQZ_MASK_ADD));
   SQZ_TRY(check_enum("fully_masked", fully_masked, SQZ_MASKED_ZERO));
-  SQZ_CHECK(mask_kind == SQZ_MASK_NONE || mask || rows == 0 || n == 0, "mask: expected a pointer, got NULL");
-  SQZ_CHECK(mask_stride == 0 || mask_stride >= n, "mask: expected a row stride of 0 or >= %lld, got %lld", (long long)n,
-            (long long)mask_stride);
+  if (mask_kind != SQZ_MASK_NONE) SQZ_TRY(check_mask(mask, rows, n, mask_stride));
   const Kernels *kernels;
   SQZ_TRY(begin(kSoftmax, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
@@ -222,8 +237,7 @@ sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const flo
             (long long)length);
   SQZ_TRY(check_matrix("x", x, batch * length, n, ldx));
   SQZ_TRY(check_matrix("out", out, batch, n, ldo));
-  SQZ_CHECK(!mask || mask_stride == 0 || mask_stride >= length, "mask: expected a row stride of 0 or >= %lld, got %lld",
-            (long long)length, (long long)mask_stride);
+  if (mask) SQZ_TRY(check_mask(mask, batch, length, mask_stride));
   const Kernels *kernels;
   SQZ_TRY(begin(kMeanPool, &kernels));
   if (batch == 0 || n == 0) return SQZ_OK;
@@ -257,12 +271,16 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
                                         float *out, int64_t ldo) {
   static const char *const kIds[3] = {"ids", "position_ids", "type_ids"};
   static const char *const kTables[3] = {"table", "position_table", "type_table"};
+  SQZ_CHECK(ids, "ids: expected an array of 3, got NULL");
+  SQZ_CHECK(tables, "tables: expected an array of 3, got NULL");
+  SQZ_CHECK(dtypes, "dtypes: expected an array of 3, got NULL");
+  SQZ_CHECK(table_rows, "table_rows: expected an array of 3, got NULL");
+  SQZ_TRY(check_matrix("out", out, count, n, ldo));
   for (int t = 0; t < 3; ++t) {
     SQZ_TRY(check_enum("dtypes", dtypes[t], SQZ_F16));
     SQZ_TRY(check_matrix(kTables[t], tables[t], table_rows[t], n, n));
     SQZ_TRY(check_ids(kIds[t], ids[t], count, table_rows[t]));
   }
-  SQZ_TRY(check_matrix("out", out, count, n, ldo));
   SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
   SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
@@ -355,21 +373,18 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   const sqz_attention_args &a = *args;
   SQZ_TRY(check_enum("mask_kind", a.mask_kind, SQZ_MASK_ADD));
   SQZ_TRY(check_enum("fully_masked", a.fully_masked, SQZ_MASKED_ZERO));
-  SQZ_CHECK(a.batch >= 0, "batch: expected a size >= 0, got %lld", (long long)a.batch);
+  SQZ_CHECK(a.batch >= 0 && a.batch <= INT32_MAX, "batch: expected a size from 0 to 2^31 - 1, got %lld",
+            (long long)a.batch);
   SQZ_CHECK(a.heads >= 0 && a.head_size >= 0 && a.heads <= (1 << 24) && a.head_size <= (1 << 24),
             "heads: expected sizes from 0 to 2^24, got %lld heads of %lld", (long long)a.heads, (long long)a.head_size);
-  SQZ_CHECK(a.q_offsets && a.k_offsets, "q_offsets: expected pointers, got NULL");
-  int64_t longest = 0;
-  const int32_t *const both[2] = {a.q_offsets, a.k_offsets};
-  for (const int32_t *offsets : both) {
-    SQZ_CHECK(offsets[0] == 0, "cu_seqlens: expected to start at 0, got %d", offsets[0]);
-    for (int64_t b = 0; b < a.batch; ++b)
-      SQZ_CHECK(offsets[b + 1] >= offsets[b], "cu_seqlens: expected values that do not decrease, got %d after %d",
-                offsets[b + 1], offsets[b]);
-  }
+  SQZ_TRY(check_offsets("q_offsets", a.q_offsets, a.batch));
+  SQZ_TRY(check_offsets("k_offsets", a.k_offsets, a.batch));
+  int64_t longest = 0, most_queries = 0, pairs = 0;  // fewer than 2^62, because all rows are fewer than 2^31
   for (int64_t b = 0; b < a.batch; ++b) {
-    const int64_t keys = a.k_offsets[b + 1] - a.k_offsets[b];
+    const int64_t queries = a.q_offsets[b + 1] - a.q_offsets[b], keys = a.k_offsets[b + 1] - a.k_offsets[b];
+    if (queries > most_queries) most_queries = queries;
     if (keys > longest) longest = keys;
+    pairs += queries * keys;
   }
   const int64_t columns = a.heads * a.head_size;
   SQZ_TRY(check_matrix("q", a.q, a.q_offsets[a.batch], columns, a.ldq));
@@ -378,7 +393,17 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
     SQZ_TRY(check_matrix("v", a.v, a.k_offsets[a.batch], columns, a.ldv));
     SQZ_TRY(check_matrix("out", a.out, a.q_offsets[a.batch], columns, a.ldo));
   }
-  SQZ_CHECK(a.mask_kind == SQZ_MASK_NONE || a.mask || longest == 0, "mask: expected a pointer, got NULL");
+  constexpr int64_t kLimit = INT64_C(1) << 58;
+  SQZ_CHECK(!a.scores || a.heads == 0 || pairs <= kLimit / a.heads,
+            "scores: expected fewer than 2^58 elements, got %lld heads of %lld", (long long)a.heads, (long long)pairs);
+  if (a.mask_kind != SQZ_MASK_NONE && longest > 0) {
+    SQZ_CHECK(a.mask, "mask: expected a pointer, got NULL");
+    const int64_t sizes[3] = {a.batch, a.heads, most_queries};
+    for (int i = 0; i < 3 && !a.mask_ragged; ++i)
+      SQZ_CHECK(a.mask_strides[i] >= 0 && a.mask_strides[i] <= kLimit / (sizes[i] > 1 ? sizes[i] : 1),
+                "mask_strides: expected strides >= 0 and fewer than 2^58 elements, got a stride of %lld for %lld steps",
+                (long long)a.mask_strides[i], (long long)sizes[i]);
+  }
   const Kernels *kernels;
   SQZ_TRY(begin(kAttention, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;

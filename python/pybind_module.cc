@@ -684,7 +684,12 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
     value_error(op, "cu_seqlens", "shape (batch + 1,)", text(shape_of(cu_seqlens)));
   a.batch = cu_seqlens.size() - 1;
   a.q_offsets = a.k_offsets = static_cast<const int32_t *>(cu_seqlens.data());
-  // The C interface checks the start and the order; it does not know the total.
+  // The C interface would check the start and the order, by other names, and does not know the total.
+  if (a.q_offsets[0] != 0) value_error(op, "cu_seqlens", "to start at 0", std::to_string(a.q_offsets[0]));
+  for (int64_t b = 0; b < a.batch; ++b)
+    if (a.q_offsets[b + 1] < a.q_offsets[b])
+      value_error(op, "cu_seqlens", "values that do not decrease",
+                  std::to_string(a.q_offsets[b + 1]) + " after " + std::to_string(a.q_offsets[b]));
   if (a.q_offsets[a.batch] != shape[0])
     value_error(op, "cu_seqlens", "to end at " + std::to_string(shape[0]), std::to_string(a.q_offsets[a.batch]));
 

@@ -1,7 +1,8 @@
 """squeezeops: fast, small, bit-reproducible kernels and a SqueezeBERT forward pass that needs NumPy and nothing else.
 
 Public names are looked up on first use, so that importing the package imports neither NumPy nor the kernels:
-the ops of `squeezeops.ops`, and `SqueezeBert`, `SqueezeBertConfig`, `Tokenizer` and `pipeline`.
+the ops of `squeezeops.ops`; `SqueezeBert`, `SqueezeBertConfig`, `Tokenizer` and `pipeline`; and for C programs
+`get_include` and `get_library`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from squeezeops._version import __version__
 
 if TYPE_CHECKING:
+    from squeezeops._library import get_include, get_library
     from squeezeops.ops import (
         PointwiseConv,
         attention,
@@ -51,6 +53,8 @@ __all__ = [
     "embedding_layer_norm",
     "gelu",
     "get_backend",
+    "get_include",
+    "get_library",
     "get_num_threads",
     "l2_normalize",
     "layer_norm",
@@ -68,6 +72,8 @@ _HOME = {
     "SqueezeBert": "squeezebert.model",
     "SqueezeBertConfig": "squeezebert.config",
     "Tokenizer": "squeezebert.tokenizer",
+    "get_include": "_library",
+    "get_library": "_library",
     "pipeline": "pipelines",
 }
 

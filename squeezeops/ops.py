@@ -13,6 +13,8 @@ What holds for every op, unless its own text says otherwise:
 * On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
   the instruction set (SSE2, which has no fused multiply-add, keeps to a tolerance). The formulas below are evaluated in
   the order written, in float32.
+* On the backend "cffi" an array may be anything with the buffer protocol, and NumPy need not be there; see
+  `squeezeops.backends.cffi`. (The layout "NCW", and `softmax` along another axis than the last, do need NumPy.)
 """
 
 from __future__ import annotations
@@ -22,11 +24,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from squeezeops import backends
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -152,6 +153,8 @@ def _pointwise_conv_ncw(
 def _copied(y: Floats, out: Floats | None) -> Floats:
     """The result y in C order, in `out` if that is given (and was checked)."""
     if out is None:
+        import numpy as np
+
         return np.ascontiguousarray(y)
     out[...] = y
     return out
@@ -370,6 +373,8 @@ def softmax(
 
 def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
     """Move another axis to the end and back."""
+    import numpy as np
+
     from squeezeops.backends import _checks as check
 
     op = "softmax"

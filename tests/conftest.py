@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from op_helpers import VARIANTS, Guards, Variant
 
+from squeezeops import backends, ops
+
 
 @pytest.fixture(autouse=True, scope="session")
 def away_from_the_source_tree(tmp_path_factory):
@@ -24,6 +26,16 @@ def variant(request):
     variant: Variant = request.param
     with variant.active():
         yield variant
+
+
+@pytest.fixture
+def numba_backend():
+    """The module of the Numba backend, in force, with its number of threads restored at the end."""
+    module = backends.load("numba")
+    before = module.get_num_threads()
+    with ops.backend("numba"):
+        yield module
+    module.set_num_threads(before)
 
 
 @pytest.fixture

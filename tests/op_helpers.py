@@ -66,6 +66,7 @@ if "native" in backends.available():
 ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
 EXACT_ISAS = [isa for isa in ISAS if isa not in TO_TOLERANCE]
 VARIANTS = [Variant("numpy")] + [Variant("native", isa) for isa in ISAS]
+VARIANTS += [Variant(name) for name in ("cffi", "numba") if name in backends.available()]
 
 
 def ran_on(isa: str) -> bool:

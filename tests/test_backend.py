@@ -153,10 +153,12 @@ def test_unknown_name(name):
 
 def test_known_but_not_built(monkeypatch):
     monkeypatch.setattr(backends, "_native_is_built", lambda: False)
-    monkeypatch.delitem(backends._loaded, "native", raising=False)
-    assert ops.available_backends() == ["numpy"]
-    with pytest.raises(ValueError, match=r"'native' .*to get it: install a wheel, or build"):
-        ops.set_backend("native")
+    monkeypatch.setattr(backends, "_cffi_is_there", lambda: False)
+    for name, advice in {"native": "install a wheel, or build", "cffi": r".*pip install 'squeezeops\[cffi\]'"}.items():
+        monkeypatch.delitem(backends._loaded, name, raising=False)
+        with pytest.raises(ValueError, match=rf"'{name}' .*to get it: {advice}"):
+            ops.set_backend(name)
+    assert ops.available_backends()[0] == "numpy"
     monkeypatch.delenv("SQUEEZEOPS_BACKEND", raising=False)
     monkeypatch.setattr(backends, "_native_is_left_out", lambda: True)
     assert backends.load_default().__name__ == "squeezeops.backends.numpy"

@@ -301,6 +301,8 @@ def test_good_arguments(backend, op):
 @pytest.mark.parametrize("op, argument", BAD)
 def test_bad_arguments(backend, op, argument):
     for what, value, exception in BAD[op, argument]:
+        if backend == "cffi" and "mask" in argument and what == "bytes":
+            continue  # which are a mask there
         assert_refused(op, GOOD[op] | {argument: value}, argument, exception, what)
 
 

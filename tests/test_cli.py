@@ -471,7 +471,8 @@ def test_info_names_what_was_left_out(call, monkeypatch):
 
 def test_without_the_native_extension(tmp_path):
     """A copy of the package as a build without a compiler leaves it."""
-    shutil.copytree(PACKAGE, tmp_path / "squeezeops", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
+    built = ("*.so", "*.so.*", "include", "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "squeezeops", ignore=shutil.ignore_patterns(*built))
     (tmp_path / "squeezeops" / "_pure").touch()
     environment = {key: value for key, value in os.environ.items() if key != "SQUEEZEOPS_BACKEND"}
     environment["PYTHONPATH"] = str(tmp_path)
@@ -482,9 +483,9 @@ def test_without_the_native_extension(tmp_path):
         return done.stdout.decode()
 
     out = run("info")
-    assert "numpy (available: numpy)" in out
+    assert "numpy (available: numpy" in out
     assert "the native extension is not built" in out
-    assert json.loads(run("info", "--json"))["backends"] == ["numpy"]
+    assert {"numpy"} <= set(json.loads(run("info", "--json"))["backends"]) <= {"numpy", "numba"}
     assert run("classify", POSITIVE).startswith("POSITIVE\t")
 
 

@@ -1,7 +1,7 @@
 """Backends: modules with equal function names, loaded on first use.
 
-`numpy` is the specification, `native` the compiled kernels. Every function takes its arguments by position; defaults,
-keywords, documentation and layout changes live in `squeezeops.ops`.
+`numpy` is the specification, `native` the compiled kernels, `cffi` the same for whatever has the buffer protocol. Every
+function takes its arguments by position; defaults, keywords, documentation and layout changes live in `squeezeops.ops`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 # In order of preference, each with the advice given when it is asked for and is not there.
 HOW_TO_GET = {
     "native": "install a wheel, or build squeezeops from source with CMake and a C++17 compiler",
+    "cffi": "install a wheel, or build squeezeops from source with CMake and a C++17 compiler, and then "
+    "pip install 'squeezeops[cffi]'",
     "numpy": "it is always there",
+    "numba": "pip install 'squeezeops[numba]'",
 }
 
 _loaded: dict[str, Backend] = {}
@@ -102,9 +105,30 @@ def _native_is_left_out() -> bool:
     return os.path.exists(os.path.join(_package(), "_pure"))
 
 
+def _cffi_is_there() -> bool:
+    """Whether the package was built with the C library and cffi is installed."""
+    import importlib.util
+
+    from squeezeops._library import get_library
+
+    try:
+        get_library()
+    except FileNotFoundError:
+        return False
+    return importlib.util.find_spec("_cffi_backend") is not None
+
+
+def _numba_is_installed() -> bool:
+    """Whether there is a Numba to import, which takes long and is done when this backend is asked for."""
+    import importlib.util
+
+    return importlib.util.find_spec("numba") is not None
+
+
 def available() -> list[str]:
     """Names of the backends that this installation has, best first."""
-    return [name for name in HOW_TO_GET if name != "native" or _native_is_built()]
+    there = {"native": _native_is_built, "cffi": _cffi_is_there, "numba": _numba_is_installed}
+    return [name for name in HOW_TO_GET if name not in there or there[name]()]
 
 
 def load(name: str, argument: str = "name") -> Backend:
@@ -132,7 +156,7 @@ def load_default() -> Backend:
     if name:
         return load(name, "SQUEEZEOPS_BACKEND")
     best = available()[0]
-    if best == "numpy" and not _native_is_left_out():
+    if best != "native" and not _native_is_left_out():
         raise ImportError(
             f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: "
             "install it with pip and start Python elsewhere, or choose the slower backend by SQUEEZEOPS_BACKEND=numpy"

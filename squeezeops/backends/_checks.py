@@ -6,29 +6,23 @@ for a wrong shape or value. The compiled backends raise the same exception types
 
 from __future__ import annotations
 
-import itertools
-import operator
-from typing import Any
-
 import numpy as np
 
-ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
-APPROXIMATE = ("none", "tanh")
-FULLY_MASKED = ("uniform", "zero")
-FLOAT_MAX = float(np.finfo(np.float32).max)
-
-
-def _kind(value: object) -> str:
-    """How a message calls the type of `value`: the dtype of an array, else the class."""
-    if isinstance(value, np.ndarray):
-        return str(value.dtype)
-    return f"a {type(value).__name__} scalar" if isinstance(value, np.generic) else type(value).__name__
+from squeezeops.backends._scalars import ACTIVATIONS as ACTIVATIONS
+from squeezeops.backends._scalars import APPROXIMATE as APPROXIMATE
+from squeezeops.backends._scalars import FULLY_MASKED as FULLY_MASKED
+from squeezeops.backends._scalars import choice as choice
+from squeezeops.backends._scalars import count as count
+from squeezeops.backends._scalars import divisor as divisor
+from squeezeops.backends._scalars import epsilon as epsilon
+from squeezeops.backends._scalars import kind, offsets
+from squeezeops.backends._scalars import real as real
 
 
 def array(op: str, name: str, value: object, *dtypes: str) -> np.ndarray:
     """Check an array of one of `dtypes` in native byte order; return it C-contiguous, copied if it was not."""
     if not isinstance(value, np.ndarray) or not any(value.dtype == dtype for dtype in dtypes):
-        raise TypeError(f"{op}: {name}: expected an array of {' or '.join(dtypes)}, got {_kind(value)}")
+        raise TypeError(f"{op}: {name}: expected an array of {' or '.join(dtypes)}, got {kind(value)}")
     return np.asarray(value, order="C")
 
 
@@ -89,50 +83,6 @@ def ids(op: str, name: str, value: object, limit: int, shape: tuple[int, ...] | 
     return value
 
 
-def count(op: str, name: str, value: Any) -> int:
-    """Check a positive int. A bool is a mistake here, not a 1."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{op}: {name}: expected an int, got {_kind(value)}") from None
-    if number < 1:
-        raise ValueError(f"{op}: {name}: expected a positive int, got {number}")
-    return number
-
-
-def divisor(op: str, name: str, value: object, **sizes: int) -> int:
-    """Check a positive int that divides every one of `sizes`."""
-    number = count(op, name, value)
-    if any(size % number for size in sizes.values()):
-        wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
-        raise ValueError(f"{op}: {name}: expected a divisor of {wanted}, got {number}")
-    return number
-
-
-def real(op: str, name: str, value: object) -> float:
-    """Check a number."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{op}: {name}: expected a number, got {_kind(value)}")
-    return float(value)
-
-
-def epsilon(op: str, value: object) -> float:
-    """Check the eps of a normalisation."""
-    number = real(op, "eps", value)
-    if not 0 <= number <= FLOAT_MAX:
-        raise ValueError(f"{op}: eps: expected a finite number >= 0, got {number}")
-    return number
-
-
-def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -> Any:
-    """Check one of a few words."""
-    if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
-        raise ValueError(f"{op}: {name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return value
-
-
 def mask(
     op: str, name: str, value: object, shape: tuple[int, ...], dtypes: tuple[str, ...] = ("bool", "float32")
 ) -> np.ndarray | None:
@@ -151,15 +101,7 @@ def cu_seqlens(op: str, value: object, total: int) -> list[int]:
     value = array(op, "cu_seqlens", value, "int32")
     if value.ndim != 1 or value.size == 0:
         raise ValueError(f"{op}: cu_seqlens: expected shape (batch + 1,), got {value.shape}")
-    offsets: list[int] = value.tolist()
-    if offsets[0] != 0:
-        raise ValueError(f"{op}: cu_seqlens: expected to start at 0, got {offsets[0]}")
-    for before, after in itertools.pairwise(offsets):
-        if after < before:
-            raise ValueError(f"{op}: cu_seqlens: expected values that do not decrease, got {after} after {before}")
-    if offsets[-1] != total:
-        raise ValueError(f"{op}: cu_seqlens: expected to end at {total}, got {offsets[-1]}")
-    return offsets
+    return offsets(op, value.tolist(), total)
 
 
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
@@ -176,7 +118,7 @@ def output(op: str, out: object, shape: tuple[int, ...], in_place: object = None
     if out is None:
         return np.empty(shape, np.float32)
     if not isinstance(out, np.ndarray) or out.dtype != np.float32:
-        raise TypeError(f"{op}: out: expected an array of float32, got {_kind(out)}")
+        raise TypeError(f"{op}: out: expected an array of float32, got {kind(out)}")
     if out.shape != shape:
         raise ValueError(f"{op}: out: expected shape {shape}, got {out.shape}")
     if not out.flags.c_contiguous:

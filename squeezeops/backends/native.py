@@ -1,5 +1,7 @@
 """The native backend: the compiled kernels. Arguments are checked in C++ (python/pybind_module.cc)."""
 
+from squeezeops._library import check_version
+from squeezeops._native import __version__ as _version
 from squeezeops._native import (  # noqa: F401
     attention,
     attention_ragged,
@@ -22,3 +24,5 @@ from squeezeops._native import (  # noqa: F401
     softmax,
     tanh,
 )
+
+check_version(_version)

@@ -1,13 +1,27 @@
-/* squeezeops: the C interface, and the only public header.
+/**
+ * @file
+ * squeezeops: the C interface, and the only public header.
  *
- * Conventions
- *   - Matrices are row-major float32; ldX is the distance between rows in elements, ldX >= columns.
- *   - Every computing function returns a status; sqz_error_message() then says what was wrong, on the calling thread.
- *   - No function keeps a pointer after it returns, except that a packed weight belongs to its caller.
- *   - `out` may be `x` in row-wise functions (layer_norm, l2_normalize, softmax, activation); nothing else may overlap.
- *   - Scalars are double and rounded to float32 inside, so that the caller's rounding mode does not matter.
- *   - Each computing function runs with round-to-nearest and denormals on, and restores the caller's modes.
- *   - Everything may be called from several threads at once.
+ * Conventions, for every function unless its own text says otherwise:
+ *
+ * - Shapes and strides. A matrix (rows, n) is row-major; element (i, j) is at p[i * ld + j]. The row stride ld and all
+ *   other strides count elements, not bytes, and ld >= n. Sizes may be 0; a pointer to no elements may be NULL.
+ * - Types. float is IEEE binary32; float16 is IEEE binary16 in a uint16_t. A pointer is aligned to its element; 64-byte
+ *   alignment is fastest.
+ * - Scalars are double and rounded to float inside, so that the caller's rounding mode has no part in it.
+ * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. Strings that a
+ *   function returns belong to the library and are never freed.
+ * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, l2_normalize,
+ *   softmax, activation). Nothing else that is written may overlap what is read.
+ * - Errors. A function returns a status and, unless that is SQZ_OK, leaves its output as it was; sqz_error_message()
+ *   then says, on the same thread, which argument was wrong: "argument: expected ..., got ...". NULL, negative sizes
+ *   and sizes whose products overflow are such errors. That a pointer leads to as much memory as the sizes say, no
+ *   function can check.
+ * - Special values. NaN and infinity follow IEEE 754. A call runs with round-to-nearest and subnormal numbers,
+ *   whatever the caller has set, and restores that.
+ * - Threads. Any function may be called from several threads at once. A call splits its work over threads of the
+ *   library's own; their number changes no bit of the result. After fork() the child may go on calling.
+ * - Results have the same bits on every instruction set but sse2, which lacks a fused multiply-add.
  */
 #ifndef SQUEEZEOPS_SQUEEZEOPS_H_
 #define SQUEEZEOPS_SQUEEZEOPS_H_
@@ -25,160 +39,324 @@
 extern "C" {
 #endif
 
+/** What a function returns; 0 is success. */
 typedef enum {
   SQZ_OK = 0,
-  SQZ_INVALID = 1,    /* an argument is wrong */
-  SQZ_NO_MEMORY = 2,  /* scratch memory could not be had */
-  SQZ_UNSUPPORTED = 3 /* this machine or this build cannot do it */
+  SQZ_INVALID = 1,    /**< an argument is wrong */
+  SQZ_NO_MEMORY = 2,  /**< scratch memory could not be had */
+  SQZ_UNSUPPORTED = 3 /**< this machine or this build cannot do it, or an environment variable is wrong */
 } sqz_status;
 
+/** A function applied to each element. */
 typedef enum {
   SQZ_ACT_NONE = 0,
-  SQZ_ACT_GELU = 1,      /* x * Phi(x), the erf form */
-  SQZ_ACT_GELU_TANH = 2, /* the tanh approximation */
-  SQZ_ACT_RELU = 3,
+  SQZ_ACT_GELU = 1,      /**< x * Phi(x), with the normal distribution function Phi */
+  SQZ_ACT_GELU_TANH = 2, /**< x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2 */
+  SQZ_ACT_RELU = 3,      /**< 0 where x < 0, so that NaN stays NaN */
   SQZ_ACT_TANH = 4
 } sqz_activation;
 
+/** Type of the elements behind a `const void *`. */
 typedef enum { SQZ_F32 = 0, SQZ_F16 = 1 } sqz_dtype;
 
+/** What a mask holds. */
 typedef enum {
-  SQZ_MASK_NONE = 0,
-  SQZ_MASK_BOOL = 1, /* uint8: 0 excludes the key */
-  SQZ_MASK_ADD = 2   /* float32: -inf excludes the key, a finite value is added to the scaled score */
+  SQZ_MASK_NONE = 0, /**< there is none; the pointer is not read */
+  SQZ_MASK_BOOL = 1, /**< uint8_t: 0 excludes the element */
+  SQZ_MASK_ADD = 2   /**< float: -inf excludes the element, another value is added to it, after scaling */
 } sqz_mask_kind;
 
+/** What softmax gives for a row of n elements that are all excluded. */
 typedef enum {
-  SQZ_MASKED_UNIFORM = 0, /* a row with every key excluded gives 1/n to each */
-  SQZ_MASKED_ZERO = 1     /* ... gives zeros */
+  SQZ_MASKED_UNIFORM = 0, /**< 1/n each */
+  SQZ_MASKED_ZERO = 1     /**< 0 each */
 } sqz_fully_masked;
 
-/* ---- library ------------------------------------------------------------------------------------------------- */
+/** @name Library @{ */
 
+/** Version of the library, "major.minor.patch". */
 SQZ_API const char *sqz_version(void);
-/* What went wrong in the last failing call on this thread; "" if none failed. */
+
+/** What went wrong in the last failing call on this thread, in English; "" if none failed. Valid until the next one. */
 SQZ_API const char *sqz_error_message(void);
 
-/* ISAs that this architecture has kernels for, best first: names and what became of each. */
+/** Whether an instruction set can be used. */
 typedef enum {
-  SQZ_ISA_NOT_COMPILED = 0, /* the compiler lacked the flags */
-  SQZ_ISA_NOT_ON_CPU = 1,   /* the processor or the operating system lacks it */
+  SQZ_ISA_NOT_COMPILED = 0, /**< the compiler lacked it */
+  SQZ_ISA_NOT_ON_CPU = 1,   /**< the processor or the operating system lacks it */
   SQZ_ISA_RUNNABLE = 2
 } sqz_isa_state;
+
+/** Number of instruction sets that there are kernels for on this architecture, compiled or not. */
 SQZ_API int32_t sqz_isa_count(void);
+
+/** Name of one of them, best first, such as "avx2"; NULL for an index outside [0, sqz_isa_count()). */
 SQZ_API const char *sqz_isa_name(int32_t index);
+
+/** What became of it; SQZ_ISA_NOT_COMPILED for an index out of range. */
 SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
-/* The ISA whose kernels run: the best, or that of SQUEEZEOPS_ISA or sqz_force_isa. NULL if the choice is invalid. */
+
+/**
+ * Name of the instruction set whose kernels run: the best, or that of sqz_force_isa() or of the environment variable
+ * SQUEEZEOPS_ISA. NULL, with a message, if that variable names none that runs here.
+ */
 SQZ_API const char *sqz_isa_chosen(void);
-/* Force an ISA by name for the whole process; NULL returns to the default. */
+
+/**
+ * Hold the whole process to the kernels of one instruction set.
+ *
+ * @param name  as of sqz_isa_name(); NULL returns to the default
+ * @return SQZ_UNSUPPORTED if there is no such instruction set or it cannot run here; the choice in force stays
+ */
 SQZ_API sqz_status sqz_force_isa(const char *name);
 
-/* One row of the table of kernels. */
+/** One row of the table of kernels; the strings belong to the library. */
 typedef struct {
-  const char *op;
-  const char *dtype;
-  const char *isa;
-  const char *tile;
-  const char *symbol;
+  const char *op;     /**< such as "softmax" */
+  const char *dtype;  /**< such as "f32" */
+  const char *isa;    /**< as of sqz_isa_name() */
+  const char *tile;   /**< what it works on at a time, for people to read */
+  const char *symbol; /**< "softmax_f32_avx2" */
 } sqz_kernel_info;
+
+/** Number of kernels in this build. */
 SQZ_API int32_t sqz_kernel_count(void);
+
+/**
+ * Describe a kernel.
+ *
+ * @param index  in [0, sqz_kernel_count())
+ * @param info   where the description goes
+ */
 SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
-/* Symbol of the kernel that last ran for this thread; "" before the first. */
+
+/** Symbol of the kernel that last ran for this thread; "" before the first. */
 SQZ_API const char *sqz_last_kernel(void);
 
-/* Threads used by one call, the caller's included. 0 returns to the default (SQUEEZEOPS_NUM_THREADS, else what the
- * affinity mask and the cgroup quota allow). */
+/**
+ * Set how many threads a call uses, the caller's included, for the whole process.
+ *
+ * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
+ *           affinity mask and the cgroup quota allow
+ */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
-/* -1 if SQUEEZEOPS_NUM_THREADS is invalid. */
+
+/** How many threads a call uses; -1, with a message, if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
-/* CPUs that the cgroup quota grants (0: no limit), read below the directory `root` ("" is the real system). */
+
+/**
+ * CPUs that the cgroup quota grants, 0 if there is no limit.
+ *
+ * @param root  a folder to look below; NULL or "" for that of the system
+ */
 SQZ_API double sqz_cpu_quota(const char *root);
 
-/* ---- row-wise ops ---------------------------------------------------------------------------------------------- */
+/** @} */
+/** @name Functions of each row @{ */
 
-/* out[r] = (s - mean(s)) / sqrt(var(s) + eps) * weight + bias with s = x[r] + residual[r].
- * residual, weight (n), bias (n) may be NULL. */
+/**
+ * Layer normalisation: with s = x + residual, out = (s - mean(s)) / sqrt(var(s) + eps) * weight + bias for each row.
+ *
+ * @param rows, n   the shape of x, residual and out
+ * @param x         (rows, n), row stride ldx
+ * @param residual  (rows, n), row stride ldr; NULL for none
+ * @param weight    (n); NULL for 1
+ * @param bias      (n); NULL for 0
+ * @param eps       finite, >= 0
+ * @param out       (rows, n), row stride ldo; may be x
+ */
 SQZ_API sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual,
                                       int64_t ldr, const float *weight, const float *bias, double eps, float *out,
                                       int64_t ldo);
 
-/* out[r] = x[r] / max(sqrt(sum(x[r] * x[r])), eps). */
+/**
+ * Division of each row by its Euclidean norm: out = x / max(sqrt(sum(x * x)), eps).
+ *
+ * @param rows, n  the shape of x and out
+ * @param x        (rows, n), row stride ldx
+ * @param eps      finite, >= 0
+ * @param out      (rows, n), row stride ldo; may be x
+ */
 SQZ_API sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, double eps, float *out,
                                         int64_t ldo);
 
-/* out[r] = softmax(x[r] * scale, masked). mask has n entries a row, mask_stride elements apart (0: one row for all). */
+/**
+ * Softmax of each row: with s = x * scale + mask, out = exp(s - max(s)) / sum(exp(s - max(s))).
+ *
+ * An excluded element becomes 0, and its value, even NaN, has no influence on the others.
+ *
+ * @param rows, n       the shape of x and out
+ * @param x             (rows, n), row stride ldx
+ * @param mask          (rows, n), row stride mask_stride, of the type that mask_kind tells
+ * @param mask_kind     SQZ_MASK_NONE: no mask
+ * @param mask_stride   >= n, or 0 for one row of the mask for all
+ * @param scale         multiplies x
+ * @param fully_masked  for rows with every element excluded
+ * @param out           (rows, n), row stride ldo; may be x
+ */
 SQZ_API sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
                                    sqz_mask_kind mask_kind, int64_t mask_stride, double scale,
                                    sqz_fully_masked fully_masked, float *out, int64_t ldo);
 
-/* out[i] = activation(x[i]). */
+/**
+ * out[i] = activation(x[i]).
+ *
+ * @param n    number of elements
+ * @param x    (n)
+ * @param out  (n); may be x
+ */
 SQZ_API sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float *x, float *out);
 
-/* ---- pooling --------------------------------------------------------------------------------------------------- */
+/** @} */
+/** @name Pooling @{ */
 
-/* out[b] = mean of the rows of sequence b that the mask keeps, added in order; zeros if there are none.
- * Row l of sequence b is at x + (b * length + l) * ldx. mask may be NULL; it has `length` bytes a sequence, 0 to
- * exclude the row, mask_stride apart (0: one mask for all). */
+/**
+ * Mean of the rows of each sequence that the mask keeps, added in order; zeros if it keeps none.
+ *
+ * @param batch, length, n  x is `batch` sequences of `length` rows of n
+ * @param x                 (batch * length, n), row stride ldx
+ * @param mask              (batch, length), row stride mask_stride; 0 excludes the row; NULL for none
+ * @param mask_stride       >= length, or 0 for one mask for all sequences
+ * @param out               (batch, n), row stride ldo
+ */
 SQZ_API sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const float *x, int64_t ldx,
                                      const uint8_t *mask, int64_t mask_stride, float *out, int64_t ldo);
 
-/* ---- embedding ------------------------------------------------------------------------------------------------- */
+/** @} */
+/** @name Embedding @{ */
 
-/* out[i] = table[ids[i]]; table is (table_rows, n) of table_dtype, widened exactly. */
+/**
+ * Gather rows of a table: out[i] = table[ids[i]], widened exactly.
+ *
+ * @param count        number of ids
+ * @param n            row length
+ * @param ids          (count), each in [0, table_rows)
+ * @param table        (table_rows, n), dense
+ * @param table_dtype  type of its elements
+ * @param out          (count, n), row stride ldo
+ */
 SQZ_API sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table,
                                      sqz_dtype table_dtype, int64_t table_rows, float *out, int64_t ldo);
 
-/* out[i] = layer_norm((table0[ids0[i]] + table1[ids1[i]]) + table2[ids2[i]]). */
+/**
+ * Layer normalisation of the sum of three embeddings:
+ * out[i] = layer_norm((tables[0][ids[0][i]] + tables[1][ids[1][i]]) + tables[2][ids[2][i]]).
+ *
+ * Messages call the ids "ids", "position_ids" and "type_ids", the tables "table", "position_table" and "type_table".
+ *
+ * @param count       number of ids
+ * @param n           row length
+ * @param ids         three arrays (count), each id in [0, table_rows[t])
+ * @param tables      three tables (table_rows[t], n), dense
+ * @param dtypes      types of their elements
+ * @param table_rows  their sizes
+ * @param weight      (n); NULL for 1
+ * @param bias        (n); NULL for 0
+ * @param eps         finite, >= 0
+ * @param out         (count, n), row stride ldo
+ */
 SQZ_API sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
                                                 const void *const tables[3], const sqz_dtype dtypes[3],
                                                 const int64_t table_rows[3], const float *weight, const float *bias,
                                                 double eps, float *out, int64_t ldo);
 
-/* ---- grouped pointwise convolution ----------------------------------------------------------------------------- */
+/** @} */
+/**
+ * @name Grouped pointwise convolution
+ *
+ * A weight (c_out, c_in / groups) is packed once, into memory that the caller provides, and then used for any number of
+ * calls, from any thread. Group g multiplies the columns [g * c_in / groups, (g + 1) * c_in / groups) of x and gives
+ * the columns [g * c_out / groups, (g + 1) * c_out / groups) of the result.
+ * @{
+ */
 
-/* Floats in the packed form of a weight (c_out, c_in / groups); -1 if the sizes are invalid. */
+/**
+ * Number of floats in the packed form of a weight.
+ *
+ * @param groups  >= 1, a divisor of c_in and c_out
+ * @param c_in    input channels, 0 to 2^28
+ * @param c_out   output channels, 0 to 2^28
+ * @return -1, with a message, for invalid sizes
+ */
 SQZ_API int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t c_out);
-/* Pack a row-major weight. |w| < 2^-126 becomes 0. packed: 64-byte aligned is fastest. */
+
+/**
+ * Pack a weight. The packed form is the same for every instruction set.
+ *
+ * @param groups, c_in, c_out  as of sqz_pwconv_packed_size_f32()
+ * @param weight               (c_out, c_in / groups), dense; values below 2^-126 count as 0
+ * @param weight_dtype         type of its elements
+ * @param packed               sqz_pwconv_packed_size_f32(groups, c_in, c_out) floats
+ */
 SQZ_API sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, const void *weight,
                                        sqz_dtype weight_dtype, float *packed);
-/* out (rows, c_out) = activation(conv(x) + bias) + residual; bias (c_out) and residual may be NULL. */
+
+/**
+ * out = activation(conv(x) + bias) + residual.
+ *
+ * @param rows                 rows of x, residual and out
+ * @param groups, c_in, c_out  those of the packed weight
+ * @param x                    (rows, c_in), row stride ldx
+ * @param packed               from sqz_pwconv_pack_f32()
+ * @param bias                 (c_out); NULL for none
+ * @param activation           SQZ_ACT_NONE for none
+ * @param residual             (rows, c_out), row stride ldr; NULL for none
+ * @param out                  (rows, c_out), row stride ldo
+ */
 SQZ_API sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x,
                                   int64_t ldx, const float *packed, const float *bias, sqz_activation activation,
                                   const float *residual, int64_t ldr, float *out, int64_t ldo);
 
-/* ---- attention ------------------------------------------------------------------------------------------------- */
+/** @} */
+/** @name Attention @{ */
 
-/* Scaled dot-product attention of `batch` sequences; c = heads * head_size columns in q, k, v and out.
- * Sequence b has query rows q_offsets[b] .. q_offsets[b+1] and key rows k_offsets[b] .. k_offsets[b+1].
- * Entry (b, head, query, key) of the mask is at b*mask_strides[0] + head*mask_strides[1] + query*mask_strides[2] + key,
- * or, with mask_ragged, at k_offsets[b] + key.
- * With `scores` the masked, scaled scores before softmax are written there instead, (heads, queries, keys) a sequence,
- * one sequence after the other; v and out are then unused. */
+/**
+ * Arguments of sqz_attention_f32(). Initialise it to zero; then only what is wanted need be set.
+ *
+ * Sequence b has the query rows [q_offsets[b], q_offsets[b + 1]) and the key rows [k_offsets[b], k_offsets[b + 1]).
+ * Head h owns the columns [h * head_size, (h + 1) * head_size) of q, k, v and out, which have c = heads * head_size.
+ */
 typedef struct {
-  int64_t batch;
-  const int32_t *q_offsets;
-  const int32_t *k_offsets;
-  int64_t heads;
-  int64_t head_size;
-  const float *q;
+  int64_t batch;            /**< number of sequences */
+  const int32_t *q_offsets; /**< (batch + 1), from 0, not decreasing; the last is the number of query rows */
+  const int32_t *k_offsets; /**< (batch + 1), likewise for keys; may be q_offsets */
+  int64_t heads;            /**< 0 to 2^24 */
+  int64_t head_size;        /**< 0 to 2^24 */
+  const float *q;           /**< (query rows, c), row stride ldq */
   int64_t ldq;
-  const float *k;
+  const float *k; /**< (key rows, c), row stride ldk */
   int64_t ldk;
-  const float *v;
+  const float *v; /**< (key rows, c), row stride ldv */
   int64_t ldv;
+  /** Entry (b, h, query, key) is at b * mask_strides[0] + h * mask_strides[1] + query * mask_strides[2] + key; or, with
+   * mask_ragged, at k_offsets[b] + key. Strides are >= 0; 0 repeats. */
   const void *mask;
-  sqz_mask_kind mask_kind;
-  int64_t mask_strides[3];
-  int32_t mask_ragged;
-  double scale; /* sqz_attention_scale(head_size) as a rule */
-  sqz_fully_masked fully_masked;
-  float *out;
+  sqz_mask_kind mask_kind;       /**< SQZ_MASK_NONE: no mask */
+  int64_t mask_strides[3];       /**< of sequence, head and query */
+  int32_t mask_ragged;           /**< not 0: one entry a key row, for all heads and queries */
+  double scale;                  /**< sqz_attention_scale(head_size) as a rule */
+  sqz_fully_masked fully_masked; /**< for queries with every key excluded; of no keys at all, the result is 0 */
+  float *out;                    /**< (query rows, c), row stride ldo */
   int64_t ldo;
+  /** If not NULL, the scaled and masked scores before softmax go here, and v and out are not used: (heads, queries,
+   * keys) for a sequence, dense, one sequence after the other. */
   float *scores;
 } sqz_attention_args;
+
+/**
+ * Multi-head attention: out = softmax(q k^T * scale + mask) v for each sequence and head.
+ *
+ * Neither the score nor the row of v of an excluded key has any influence, NaN included.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY if there is none for the scores of a few queries against all keys of a sequence
+ */
 SQZ_API sqz_status sqz_attention_f32(const sqz_attention_args *args);
-/* 1 / sqrt(head_size) as a float32; 1 for head_size < 1. */
+
+/** 1 / sqrt(head_size), as a float; 1 for head_size < 1. */
 SQZ_API double sqz_attention_scale(int64_t head_size);
+
+/** @} */
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,65 @@
+"""The decorators: `kernel` for what Python calls, `inline` and `part` for what kernels are made of."""
+
+import functools
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numba import config, njit
+from numba.core.caching import FunctionCache
+
+
+def _digest_of_sources():
+    """A hash of all files of this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_SOURCES = _digest_of_sources()
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of compiled code, apart from two things.
+
+    A kernel that was compiled from other files of this folder does not count: Numba itself only looks at the file that
+    the kernel stands in. And compiled code that cannot be kept (a full disk) is used all the same.
+    """
+
+    def _index_key(self, sig, codegen):
+        return (*super()._index_key(sig, codegen), _SOURCES)
+
+    def save_overload(self, sig, data):
+        with suppress(OSError):
+            super().save_overload(sig, data)
+
+
+def _as_python(function):
+    """Special values are results, not mistakes to warn of."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        with np.errstate(all="ignore"):
+            function(*args)
+
+    return wrapper
+
+
+def kernel(function):
+    """Compile a function on its first call, or load it from Numba's cache; without the GIL, by IEEE rules."""
+    if config.DISABLE_JIT:
+        return _as_python(function)
+    try:
+        dispatcher = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        dispatcher._cache = _Cache(function)
+    except RuntimeError:  # there is no folder that can be written: then every process compiles for itself
+        dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    return dispatcher
+
+
+# Parts of kernels: `inline` for the steps of loops, `part` for what is large or called seldom.
+_PART = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inline = njit(forceinline=True, **_PART)
+part = njit(**_PART)

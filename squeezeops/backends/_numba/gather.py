@@ -1,0 +1,45 @@
+"""Embedding and mean pooling: rows that are copied or added."""
+
+import numpy as np
+
+from squeezeops.backends._numba.compiled import kernel
+from squeezeops.backends._numba.elementary import ZERO
+from squeezeops.backends._numba.rows import divide, fill
+from squeezeops.backends._numba.vector import LANES, load_n, pointer, store_n
+
+
+@kernel
+def embedding(first, last, ids, table, add, n, out):
+    """Row i of out = row ids[i] of the table, or that added to it. A uint16 table holds the bits of float16."""
+    ids, table, out = pointer(ids), pointer(table), pointer(out)
+    for row in range(first, last):
+        at, to = ids[row] * n, row * n
+        for i in range(0, n, LANES):
+            lanes = min(LANES, n - i)
+            value = load_n(table, at + i, lanes)
+            if add:
+                value = load_n(out, to + i, lanes) + value
+            store_n(out, to + i, value, lanes)
+
+
+@kernel
+def mean_pool(first, last, x, mask, length, n, out):
+    """Row b of out = the mean of `length` rows of x, of those that are not 0 in the mask (all, if it is empty).
+
+    They are added in their order. Without any, zeros.
+    """
+    masked = mask.size > 0
+    x, mask, out = pointer(x), pointer(mask), pointer(out)
+    for b in range(first, last):
+        to = b * n
+        fill(out, to, n, ZERO)
+        count = 0
+        for row in range(b * length, (b + 1) * length):
+            if masked and mask[row] == 0:
+                continue
+            count += 1
+            for i in range(0, n, LANES):
+                lanes = min(LANES, n - i)
+                store_n(out, to + i, load_n(out, to + i, lanes) + load_n(x, row * n + i, lanes), lanes)
+        if count > 0:
+            divide(out, to, n, np.float32(count))

@@ -1,0 +1,13 @@
+"""The vector of 16 float32 lanes that kernels are written over: LLVM's, or NumPy's where Numba is told not to compile.
+
+Besides the functions it has + - * / and < (lane by lane), and & of two masks.
+"""
+
+from typing import TYPE_CHECKING
+
+from numba import config
+
+if TYPE_CHECKING or config.DISABLE_JIT:
+    from squeezeops.backends._numba.vector_python import *  # noqa: F403
+else:
+    from squeezeops.backends._numba.vector_llvm import *  # noqa: F403

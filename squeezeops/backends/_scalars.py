@@ -1,0 +1,88 @@
+"""Checks of the arguments that are not arrays, for every backend that checks in Python; without NumPy.
+
+The messages and exceptions are those of `_checks`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+import operator
+import sys
+from typing import Any
+
+ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
+APPROXIMATE = ("none", "tanh")
+FULLY_MASKED = ("uniform", "zero")
+FLOAT_MAX = (2 - 2**-23) * 2.0**127
+
+
+def is_numpy(value: object, name: str) -> bool:
+    """Whether `value` is an instance of that class of NumPy, which is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("numpy"), name, ()))
+
+
+def kind(value: Any) -> str:
+    """How a message calls the type of `value`: the dtype of an array, else the class."""
+    if is_numpy(value, "ndarray"):
+        return str(value.dtype)
+    return f"a {type(value).__name__} scalar" if is_numpy(value, "generic") else type(value).__name__
+
+
+def count(op: str, name: str, value: Any) -> int:
+    """Check a positive int. A bool is a mistake here, not a 1."""
+    try:
+        if isinstance(value, bool) or is_numpy(value, "bool_"):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {name}: expected an int, got {kind(value)}") from None
+    if not 1 <= number < 2**63:
+        raise ValueError(f"{op}: {name}: expected a positive int below 2^63, got {number}")
+    return number
+
+
+def divisor(op: str, name: str, value: object, **sizes: int) -> int:
+    """Check a positive int that divides every one of `sizes`."""
+    number = count(op, name, value)
+    if any(size % number for size in sizes.values()):
+        wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
+        raise ValueError(f"{op}: {name}: expected a divisor of {wanted}, got {number}")
+    return number
+
+
+def real(op: str, name: str, value: Any) -> float:
+    """Check a number."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError
+        return float(value)
+    except (TypeError, OverflowError):
+        raise TypeError(f"{op}: {name}: expected a number, got {kind(value)}") from None
+
+
+def epsilon(op: str, value: object) -> float:
+    """Check the eps of a normalisation."""
+    number = real(op, "eps", value)
+    if not 0 <= number <= FLOAT_MAX:
+        raise ValueError(f"{op}: eps: expected a finite number >= 0, got {number}")
+    return number
+
+
+def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -> Any:
+    """Check one of a few words."""
+    if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
+        raise ValueError(f"{op}: {name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def offsets(op: str, values: list[int], total: int) -> list[int]:
+    """Check the offsets of the sequences of a ragged batch, at least one."""
+    if values[0] != 0:
+        raise ValueError(f"{op}: cu_seqlens: expected to start at 0, got {values[0]}")
+    for before, after in itertools.pairwise(values):
+        if after < before:
+            raise ValueError(f"{op}: cu_seqlens: expected values that do not decrease, got {after} after {before}")
+    if values[-1] != total:
+        raise ValueError(f"{op}: cu_seqlens: expected to end at {total}, got {values[-1]}")
+    return values

@@ -1,0 +1,488 @@
+"""The cffi backend: the compiled kernels for whatever has the buffer protocol, NumPy neither needed nor imported.
+
+An array argument is a `memoryview`, an `array.array`, a ctypes array, a NumPy array: the format of its elements is its
+type, and its shape counts. Except in NumPy arrays, bytes (format "B") stand for bools, and 16-bit integers ("H") for
+the float16 with those bits. The result is `out`, if that is given; else a NumPy array, if an argument is one; else a
+`memoryview`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import Any
+
+from squeezeops.backends import _scalars as check
+from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
+
+DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16}
+FULLY_MASKED = {"uniform": lib.SQZ_MASKED_UNIFORM, "zero": lib.SQZ_MASKED_ZERO}
+ACTIVATIONS = {
+    None: lib.SQZ_ACT_NONE,
+    "gelu": lib.SQZ_ACT_GELU,
+    "gelu_tanh": lib.SQZ_ACT_GELU_TANH,
+    "relu": lib.SQZ_ACT_RELU,
+    "tanh": lib.SQZ_ACT_TANH,
+}
+
+
+def _floats(op: str, name: str, value: Any) -> Array:
+    return Array(op, name, value, "float32")
+
+
+def _rows(op: str, name: str, value: Any, axes: int = 1) -> Array:
+    """At least one axis, the last to work along; or more."""
+    x = _floats(op, name, value)
+    if len(x.shape) < axes:
+        expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
+        raise ValueError(f"{op}: {name}: expected {expected}, got shape {x.shape}")
+    return x
+
+
+def _check_shape(op: str, name: str, x: Array, shape: Shape) -> None:
+    if x.shape != shape:
+        raise ValueError(f"{op}: {name}: expected shape {shape}, got {x.shape}")
+
+
+def _optional(op: str, name: str, value: Any, shape: Shape) -> Array | None:
+    if value is None:
+        return None
+    x = _floats(op, name, value)
+    _check_shape(op, name, x, shape)
+    return x
+
+
+def _pointer(x: Array | None) -> Any:
+    return ffi.NULL if x is None else x.pointer
+
+
+def _table(op: str, name: str, value: Any, channels: int | None = None) -> Array:
+    table = Array(op, name, value, "float32", "float16")
+    if len(table.shape) != 2 or (channels is not None and table.shape[1] != channels):
+        wanted = "channels" if channels is None else channels
+        raise ValueError(f"{op}: {name}: expected shape (rows, {wanted}), got {table.shape}")
+    return table
+
+
+def _ids(op: str, name: str, value: Any, shape: Shape | None = None) -> tuple[Array, Any]:
+    """Ids, and an int64 copy, which no other thread can change after it was checked."""
+    ids = Array(op, name, value, "int32", "int64")
+    if shape is not None:
+        _check_shape(op, name, ids, shape)
+    copied: Any = ids.view.tobytes()
+    if ids.kind == "int32":
+        copied = array("q", memoryview(copied).cast("i"))
+    return ids, ffi.from_buffer("int64_t[]", copied)
+
+
+def _matrix(shape: Shape) -> tuple[int, int]:
+    """(..., n) as (rows, n)."""
+    return math.prod(shape[:-1]), shape[-1]
+
+
+def _fully_masked(op: str, word: Any) -> int:
+    return int(FULLY_MASKED[check.choice(op, "fully_masked", word, check.FULLY_MASKED)])
+
+
+# Row-wise ops.
+
+
+def layer_norm(x: Any, weight: Any, bias: Any, eps: float, residual: Any, out: Any) -> Any:
+    """See `squeezeops.layer_norm`."""
+    op = "layer_norm"
+    given = _rows(op, "x", x)
+    rows, n = _matrix(given.shape)
+    w, b = _optional(op, "weight", weight, (n,)), _optional(op, "bias", bias, (n,))
+    eps = check.epsilon(op, eps)
+    added = _optional(op, "residual", residual, given.shape)
+    result, y = output(op, out, given.shape, {"weight": w, "bias": b, "residual": added}, given)
+    pointers = _pointer(added), n, _pointer(w), _pointer(b)
+    raise_for(op, lib.sqz_layer_norm_f32(rows, n, given.pointer, n, *pointers, eps, y.pointer, n))
+    return result
+
+
+def l2_normalize(x: Any, eps: float, out: Any) -> Any:
+    """See `squeezeops.l2_normalize`."""
+    op = "l2_normalize"
+    given = _rows(op, "x", x)
+    rows, n = _matrix(given.shape)
+    eps = check.epsilon(op, eps)
+    result, y = output(op, out, given.shape, {}, given)
+    raise_for(op, lib.sqz_l2_normalize_f32(rows, n, given.pointer, n, eps, y.pointer, n))
+    return result
+
+
+def softmax(x: Any, mask: Any, scale: float, fully_masked: str, out: Any) -> Any:
+    """See `squeezeops.softmax`."""
+    op = "softmax"
+    given = _rows(op, "x", x)
+    rows, n = _matrix(given.shape)
+    keep = Mask(op, mask, given.shape, "bool", "float32")
+    scale = check.real(op, "scale", scale)
+    word = _fully_masked(op, fully_masked)
+    result, y = output(op, out, given.shape, {"mask": keep.given}, given)
+    stride = keep.row_stride(given.shape)
+    masked = keep.pointer, keep.kind, stride
+    raise_for(op, lib.sqz_softmax_f32(rows, n, given.pointer, n, *masked, scale, word, y.pointer, n))
+    return result
+
+
+def _activate(op: str, activation: int, x: Any, out: Any) -> Any:
+    given = _floats(op, "x", x)
+    result, y = output(op, out, given.shape, {}, given)
+    raise_for(op, lib.sqz_activation_f32(activation, math.prod(given.shape), given.pointer, y.pointer))
+    return result
+
+
+def gelu(x: Any, approximate: str, out: Any) -> Any:
+    """See `squeezeops.gelu`."""
+    word = check.choice("gelu", "approximate", approximate, check.APPROXIMATE)
+    return _activate("gelu", lib.SQZ_ACT_GELU if word == "none" else lib.SQZ_ACT_GELU_TANH, x, out)
+
+
+def tanh(x: Any, out: Any) -> Any:
+    """See `squeezeops.tanh`."""
+    return _activate("tanh", lib.SQZ_ACT_TANH, x, out)
+
+
+# Pooling and embeddings.
+
+
+def mean_pool(x: Any, mask: Any, out: Any) -> Any:
+    """See `squeezeops.mean_pool`."""
+    op = "mean_pool"
+    given = _rows(op, "x", x, axes=2)
+    *batch, length, n = given.shape
+    sequences = (*batch, length)
+    keep = Mask(op, mask, sequences, "bool")
+    result, y = output(op, out, (*batch, n), {"x": given, "mask": keep.given})
+    stride = keep.row_stride(sequences)
+    count = math.prod(batch)
+    raise_for(op, lib.sqz_mean_pool_f32(count, length, n, given.pointer, n, keep.pointer, stride, y.pointer, n))
+    return result
+
+
+def embedding(ids: Any, table: Any, out: Any) -> Any:
+    """See `squeezeops.embedding`."""
+    op = "embedding"
+    rows = _table(op, "table", table)
+    given, numbers = _ids(op, "ids", ids)
+    size, n = rows.shape
+    result, y = output(op, out, (*given.shape, n), {"table": rows, "ids": given})
+    count = math.prod(given.shape)
+    raise_for(op, lib.sqz_embedding_f32(count, n, numbers, rows.pointer, DTYPES[rows.kind], size, y.pointer, n))
+    return result
+
+
+def embedding_layer_norm(
+    ids: Any,
+    table: Any,
+    position_ids: Any,
+    position_table: Any,
+    type_ids: Any,
+    type_table: Any,
+    weight: Any,
+    bias: Any,
+    eps: float,
+    out: Any,
+) -> Any:
+    """See `squeezeops.embedding_layer_norm`."""
+    op = "embedding_layer_norm"
+    words = _table(op, "table", table)
+    n = words.shape[1]
+    tables = [words, _table(op, "position_table", position_table, n), _table(op, "type_table", type_table, n)]
+    first = _ids(op, "ids", ids)
+    shape = first[0].shape
+    all_ids = [first, _ids(op, "position_ids", position_ids, shape), _ids(op, "type_ids", type_ids, shape)]
+    w, b = _optional(op, "weight", weight, (n,)), _optional(op, "bias", bias, (n,))
+    eps = check.epsilon(op, eps)
+    names = ("ids", "position_ids", "type_ids", "table", "position_table", "type_table")
+    inputs = dict(zip(names, [given for given, _ in all_ids] + tables, strict=True))
+    result, y = output(op, out, (*shape, n), {**inputs, "weight": w, "bias": b})
+    pointers = [table.pointer for table in tables]
+    status = lib.sqz_embedding_layer_norm_f32(
+        math.prod(shape),
+        n,
+        ffi.new("int64_t *[3]", [numbers for _, numbers in all_ids]),
+        ffi.new("void *[3]", pointers),
+        ffi.new("sqz_dtype[3]", [DTYPES[table.kind] for table in tables]),
+        ffi.new("int64_t[3]", [table.shape[0] for table in tables]),
+        _pointer(w),
+        _pointer(b),
+        eps,
+        y.pointer,
+        n,
+    )
+    raise_for(op, status)
+    return result
+
+
+# Grouped pointwise convolution.
+
+
+class _PackedPointwiseConv:
+    """A weight packed for the kernels, with a copy of its bias."""
+
+    def __init__(self, op: str, weight: Array, bias: Any, groups: Any) -> None:
+        shape = weight.shape
+        if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)):
+            expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
+            raise ValueError(f"{op}: weight: expected {expected}, got {shape}")
+        self.groups = check.divisor(op, "groups", groups, C_out=shape[0])
+        self.c_out, self.c_in = shape[0], self.groups * shape[1]
+        if self.c_in > 2**28:
+            got = f"{self.groups} groups of {shape[1]}"
+            raise ValueError(f"{op}: weight: expected at most 2^28 input channels, got {got}")
+        self.given_bias = _optional(op, "bias", bias, (self.c_out,))
+        self.bias = ffi.NULL
+        if self.given_bias is not None:
+            self.bias = ffi.from_buffer("float[]", self.given_bias.view.tobytes())  # a copy
+        size = lib.sqz_pwconv_packed_size_f32(self.groups, self.c_in, self.c_out)
+        if size < 0:
+            raise_for(op, lib.SQZ_INVALID)
+        self._memory = allocate(op, (size + 16,))
+        start = address(self._memory)
+        self.packed = ffi.cast("float *", start + -start % 64)
+        source = weight.pointer, DTYPES[weight.kind]
+        raise_for(op, lib.sqz_pwconv_pack_f32(self.groups, self.c_in, self.c_out, *source, self.packed))
+
+
+def _convolve(
+    op: str, handle: _PackedPointwiseConv, x: Array, activation: Any, residual: Any, out: Any, **inputs: Array | None
+) -> Any:
+    rows, c_in = _matrix(x.shape)
+    if c_in != handle.c_in:
+        raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {x.shape}")
+    word = ACTIVATIONS[check.choice(op, "activation", activation, check.ACTIVATIONS)]
+    shape = (*x.shape[:-1], handle.c_out)
+    added = _optional(op, "residual", residual, shape)
+    result, y = output(op, out, shape, {"x": x, "residual": added, **inputs})
+    n = handle.c_out
+    epilogue = handle.bias, word, _pointer(added), n
+    sizes = rows, handle.groups, c_in, n
+    raise_for(op, lib.sqz_pwconv_f32(*sizes, x.pointer, c_in, handle.packed, *epilogue, y.pointer, n))
+    return result
+
+
+def pointwise_conv(x: Any, weight: Any, bias: Any, groups: int, activation: str | None, residual: Any, out: Any) -> Any:
+    """See `squeezeops.pointwise_conv`."""
+    op = "pointwise_conv"
+    given = _floats(op, "weight", weight)
+    rows = _rows(op, "x", x)
+    c_in = rows.shape[-1]
+    handle = _PackedPointwiseConv(op, given, bias, groups)
+    check.divisor(op, "groups", groups, C_in=c_in)
+    if handle.c_in != c_in:
+        raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // handle.groups}), got {given.shape}")
+    return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=handle.given_bias)
+
+
+def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str) -> _PackedPointwiseConv:
+    """See `squeezeops.PointwiseConv`."""
+    op = "PointwiseConv"
+    check.choice(op, "dtype", dtype, ("float32",))
+    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups)
+
+
+def run_pointwise_conv(handle: _PackedPointwiseConv, x: Any, activation: str | None, residual: Any, out: Any) -> Any:
+    """See `squeezeops.PointwiseConv`."""
+    op = "PointwiseConv"
+    return _convolve(op, handle, _rows(op, "x", x), activation, residual, out)
+
+
+# Attention.
+
+
+def _scale(op: str, scale: Any, head_size: int) -> float:
+    return float(lib.sqz_attention_scale(head_size)) if scale is None else check.real(op, "scale", scale)
+
+
+def _equal_offsets(op: str, name: str, batch: int, length: int) -> Any:
+    """0, length, 2 length, ..."""
+    if batch * length >= 2**31:
+        raise ValueError(f"{op}: {name}: expected fewer than 2^31 rows, got {batch} sequences of {length}")
+    return ffi.from_buffer("int32_t[]", array("i", [b * length for b in range(batch + 1)]))
+
+
+def _attend(op: str, **arguments: Any) -> None:
+    """Call sqz_attention_f32; the values keep alive what the struct only points to."""
+    raise_for(op, lib.sqz_attention_f32(ffi.new("sqz_attention_args *", arguments)))
+
+
+def _batched(op: str, q: Any, k: Any, num_heads: Any) -> tuple[Array, Array, dict[str, Any], Shape]:
+    """Check q (B, Lq, C) and k (B, Lk, C); return them, what the struct says of them, and (B, heads, Lq, Lk)."""
+    queries = _floats(op, "q", q)
+    if len(queries.shape) != 3:
+        raise ValueError(f"{op}: q: expected shape (B, Lq, C), got {queries.shape}")
+    batch, length, channels = queries.shape
+    keys = _floats(op, "k", k)
+    if len(keys.shape) != 3 or keys.shape[0] != batch or keys.shape[2] != channels:
+        raise ValueError(f"{op}: k: expected shape ({batch}, Lk, {channels}), got {keys.shape}")
+    heads = check.divisor(op, "num_heads", num_heads, C=channels)
+    arguments = {
+        "batch": batch,
+        "q_offsets": _equal_offsets(op, "q", batch, length),
+        "k_offsets": _equal_offsets(op, "k", batch, keys.shape[1]),
+        "heads": heads,
+        "head_size": channels // heads,
+        "ldq": channels,
+        "ldk": channels,
+        "ldv": channels,
+        "ldo": channels,
+    }
+    return queries, keys, arguments, (batch, heads, length, keys.shape[1])
+
+
+def attention(
+    q: Any, k: Any, v: Any, num_heads: int, mask: Any, scale: float | None, fully_masked: str, out: Any
+) -> Any:
+    """See `squeezeops.attention`, without cu_seqlens."""
+    op = "attention"
+    queries, keys, arguments, shape = _batched(op, q, k, num_heads)
+    values = _floats(op, "v", v)
+    _check_shape(op, "v", values, keys.shape)
+    keep = Mask(op, mask, shape, "bool", "float32")
+    scale = _scale(op, scale, arguments["head_size"])
+    word = _fully_masked(op, fully_masked)
+    inputs = {"q": queries, "k": keys, "v": values, "mask": keep.given}
+    result, y = output(op, out, queries.shape, inputs)
+    _attend(
+        op,
+        **arguments,
+        q=queries.pointer,
+        k=keys.pointer,
+        v=values.pointer,
+        mask=keep.pointer,
+        mask_kind=keep.kind,
+        mask_strides=keep.strides(),
+        scale=scale,
+        fully_masked=word,
+        out=y.pointer,
+    )
+    return result
+
+
+def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | None) -> Any:
+    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+    op = "attention_scores"
+    queries, keys, arguments, shape = _batched(op, q, k, num_heads)
+    keep = Mask(op, mask, shape, "bool", "float32")
+    scale = _scale(op, scale, arguments["head_size"])
+    result, y = output(op, None, shape, {"q": queries, "k": keys, "mask": keep.given})
+    if math.prod(shape):
+        _attend(
+            op,
+            **arguments,
+            q=queries.pointer,
+            k=keys.pointer,
+            mask=keep.pointer,
+            mask_kind=keep.kind,
+            mask_strides=keep.strides(),
+            scale=scale,
+            scores=y.pointer,
+        )
+    return result
+
+
+def attention_ragged(
+    q: Any,
+    k: Any,
+    v: Any,
+    num_heads: int,
+    cu_seqlens: Any,
+    key_mask: Any,
+    scale: float | None,
+    fully_masked: str,
+    out: Any,
+) -> Any:
+    """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
+    op = "attention"
+    queries = _floats(op, "q", q)
+    if len(queries.shape) != 2:
+        raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
+    total, channels = queries.shape
+    keys, values = _floats(op, "k", k), _floats(op, "v", v)
+    _check_shape(op, "k", keys, queries.shape)
+    _check_shape(op, "v", values, queries.shape)
+    heads = check.divisor(op, "num_heads", num_heads, C=channels)
+    given = Array(op, "cu_seqlens", cu_seqlens, "int32")
+    if len(given.shape) != 1 or given.shape[0] == 0:
+        raise ValueError(f"{op}: cu_seqlens: expected shape (batch + 1,), got {given.shape}")
+    numbers = check.offsets(op, memoryview(given.view.tobytes()).cast("i").tolist(), total)
+    offsets = ffi.new("int32_t[]", numbers)
+    kept = None if key_mask is None else Array(op, "key_mask", key_mask, "bool")
+    if kept is not None:
+        _check_shape(op, "key_mask", kept, (total,))
+    scale = _scale(op, scale, channels // heads)
+    word = _fully_masked(op, fully_masked)
+    inputs = {"q": queries, "k": keys, "v": values, "cu_seqlens": given, "key_mask": kept}
+    result, y = output(op, out, queries.shape, inputs)
+    _attend(
+        op,
+        batch=len(numbers) - 1,
+        q_offsets=offsets,
+        k_offsets=offsets,
+        heads=heads,
+        head_size=channels // heads,
+        q=queries.pointer,
+        ldq=channels,
+        k=keys.pointer,
+        ldk=channels,
+        v=values.pointer,
+        ldv=channels,
+        mask=_pointer(kept),
+        mask_kind=lib.SQZ_MASK_NONE if kept is None else lib.SQZ_MASK_BOOL,
+        mask_ragged=kept is not None,
+        scale=scale,
+        fully_masked=word,
+        out=y.pointer,
+        ldo=channels,
+    )
+    return result
+
+
+# Threads and processor.
+
+
+def set_num_threads(n: int) -> None:
+    """See `squeezeops.set_num_threads`; the number is that of the native backend too."""
+    op = "set_num_threads"
+    raise_for(op, lib.sqz_set_num_threads(check.count(op, "n", n)))
+
+
+def get_num_threads() -> int:
+    """See `squeezeops.get_num_threads`."""
+    n = int(lib.sqz_get_num_threads())
+    if n < 0:
+        raise_for("get_num_threads", lib.SQZ_INVALID)
+    return n
+
+
+def _text(pointer: Any) -> str:
+    return str(ffi.string(pointer).decode())
+
+
+def cpu_info() -> dict[str, Any]:
+    """See `squeezeops.cpu_info`."""
+    op = "cpu_info"
+    chosen = lib.sqz_isa_chosen()
+    if chosen == ffi.NULL:
+        raise_for(op, lib.SQZ_UNSUPPORTED)
+    states = {_text(lib.sqz_isa_name(i)): lib.sqz_isa_get_state(i) for i in range(lib.sqz_isa_count())}
+    why = {
+        lib.SQZ_ISA_NOT_COMPILED: "left out of this build: the compiler lacks it",
+        lib.SQZ_ISA_NOT_ON_CPU: "not supported by this processor or operating system",
+    }
+    kernels = {}
+    kernel = ffi.new("sqz_kernel_info *")
+    for i in range(lib.sqz_kernel_count()):
+        raise_for(op, lib.sqz_kernel_get_info(i, kernel))
+        if _text(kernel.isa) == _text(chosen):
+            kernels[_text(kernel.op)] = _text(kernel.symbol)
+    return {
+        "isas": [name for name, state in states.items() if state == lib.SQZ_ISA_RUNNABLE],
+        "compiled": [name for name, state in states.items() if state != lib.SQZ_ISA_NOT_COMPILED],
+        "missing": {name: why[state] for name, state in states.items() if state != lib.SQZ_ISA_RUNNABLE},
+        "isa": _text(chosen),
+        "kernels": kernels,
+    }

@@ -1,0 +1,388 @@
+"""The C library: what it exports and needs, its header, its installation, programs in C that use it."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import squeezeops
+from squeezeops import backends
+
+if "native" not in backends.available():
+    pytest.skip("built without the native extension", allow_module_level=True)
+
+ROOT = Path(__file__).parents[1]
+HEADER = Path(squeezeops.get_include()) / "squeezeops" / "squeezeops.h"
+TEXT = HEADER.read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
+VERSION = squeezeops.__version__
+SONAME = f"libsqueezeops.so.{VERSION.split('.')[0]}"
+# The declarations: name and parameters.
+FUNCTIONS = {
+    name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
+    for name, parameters in re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", TEXT, re.MULTILINE | re.DOTALL)
+}
+
+
+def tool(*names):
+    """The first of the programs that is there: those of the test extra lie beside Python, whatever PATH says."""
+    for name in names:
+        found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
+        if found:
+            return found
+    pytest.skip(f"there is no {names[0]}")
+
+
+def run(*command, cwd=None, **environment):
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def compiler():
+    return tool(*os.environ.get("CC", "cc gcc clang").split())
+
+
+def block(language):
+    """The first block of that language in the document."""
+    return re.search(rf"^```{language}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    path = tmp_path_factory.mktemp("example") / "example.c"
+    path.write_text(block("c"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A build without Python of the portable kernels, not optimised, which is quick."""
+    folder = tmp_path_factory.mktemp("build")
+    cmake = tool("cmake")
+    without = [f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512")]
+    tool("c++", "g++", "clang++")
+    ninja = ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
+    run(cmake, "-S", ROOT, "-B", folder, *ninja, "-DCMAKE_BUILD_TYPE=Debug", *without)
+    run(cmake, "--build", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prefix(build, tmp_path_factory):
+    """The library installed to one place and then moved to another."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(tool("cmake"), "--install", build, "--prefix", folder / "first")
+    return (folder / "first").rename(folder / "second with a space")
+
+
+def library_folder(prefix):
+    (pc,) = prefix.rglob("squeezeops.pc")
+    return pc.parents[1]
+
+
+# What is in the libraries.
+
+
+@pytest.fixture(scope="module", params=["of the package", "installed"])
+def shared(request):
+    if request.param == "of the package":
+        return Path(squeezeops.get_library())
+    return library_folder(request.getfixturevalue("prefix")) / "libsqueezeops.so"
+
+
+def test_exports_are_the_functions_of_the_header(shared):
+    exported = {line.split()[-1] for line in run(tool("nm"), "-D", "--defined-only", shared).splitlines()}
+    assert exported == FUNCTIONS.keys() and len(exported) > 20
+
+
+def test_needs_only_the_c_library(shared):
+    entries = re.findall(r"\((\w+)\).*\[(.*)\]", run(tool("readelf"), "-d", "-W", shared))
+    needed = {name for what, name in entries if what == "NEEDED"}
+    # The loader is a part of the C library; with musl there is only one file.
+    allowed = r"libc\.so\.6|libm\.so\.6|libpthread\.so\.0|ld-linux[\w-]*\.so\.\d|libc\.(musl-\w+\.)?so(\.1)?"
+    assert needed and all(re.fullmatch(allowed, name) for name in needed)
+    assert [name for what, name in entries if what == "SONAME"] == [SONAME]
+
+
+def test_static_library_has_its_own_names_only(prefix):
+    symbols = run(tool("nm"), "-g", library_folder(prefix) / "libsqueezeops.a").splitlines()
+    defined = [line.split()[2] for line in symbols if re.fullmatch(r"\w+ [A-TX-Z] \S+", line)]
+    assert set(FUNCTIONS) <= set(defined)
+    assert all(re.match(r"sqz_|_ZN?K?3sqz", name) for name in defined)
+    undefined = [line.split()[1] for line in symbols if re.fullmatch(r" +U \S+", line)]
+    cxx = re.compile(r"_Z(?!N?K?3sqz)|__cxa_|__gxx_|_Unwind_")
+    assert not [name for name in undefined if cxx.match(name)] and "pthread_create" in undefined
+
+
+def test_the_package_has_the_header_of_the_source():
+    assert TEXT == (ROOT / "csrc" / "include" / "squeezeops" / "squeezeops.h").read_text(encoding="utf-8")
+
+
+def test_installed_files(prefix):
+    files = {path.name for path in prefix.rglob("*") if not path.is_dir()}
+    configs = {"squeezeopsConfig.cmake", "squeezeopsConfigVersion.cmake"}
+    assert files == {"squeezeops.h", "libsqueezeops.so", SONAME, "libsqueezeops.a", "squeezeops.pc"} | configs
+
+
+# The header.
+
+
+@pytest.mark.parametrize("language", ["c99", "c11", "c++11", "c++17"])
+def test_header_compiles(tmp_path, language):
+    cxx = "++" in language
+    source = tmp_path / ("header.cc" if cxx else "header.c")
+    source.write_text("#include <squeezeops/squeezeops.h>\nint main(void) { return sqz_version() == 0; }\n")
+    command = [tool("c++", "g++", "clang++") if cxx else compiler(), f"-std={language}", "-fsyntax-only"]
+    run(*command, "-Wall", "-Wextra", "-pedantic", "-Werror", "-I", squeezeops.get_include(), source)
+
+
+def test_header_documents_every_function_and_parameter():
+    pattern = r"/\*\*((?:(?!\*/).)*)\*/\s*SQZ_API [^;(]*?(sqz_\w+)\("
+    comments = {name: comment for comment, name in re.findall(pattern, TEXT, re.DOTALL)}
+    assert comments.keys() == FUNCTIONS.keys()
+    for name, parameters in FUNCTIONS.items():
+        for parameter in parameters:
+            assert re.search(rf"\b{parameter}\b", comments[name]), f"{name}: {parameter}"
+
+
+def test_declarations_keep_all_but_the_preprocessor():
+    from squeezeops._library import declarations
+
+    kept = declarations(TEXT)
+    assert not re.search(r"^#|SQZ_API|extern", kept, re.MULTILINE)
+    assert set(re.findall(r"\bsqz_\w+(?=\()", kept)) >= FUNCTIONS.keys()
+    assert kept.count(";") == TEXT.count(";")
+
+
+# Programs.
+
+
+EXPECTED = block("text")
+
+
+def test_example_with_pkg_config(prefix, example, tmp_path):
+    folder = library_folder(prefix)
+    environment = {"PKG_CONFIG_PATH": str(folder / "pkgconfig")}
+    config = tool("pkg-config")
+    assert run(config, "--modversion", "squeezeops", **environment).strip() == re.match(r"[\d.]+", VERSION)[0]
+    flags = shlex.split(run(config, "--cflags", "--libs", "squeezeops", **environment))
+    run(compiler(), example, "-o", tmp_path / "shared", *flags)
+    assert run(tmp_path / "shared", LD_LIBRARY_PATH=str(folder)) == EXPECTED
+    assert SONAME in run(tool("readelf"), "-d", tmp_path / "shared")
+
+    flags = shlex.split(run(config, "--cflags", "--libs", "--static", "squeezeops", **environment))
+    flags = [flag if flag != "-lsqueezeops" else "-l:libsqueezeops.a" for flag in flags]
+    run(compiler(), example, "-o", tmp_path / "static", *flags)
+    assert run(tmp_path / "static") == EXPECTED
+    assert "squeezeops" not in run(tool("readelf"), "-d", tmp_path / "static")
+
+
+def test_example_with_cmake(prefix, example, tmp_path):
+    project = """
+        cmake_minimum_required(VERSION 3.18)
+        project(consumer LANGUAGES C)
+        find_package(squeezeops {version} REQUIRED)
+        add_executable(example {source})
+        target_link_libraries(example PRIVATE squeezeops::squeezeops)
+        add_executable(example_static {source})
+        target_link_libraries(example_static PRIVATE squeezeops::squeezeops_static)
+    """
+    text = project.format(version=".".join(VERSION.split(".")[:2]), source=example.as_posix())
+    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text))
+    configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", "-GNinja"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
+    run(*configure)
+    run(tool("cmake"), "--build", tmp_path / "build")
+    for name in ("example", "example_static"):
+        assert run(tmp_path / "build" / name) == EXPECTED
+    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text).replace("squeezeops 0.1", "squeezeops 7.5"))
+    refused = subprocess.run(list(map(str, configure)), capture_output=True, text=True)
+    assert refused.returncode != 0 and VERSION in refused.stderr
+
+
+def test_example_with_the_package(example, tmp_path):
+    library = Path(squeezeops.get_library())
+    flags = ["-I", squeezeops.get_include(), library, f"-Wl,-rpath,{library.parent}"]
+    run(compiler(), "-std=c99", "-Wall", "-Wextra", "-Werror", example, "-o", tmp_path / "example", *flags)
+    assert run(tmp_path / "example") == EXPECTED
+
+
+def test_get_library_and_get_include_of_a_pure_package(monkeypatch, tmp_path):
+    from squeezeops import _library
+
+    monkeypatch.setattr(_library, "_PACKAGE", str(tmp_path))
+    for function in (_library.get_include, _library.get_library):
+        message = f"{function.__name__}: expected a package built with its compiled kernels, got one without .*get it:"
+        with pytest.raises(FileNotFoundError, match=message):
+            function()
+
+
+# Wrong arguments.
+
+GOOD = {
+    "sqz_layer_norm_f32": "3, 4, x, 4, y, 4, w, w, 1e-5, out, 4",
+    "sqz_l2_normalize_f32": "3, 4, x, 4, 1e-5, out, 4",
+    "sqz_softmax_f32": "3, 4, x, 4, y, lib.SQZ_MASK_ADD, 4, 1.0, 0, out, 4",
+    "sqz_activation_f32": "lib.SQZ_ACT_TANH, 12, x, out",
+    "sqz_mean_pool_f32": "3, 2, 2, x, 2, keep, 2, out, 2",
+    "sqz_embedding_f32": "3, 4, ids, x, lib.SQZ_F32, 3, out, 4",
+    "sqz_embedding_layer_norm_f32": "3, 4, three_ids, three_tables, three_dtypes, three_rows, w, w, 1e-5, out, 4",
+    "sqz_pwconv_packed_size_f32": "2, 4, 6",
+    "sqz_pwconv_pack_f32": "2, 4, 6, x, lib.SQZ_F32, packed",
+    "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
+    "sqz_kernel_get_info": "0, info",
+    "sqz_set_num_threads": "0",
+}
+ATTENTION = {
+    "batch": 2, "q_offsets": "offsets", "k_offsets": "offsets", "heads": 2, "head_size": 2, "q": "x", "ldq": 4,
+    "k": "x", "ldk": 4, "v": "x", "ldv": 4, "mask": "y", "mask_kind": "lib.SQZ_MASK_ADD", "mask_strides": [0, 0, 3],
+    "mask_ragged": 0, "scale": 0.5, "fully_masked": 0, "out": "out", "ldo": 4, "scores": "ffi.NULL",
+}  # fmt: skip
+MAY_BE_NULL = {
+    "sqz_layer_norm_f32": {"residual", "weight", "bias"},
+    "sqz_mean_pool_f32": {"mask"},
+    "sqz_embedding_layer_norm_f32": {"weight", "bias"},
+    "sqz_pwconv_f32": {"bias", "residual"},
+}
+
+
+@pytest.fixture(scope="module")
+def c():
+    """The library as cffi has it, and arguments that work."""
+    pytest.importorskip("cffi", reason="cffi is not installed")
+    from squeezeops.backends._buffers import ffi, lib
+
+    arrays = {
+        "x": ffi.new("float[64]", [0.5] * 64),
+        "y": ffi.new("float[64]", [0.25] * 64),
+        "w": ffi.new("float[16]", [1.0] * 16),
+        "out": ffi.new("float[64]", [7.0] * 64),
+        "packed": ffi.new("float[256]"),
+        "keep": ffi.new("uint8_t[64]", [1] * 64),
+        "ids": ffi.new("int64_t[3]", [0, 2, 1]),
+        "offsets": ffi.new("int32_t[3]", [0, 1, 3]),
+        "three_dtypes": ffi.new("sqz_dtype[3]"),
+        "three_rows": ffi.new("int64_t[3]", [3, 3, 3]),
+        "info": ffi.new("sqz_kernel_info *"),
+        "ffi": ffi,
+        "lib": lib,
+    }
+    arrays["three_ids"] = ffi.new("int64_t *[3]", [arrays["ids"]] * 3)
+    arrays["three_tables"] = ffi.new("void *[3]", [arrays["x"]] * 3)
+
+    def value(text):
+        return eval(text, {}, arrays) if isinstance(text, str) else text
+
+    def call(name, arguments):
+        """Status, message, and whether `out` was left as it was."""
+        before = bytes(ffi.buffer(arrays["out"]))
+        if name == "sqz_attention_f32":
+            fields = {field: value(v) for field, v in arguments.items()}
+            status = lib.sqz_attention_f32(ffi.new("sqz_attention_args *", fields))
+        else:
+            status = getattr(lib, name)(*map(value, arguments.values()))
+        message = ffi.string(lib.sqz_error_message()).decode()
+        unchanged = bytes(ffi.buffer(arrays["out"])) == before
+        ffi.buffer(arrays["out"])[:] = ffi.buffer(ffi.new("float[64]", [7.0] * 64))[:]
+        return status, message, unchanged
+
+    return call
+
+
+def good(name):
+    if name == "sqz_attention_f32":
+        return dict(ATTENTION)
+    values = [part.strip() for part in GOOD[name].split(",")]
+    return dict(zip(FUNCTIONS[name], (int(v) if v.isdigit() else v for v in values), strict=True))
+
+
+def wrong(name):
+    """(parameter, wrong value): NULL pointers, negative and overflowing sizes, short strides, unknown words."""
+    for parameter, value in good(name).items():
+        if parameter in ("mask_ragged", "scores", "scale"):
+            continue
+        if parameter == "eps":
+            yield from ((parameter, bad) for bad in (-1.0, float("nan"), float("inf"), 1e300))
+        elif parameter in ("activation", "mask_kind", "fully_masked", "dtype", "table_dtype", "weight_dtype"):
+            yield from ((parameter, bad) for bad in (99, 2**31 - 1))
+        elif parameter == "mask_strides":
+            for i in range(3):
+                for bad in (-1, 2**62):
+                    yield parameter, [bad if i == j else stride for j, stride in enumerate(value)]
+        elif isinstance(value, int) and parameter != "index":
+            yield parameter, -1
+            yield parameter, 2**62
+            yield parameter, 2**63 - 1
+            if parameter.startswith("ld"):
+                yield parameter, value - 1
+            if parameter in ("groups", "c_in", "c_out"):
+                yield parameter, 5
+        elif isinstance(value, int):
+            yield from ((parameter, bad) for bad in (-1, 2**31 - 1))
+        else:
+            yield parameter, "ffi.NULL"
+
+
+@pytest.mark.parametrize("name", [*GOOD, "sqz_attention_f32"])
+def test_wrong_arguments(c, name):
+    assert c(name, good(name))[0] == (64 if name == "sqz_pwconv_packed_size_f32" else 0)
+    ways = list(wrong(name))
+    assert {parameter for parameter, _ in ways} >= set(good(name)) - {"mask_ragged", "scores", "scale"}
+    for parameter, value in ways:
+        status, message, unchanged = c(name, good(name) | {parameter: value})
+        where = f"{name}: {parameter} = {value}: {status}, {message!r}"
+        if value == "ffi.NULL" and parameter in MAY_BE_NULL.get(name, ()):
+            assert status == 0, where
+            continue
+        assert status == (-1 if name == "sqz_pwconv_packed_size_f32" else 1) and unchanged, where
+        assert re.match(r"\w+: expected .+, got .+", message), where
+
+
+def test_messages_name_the_argument(c):
+    for name, parameter, value, start in [
+        ("sqz_layer_norm_f32", "x", "ffi.NULL", "x: expected a pointer, got NULL"),
+        ("sqz_layer_norm_f32", "ldr", 3, "residual: expected a row stride >= 4, got 3"),
+        ("sqz_softmax_f32", "mask", "ffi.NULL", "mask: expected a pointer, got NULL"),
+        ("sqz_softmax_f32", "mask_stride", 2**60, "mask: expected fewer than 2^58 elements"),
+        ("sqz_mean_pool_f32", "mask_stride", 1, "mask: expected a row stride >= 2, got 1"),
+        ("sqz_embedding_layer_norm_f32", "tables", "ffi.NULL", "tables: expected an array of 3, got NULL"),
+        ("sqz_pwconv_f32", "groups", 5, "groups: expected a divisor of 4 input and 6 output channels, got 5"),
+        ("sqz_attention_f32", "k_offsets", "ffi.NULL", "k_offsets: expected a pointer, got NULL"),
+        (
+            "sqz_attention_f32",
+            "k_offsets",
+            "ffi.new('int32_t[3]', [0, 2, 1])",
+            "k_offsets: expected values that do not",
+        ),
+        ("sqz_attention_f32", "mask_strides", [0, -1, 3], "mask_strides: expected strides >= 0"),
+        ("sqz_activation_f32", "activation", 99, "activation: expected a value from 0 to 4, got 99"),
+    ]:
+        status, message, _ = c(name, good(name) | {parameter: value})
+        assert status == 1 and message.startswith(start), message
+
+
+def test_too_many_scores(c):
+    """Of sequences that fit, more scores than any memory holds."""
+    offsets = "ffi.new('int32_t[3]', [0, 0, 2**31 - 1])"
+    sizes = {"q_offsets": offsets, "k_offsets": offsets, "scores": "out", "heads": 2**20, "head_size": 0}
+    status, message, _ = c("sqz_attention_f32", ATTENTION | sizes | {"mask_kind": 0})
+    assert status == 1 and message.startswith("scores: expected fewer than 2^58 elements")
+
+
+def test_an_unknown_isa(c):
+    status, message, _ = c("sqz_force_isa", {"name": "ffi.new('char[]', b'avx1024')"})
+    assert status == 3 and re.match("isa: expected an ISA that runs here .*, got 'avx1024'", message)
+
+
+def test_every_function_with_a_status_is_here():
+    statuses = set(re.findall(r"^SQZ_API sqz_status (\w+)\(", TEXT, re.MULTILINE))
+    assert statuses - {"sqz_force_isa"} <= {*GOOD, "sqz_attention_f32"}

@@ -1,0 +1,352 @@
+"""The Numba backend: what it promises beyond what the tests of the ops ask of every backend."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+import golden_bits
+import numpy as np
+import pytest
+from op_helpers import assert_same_bits, normal, run_python
+from test_bits import row_functions
+from test_memory import run_in_another_process
+
+from squeezeops import backends, ops
+
+FOLDER = Path(backends.__file__).parent / "_numba"
+KERNEL_FILES = sorted(FOLDER.glob("*.py"))
+
+needs_numba = pytest.mark.skipif("numba" not in backends.available(), reason="Numba is not installed")
+
+
+def python(code, **environment):
+    """Run a script in a fresh interpreter with this backend; return what it prints."""
+    tests = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    result = run_python("-c", tests + textwrap.dedent(code), SQUEEZEOPS_BACKEND="numba", **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+# Whether it is there.
+
+
+def test_not_installed():
+    """The name is known, and the message says how to get it."""
+    result = run_python(
+        "-c", "import sys; sys.modules['numba'] = None; import squeezeops; squeezeops.set_backend('numba')"
+    )
+    assert re.search(r"ValueError: .*got 'numba' \(to get it: pip install 'squeezeops\[numba\]'\)", result.stderr)
+
+
+@needs_numba
+def test_it_is_imported_only_when_asked_for():
+    code = (
+        "import sys, numpy, squeezeops; squeezeops.tanh(numpy.ones(3, 'f'))\n"
+        "with squeezeops.backend('numpy'): squeezeops.tanh(numpy.ones(3, 'f'))\n"
+        "print('numba' in squeezeops.available_backends(), squeezeops.get_backend(), "
+        "[m for m in sys.modules if m.split('.')[0] in ('numba', 'llvmlite')])"
+    )
+    result = run_python("-c", code, SQUEEZEOPS_BACKEND="")
+    assert result.stdout.split() == ["True", ops.available_backends()[0], "[]"], result.stderr
+
+
+def test_it_is_never_the_default():
+    names = ops.available_backends()
+    assert names[0] != "numba" and names.index("numpy") < names.index("numba") if "numba" in names else True
+
+
+# What the source must not have.
+
+FORBIDDEN_CALLS = {"dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "prange", "jit", "vectorize"}
+FORBIDDEN_OPTIONS = {"fastmath", "parallel"}
+LIBM = {"exp", "expm1", "exp2", "log", "log2", "tanh", "erf", "erfc", "pow"}
+
+
+def broken_rules(source):
+    """Matrix products of a library, parallel loops, fast-math, and functions of libm."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult):
+            yield f"{node.lineno}: @"
+        if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_CALLS:
+            yield f"{node.lineno}: .{node.attr}"
+        if isinstance(node, ast.Attribute) and node.attr in LIBM and isinstance(node.value, ast.Name):
+            yield f"{node.lineno}: {node.value.id}.{node.attr}"
+        if isinstance(node, ast.Name) and node.id in FORBIDDEN_CALLS:
+            yield f"{node.lineno}: {node.id}"
+        if isinstance(node, ast.keyword) and node.arg in FORBIDDEN_OPTIONS:
+            yield f"{node.lineno}: {node.arg}="
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
+def test_no_product_of_a_library(path):
+    assert list(broken_rules(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["y = a @ b", "a @= b", "np.dot(a, b)", "y = a.dot(b)", "matmul(a, b)", "for i in prange(n): pass", "math.exp(x)",
+     "@njit(fastmath=True)\ndef f(): pass", "kernel(parallel=True)", "np.tanh(x)"],
+)  # fmt: skip
+def test_the_rules_find_it(line):
+    assert list(broken_rules(line))
+
+
+def test_there_are_kernels_to_look_at():
+    text = "".join(path.read_text(encoding="utf-8") for path in KERNEL_FILES)
+    kernels = {"activation", "layer_norm", "l2_normalize", "softmax", "convolve", "attend", "score", "embedding"}
+    assert set(re.findall(r"@kernel\ndef (\w+)", text)) == kernels | {"mean_pool"}
+
+
+# The compiled code.
+
+
+@needs_numba
+def test_compiled_code(numba_backend):
+    """Packed fused multiply-adds; those of the inner loop find all they need in registers, or where it is read from."""
+    from numba import njit
+
+    from squeezeops.backends._numba import convolution, vector
+
+    ops.pointwise_conv(np.ones((8, 16), np.float32), np.ones((16, 16), np.float32))
+    # What comes out of the cache cannot be looked at.
+    kernel = njit(nogil=True, error_model="numpy")(convolution.convolve.py_func)
+    kernel.compile(convolution.convolve.signatures[0])
+    assembly = kernel.inspect_asm(kernel.signatures[0])
+    if os.uname().machine == "aarch64":
+        packed, scalar, stack, registers = r"\tfmla\t", r"\tfmadd\t", r"\[sp", {"v": 4}
+    else:
+        packed, scalar, stack = r"\tvfn?madd\d+ps\t", r"\tvfn?madd\d+ss\t", r"\([^)]*%r[sb]p"
+        registers = {"zmm": 1, "ymm": 2}
+    tile = vector.TILE_ROWS * vector.WIDTH // vector.LANES
+    inner = 0
+    for block in re.split(r"^\.?L\w*:", assembly, flags=re.MULTILINE):
+        lines = [line for line in block.splitlines() if re.search(packed, line)]
+        if len(lines) >= tile:
+            inner += 1
+            vectors = tile * next(count for name, count in registers.items() if name in lines[0])
+            assert len(lines) % vectors == 0 and not re.search(stack, "".join(lines)), block
+    assert inner, "no block has the multiply-adds of a tile"
+    assert not re.search(scalar, assembly)
+
+
+@needs_numba
+def test_one_signature_a_kernel(numba_backend, rng):
+    """Whatever the arguments: so an op compiles once. (embedding has two, for its two types of tables.)"""
+    from squeezeops.backends._numba import attention, convolution, gather, rows
+
+    x = normal(rng, 2, 6, 8)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    keep = x[0, 0] > 0
+    for a in (x, frozen, x[:, ::-1], np.asfortranarray(x)):
+        for mask in (None, keep, keep.astype(np.float32)):
+            ops.softmax(a, mask=mask, out=np.empty_like(x) if mask is None else None)
+            ops.attention(a, a, a, num_heads=2, mask=None if mask is None else mask[:6])
+            ops._attention_scores(a, a, num_heads=4, mask=None if mask is None else mask[:6])
+        ops.attention(a[0], a[0], a[0], num_heads=2, cu_seqlens=np.array([0, 2, 6], np.int32))
+        ops.layer_norm(a, eps=1)
+        ops.layer_norm(a, a[0, 0], a[0, 1], residual=a)
+        ops.l2_normalize(a)
+        ops.gelu(a, approximate="tanh")
+        ops.mean_pool(a, mask=np.ones(6, bool))
+        ops.mean_pool(a)
+        ops.pointwise_conv(a, a[0], groups=1)
+        ops.pointwise_conv(a, a[1, :, :4], a[0, 0, :6], groups=2, residual=a[..., :6], activation="gelu")
+        for table in (a[0], a[0].astype(np.float16)):
+            ops.embedding(np.arange(3), table)
+            ops.embedding_layer_norm(*(np.arange(3, dtype=np.int32), table) * 3, None, None)
+    kernels = [
+        *(rows.activation, rows.layer_norm, rows.l2_normalize, rows.softmax, convolution.convolve, gather.mean_pool),
+        *(attention.attend, attention.score),
+    ]
+    assert {kernel.__name__: len(kernel.signatures) for kernel in kernels} == {k.__name__: 1 for k in kernels}
+    assert len(gather.embedding.signatures) == 2
+
+
+@needs_numba
+@pytest.mark.parametrize("side", ["after", "before"])
+def test_it_stays_within_its_arrays(side):
+    code, last, errors = run_in_another_process("numba", "", side, "false")
+    assert (code, last) == (0, "done"), errors
+
+
+@needs_numba
+def test_unaligned_and_mapped_arrays(numba_backend, rng, tmp_path):
+    x = normal(rng, 5, 24)
+    unaligned = np.zeros(4 * x.size + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for a in (unaligned, mapped):
+        assert_same_bits(ops.gelu(a), ops.gelu(x))
+        assert_same_bits(ops.pointwise_conv(a, a), ops.pointwise_conv(x, x))
+        assert_same_bits(ops.embedding(np.arange(5), a), x)
+
+
+# The bits.
+
+
+def fused():
+    from squeezeops.backends._numba import vector_llvm
+
+    return vector_llvm._FUSED
+
+
+@needs_numba
+def test_golden_bits(numba_backend):
+    """All the hashes that the compiled kernels have, the embedded model's included."""
+    assert fused(), "this processor has no fused multiply-add"
+    golden = json.loads(golden_bits.FILE.read_text())
+    wrong = {name for name, run in golden_bits.all_cases().items() if golden_bits.digest(run()) != golden[name]}
+    assert wrong == set()
+
+
+def run_some_cases(pattern):
+    """Check the golden cases whose names match; return their number. For other processes."""
+    golden = json.loads(golden_bits.FILE.read_text())
+    cases = {name: run for name, run in golden_bits.all_cases().items() if re.match(pattern, name)}
+    for name, run in cases.items():
+        assert golden_bits.digest(run()) == golden[name], name
+    return len(cases)
+
+
+@needs_numba
+def test_golden_bits_as_python():
+    """The kernels make sense without Numba's compiler: a debugger can step through them."""
+    pattern = (
+        r"pointwise_conv/(1x1|13x7|7x51|9x66|every)|PointwiseConv/17x|layer_norm/9x(1|17|96)\b|l2_normalize/(9x17|ev)"
+        r"|softmax/(9x(1|33)\b|every)|gelu|tanh|mean_pool/(1|4)x|embedding.*/(7|16)-|attention/(1x1|9x16|every|ragged)"
+    )
+    code = f"import numba, test_numba; print(numba.config.DISABLE_JIT, test_numba.run_some_cases({pattern!r}))"
+    disabled, count = python(code, NUMBA_DISABLE_JIT="1").split()
+    assert disabled == "1" and int(count) > 50
+
+
+@needs_numba
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the flags' names are those of x86")
+def test_golden_bits_with_narrower_registers():
+    """With AVX2 the tile is another one; the bits are the same."""
+    code = """
+        import test_numba
+        from squeezeops.backends._numba import vector
+        print(vector.WIDTH, test_numba.run_some_cases("pointwise_conv|PointwiseConv"))
+    """
+    features = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
+    width, count = python(code, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=features).split()
+    assert width == "16" and int(count) > 30
+
+
+@needs_numba
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the flags' names are those of x86")
+def test_without_fused_multiply_add():
+    """To a tolerance, and by instructions: a library's fmaf would take a hundred times as long."""
+    code = """
+        import numpy as np, squeezeops as s
+        from squeezeops.backends._numba import vector_llvm
+        assert not vector_llvm._FUSED
+        x = np.random.default_rng(0).standard_normal((40, 50)).astype("f")
+        y = s.l2_normalize(x)
+        with s.backend("numpy"):
+            np.testing.assert_allclose(y, s.l2_normalize(x), rtol=1e-6)
+        print("done")
+    """
+    assert python(code, NUMBA_CPU_NAME="nocona", NUMBA_CPU_FEATURES="+sse3").strip() == "done"
+
+
+@needs_numba
+def test_fma_of_python():
+    """Rounded once: products and sums that two roundings get wrong, halfway cases, subnormal results, specials."""
+    from squeezeops.backends._numba import vector_python
+
+    rng = np.random.default_rng(1)
+    a, b, c = (rng.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32) for _ in range(3))
+    with np.errstate(all="ignore"):
+        b[::2] = a[::2] * np.float32(-1)
+        c[::2] = np.nextafter(a[::2] * a[::2], rng.choice(np.array([0, np.inf], "f"), c[::2].size))
+        c[1::4] = rng.standard_normal(c[1::4].size) * np.float32(2.0**-60) * np.abs(a[1::4] * b[1::4])
+        result = vector_python.fma(a, b, c)
+    with np.errstate(all="ignore"):
+        exact = a.astype(np.longdouble) * b + c  # 64 bits: exact, or far from halfway between two float32
+        near = np.abs(result - exact) <= np.abs(np.spacing(result)).astype(np.longdouble) / 2
+    finite = np.isfinite(result)
+    assert finite.mean() > 0.5
+    assert near[finite].all()
+    a, b, c = np.array([[np.inf, 0, 1, -0.0], [1, np.inf, 2, 1], [3, 1, -2, -0.0]], np.float32)
+    with np.errstate(all="ignore"):
+        assert_same_bits(vector_python.fma(a, b, c), np.array([np.inf, np.nan, 0, -0.0], np.float32))
+
+
+@needs_numba
+@pytest.mark.parametrize("name", list(row_functions(np.random.default_rng(0))))
+def test_rows_do_not_depend_on_the_batch(numba_backend, rng, name):
+    channels, function = row_functions(rng)[name]
+    x = normal(rng, 29, channels)
+    whole = function(x)
+    for begin, end in [(0, 1), (28, 29), (0, 5), (1, 7), (2, 9), (5, 14), (7, 28)]:
+        assert_same_bits(function(x[begin:end]), whole[begin:end])
+
+
+# The cache of compiled code.
+
+
+@pytest.fixture
+def triple(tmp_path, monkeypatch):
+    """A kernel's function in a file of its own, and Numba's cache in an empty folder."""
+    from numba import config
+
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "triple.py").write_text("def triple(x):\n    return 3 * x\n")
+    namespace = {}
+    exec(compile((tmp_path / "triple.py").read_text(), tmp_path / "triple.py", "exec"), namespace)
+    return namespace["triple"]
+
+
+@needs_numba
+def test_compiled_code_is_kept(triple, tmp_path, monkeypatch):
+    """And compiled anew when a file of the kernels has changed, be it another one than that of the kernel."""
+    from squeezeops.backends._numba import compiled
+
+    def uses():
+        kernel = compiled.kernel(triple)
+        assert kernel(2) == 6
+        return sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())
+
+    assert [uses(), uses()] == [(0, 1), (1, 0)]
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+    monkeypatch.setattr(compiled, "_SOURCES", "others")
+    assert [uses(), uses()] == [(0, 1), (1, 0)]
+
+
+@needs_numba
+def test_the_sources_are_all_files(monkeypatch, tmp_path):
+    from squeezeops.backends._numba import compiled
+
+    assert compiled._digest_of_sources() == compiled._SOURCES
+    for path in KERNEL_FILES:
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+    assert compiled._digest_of_sources() == compiled._SOURCES
+    with open(tmp_path / "rows.py", "a") as file:
+        file.write("# changed\n")
+    assert compiled._digest_of_sources() != compiled._SOURCES
+
+
+@needs_numba
+@pytest.mark.parametrize("where", ["_CacheLocator.ensure_cache_path", "IndexDataCacheFile.save"])
+def test_compiled_code_cannot_be_kept(triple, tmp_path, monkeypatch, where):
+    """No folder is to be had, or the disk is full: then it is used all the same."""
+    from numba.core import caching
+
+    from squeezeops.backends._numba import compiled
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    owner, name = where.split(".")
+    monkeypatch.setattr(getattr(caching, owner), name, fail)
+    assert compiled.kernel(triple)(2) == 6
+    assert not list(tmp_path.rglob("*.nbi"))

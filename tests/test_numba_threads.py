@@ -1,0 +1,228 @@
+"""The threads of the Numba backend: the split of rows, several callers, fork, the number of threads."""
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from op_helpers import assert_same_bits, native, normal
+from test_bits import row_functions
+from test_numba import needs_numba, python
+from test_threads import QUOTAS
+
+from squeezeops import ops
+
+pytestmark = needs_numba
+
+
+@pytest.mark.parametrize("name", list(row_functions(np.random.default_rng(0))))
+def test_rows_do_not_depend_on_the_threads(numba_backend, rng, monkeypatch, name):
+    monkeypatch.setattr(numba_backend, "ELEMENTS", 500)
+    monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
+    channels, function = row_functions(rng)[name]
+    x = normal(rng, 331, channels)
+    ops.set_num_threads(1)
+    expected = function(x)
+    for n in (2, 3, 5):
+        ops.set_num_threads(n)
+        for _ in range(3):
+            assert_same_bits(function(x), expected)
+
+
+def test_attention_does_not_depend_on_the_threads(numba_backend, rng, monkeypatch):
+    monkeypatch.setattr(numba_backend, "PRODUCTS", 1000)
+    q, k, v = normal(rng, 3, 40, 48), normal(rng, 3, 50, 48), normal(rng, 3, 50, 48)
+    mask = rng.random((3, 1, 40, 50)) < 0.7
+    offsets = np.array([0, 7, 7, 50, 120], np.int32)
+    flat = [a.reshape(-1, 48)[:120] for a in (q, k, v)]
+    results = []
+    for n in (1, 2, 3, 7):
+        ops.set_num_threads(n)
+        results.append(
+            [
+                ops.attention(q, k, v, num_heads=6, mask=mask),
+                ops.attention(q[:1], k[:1], v[:1], num_heads=1),
+                ops.attention(*flat, num_heads=6, cu_seqlens=offsets),
+                ops._attention_scores(q, k, num_heads=2, mask=mask),
+            ]
+        )
+    for result in results[1:]:
+        for actual, expected in zip(result, results[0], strict=True):
+            assert_same_bits(actual, expected)
+
+
+def test_ranges():
+    """They make up the whole, in any number, of the sizes that were asked for, and on several threads."""
+    from squeezeops.backends._numba import threads
+
+    before = threads.get_num_threads()
+    try:
+        for number in (1, 2, 3, 8):
+            threads.set_num_threads(number)
+            for count, least, block, multiple in [
+                (0, 1, 1, 1), (1, 1, 1, 1), (7, 8, 8, 1), (8, 1, 1, 1), (128, 20, 96, 8), (1000, 20, 96, 8),
+                (997, 1, 1, 16), (12, 1, 1, 1), (100_000, 5000, 5000, 16),
+            ]:  # fmt: skip
+                ranges = []
+                threads.run(lambda *both, to=ranges: to.append(both), count, least, block, multiple)
+                ranges.sort()
+                assert [i for first, last in ranges for i in (first, last)][1:-1:2] == [f for f, _ in ranges[1:]]
+                assert ranges[0][0] == 0 and ranges[-1][1] == count
+                assert len(ranges) <= 4 * number
+                if len(ranges) > 1:
+                    assert all(first % multiple == 0 for first, _ in ranges)
+                    assert min(last - first for first, last in ranges[:-1]) >= least
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_several_threads_take_part(numba_backend):
+    from squeezeops.backends._numba import threads
+
+    ops.set_num_threads(3)
+    everyone = threading.Barrier(3)
+    seen = set()
+
+    def part(first, last):
+        if last <= 30:  # the first three ranges wait for each other
+            everyone.wait(30)
+        seen.add(threading.get_ident())
+
+    threads.run(part, 120, 1)
+    assert len(seen) == 3 and threading.get_ident() in seen
+
+
+def test_an_exception_of_a_thread_reaches_the_caller(numba_backend):
+    from squeezeops.backends._numba import threads
+
+    ops.set_num_threads(3)
+
+    def part(first, last):
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("none left")
+        time.sleep(0.05)
+
+    with pytest.raises(MemoryError, match="none left"):
+        threads.run(part, 120, 1)
+    threads.run(lambda first, last: None, 120, 1)
+
+
+def test_no_thread_can_be_started(numba_backend, rng, monkeypatch):
+    channels, function = row_functions(rng)["conv"]
+    x = normal(rng, 300, channels)
+    expected = function(x)
+    monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
+    ops.set_num_threads(4)
+
+    def refuse(*args):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        assert_same_bits(function(x), expected)
+
+
+def test_callers_in_many_threads(numba_backend, rng, monkeypatch):
+    """Six at a time, each with the pool's help, while the number of threads changes."""
+    monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
+    channels, function = row_functions(rng)["conv"]
+    inputs = [normal(rng, 100, channels) for _ in range(12)]
+    ops.set_num_threads(3)
+    expected = [function(x) for x in inputs]
+    done = threading.Event()
+
+    def work(x):
+        with ops.backend("numba"):
+            return [function(x) for _ in range(20)]
+
+    def change():
+        while not done.is_set():
+            for n in (1, 4, 2):
+                numba_backend.set_num_threads(n)
+                time.sleep(0.001)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            for results, y in zip(pool.map(work, inputs), expected, strict=True):
+                for result in results:
+                    assert_same_bits(result, y)
+    finally:
+        done.set()
+        changing.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_fork_with_running_workers():
+    """A child has none of its parent's threads; it makes its own, while the parent's go on."""
+    code = """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads: that is what this is about
+        import numpy as np, squeezeops as s
+        from squeezeops.backends import numba
+        numba.PRODUCTS = 10_000
+        x = np.linspace(-1, 1, 400 * 192, dtype=np.float32).reshape(400, 192)
+        w = np.ascontiguousarray(x[:192, :192])
+        s.set_num_threads(4)
+        run = lambda: s.pointwise_conv(x, w, activation="gelu").tobytes()
+        expected = run()
+        stop = threading.Event()
+
+        def other():  # keeps the pool busy, so that some forks find its locks taken
+            while not stop.is_set():
+                run()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        for _ in range(12):
+            child = os.fork()
+            if child == 0:
+                same = all(run() == expected for _ in range(3))
+                os._exit(0 if same and threading.active_count() >= 2 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert run() == expected
+        stop.set()
+        thread.join()
+        print("done")
+    """
+    assert python(code).strip() == "done"
+
+
+def test_number_of_threads_from_the_environment(numba_backend, monkeypatch):
+    from squeezeops.backends._numba import threads
+
+    monkeypatch.setattr(threads, "_number", None)
+    for bad in ("0", "many", "1.5", "-2", "1000", "9" * 5000):
+        monkeypatch.setenv("SQUEEZEOPS_NUM_THREADS", bad)
+        message = f"SQUEEZEOPS_NUM_THREADS: expected a number from 1 to 256, got '{bad}'"
+        for call in (ops.get_num_threads, lambda: ops.tanh(np.ones(1, np.float32))):
+            with pytest.raises(ValueError, match=message):
+                call()
+    monkeypatch.setenv("SQUEEZEOPS_NUM_THREADS", "3")
+    assert ops.get_num_threads() == 3
+
+
+def test_default_number_of_threads(numba_backend, monkeypatch):
+    from squeezeops.backends._numba import threads
+
+    monkeypatch.delenv("SQUEEZEOPS_NUM_THREADS", raising=False)
+    cpus = len(os.sched_getaffinity(0))
+    for quota, expected in ((0, cpus), (0.5, 1), (1.5, min(2, cpus)), (1000, cpus)):
+        monkeypatch.setattr(threads, "cpu_quota", lambda quota=quota: quota)
+        assert threads._default() == expected
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_cgroup_quota(tmp_path, name):
+    from squeezeops.backends._numba.threads import cpu_quota
+
+    files, expected = QUOTAS[name]
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert cpu_quota(str(tmp_path)) == expected
+    if native is not None:
+        assert cpu_quota() == native.cpu_quota("")
