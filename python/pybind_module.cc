@@ -767,6 +767,24 @@ int get_num_threads() {
   return n;
 }
 
+// Operations in a second; private to the benchmarks, as peak_read is.
+double peak_fma(py::handle seconds_) {
+  constexpr const char *op = "peak_fma";
+  const double seconds = real(op, "seconds", seconds_);
+  double rate = 0;
+  call(op, [&] { return sqz_peak_fma(seconds, &rate); });
+  return rate;
+}
+
+// Bytes in a second.
+double peak_read(py::handle x_) {
+  constexpr const char *op = "peak_read";
+  const py::array x = floats(op, "x", x_);
+  double rate = 0;
+  call(op, [&] { return sqz_peak_read(x.size(), floats_of(x), &rate); });
+  return rate;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
@@ -795,5 +813,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("force_isa", [](const std::optional<std::string> &name) {
     check("force_isa", sqz_force_isa(name ? name->c_str() : nullptr));
   });
+  m.def("peak_fma", &peak_fma);
+  m.def("peak_read", &peak_read);
   m.def("cpu_quota", [](const std::string &root) { return sqz_cpu_quota(root.c_str()); });
 }

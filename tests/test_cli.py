@@ -411,7 +411,7 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"], ["info", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"], ["info", "--help"], ["bench", "--help"]])
 def test_help(call, arguments):
     status, out, err = call(*arguments)
     assert (status, err) == (0, "")

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #if defined(__linux__)
 #include <sched.h>
 #else
@@ -23,6 +22,7 @@
 #include <initializer_list>
 
 #include "error.h"
+#include "threading/clock.h"
 #include "threading/float_environment.h"
 
 namespace sqz {
@@ -51,31 +51,17 @@ bool fork_handler = false;  // installed, under `serve`
 std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 
-int64_t now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
-  __asm__ volatile("yield");
-#endif
-}
-
 // True as soon as `ready` holds, false after the spinning time.
 template <class F>
 bool spin(const F &ready) {
   if (!may_spin.load(std::memory_order_relaxed)) return ready();
-  const int64_t end = now() + kSpinNanoseconds;
+  const int64_t end = now_nanoseconds() + kSpinNanoseconds;
   do {
     for (int i = 0; i < 64; ++i) {
       if (ready()) return true;
       pause();
     }
-  } while (now() < end);
+  } while (now_nanoseconds() < end);
   return false;
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed`` and ``info``.
+"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``info``, ``bench``.
 
 Results go to standard output.  An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
 traceback.  Ctrl-C ends with status 130 and a closed output pipe with 141, both quietly.
@@ -15,7 +15,7 @@ from functools import partial
 from typing import NoReturn
 
 from squeezeops._version import __version__
-from squeezeops.cli import info, running, streams
+from squeezeops.cli import bench, info, running, streams
 from squeezeops.cli.streams import CommandError
 from squeezeops.cli.tasks import COMMANDS
 
@@ -76,4 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
     facts.set_defaults(run=info.run)
     facts.add_argument("--json", action="store_true", help="print one JSON object")
+    figures = commands.add_parser(
+        "bench",
+        help=bench.SUMMARY,
+        description=bench.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    figures.set_defaults(run=bench.run)
+    bench.add_arguments(figures)
     return parser

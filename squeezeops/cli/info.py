@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
-from squeezeops._version import __version__
 from squeezeops.cli import streams
 
 
@@ -22,23 +22,36 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _facts() -> dict[str, Any]:
-    import platform
-
-    import numpy
-
     from squeezeops import ops
+    from squeezeops.benchmark.machine import describe_machine
 
+    cpu = ops.cpu_info()
     return {
-        "squeezeops": __version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
+        **describe_machine(),
         "backend": ops.get_backend(),
         "backends": list(ops.available_backends()),
         "threads": ops.get_num_threads(),
-        "cpu": ops.cpu_info(),
+        "cpu": cpu,
+        "kernels": _kernels(ops.get_backend(), cpu),
         "model": _model_facts(),
     }
+
+
+def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the kernel that each op runs on the backend in force, and why that one; nothing if it has no kernels."""
+    from squeezeops import backends
+    from squeezeops.benchmark.variants import compiled_library
+
+    if not backends.load(backend).cpu_info()["isas"]:
+        return []
+    library = compiled_library()
+    tiles = {row["symbol"]: row["tile"] for row in library.kernel_table()} if library else {}
+    forced = bool(os.environ.get("SQUEEZEOPS_ISA"))
+    why = "forced by SQUEEZEOPS_ISA" if forced else f"{cpu['isa']} is the best that runs here"
+    return [
+        {"op": op, "kernel": symbol, "isa": cpu["isa"], "tile": tiles.get(symbol), "why": why}
+        for op, symbol in cpu["kernels"].items()
+    ]
 
 
 def _model_facts() -> dict[str, Any] | None:
@@ -63,7 +76,9 @@ def _describe(facts: dict[str, Any]) -> list[str]:
     """Lay the facts out for reading."""
     cpu, model = facts["cpu"], facts["model"]
     rows = [(name, facts[name]) for name in ("squeezeops", "python", "numpy", "platform")]
-    rows.append(("backend", f"{facts['backend']} (available: {', '.join(facts['backends'])})"))
+    rows.append(("processor", f"{facts['processor']}, {facts['cpus']} CPUs"))
+    chosen = ", by SQUEEZEOPS_BACKEND" if os.environ.get("SQUEEZEOPS_BACKEND") else ""
+    rows.append(("backend", f"{facts['backend']}{chosen} (available: {', '.join(facts['backends'])})"))
     if "native" not in facts["backends"]:
         rows.append(("", "the native extension is not built; NumPy does the arithmetic"))
     rows.append(("threads", facts["threads"]))
@@ -72,9 +87,12 @@ def _describe(facts: dict[str, Any]) -> list[str]:
     for isa, reason in cpu.get("missing", {}).items():
         rows.append(("left out", f"{isa}: {reason}"))
     title = "kernels"
-    for op, symbol in cpu["kernels"].items():
-        rows.append((title, f"{op}: {symbol}"))
+    for kernel in facts["kernels"]:
+        tile = f"tile {kernel['tile']}; " if kernel["tile"] else ""
+        rows.append((title, f"{kernel['op']}: {kernel['kernel']} ({tile}{kernel['why']})"))
         title = ""
+    if not facts["kernels"]:
+        rows.append((title, f"none: the backend {facts['backend']} has no compiled ones"))
     if model is None:
         rows.append(("model", "none built in"))
     else:

@@ -357,6 +357,28 @@ SQZ_API sqz_status sqz_attention_f32(const sqz_attention_args *args);
 SQZ_API double sqz_attention_scale(int64_t head_size);
 
 /** @} */
+/** @name Limits of the machine, to judge a measurement by @{ */
+
+/**
+ * Measure how fast the machine multiplies and adds: in registers alone, with the instructions of the instruction set
+ * whose kernels run, on all threads of a call at once.
+ *
+ * @param seconds                how long, above 0 and at most 10; 50e-6 will do
+ * @param operations_per_second  where the result goes; a multiply-add counts as two
+ */
+SQZ_API sqz_status sqz_peak_fma(double seconds, double *operations_per_second);
+
+/**
+ * Measure how fast the machine reads: the sum of an array, on all threads of a call; the best of reading it in order,
+ * with prefetching, and from four places at once.
+ *
+ * @param n                 how many floats, 2^20 at least; for the speed of memory take several times the last cache
+ * @param x                 the array
+ * @param bytes_per_second  where the result goes
+ */
+SQZ_API sqz_status sqz_peak_read(int64_t n, const float *x, double *bytes_per_second);
+
+/** @} */
 
 #ifdef __cplusplus
 }

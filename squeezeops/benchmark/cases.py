@@ -1,0 +1,230 @@
+"""The table of benchmarks: for each op, how to make its inputs at a shape, how to call it, what it computes and moves.
+
+A row of the kernels' registry without a row here fails ``tests/test_registry.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from squeezeops import ops
+from squeezeops.benchmark.shapes import LARGEST, Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["OPS", "Case", "Op", "op_of"]
+
+COLD_BYTES = 128 * 2**20  # more than the last cache of most processors
+MOST_COPIES = 2**14  # of a weight; with a smaller one, the time would go into Python's own objects
+FLOAT = 4  # bytes
+ID = 8
+
+
+class Case(NamedTuple):
+    """An op with its inputs."""
+
+    call: Callable[[], object]  # runs it once, on the backend in force
+    bytes: int  # what must move: every input and output once
+    flops: int = 0  # two a multiply-add; 0 for the ops that are judged by their bytes
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        The function of `squeezeops.ops`.
+    kernel, dtype : str
+        The rows of the kernels' registry that it runs.
+    unit : str
+        What it is judged by: "GFLOP/s" or "GB/s".
+    make : callable
+        Makes the `Case` of a shape, for the backend in force; its parameters are the sizes. One named ``cold`` is no
+        size: it asks for weights that are in no cache.
+    """
+
+    name: str
+    kernel: str
+    dtype: str
+    unit: str
+    make: Callable[..., Case]
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The sizes and words of a shape."""
+        given = inspect.signature(self.make, eval_str=True).parameters
+        return {name: parameter for name, parameter in given.items() if name != "cold"}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it makes a difference that the weights are in a cache."""
+        return "cold" in inspect.signature(self.make).parameters
+
+    def check(self, shape: Shape) -> Shape:
+        """Return a shape with the defaults of what it leaves out.
+
+        Raises
+        ------
+        ValueError
+            If a size is missing, unknown or no number from 1 on (0 for one that may be left out).
+        """
+        known = self.parameters
+        for name, value in shape.items():
+            if name not in known:
+                raise ValueError(f"{self.name}: expected sizes among {', '.join(known)}, got {name!r}")
+            least = 0 if known[name].default == 0 else 1
+            if known[name].annotation is not str and not (isinstance(value, int) and least <= value <= LARGEST):
+                raise ValueError(f"{self.name}: {name}: expected a number from {least} to {LARGEST}, got {value!r}")
+        full = {name: shape.get(name, parameter.default) for name, parameter in known.items()}
+        missing = [name for name, value in full.items() if value is inspect.Parameter.empty]
+        if missing:
+            raise ValueError(f"{self.name}: expected sizes {', '.join(known)}, got none for {', '.join(missing)}")
+        return full
+
+
+def _floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
+    """Normally distributed numbers, the same ones each time; a large array repeats them."""
+    block = np.random.default_rng(0).standard_normal(min(math.prod(shape), 99_991), np.float32)
+    return np.resize(block.astype(dtype), shape)
+
+
+def _ids(count: int, rows: int) -> NDArray[np.int64]:
+    return np.random.default_rng(1).integers(0, rows, count)
+
+
+def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"{name}: table: expected float32 or float16, got {dtype!r}")
+    return _floats(rows, channels, dtype=dtype)
+
+
+# Each writes to an array made beforehand, as a new one for each call would be timed with its page faults.
+
+
+def _pointwise_conv(
+    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
+) -> Case:
+    """Packed weights and a bias. `residual`: 1 to add one."""
+    function = None if activation == "none" else activation
+    if c_in % groups:
+        raise ValueError(f"pointwise_conv: groups: expected a divisor of c_in = {c_in}, got {groups}")
+    weight, bias, x = _floats(c_out, c_in // groups), _floats(c_out), _floats(tokens, c_in)
+    added = _floats(tokens, c_out) if residual else None
+    out = np.empty((tokens, c_out), np.float32)
+    copies = -(-COLD_BYTES // weight.nbytes) if cold else 1
+    if copies > MOST_COPIES:
+        least = COLD_BYTES // MOST_COPIES
+        raise ValueError(f"pointwise_conv: cold: expected a weight of at least {least} bytes, got {weight.nbytes}")
+    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups) for _ in range(copies)])
+    moved = weight.size + c_out + tokens * (c_in + c_out * (2 if residual else 1))
+    return Case(
+        lambda: next(convs)(x, activation=function, residual=added, out=out),
+        bytes=FLOAT * moved,
+        flops=2 * tokens * weight.size,
+    )
+
+
+def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
+    """Sequences of equal length without a mask. The two matrix products count, the softmax between them does not."""
+    q, k, v = (_floats(batch, tokens, channels) for _ in range(3))
+    out = np.empty_like(q)
+    return Case(
+        lambda: ops.attention(q, k, v, num_heads=heads, out=out),
+        bytes=4 * q.nbytes,
+        flops=4 * batch * tokens * tokens * channels,
+    )
+
+
+def _layer_norm(tokens: int, channels: int) -> Case:
+    x, weight, bias = _floats(tokens, channels), _floats(channels), _floats(channels)
+    out = np.empty_like(x)
+    return Case(lambda: ops.layer_norm(x, weight, bias, out=out), bytes=2 * x.nbytes + 2 * weight.nbytes)
+
+
+def _l2_normalize(rows: int, channels: int) -> Case:
+    x = _floats(rows, channels)
+    out = np.empty_like(x)
+    return Case(lambda: ops.l2_normalize(x, out=out), bytes=2 * x.nbytes)
+
+
+def _softmax(rows: int, columns: int) -> Case:
+    x = _floats(rows, columns)
+    out = np.empty_like(x)
+    return Case(lambda: ops.softmax(x, out=out), bytes=2 * x.nbytes)
+
+
+def _gelu(tokens: int, channels: int, approximate: str = "none") -> Case:
+    x = _floats(tokens, channels)
+    out = np.empty_like(x)
+    return Case(lambda: ops.gelu(x, approximate=approximate, out=out), bytes=2 * x.nbytes)
+
+
+def _tanh(tokens: int, channels: int) -> Case:
+    x = _floats(tokens, channels)
+    out = np.empty_like(x)
+    return Case(lambda: ops.tanh(x, out=out), bytes=2 * x.nbytes)
+
+
+def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
+    x = _floats(batch, tokens, channels)
+    out = np.empty((batch, channels), np.float32)
+    return Case(lambda: ops.mean_pool(x, out=out), bytes=x.nbytes + out.nbytes)
+
+
+def _embedding(tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
+    ids, words = _ids(tokens, vocabulary), _table("embedding", vocabulary, channels, table)
+    out = np.empty((tokens, channels), np.float32)
+    moved = tokens * (ID + channels * (words.itemsize + FLOAT))
+    return Case(lambda: ops.embedding(ids, words, out=out), bytes=moved)
+
+
+def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels: int, table: str = "float32") -> Case:
+    """A text without a second sentence."""
+    name = "embedding_layer_norm"
+    words, places, types = (_table(name, rows, channels, table) for rows in (vocabulary, positions, 2))
+    ids, place_ids, type_ids = _ids(tokens, vocabulary), np.arange(tokens) % positions, np.zeros(tokens, np.int64)
+    weight, bias = _floats(channels), _floats(channels)
+    out = np.empty((tokens, channels), np.float32)
+    moved = tokens * (3 * (ID + channels * words.itemsize) + FLOAT * channels) + 2 * FLOAT * channels
+    return Case(
+        lambda: ops.embedding_layer_norm(ids, words, place_ids, places, type_ids, types, weight, bias, out=out),
+        bytes=moved,
+    )
+
+
+OPS = (
+    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv),
+    Op("attention", "attention", "f32", "GFLOP/s", _attention),
+    Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm),
+    Op("softmax", "softmax", "f32", "GB/s", _softmax),
+    Op("gelu", "activation", "f32", "GB/s", _gelu),
+    Op("tanh", "activation", "f32", "GB/s", _tanh),
+    Op("embedding_layer_norm", "embedding_layer_norm", "f32", "GB/s", _embedding_layer_norm),
+    Op("embedding", "embedding", "f32", "GB/s", _embedding),
+    Op("mean_pool", "mean_pool", "f32", "GB/s", _mean_pool),
+    Op("l2_normalize", "l2_normalize", "f32", "GB/s", _l2_normalize),
+)
+
+
+def op_of(name: str) -> Op:
+    """Return the row of an op.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    for op in OPS:
+        if op.name == name:
+            return op
+    raise ValueError(f"expected one of {', '.join(op.name for op in OPS)}, got {name!r}")

@@ -1,0 +1,109 @@
+"""What can run an op here: each backend, and each instruction set that its compiled kernels can be held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from squeezeops import backends, ops
+
+if TYPE_CHECKING:
+    from squeezeops.benchmark.cases import Op
+
+__all__ = ["Variant", "all_variants", "compiled_library", "forced", "has_kernel", "using_threads"]
+
+
+def compiled_library() -> ModuleType | None:
+    """Return the extension module, which holds the kernels of one instruction set in force; None if it is not built."""
+    if "native" not in backends.available():
+        return None
+    from squeezeops import _native
+
+    return _native  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A backend, and the instruction set that its kernels are held to; None where it has no compiled kernels."""
+
+    backend: str
+    isa: str | None = None
+
+    def __str__(self) -> str:
+        return self.backend if self.isa is None else f"{self.backend}-{self.isa}"
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Put it in force, and afterwards what was before."""
+        with ops.backend(self.backend), forced(self.isa):
+            yield
+
+    def kernel(self) -> str:
+        """Return what the last op of this thread ran: the symbol of a compiled kernel, or the name of the backend.
+
+        Raises
+        ------
+        RuntimeError
+            If that was a kernel of another instruction set.
+        """
+        library = compiled_library()
+        if self.isa is None or library is None:
+            return self.backend
+        symbol = str(library.last_kernel())
+        if not symbol.endswith("_" + self.isa):
+            raise RuntimeError(f"bench: expected a kernel of {self.isa} to run, got {symbol!r}")
+        return symbol
+
+
+@contextmanager
+def forced(isa: str | None) -> Iterator[None]:
+    """Hold the compiled kernels to an instruction set, where there is one to hold them to."""
+    library = compiled_library()
+    if isa is None or library is None:
+        yield
+        return
+    before = library.cpu_info()["isa"]
+    library.force_isa(isa)
+    try:
+        yield
+    finally:
+        library.force_isa(before)
+
+
+@contextmanager
+def using_threads(n: int) -> Iterator[None]:
+    """Set the threads of the backend in force, and those of the compiled kernels, which measure the machine's peaks."""
+    library = compiled_library()
+    setters = [(ops.get_num_threads(), ops.set_num_threads)]
+    if library:
+        setters.append((library.get_num_threads(), library.set_num_threads))
+    for _, set_threads in setters:
+        set_threads(n)
+    try:
+        yield
+    finally:
+        for before, set_threads in setters:
+            set_threads(before)
+
+
+def all_variants(names: Iterable[str] | None = None) -> list[Variant]:
+    """List the variants of this installation, or of the backends `names` alone, the preferred ones first."""
+    variants = []
+    for backend in ops.available_backends() if names is None else names:
+        info = backends.load(backend).cpu_info()
+        # Without the extension there is nothing to hold another binding's kernels to an instruction set with.
+        isas = info["isas"] if compiled_library() else [info["isa"]][: len(info["isas"])]
+        variants += [Variant(backend, isa) for isa in isas or [None]]
+    return variants
+
+
+def has_kernel(variant: Variant, op: Op) -> bool:
+    """Whether a variant has a kernel of its own for an op; one without compiled kernels has all ops."""
+    library = compiled_library()
+    if variant.isa is None or library is None:
+        return True
+    wanted = {"op": op.kernel, "dtype": op.dtype, "isa": variant.isa}
+    return any(wanted.items() <= row.items() for row in library.kernel_table())

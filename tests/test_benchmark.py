@@ -1,0 +1,364 @@
+"""The benchmarks: shapes, cases, variants, and the arithmetic of the figures, whatever the speed of the machine."""
+
+import threading
+
+import numpy as np
+import pytest
+from op_helpers import ISAS, native
+
+from squeezeops import ops
+from squeezeops.benchmark import cases, machine, measure, shapes
+from squeezeops.benchmark.cases import OPS, op_of
+from squeezeops.benchmark.measure import Quartiles, Sample
+from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, using_threads
+
+compiled = pytest.mark.skipif(native is None, reason="built without the native extension")
+SMALL = {"tokens": 5, "batch": 2, "rows": 3, "columns": 7, "channels": 8, "c_in": 8, "c_out": 12, "heads": 2}
+SMALL |= {"vocabulary": 11, "positions": 4, "groups": 4, "residual": 1}
+MEMORY = np.ones(2**20, np.float32)
+
+
+def small(op):
+    return op.check({name: SMALL[name] for name in op.parameters if name in SMALL})
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_written_and_read():
+    shape = {"tokens": 64, "c_in": 768, "activation": "gelu"}
+    assert shapes.describe(shape) == "tokens=64,c_in=768,activation=gelu"
+    assert shapes.parse(shapes.describe(shape)) == shape
+    assert shapes.parse(" tokens = 64 ,c_in=768") == {"tokens": 64, "c_in": 768}
+
+
+@pytest.mark.parametrize("text", ["", "tokens", "tokens=", "=3", "tokens=1,", "tokens=1;c=2=", ",", "a=1,,b=2"])
+def test_what_is_no_shape(text):
+    with pytest.raises(ValueError, match="expected"):
+        op_of("gelu").check(shapes.parse(text))
+
+
+def test_a_size_comes_once():
+    with pytest.raises(ValueError, match="expected each size once, got tokens twice"):
+        shapes.parse("tokens=1,tokens=2")
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_shapes_of_the_model(op):
+    found = shapes.model_shapes(op.name)
+    assert found
+    for shape in found:
+        assert list(shape) == [name for name in op.parameters if name in shape]
+        assert op.check(shape).items() >= shape.items()
+    if "tokens" in op.parameters:
+        assert {16, 32, 128, 384} <= {shape["tokens"] for shape in found}
+
+
+def test_the_shapes_are_the_whole_model():
+    """12 layers at 128 tokens: 7.4 GFLOP, with three convolutions (query, key, value) of the shape listed once."""
+    layer = 0
+    for name in ("pointwise_conv", "attention"):
+        for shape in shapes.model_shapes(name):
+            if shape["tokens"] == 128:
+                times = 3 if (shape.get("c_out"), shape.get("groups")) == (768, 4) and shape["c_in"] == 768 else 1
+                layer += times * op_of(name).make(**shape).flops
+    assert 12 * layer == 12 * (3 * 37748736 + 150994944 + 2 * 150994944 + 50331648)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tokens=5", "layer_norm: expected sizes tokens, channels, got none for channels"),
+        ("tokens=5,channels=8,depth=3", "layer_norm: expected sizes among tokens, channels, got 'depth'"),
+        ("tokens=0,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 0"),
+        ("tokens=-1,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got '-1'"),
+        ("tokens=x,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 'x'"),
+        (f"tokens={2**31},channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 2147483648"),
+    ],
+)
+def test_wrong_sizes(text, message):
+    with pytest.raises(ValueError) as error:
+        op_of("layer_norm").check(shapes.parse(text))
+    assert str(error.value) == message
+
+
+def test_wrong_words():
+    with pytest.raises(ValueError, match="embedding: table: expected float32 or float16, got 'int8'"):
+        op_of("embedding").make(5, 11, 8, "int8")
+    with pytest.raises(ValueError, match="groups: expected a divisor of c_in = 8, got 3"):
+        op_of("pointwise_conv").make(5, 8, 12, 3)
+    with pytest.raises(ValueError, match="expected one of pointwise_conv, .*, got 'conv'"):
+        op_of("conv")
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+@pytest.mark.parametrize("which", all_variants(), ids=str)
+def test_every_case_runs(op, which):
+    with which.active():
+        case = op.make(**small(op))
+        first = np.array(case.call())
+        assert first.size and np.isfinite(first).all()
+        np.testing.assert_array_equal(np.array(case.call()), first)
+        if which.isa:
+            assert which.kernel() == f"{op.kernel}_{op.dtype}_{which.isa}"
+        else:
+            assert which.kernel() == which.backend
+    assert case.bytes > 0 and (case.flops > 0) == (op.unit == "GFLOP/s")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "flops"),
+    [
+        ("pointwise_conv", 4 * (12 * 2 + 12 + 5 * (8 + 12 + 12)), 2 * 5 * 2 * 12),
+        ("attention", 4 * 4 * (2 * 5 * 8), 2 * 2 * (2 * 5 * 5 * 8)),
+        ("layer_norm", 4 * (2 * 5 * 8 + 8 + 8), 0),
+        ("softmax", 4 * 2 * 3 * 7, 0),
+        ("gelu", 4 * 2 * 5 * 8, 0),
+        ("tanh", 4 * 2 * 5 * 8, 0),
+        ("l2_normalize", 4 * 2 * 3 * 8, 0),
+        ("mean_pool", 4 * (2 * 5 * 8 + 2 * 8), 0),
+        ("embedding", 5 * (8 + 4 * 8 + 4 * 8), 0),
+        ("embedding_layer_norm", 5 * (3 * (8 + 4 * 8) + 4 * 8) + 2 * 4 * 8, 0),
+    ],
+)
+def test_work(name, size, flops):
+    op = op_of(name)
+    case = op.make(**small(op))
+    assert (case.bytes, case.flops) == (size, flops)
+
+
+def test_work_of_half_tables():
+    assert op_of("embedding").make(5, 11, 8, "float16").bytes == 5 * (8 + 2 * 8 + 4 * 8)
+
+
+def test_cold_weights_take_turns(monkeypatch):
+    used = []
+
+    class Conv(ops.PointwiseConv):
+        def __call__(self, *args, **kwargs):
+            used.append(self)
+            return super().__call__(*args, **kwargs)
+
+    monkeypatch.setattr(ops, "PointwiseConv", Conv)
+    monkeypatch.setattr(cases, "COLD_BYTES", 3 * 4 * 12 * 2 - 1)
+    op = op_of("pointwise_conv")
+    case = op.make(5, 8, 12, 4, cold=True)
+    for _ in range(6):
+        case.call()
+    assert len(set(map(id, used))) == 3 and used[:3] == used[3:]
+    assert [op.name for op in OPS if op.has_weights] == ["pointwise_conv"]
+    assert "cold" not in op.parameters
+
+
+# ---- variants --------------------------------------------------------------------------------------------------------
+
+
+def test_all_variants():
+    found = all_variants()
+    assert list(dict.fromkeys(variant.backend for variant in found)) == ops.available_backends()
+    assert [variant.isa for variant in found if variant.backend == "native"] == ISAS
+    assert Variant("numpy") in found
+    assert all_variants(["numpy"]) == [Variant("numpy")]
+    assert str(Variant("numpy")) == "numpy" and str(Variant("native", "avx2")) == "native-avx2"
+
+
+@compiled
+def test_a_variant_puts_back_what_was():
+    backend, isa, threads = ops.get_backend(), native.cpu_info()["isa"], native.get_num_threads()
+    for variant in all_variants():
+        with variant.active(), using_threads(3):
+            assert ops.get_backend() == variant.backend
+            assert ops.get_num_threads() == native.get_num_threads() == 3
+            assert variant.isa in (None, native.cpu_info()["isa"])
+        assert (ops.get_backend(), native.cpu_info()["isa"], native.get_num_threads()) == (backend, isa, threads)
+
+
+@compiled
+def test_another_kernel_is_an_error():
+    with Variant("native", "scalar").active():
+        ops.tanh(np.ones(3, np.float32))
+    with pytest.raises(RuntimeError, match="expected a kernel of avx9000 to run, got 'activation_f32_scalar'"):
+        Variant("native", "avx9000").kernel()
+
+
+# ---- peaks -----------------------------------------------------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("isa", ISAS)
+def test_peaks(isa, threads):
+    with Variant("native", isa).active(), using_threads(threads):
+        assert 0 < native.peak_fma(1e-6) < 1e15
+        assert 0 < native.peak_read(MEMORY) < 1e15
+        assert 0 < native.peak_read(np.ones(2**20 + 77, np.float32)) < 1e15
+
+
+@compiled
+def test_peaks_from_two_threads():
+    """The pool serves one of them; the other does all the work itself."""
+    rates = []
+
+    def run():
+        for _ in range(3):
+            rates.append(native.peak_fma(1e-4))
+            rates.append(native.peak_read(MEMORY))
+
+    with using_threads(2):
+        workers = [threading.Thread(target=run) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert len(rates) == 12 and min(rates) > 0
+
+
+@compiled
+@pytest.mark.parametrize("seconds", [0, -1, 10.5, float("nan"), float("inf")])
+def test_peak_fma_takes_a_moment(seconds):
+    with pytest.raises(ValueError, match="peak_fma: seconds: expected a number above 0, at most 10, got "):
+        native.peak_fma(seconds)
+
+
+@compiled
+def test_wrong_arguments_of_peaks():
+    for seconds in ("1", None, True):
+        with pytest.raises(TypeError, match="peak_fma: seconds: expected a number, got "):
+            native.peak_fma(seconds)
+    with pytest.raises(ValueError, match="peak_read: n: expected from 2\\^20 to 2\\^58 floats, got 1048575"):
+        native.peak_read(MEMORY[1:])
+    for memory in (MEMORY.astype(float), [1.0], None):
+        with pytest.raises(TypeError, match="peak_read: x: expected an array of float32, got "):
+            native.peak_read(memory)
+
+
+@compiled
+def test_machine_peaks(monkeypatch):
+    monkeypatch.setattr(measure, "TRIES", 2)
+    peaks = measure.machine_peaks(ISAS, 2, MEMORY)
+    assert peaks["threads"] == 2 and list(peaks["fma"]) == ISAS
+    assert min(*peaks["fma"].values(), peaks["read"]) > 0
+
+
+def test_without_the_extension(monkeypatch):
+    monkeypatch.setattr("squeezeops.backends.available", lambda: ["numpy"])
+    assert compiled_library() is None and all_variants() == [Variant("numpy")]
+    assert measure.fma_peak() is None and measure.read_peak(None, 1) is None and measure.some_memory() is None
+    assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "read": None}
+    for name in ("gelu", "attention"):
+        op = op_of(name)
+        results = measure.bench(
+            op, small(op), all_variants(), threads=1, seconds=1e-4, cold=False, memory=measure.some_memory()
+        )
+        figures = results[0].figures
+        assert len(results) == 1 and results[0].kernel == "numpy"
+        assert figures.accepted == figures.samples > 0 and figures.rate.median > 0
+        assert figures.peak is figures.share is None
+
+
+# ---- samples and figures ---------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes when it is told to, and peaks as listed, the last one for ever."""
+
+    def __init__(self, call=1e-3, peaks=(100.0,)):
+        self.now, self.duration, self.calls, self.peaks = 0.0, call, 0, list(peaks)
+
+    def call(self):
+        self.now += self.duration
+        self.calls += 1
+
+    def peak(self):
+        return self.peaks.pop(0) if len(self.peaks) > 1 else self.peaks[0]
+
+    def samples(self, seconds):
+        return measure.take_samples(self.call, seconds, peak=self.peak, clock=lambda: self.now)
+
+
+def test_samples_last_as_long_as_asked_for():
+    samples = Clock(call=0.1).samples(1.0)
+    assert len(samples) in (10, 11)  # floating-point time
+    assert all(sample.seconds == pytest.approx(0.1) and sample.accepted for sample in samples)
+
+
+def test_short_calls_are_repeated():
+    clock = Clock(call=1e-6)
+    samples = clock.samples(0.01)
+    assert len(samples) in (50, 51) and clock.calls == 4 + 200 * len(samples)
+    assert all(sample.seconds == pytest.approx(1e-6) for sample in samples)
+
+
+def test_a_noisy_machine_gets_more_time_but_not_for_ever():
+    clock = Clock(call=0.1, peaks=[100.0, 50.0] * 100)
+    samples = clock.samples(1.0)
+    assert len(samples) in (40, 41) and not any(sample.accepted for sample in samples)
+    clock = Clock(call=0.1, peaks=[100.0, 50.0] * 10 + [80.0])
+    samples = clock.samples(1.0)
+    assert sum(sample.accepted for sample in samples) == measure.ENOUGH < len(samples)
+
+
+def test_each_sample_lies_between_two_peaks():
+    samples = Clock(call=0.1, peaks=[100.0, 99.0, 90.0, 96.0]).samples(0.25)
+    assert [(sample.before, sample.after) for sample in samples[:3]] == [(100.0, 99.0), (99.0, 90.0), (90.0, 96.0)]
+    assert [sample.accepted for sample in samples[:3]] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "accepted"), [(100, 94, True), (94, 100, True), (100, 93.9, False), (93.9, 100, False)]
+)
+def test_peaks_within_6_per_cent(before, after, accepted):
+    assert Sample(1.0, before, after).accepted is accepted
+
+
+def test_summary():
+    times = [1.0, 2.0, 4.0, 5.0, 8.0]
+    samples = [Sample(time, 39e9, 41e9) for time in times] + [Sample(0.1, 10e9, 40e9)]
+    figures = measure.summarize(samples, 40 * 10**9)
+    assert (figures.samples, figures.accepted) == (6, 5)
+    assert figures.microseconds == Quartiles(2e6, 4e6, 5e6)
+    assert figures.rate == Quartiles(8, 10, 20)
+    assert figures.peak == 40
+    assert figures.share == Quartiles(0.2, 0.25, 0.5)
+
+
+def test_the_share_is_in_the_peak_of_its_own_sample():
+    samples = [Sample(1.0, 20e9, 20e9), Sample(2.0, 10e9, 10e9)]
+    figures = measure.summarize(samples, 10**10)
+    assert figures.share == Quartiles(0.5, 0.5, 0.5)
+
+
+def test_summary_of_bytes():
+    figures = measure.summarize([Sample(1.0, 39e9, 41e9)], 5 * 10**9, speed=20e9)
+    assert figures.rate == Quartiles(5, 5, 5) and figures.peak == 20 and figures.share == Quartiles(0.25, 0.25, 0.25)
+
+
+def test_summary_of_nothing_accepted():
+    figures = measure.summarize([Sample(1.0, 10e9, 40e9)], 1)
+    assert figures == (1, 0, None, None, None, None)
+
+
+@compiled
+@pytest.mark.parametrize("name", ["pointwise_conv", "layer_norm"])
+def test_bench(name):
+    op, threads = op_of(name), native.get_num_threads()
+    variants = all_variants()
+    results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
+    assert [(result.backend, result.isa) for result in results] == [(v.backend, v.isa) for v in variants]
+    for result in results:
+        figures = result.figures
+        assert (result.op, result.threads, result.unit, result.cold) == (name, 2, op.unit, False)
+        assert result.kernel == (f"{op.kernel}_f32_{result.isa}" if result.isa else result.backend)
+        assert figures.samples >= 1
+        assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
+        assert result.as_dict()["figures"]["samples"] == figures.samples
+    assert native.get_num_threads() == threads
+
+
+def test_describe_machine():
+    facts = machine.describe_machine()
+    assert facts["cpus"] >= 1 and facts["processor"]
+    assert facts["numpy"] == np.__version__

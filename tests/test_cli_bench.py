@@ -1,0 +1,228 @@
+"""``squeezeops bench``, and pytest-benchmark over the same table. Times are not looked at."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import COMMAND, caller, check_error, environment, on_posix, run
+from op_helpers import ISAS, native
+
+import squeezeops
+from squeezeops import ops
+from squeezeops.benchmark import cases, measure, shapes
+from squeezeops.benchmark.variants import all_variants
+
+SMALL = "tokens=5,channels=8"
+QUICK = ("--seconds", "0.0001", "--threads", "1")
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run a command in this process; the machine's peaks are measured in no time, on little memory."""
+    monkeypatch.setattr(measure, "READ_FLOATS", 2**20)
+    monkeypatch.setattr(measure, "TRIES", 1)
+    monkeypatch.setattr(measure, "SAMPLE_SECONDS", 1e-6)
+    return caller(capsys, monkeypatch)
+
+
+def succeed(result):
+    status, out, err = result
+    assert (status, err) == (0, "")
+    return out
+
+
+def test_table(call):
+    lines = succeed(call("bench", "layer_norm", "--shape", SMALL, *QUICK)).splitlines()
+    assert f"squeezeops {squeezeops.__version__}, " in lines[1]
+    for when in ("before", "after"):
+        assert sum(line.startswith(f"peak {when}") for line in lines) == 1
+    start = lines.index(f"layer_norm {SMALL} (1 thread)")
+    rows = lines[start + 2 : start + 2 + len(all_variants())]
+    assert lines[start + 2 + len(rows)] == ""
+    assert lines[start + 1].split() == [
+        "backend", "isa", "dtype", "time", "p25", "median", "p75", "of", "peak", "peak", "accepted", "kernel",
+    ]  # fmt: skip
+    for row, variant in zip(rows, all_variants(), strict=True):
+        assert row.split()[:3] == [variant.backend, variant.isa or "-", "f32"]
+        assert row.split()[-1] == (f"layer_norm_f32_{variant.isa}" if variant.isa else variant.backend)
+        assert re.search(r" \d+ of \d+ ", row) and " GB/s " in row
+        # The columns stand under their titles: the last one begins where its title does.
+        assert row.rindex(row.split()[-1]) == lines[start + 1].index("kernel")
+
+
+def test_json(call):
+    out = succeed(call("bench", "pointwise_conv", "--shape", "tokens=5,c_in=8,c_out=12,groups=2", "--json", *QUICK))
+    report = json.loads(out)
+    assert report["machine"]["squeezeops"] == squeezeops.__version__ and report["machine"]["processor"]
+    for when in ("before", "after"):
+        (peaks,) = report["peaks"][when]
+        assert peaks["threads"] == 1 and list(peaks["fma"]) == ISAS
+        assert native is None or min(*peaks["fma"].values(), peaks["read"]) > 0
+    assert [(row["backend"], row["isa"]) for row in report["results"]] == [(v.backend, v.isa) for v in all_variants()]
+    for row in report["results"]:
+        assert row["op"] == "pointwise_conv" and row["dtype"] == "f32" and row["threads"] == 1 and not row["cold"]
+        assert row["shape"] == {"tokens": 5, "c_in": 8, "c_out": 12, "groups": 2, "activation": "none", "residual": 0}
+        assert row["unit"] == "GFLOP/s" and row["flops"] == 2 * 5 * 12 * 4 and row["bytes"] == 4 * (48 + 12 + 5 * 20)
+        figures = row["figures"]
+        assert figures["samples"] >= figures["accepted"] >= 0
+        if figures["accepted"]:
+            assert 0 < figures["rate"]["p25"] <= figures["rate"]["median"] <= figures["rate"]["p75"]
+            assert figures["microseconds"]["median"] > 0
+
+
+def test_csv(call):
+    out = succeed(call("bench", "gelu", "--shape", SMALL, "--shape", "tokens=3,channels=8", "--csv", *QUICK))
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 2 * len(all_variants())
+    assert [row["shape"] for row in rows[:: len(all_variants())]] == [
+        f"{SMALL},approximate=none", "tokens=3,channels=8,approximate=none",
+    ]  # fmt: skip
+    for row in rows:
+        assert row["op"] == "gelu" and row["squeezeops"] == squeezeops.__version__
+        assert int(row["samples"]) >= int(row["accepted"])
+        assert bool(row["rate_median"]) == bool(row["microseconds_p25"]) == (int(row["accepted"]) > 0)
+    assert {"kernel", "processor", "threads", "share_p75", "peak", "flops", "bytes", "unit"} <= set(rows[0])
+
+
+def test_choice_of_variants(call):
+    def variants(*arguments):
+        out = succeed(call("bench", "tanh", "--shape", SMALL, "--json", *arguments, *QUICK))
+        return [(row["backend"], row["isa"]) for row in json.loads(out)["results"]]
+
+    assert variants("--backend", "numpy") == [("numpy", None)]
+    if native is not None:
+        assert variants("--backend", "native", "--isa", "scalar") == [("native", "scalar")]
+        both = variants("--backend", "native", "--isa", "scalar", "--isa", ISAS[0])
+        assert both == [("native", isa) for isa in dict.fromkeys([ISAS[0], "scalar"])]
+
+
+def test_threads_may_be_several(call):
+    arguments = ("--shape", SMALL, "--backend", "numpy", "--seconds", "0.0001", "--threads", "1", "--threads", "3")
+    out = succeed(call("bench", "tanh", "--json", *arguments))
+    report = json.loads(out)
+    assert [row["threads"] for row in report["results"]] == [1, 3]
+    assert [peak["threads"] for peak in report["peaks"]["after"]] == [1, 3]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--shape", "model")])
+def test_shapes_of_the_model(call, monkeypatch, arguments):
+    monkeypatch.setattr(shapes, "model_shapes", lambda op: [{"tokens": 2, "channels": 4}, {"tokens": 3, "channels": 4}])
+    arguments = (*arguments, "--shape", SMALL) if arguments else ()
+    out = succeed(call("bench", "layer_norm", "--json", "--backend", "numpy", *arguments, *QUICK))
+    measured = [shapes.describe(row["shape"]) for row in json.loads(out)["results"]]
+    assert measured == ["tokens=2,channels=4", "tokens=3,channels=4", *([SMALL] if arguments else [])]
+
+
+def test_all_ops(call, monkeypatch):
+    monkeypatch.setattr(cases, "COLD_BYTES", 1000)
+    small = {"tokens": 2, "channels": 4, "rows": 2, "columns": 4, "batch": 1, "heads": 2, "c_in": 4, "c_out": 4}
+    small |= {"vocabulary": 5, "positions": 3}
+    known = {name: list(shapes.model_shapes(name)[0]) for name in shapes.op_names()}
+    monkeypatch.setattr(shapes, "model_shapes", lambda op: [{k: small[k] for k in known[op] if k in small}])
+    out = succeed(call("bench", "--json", "--backend", "numpy", "--cold", *QUICK))
+    results = json.loads(out)["results"]
+    assert sorted(row["op"] for row in results) == shapes.op_names()
+    assert [row["op"] for row in results if row["cold"]] == ["pointwise_conv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["conv"], "expected an op among attention, .*, got 'conv'"),
+        (["--shape", SMALL], "--shape: expected an op before it, got none"),
+        (["gelu", "--shape", "tokens"], "--shape: expected a shape such as tokens=64,channels=768, got 'tokens'"),
+        (["gelu", "--shape", "tokens=5"], "gelu: expected sizes tokens, channels, approximate, got none for channels"),
+        (["gelu", "--shape", "tokens=0,channels=8"], "gelu: tokens: expected a number from 1 to 2147483647, got 0"),
+        (["gelu", "--shape", f"{SMALL},approximate=no", *QUICK], "gelu: approximate: expected one of .*'no'"),
+        (["pointwise_conv", "--shape", "tokens=5,c_in=8,c_out=8,groups=3", *QUICK], "groups: expected a divisor of"),
+        (["pointwise_conv", "--shape", "tokens=5,c_in=8,c_out=8", "--cold", *QUICK], "at least 8192 bytes, got 256"),
+        (["softmax", "--cold"], "--cold: expected an op that has weights, got softmax"),
+        (["--backend", "abacus"], "--backend: expected one of .*numpy.*, got 'abacus'"),
+        (["--isa", "avx9000"], "--isa: expected one that runs here .*, got 'avx9000'"),
+        (["--backend", "numpy", "--isa", "scalar"], "--isa: expected one that runs here \\(none\\), got 'scalar'"),
+        (["--seconds", "0"], "--seconds: expected a number above 0, at most 3600, got '0'"),
+        (["--seconds", "nan"], "--seconds: expected a number above 0, at most 3600, got 'nan'"),
+        (["--threads", "0"], "--threads: expected a whole number of at least 1, got '0'"),
+        (["gelu", "--threads", "257"], "expected a number from 1 to 256"),
+        (["--json", "--csv"], "not allowed with argument"),
+    ],
+)
+def test_wrong_arguments(call, arguments, message):
+    check_error(call("bench", *arguments), message)
+
+
+def test_more_memory_than_there_is(call):
+    huge = f"tokens={2**31 - 1},channels={2**31 - 1}"
+    check_error(call("bench", "gelu", "--shape", huge, *QUICK), "MemoryError|[Uu]nable to allocate|too (big|large)")
+
+
+def test_help_names_the_ops_without_numpy():
+    program = "import sys; from squeezeops.cli import main; main(['bench', '--help']); sys.exit('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout.decode() for name in shapes.op_names())
+
+
+@on_posix
+def test_pipe_closed_from_the_start():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*COMMAND, "bench", "tanh", "--shape", SMALL, "--backend", "numpy", *QUICK]
+    buffered = environment(PYTHONUNBUFFERED="")
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=buffered, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# ---- squeezeops info -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(native is None, reason="built without the native extension")
+def test_info_says_why_a_kernel_was_chosen():
+    def kernels(**variables):
+        variables = {"SQUEEZEOPS_ISA": "", "SQUEEZEOPS_BACKEND": "native", **variables}
+        facts = json.loads(succeed(run("info", "--json", **variables)))
+        text = succeed(run("info", **variables))
+        for kernel in facts["kernels"]:
+            assert f"{kernel['op']}: {kernel['kernel']} (tile {kernel['tile']}; {kernel['why']})" in text
+        return facts["kernels"]
+
+    best = kernels()
+    assert {kernel["op"]: kernel["kernel"] for kernel in best} == ops.cpu_info()["kernels"]
+    assert {kernel["why"] for kernel in best} == {f"{ISAS[0]} is the best that runs here"}
+    forced = kernels(SQUEEZEOPS_ISA="scalar")
+    assert {kernel["why"] for kernel in forced} == {"forced by SQUEEZEOPS_ISA"}
+    assert all(kernel["kernel"].endswith("_scalar") for kernel in forced)
+
+
+def test_info_on_a_backend_without_kernels():
+    out = succeed(run("info", SQUEEZEOPS_BACKEND="numpy"))
+    assert re.search("^backend +numpy, by SQUEEZEOPS_BACKEND ", out, re.M)
+    assert re.search("^kernels +none: the backend numpy has no compiled ones$", out, re.M)
+    assert json.loads(succeed(run("info", "--json", SQUEEZEOPS_BACKEND="numpy")))["kernels"] == []
+
+
+# ---- pytest-benchmark ------------------------------------------------------------------------------------------------
+
+
+def test_pytest_benchmark(tmp_path):
+    folder = Path(__file__).parents[1] / "bench"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), "-k", "tanh and tokens:16"]
+    quick = ["--benchmark-json=figures.json", "--benchmark-max-time=0.001", "--benchmark-min-rounds=1"]
+    done = subprocess.run([*command, *quick], cwd=tmp_path, env=environment(), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout.decode()
+    report = json.loads((tmp_path / "figures.json").read_text())
+    assert report["machine_info"]["squeezeops"]["squeezeops"] == squeezeops.__version__
+    assert len(report["benchmarks"]) == len(all_variants())
+    for bench, variant in zip(report["benchmarks"], all_variants(), strict=True):
+        assert bench["group"] == "tanh tokens=16,channels=768"
+        extra = bench["extra_info"]
+        assert extra["kernel"] == (f"activation_f32_{variant.isa}" if variant.isa else variant.backend)
+        assert (extra["dtype"], extra["bytes"], extra["flops"]) == ("f32", 2 * 4 * 16 * 768, 0)
+        assert extra["GB/s"] == pytest.approx(extra["bytes"] / bench["stats"]["median"] / 1e9)
