@@ -241,6 +241,8 @@ GOOD = {
     "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
+    "sqz_peak_fma": "5e-5, rate",
+    "sqz_peak_read": f"{2**20}, many, rate",
 }
 ATTENTION = {
     "batch": 2, "q_offsets": "offsets", "k_offsets": "offsets", "heads": 2, "head_size": 2, "q": "x", "ldq": 4,
@@ -273,6 +275,8 @@ def c():
         "three_dtypes": ffi.new("sqz_dtype[3]"),
         "three_rows": ffi.new("int64_t[3]", [3, 3, 3]),
         "info": ffi.new("sqz_kernel_info *"),
+        "rate": ffi.new("double *"),
+        "many": ffi.new("float[]", 2**20),
         "ffi": ffi,
         "lib": lib,
     }
@@ -310,7 +314,7 @@ def wrong(name):
     for parameter, value in good(name).items():
         if parameter in ("mask_ragged", "scores", "scale"):
             continue
-        if parameter == "eps":
+        if parameter in ("eps", "seconds"):
             yield from ((parameter, bad) for bad in (-1.0, float("nan"), float("inf"), 1e300))
         elif parameter in ("activation", "mask_kind", "fully_masked", "dtype", "table_dtype", "weight_dtype"):
             yield from ((parameter, bad) for bad in (99, 2**31 - 1))

@@ -125,10 +125,15 @@ def _numba_is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def is_there(name: str) -> bool:
+    """Whether this installation has a backend of HOW_TO_GET."""
+    looks = {"native": _native_is_built, "cffi": _cffi_is_there, "numba": _numba_is_installed}
+    return name not in looks or looks[name]()
+
+
 def available() -> list[str]:
     """Names of the backends that this installation has, best first."""
-    there = {"native": _native_is_built, "cffi": _cffi_is_there, "numba": _numba_is_installed}
-    return [name for name in HOW_TO_GET if name not in there or there[name]()]
+    return list(filter(is_there, HOW_TO_GET))
 
 
 def load(name: str, argument: str = "name") -> Backend:
@@ -137,9 +142,8 @@ def load(name: str, argument: str = "name") -> Backend:
         return _loaded[name]
     except (KeyError, TypeError):
         pass
-    names = available()
-    if name not in names:
-        expected = "one of " + ", ".join(map(repr, names))
+    if not isinstance(name, str) or name not in HOW_TO_GET or not is_there(name):
+        expected = "one of " + ", ".join(map(repr, available()))
         advice = f" (to get it: {HOW_TO_GET[name]})" if isinstance(name, str) and name in HOW_TO_GET else ""
         raise ValueError(f"backend: {argument}: expected {expected}, got {name!r}{advice}")
     try:
@@ -155,7 +159,7 @@ def load_default() -> Backend:
     name = os.environ.get("SQUEEZEOPS_BACKEND")
     if name:
         return load(name, "SQUEEZEOPS_BACKEND")
-    best = available()[0]
+    best = next(filter(is_there, HOW_TO_GET))  # and no look at the others, which takes time
     if best != "native" and not _native_is_left_out():
         raise ImportError(
             f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: "
