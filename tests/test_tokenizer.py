@@ -607,6 +607,175 @@ def test_vocab_txt_with_config(tmp_path):
         load(cls_token="<x>")
 
 
+# As `transformers` writes the five special tokens, and tokens added to them.
+DECODER = {str(i): {"content": token, "special": True} for i, token in enumerate(SPECIALS)}
+DECODER = {
+    key: {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False} | record
+    for key, record in {
+        **DECODER,
+        "5": {"content": "the", "single_word": True, "special": False},
+        "9": {"content": "<Ent>", "normalized": True, "special": False},
+        "10": {"content": "<l>", "lstrip": True, "rstrip": True, "special": True},
+    }.items()
+}
+ADDED_LINES = [*SPECIALS, "the", "film", "a", "##b"]
+ADDED_FOLDERS = {
+    "decoder": {
+        "tokenizer_config": {"tokenizer_class": "BertTokenizer", "added_tokens_decoder": DECODER},
+        "added_tokens": {"<ignored>": 9},
+    },
+    "partial": {"tokenizer_config": {"added_tokens_decoder": {"9": {"content": "<Ent>", "special": True}}}},
+    "legacy": {
+        "tokenizer_config": {"do_lower_case": True},
+        "added_tokens": {"<l>": 10, "<Ent>": 9},
+        "special_tokens_map": {
+            "mask_token": {"content": "[MASK]", "lstrip": True, "rstrip": False, "normalized": False},
+            "additional_special_tokens": ["<l>", "film"],
+        },
+    },
+    "map": {"special_tokens_map": {"cls_token": "[SEP]", "additional_special_tokens": ["the"]}},
+    "specials-added": {
+        "tokenizer_config": {"cls_token": "<c>", "added_tokens_decoder": {"9": {"content": "<c>", "special": True}}}
+    },
+    "typed": {
+        "tokenizer_config": {
+            "mask_token": {"__type": "AddedToken", "content": "[MASK]", "lstrip": True, "normalized": True},
+            "bos_token": "film",
+        }
+    },
+    "named-not-special": {"tokenizer_config": {"eos_token": "<E>", "added_tokens_decoder": {"9": {"content": "<E>"}}}},
+    "none": {},
+}
+ADDED_TEXTS = [
+    "the  <Ent> film<ent>b <l>  a",
+    "a [MASK] [mask] [SEP]the",
+    "THE bathe <c> film <ignored> <E> <e>",
+    "Film",
+]
+
+
+def write_vocab_folder(folder, files):
+    (folder / "vocab.txt").write_text("\n".join(ADDED_LINES), encoding="utf-8")
+    for name, data in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(data), encoding="utf-8")
+
+
+def test_vocab_txt_with_added_tokens(tmp_path):
+    write_vocab_folder(tmp_path, ADDED_FOLDERS["decoder"])
+    ours = Tokenizer.from_pretrained(tmp_path)
+    assert (len(ours), ours.vocab_size, ours.largest_id) == (11, 9, 10)
+    row = ours("The <Ent>a  <l>  film the", add_special_tokens=False)
+    assert row["input_ids"] == [5, 9, 7, 10, 6, 5]
+    assert row["offsets"] == [(0, 3), (4, 9), (9, 10), (10, 17), (17, 21), (22, 25)]
+    assert ours.decode([9, 10, 7]) == "<ent> a"
+    write_vocab_folder(tmp_path, ADDED_FOLDERS["legacy"])
+    ours = Tokenizer.from_pretrained(tmp_path)
+    row = ours("<ENT> a<l> <L> [MASK]", add_special_tokens=False)
+    assert ours.convert_ids_to_tokens(row["input_ids"]) == ["<Ent>", "a", "<l>", *["[UNK]"] * 3, "[MASK]"]
+    assert row["offsets"][-1] == (14, 21)  # with the space before it
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("files", ADDED_FOLDERS.values(), ids=ADDED_FOLDERS)
+def test_transformers_reads_the_same_added_tokens(tmp_path, files):
+    transformers = pytest.importorskip("transformers")
+    write_vocab_folder(tmp_path, files)
+    ours, theirs = Tokenizer.from_pretrained(tmp_path), transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    assert len(ours) == len(theirs)
+    for text in ADDED_TEXTS:
+        assert_same(ours, theirs.backend_tokenizer, text)
+    # Version 5 no longer takes the additional tokens of special_tokens_map.json for special.
+    if transformers.__version__.startswith("4.") or "special_tokens_map" not in files:
+        assert ours._specials == {t.content for t in theirs.added_tokens_decoder.values() if t.special}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("tokenizer_config", {"added_tokens_decoder": None}, "added_tokens_decoder: expected dict, got None"),
+        ("tokenizer_config", {"added_tokens_decoder": {"x": {"content": "b"}}}, "'x': expected an id of its own"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9" * 5000: {"content": "b"}}}, "expected an id of its own"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": {"content": "b"}, "09": {"content": "c"}}}, "'09': exp"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": "b"}}, "added_tokens_decoder: '9': expected dict, got 'b'"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": {}}}, "added_tokens_decoder: '9': .* got None: 9"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": {"content": ""}}}, "'9': content: expected a token, got"),
+        (
+            "tokenizer_config",
+            {"added_tokens_decoder": {"9": {"content": "b", "lstrip": 0}}},
+            "'9': lstrip: expected bo",
+        ),
+        ("tokenizer_config", {"added_tokens_decoder": {"12": {"content": "b"}}}, "'b': expected id 9, got 12"),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": {"content": "the"}}}, "'the': expected id 5, got 9"),
+        ("tokenizer_config", {"added_tokens_decoder": {"2": {"content": "b"}}}, "'b': expected id 9, got 2"),
+        (
+            "tokenizer_config",
+            {"added_tokens_decoder": {"9": {"content": "b"}, "10": {"content": "b"}}},
+            "'10': 'b': expected id 9, got 10",
+        ),
+        ("tokenizer_config", {"additional_special_tokens": ["<x>"]}, "'<x>': expected a token with an id, got '<x>'"),
+        ("tokenizer_config", {"additional_special_tokens": "the"}, "additional_special_tokens: expected list .*'the'"),
+        (
+            "tokenizer_config",
+            {"additional_special_tokens": [3]},
+            r"additional_special_tokens\[0\]: expected str, got 3",
+        ),
+        ("tokenizer_config", {"bos_token": "<s>"}, "bos_token: expected a token with an id, got '<s>'"),
+        ("special_tokens_map", {"cls_token": 3}, "cls_token: expected str, got 3"),
+        ("special_tokens_map", {"eos_token": "<x>"}, "eos_token: expected a token with an id, got '<x>'"),
+        ("special_tokens_map", [], "expected a JSON object"),
+        ("added_tokens", {"<x>": "9"}, "expected a str with an int in .* got '<x>': '9'"),
+        ("added_tokens", {"<x>": 9, "<y>": 9}, "'<y>': expected an id of its own, got 9 again"),
+        ("added_tokens", {"<x>": 10}, "'<x>': expected id 9, got 10"),
+        ("added_tokens", {"": 9}, "content: expected a token, got ''"),
+        ("added_tokens", [], "expected a JSON object"),
+        ("tokenizer_config", {"tokenizer_class": "BertJapaneseTokenizer"}, "class: expected one of .*'BertJapaneseTok"),
+        ("tokenizer_config", {"tokenizer_class": "RobertaTokenizerFast"}, "tokenizer_class: .* got 'RobertaTokenizerF"),
+        ("tokenizer_config", {"tokenizer_class": "PreTrainedTokenizerFast"}, "tokenizer_class: expected one of "),
+        ("tokenizer_config", {"tokenizer_class": 3}, "tokenizer_class: expected str or None, got 3"),
+        ("config", {"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer_class: .* got 'BertJapaneseTokenizer'"),
+        ("tokenizer_config", {"word_tokenizer_type": "mecab"}, "word_tokenizer_type: expected 'basic', got 'mecab'"),
+        ("tokenizer_config", {"subword_tokenizer_type": "character"}, "expected 'wordpiece', got 'character'"),
+        ("tokenizer_config", {"do_basic_tokenize": False}, "do_basic_tokenize: expected True, got False"),
+        ("tokenizer_config", {"do_basic_tokenize": 0}, "do_basic_tokenize: expected bool, got 0"),
+    ],
+)
+def test_what_a_vocab_txt_folder_may_not_say(tmp_path, name, data, message):
+    write_vocab_folder(tmp_path, {})
+    Tokenizer.from_pretrained(tmp_path)
+    assert_refused(tmp_path, f"{name}.json", data, message)
+
+
+def test_no_broken_value_of_a_vocab_txt_folder_gets_another_exception(tmp_path):
+    for files in (ADDED_FOLDERS["decoder"], ADDED_FOLDERS["legacy"]):
+        for name, data in files.items():
+            write_vocab_folder(tmp_path, files)
+            for path in nodes(data, ("top",)):
+                for bad in (None, True, -1, 10**30, 1.5, "x", "", [], [1], {}, {"x": 1}):
+                    broken = json.loads(json.dumps({"top": data}))
+                    parent = broken
+                    for key in path[:-1]:
+                        parent = parent[key]
+                    parent[path[-1]] = bad
+                    write_vocab_folder(tmp_path, {name: broken["top"]})
+                    try:
+                        tok = Tokenizer.from_pretrained(tmp_path)
+                        tok.decode(tok(["The b aa [SEP]"], ["a"], padding=True)["input_ids"][0])
+                    except ValueError as error:
+                        assert str(error).startswith(f"{tmp_path}/"), (path, bad)
+        (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+
+
+def test_tokenizer_classes(tmp_path):
+    types = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece", "do_basic_tokenize": True}
+    for name in (None, "BertTokenizer", "BertTokenizerFast", "SqueezeBertTokenizer", "ElectraTokenizerFast"):
+        write_vocab_folder(tmp_path, {"tokenizer_config": types | {"tokenizer_class": name}})
+        assert Tokenizer.from_pretrained(tmp_path).tokenize("the ab") == ["the", "a", "##b"]
+    # What tokenizer.json says is what is done, under whatever name.
+    reference().save(str(tmp_path / "tokenizer.json"))
+    write_vocab_folder(tmp_path, {"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}})
+    assert Tokenizer.from_pretrained(tmp_path).tokenize("the") == ["the"]
+
+
 def test_tokenizer_json_is_preferred(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(SPECIALS), encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 9, "do_lower_case": false}', encoding="utf-8")

@@ -33,8 +33,10 @@ from squeezeops.squeezebert.normalizer import (
     word_pattern,
 )
 from squeezeops.squeezebert.tokenizer_files import (
+    ADDED_FLAGS,
     SPECIAL_KINDS,
     check,
+    check_algorithm,
     check_id,
     check_int,
     expect,
@@ -43,12 +45,12 @@ from squeezeops.squeezebert.tokenizer_files import (
     read_end,
     read_json,
     read_template,
+    read_vocab_options,
 )
 
 __all__ = ["Tokenizer"]
 
 _STRATEGIES = ("longest_first", "only_first", "only_second")
-_ADDED_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _SEQUENCES: dict[str | int, int] = {"A": 0, "B": 1}
 _CLEANUP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
@@ -195,7 +197,7 @@ class Tokenizer:
             name = f"added_tokens[{k}]"
             content, i = (check(name, record, Mapping).get(key) for key in ("content", "id"))
             check_id(name, content, i)
-            for flag in _ADDED_FLAGS:
+            for flag in ADDED_FLAGS:
                 check(f"{name}: {flag}", record.get(flag, False), bool)
             if i != self._vocab.get(content, i):
                 raise ValueError(f"{name}: {content!r}: expected id {self._vocab[content]}, got {i}")
@@ -230,8 +232,10 @@ class Tokenizer:
         """Load a tokenizer from a folder (``tokenizer.json`` if there, else ``vocab.txt``) or from one such file.
 
         ``tokenizer_config.json`` beside it gives ``model_max_length`` and the names of the special tokens and, for a
-        ``vocab.txt``, ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars``. ``tokenizer.json`` itself
-        says everything else; its ``truncation`` and ``padding`` are not applied, being arguments of each call here.
+        ``vocab.txt``, ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
+        without the last, ``special_tokens_map.json`` and ``added_tokens.json`` are read. A ``vocab.txt`` whose
+        ``tokenizer_class`` is of another algorithm than BERT's is refused. ``tokenizer.json`` itself says everything
+        else; its ``truncation`` and ``padding`` are not applied, being arguments of each call here.
 
         Parameters
         ----------
@@ -257,16 +261,25 @@ class Tokenizer:
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
             raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {path}")
-        config = file.parent / "tokenizer_config.json"
-        with naming(config):
-            options = read_config(read_json(config)) if config.is_file() else {}
+        config_file, model_file = file.parent / "tokenizer_config.json", file.parent / "config.json"
+        with naming(config_file):
+            config = read_json(config_file) if config_file.is_file() else {}
+            options = read_config(config)
+            if file.suffix != ".json":
+                check_algorithm(config)
         with naming(file):
             if file.suffix == ".json":
                 return cls._from_json(read_json(file), options)
             # One token a line, blank ones included: the line number is the id.
             lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
             blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
-            return cls([line.rstrip(blanks) for line in lines], **options)
+            vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+        if config.get("tokenizer_class") is None and model_file.is_file():
+            with naming(model_file):  # where early folders name the class
+                check_algorithm({"tokenizer_class": read_json(model_file).get("tokenizer_class")})
+        options |= read_vocab_options(file.parent, config, vocab)
+        with naming(file):
+            return cls(vocab, **options)
 
     @classmethod
     def _from_json(cls, data: Mapping[str, Any], options: dict[str, Any]) -> Tokenizer:

@@ -1,8 +1,9 @@
-"""Reading ``tokenizer.json`` and ``tokenizer_config.json``: every value is checked, and the file at fault is named."""
+"""Reading a tokenizer's JSON files: every value is checked, and the file at fault is named."""
 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "ADDED_FLAGS",
     "SPECIAL_KINDS",
     "check",
+    "check_algorithm",
     "check_id",
     "check_int",
     "expect",
@@ -20,9 +23,19 @@ __all__ = [
     "read_end",
     "read_json",
     "read_template",
+    "read_vocab_options",
 ]
 
 SPECIAL_KINDS = ("unk", "cls", "sep", "pad", "mask")
+ADDED_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+# The classes that do with a vocab.txt what BERT does; each has a "Fast" form.
+BERT_CLASSES = (
+    "BertTokenizer",
+    "SqueezeBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "MobileBertTokenizer",
+)
 UNLIMITED = 1 << 31  # ids end here; transformers writes 1e30 as the length of a model that has none
 
 
@@ -85,6 +98,104 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             options[name] = check(key, config[key], bool)
     options["strip_accents"] = check("strip_accents", config.get("strip_accents"), bool, type(None))
     return options
+
+
+def check_algorithm(config: Mapping[str, Any]) -> None:
+    """Refuse a ``vocab.txt`` of another algorithm than BERT's WordPiece; without a class it is taken for that."""
+    for key, known in (
+        ("tokenizer_class", BERT_CLASSES),
+        ("word_tokenizer_type", ("basic",)),
+        ("subword_tokenizer_type", ("wordpiece",)),
+    ):
+        name = check(key, config.get(key), str, type(None))
+        if name is not None and (name.removesuffix("Fast") if known is BERT_CLASSES else name) not in known:
+            expected = f"one of {known}" if len(known) > 1 else repr(known[0])
+            raise ValueError(f"{key}: expected {expected}, got {reprlib.repr(name)}")
+    if not check("do_basic_tokenize", config.get("do_basic_tokenize", True), bool):
+        raise ValueError("do_basic_tokenize: expected True, got False")
+
+
+def _read_record(name: str, token: Any) -> dict[str, Any]:
+    """Read a token given by its text or as a record."""
+    record = token if isinstance(token, dict) else {"content": check(name, token, str)}
+    if not check(f"{name}: content", record.get("content"), str):
+        raise ValueError(f"{name}: content: expected a token, got ''")
+    flags = {flag: check(f"{name}: {flag}", record[flag], bool) for flag in ADDED_FLAGS if flag in record}
+    return {"content": record["content"]} | flags
+
+
+def _read_specials(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Read the records of all special tokens that a configuration names."""
+    named = {key: config.get(key) for key in (f"{kind}_token" for kind in (*SPECIAL_KINDS, "bos", "eos"))}
+    specials = {key: _read_record(key, token) for key, token in named.items() if token is not None}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        extra = check(key, config.get(key), list, dict, type(None)) or []
+        for k, token in extra.items() if isinstance(extra, dict) else enumerate(extra):
+            record = _read_record(f"{key}[{k!r}]", token)
+            specials[f"{key}: {record['content']!r}"] = record
+    return specials
+
+
+def _check_new_ids(added: dict[int, tuple[str, dict[str, Any]]], vocab: Mapping[str, int]) -> None:
+    """Check that added tokens have their id in the vocabulary or the next free one after it."""
+    free, seen = len(vocab), dict(vocab)
+    for i, (name, record) in sorted(added.items()):
+        expected = seen.setdefault(record["content"], free)
+        if i != expected:
+            raise ValueError(f"{name}: {reprlib.repr(record['content'])}: expected id {expected}, got {i}")
+        free = max(free, i + 1)
+
+
+def read_vocab_options(folder: Path, config: Mapping[str, Any], vocab: Mapping[str, int]) -> dict[str, Any]:
+    """Read the special and added tokens of a ``vocab.txt`` from what lies beside it.
+
+    ``added_tokens_decoder`` of ``tokenizer_config.json`` lists them all. Folders older than that have
+    ``special_tokens_map.json``, which comes before the configuration, and ``added_tokens.json``.
+    """
+    added: dict[int, tuple[str, dict[str, Any]]] = {}  # id: what messages call it, record
+    config_file, map_file, added_file = (
+        folder / f"{name}.json" for name in ("tokenizer_config", "special_tokens_map", "added_tokens")
+    )
+    with naming(config_file):
+        specials = {key: (config_file, record) for key, record in _read_specials(config).items()}
+        if "added_tokens_decoder" in config:
+            for key, record in check("added_tokens_decoder", config["added_tokens_decoder"], dict).items():
+                name = f"added_tokens_decoder: {reprlib.repr(key)}"
+                if not re.fullmatch("[0-9]{1,10}", key) or int(key) in added:
+                    raise ValueError(f"{name}: expected an id of its own, got {reprlib.repr(key)}")
+                check_id(name, check(name, record, dict).get("content"), int(key))
+                added[int(key)] = name, _read_record(name, record)
+            _check_new_ids(added, vocab)
+    if "added_tokens_decoder" not in config:
+        if map_file.is_file():
+            with naming(map_file):
+                specials |= {key: (map_file, record) for key, record in _read_specials(read_json(map_file)).items()}
+        if added_file.is_file():
+            with naming(added_file):
+                for token, i in read_json(added_file).items():
+                    check_id(name := reprlib.repr(token), token, i)
+                    if i in added:
+                        raise ValueError(f"{name}: expected an id of its own, got {i} again")
+                    added[i] = name, _read_record(name, token)
+                _check_new_ids(added, vocab)
+    options = {
+        key: record["content"] for key, (_, record) in specials.items() if key.removesuffix("_token") in SPECIAL_KINDS
+    }
+    for kind in SPECIAL_KINDS:
+        specials.setdefault(f"{kind}_token", (config_file, {"content": f"[{kind.upper()}]"}))
+    special_contents = {record["content"] for _, record in specials.values()}
+    records = {record["content"]: record | {"id": i} for i, (_, record) in sorted(added.items())}
+    for key, (file, record) in specials.items():
+        token = record["content"]
+        if token in vocab:
+            records.setdefault(token, record | {"id": vocab[token]})
+        # The five that a tokenizer must have are checked where the vocabulary is.
+        elif token not in records and key.removesuffix("_token") not in SPECIAL_KINDS:
+            raise ValueError(f"{file}: {key}: expected a token with an id, got {reprlib.repr(token)}, which has none")
+    for token, record in records.items():
+        record["special"] = record.get("special", False) or token in special_contents
+        record.setdefault("normalized", not record["special"])
+    return options | {"added_tokens": list(records.values())}
 
 
 def read_end(post: Mapping[str, Any], kind: str, options: dict[str, Any]) -> int:

@@ -114,9 +114,9 @@ def check_tensor(name: str, tensor: Tensor, fail: Fail) -> None:
             fail(f"{quote(name)}: shape", "a product, zeros aside, below 2**63 bytes", shape)
         return
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if last >= storage.numel:
+    if last >= storage.numel or count > MAX_SHARING * storage.numel:  # torch's expand() repeats elements, but few
         got = f"shape {shape} with strides {stride} from element {offset}"
-        fail(quote(name), f"a view inside a storage of {storage.numel} elements", got)
+        fail(quote(name), f"a view inside a storage of {storage.numel} elements, without many repeats", got)
 
 
 def is_tuple_of_sizes(value: object) -> bool:
