@@ -7,17 +7,10 @@ The model is one for question answering, fine-tuned on SQuAD or the like.
 """
 
 import argparse
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import squeezeops
-
-
-def ask() -> Iterator[str]:
-    with suppress(EOFError):
-        while question := input("question: ").strip():
-            yield question
 
 
 def main() -> None:
@@ -28,12 +21,18 @@ def main() -> None:
     arguments = parser.parse_args()
 
     document = arguments.document.read_text(encoding="utf-8")
+    if not document.strip():
+        parser.error(f"{arguments.document}: expected a text, got a blank file")
     answer = squeezeops.pipeline("question-answering", arguments.model)
-    for question in arguments.questions or ask():
-        found = answer({"question": question, "context": document})
-        line = document.count("\n", 0, found["start"]) + 1
-        print(f"{found['answer']}  (score {found['score']:.3f}, line {line})")
+    with suppress(EOFError):  # the end of what is typed in
+        for question in arguments.questions or iter(lambda: input("question: ").strip(), ""):
+            found = answer({"question": question, "context": document})
+            line = document.count("\n", 0, found["start"]) + 1
+            print(f"{found['answer']}  (score {found['score']:.3f}, line {line})")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error

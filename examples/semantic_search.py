@@ -1,15 +1,11 @@
 """Search the .txt files of a folder by meaning: the paragraphs closest to each query.
-
+A paragraph ends at a blank line.
     python examples/semantic_search.py --model path/to/all-MiniLM-L6-v2 folder "a query" ["another query"] [--show 3]
-
-A paragraph ends at a blank line. The model is any that was trained for sentence embeddings by mean pooling.
 """
 
 import argparse
 import re
 from pathlib import Path
-
-import numpy as np
 
 import squeezeops
 
@@ -18,22 +14,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("queries", nargs="+", metavar="query")
-    parser.add_argument("--model", required=True, help="an embedding model's folder or cached name")
+    parser.add_argument("--model", required=True, help="a mean-pooled embedding model's folder or cached name")
     parser.add_argument("--show", type=int, default=3, help="paragraphs to print a query (default: %(default)s)")
     arguments = parser.parse_args()
-
     paragraphs = []  # (file, text)
     for path in sorted(arguments.folder.rglob("*.txt")):
-        parts = re.split(r"\n\s*\n", path.read_text(encoding="utf-8"))
-        paragraphs += [(path.name, " ".join(part.split())) for part in parts if part.strip()]
+        try:
+            paragraphs += [(path.name, p) for p in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")) if p.strip()]
+        except ValueError as error:
+            parser.error(f"{path}: {error}")
+    if not paragraphs or not all(map(str.strip, arguments.queries)):
+        parser.error("expected a folder with text in .txt files, and queries that are not blank")
     embed = squeezeops.pipeline("feature-extraction", arguments.model, pooling="mean", normalize=True, truncation=True)
-    table = np.array(embed([text for _, text in paragraphs]))  # [paragraphs, channels], each row of length 1
+    table = embed([text for _, text in paragraphs])  # vectors of length 1: their dot products are cosines, -1 to 1
     for query, vector in zip(arguments.queries, embed(arguments.queries), strict=True):
-        scores = table @ vector  # cosines: -1 to 1
-        print(query)
-        for index in np.argsort(-scores)[: arguments.show]:
-            print(f"  {scores[index]:.3f}  {paragraphs[index][0]}: {paragraphs[index][1]}")
+        ranked = sorted(zip(table @ vector, paragraphs, strict=True), reverse=True)[: arguments.show]
+        print(query, *(f"  {score:.3f}  {file}: {' '.join(text.split())}" for score, (file, text) in ranked), sep="\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error

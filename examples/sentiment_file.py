@@ -20,6 +20,8 @@ def main() -> None:
 
     with open(arguments.file, encoding="utf-8") as file:
         reviews = [line.strip() for line in file if line.strip()]
+    if not reviews:
+        parser.error(f"{arguments.file}: expected reviews, got a blank file")
     classify = squeezeops.pipeline("text-classification", arguments.model, truncation=True)
     results = classify(reviews)
 
@@ -31,4 +33,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error

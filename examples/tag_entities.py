@@ -20,9 +20,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a token-classification model's folder or cached name")
     arguments = parser.parse_args()
 
-    texts = arguments.texts
-    if arguments.file:
-        texts = texts + [line for line in arguments.file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = arguments.file.read_text(encoding="utf-8").splitlines() if arguments.file else []
+    texts = arguments.texts + [line for line in lines if line.strip()]
+    if not texts:
+        parser.error("expected a text, or --file with a file that is not blank")
     tag = squeezeops.pipeline("token-classification", arguments.model, aggregation_strategy="first", stride=32)
     counts = Counter()
     for text, entities in zip(texts, tag(texts), strict=True):
@@ -32,4 +33,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error

@@ -1,5 +1,6 @@
 """The command line, from the outside as far as it goes: arguments in; output, errors and exit status out."""
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from cli_helpers import COMMAND, PACKAGE, caller, check_error, environment, on_posix, run, start
@@ -196,6 +199,66 @@ def test_ctrl_c_ends_quietly():
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
 
 
+def test_info_without_an_output(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    check_error(call("info"), "error: standard output is closed$")
+
+
+@on_posix
+def test_sigterm_ends_quietly():
+    process = start("classify", "--input", "-")
+    with process:
+        process.stdin.write(f"{POSITIVE}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"POSITIVE")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+@on_posix
+def test_sigterm_ends_a_command_that_nobody_reads():
+    """What it holds cannot be written out, and is thrown away."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(512))
+    os.set_blocking(writer, True)
+    buffered = environment(PYTHONUNBUFFERED="")
+    with subprocess.Popen(
+        [*COMMAND, "classify", "good"], stdout=writer, stderr=subprocess.PIPE, env=buffered
+    ) as process:
+        time.sleep(1)  # it is up, and waits for a reader
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=10) == 143
+        finally:
+            process.kill()
+        assert process.stderr.read() == b""
+    os.close(reader)
+    os.close(writer)
+
+
+@on_posix
+def test_sigterm_is_left_to_a_caller(call):
+    """Of main(), from Python: with a handler of its own, or in a thread."""
+    assert call("classify", "good")[0] == 0
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert call("classify", "good")[0] == 0
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(cli.main(["classify", "good"])))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
+
+
 @on_posix
 def test_closed_pipe_ends_quietly(tmp_path):
     path = tmp_path / "texts"
@@ -237,7 +300,7 @@ def test_closed_standard_streams():
         return done.returncode, done.stdout, done.stderr
 
     assert shell("<&-") == (2, b"", b"squeezeops: error: --input: standard input is closed\n")
-    assert shell(">&-") == (0, b"", b"")
+    assert shell(">&-") == (2, b"", b"squeezeops: error: standard output is closed\n")
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
@@ -308,6 +371,11 @@ ERRORS = {
     "no command": ([], "the following arguments are required: COMMAND (see squeezeops --help)"),
     "unknown command": (["train"], "invalid choice: 'train'"),
     "unknown option": (["classify", "good", "--colour"], "unrecognized arguments: --colour"),
+    "text with a dash": (
+        ["classify", "good", "-bad"],
+        "unrecognized arguments: -bad (see squeezeops classify --help; -- goes before texts that start with a dash)",
+    ),
+    "no texts": (["info", "good"], "unrecognized arguments: good (see squeezeops info --help)"),
     "no abbreviations": (["classify", "good", "--trunc"], "unrecognized arguments: --trunc"),
     "nothing to do": (["classify"], "expected texts or --input FILE (see squeezeops classify --help)"),
     "texts and input": (["classify", "good", "--input", "-"], "expected either texts or --input FILE, got both"),
@@ -316,6 +384,10 @@ ERRORS = {
     "zero threads": (
         ["classify", "good", "--threads", "0"],
         "--threads: expected a whole number of at least 1, got '0'",
+    ),
+    "many threads": (
+        ["classify", "good", "--threads", "257"],
+        "--threads: expected a whole number of at most 256, got '257'",
     ),
     "no number": (
         ["classify", "good", "--threads", "two"],
@@ -329,6 +401,12 @@ ERRORS = {
         ["classify", "good", TOO_LONG],
         r"text 2: expected at most \d+ tokens, got \d+ \(--truncation cuts it\)",
     ),
+    "no length": (
+        ["classify", "good", "--max-length", "0"],
+        "--max-length: expected a whole number of at least 1, got '0'",
+    ),
+    "length without room": (["classify", "good", "--max-length", "1"], "error: --max-length: expected "),
+    "empty model": (["classify", "good", "--model", ""], "error: '': expected a folder"),
     "missing model": (["classify", "good", "--model", "no/such"], "no/such: expected a folder"),
     "missing input": (["classify", "--input", "no/such/file"], "no/such/file: No such file or directory"),
 }

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from cli_helpers import caller, check_error, environment, on_posix, run, start
 from model_helpers import WORDS, write_model
 
 from squeezeops import cli, ops
-from squeezeops.cli import reading
+from squeezeops.cli import reading, running
 from squeezeops.pipelines import pipeline
 
 VOCABULARY = [*WORDS, "na", "##ive", "who", "?", "ада", "電"]
@@ -288,6 +290,17 @@ def test_truncation(call, command, results, name):
     assert call(*command(name, "--truncation"), text) == (0, plain(name, text.strip(" ") + " ", result), "")
 
 
+@pytest.mark.parametrize("name", ["tag", "fill-mask", "embed"])
+def test_max_length(call, command, results, name):
+    """It implies --truncation."""
+    text = "a [MASK] movie, good great awful bad. naive"
+    (result,) = results(name, [text], truncation=True, max_length=6)
+    assert not np.array_equal(result, results(name, [text])[0])
+    assert call(*command(name, "--max-length", 6), text) == (0, plain(name, text, result), "")
+    assert call(*command(name, "--max-length", 6, "--truncation"), text) == (0, plain(name, text, result), "")
+    assert call(*command(name, "--max-length", 999), text) == call(*command(name), text)
+
+
 def test_long_text_in_parts(call, command, results):
     text = f"{LONG} {LONG} {LONG}"
     check_error(call(*command("tag"), text), r"text 1: .* \(--truncation cuts it, --stride takes it in parts\)")
@@ -367,6 +380,12 @@ CONTEXTS = {
         b"who?\ta movie\ngood?\n",
         1,
         "standard input: line 2: expected a question, a tab and a context, got no tab",
+    ),
+    "a tab all the same": (
+        ["--input", "-", "--context", CONTEXT],
+        b"who?\nwho?\ta movie\n",
+        1,
+        "standard input: line 2: expected a question without a tab since --context is given, got 'who?\\ta movie'",
     ),
     "no question": (["--input", "-"], b"who?\ta movie\n\ta movie\n", 1, "standard input: line 2: question: expected"),
     "no context": (["--input", "-"], b"who?\ta movie\ngood?\t\n", 1, "standard input: line 2: context: expected"),
@@ -448,6 +467,19 @@ def test_an_error_leaves_the_output_alone(call, command, monkeypatch, tmp_path, 
     assert os.listdir(tmp_path) == (["out.npy"] if before else [])
     if before:
         assert path.read_bytes() == before
+
+
+@on_posix
+def test_sigterm_leaves_the_output_alone(command, tmp_path):
+    process = start(*command("embed", "--input", "-", "--output", str(tmp_path / "out.npy")))
+    with process:
+        while not os.listdir(tmp_path):  # the unfinished file shows that it is up
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+    assert os.listdir(tmp_path) == []
 
 
 def test_bad_output(call, command, tmp_path):
@@ -538,6 +570,32 @@ def test_long_line(call, command, name):
     assert len(out.splitlines()) == 2
 
 
+@pytest.mark.parametrize("name", ["tag", "embed"])
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_numbers_that_json_has_not(call, command, monkeypatch, name, number):
+    kind = type(pipeline(TASKS[name], command(name)[2]))
+    decode = kind._decode
+
+    def spoil(self, item, *more):
+        result = decode(self, item, *more)
+        if item == "bad":
+            result = [{"entity": "A", "score": number}] if name == "tag" else np.full(16, number, np.float32)
+        return result
+
+    monkeypatch.setattr(kind, "_decode", spoil)
+    key = {"tag": "score", "embed": "embedding"}[name]
+    out = check_error(
+        call(*command(name, "--json"), "good", "bad"), f"error: text 2: {key}: expected a number, got {number}$"
+    )
+    assert len(out.splitlines()) == 1
+    content = b"good\n" * 40 + b"bad\n"
+    out = check_error(
+        call(*command(name, "--json", "--input", "-"), stdin=content),
+        f"error: standard input: line 41: {key}: expected a number, got {number}$",
+    )
+    assert len(out.splitlines()) == 40
+
+
 def test_text_without_a_mask(call, command):
     check_error(call(*command("fill-mask"), "a [MASK]", "a movie"), r"text 2: expected a text with \[MASK\]")
 
@@ -551,8 +609,21 @@ def test_unknown_target(call, command):
 WRONG = {
     "aggregation": (["tag", "--aggregation", "best"], "--aggregation: invalid choice: 'best'"),
     "stride": (["tag", "--stride", "-1"], "--stride: expected a whole number of at least 0, got '-1'"),
-    "wide stride": (["tag", "--stride", "30"], "stride: expected "),
-    "stride of tokens": (["tag", "--stride", "1", "--aggregation", "none"], "stride: expected "),
+    "wide stride": (["tag", "--stride", "30"], "error: --stride: expected less than the 30 tokens"),
+    "stride of tokens": (
+        ["tag", "--stride", "1", "--aggregation", "none"],
+        "error: --stride: expected None without an --aggregation, got 1",
+    ),
+    "wide document stride": (["answer", "--doc-stride", "99"], "error: --doc-stride: expected at most "),
+    "document stride": (
+        ["answer", "--doc-stride", "28", "--context", "good " * 40],
+        "error: question 1: --doc-stride: expected less than ",
+    ),
+    "length without room": (["embed", "--max-length", "1"], "error: --max-length: expected "),
+    "text with a dash": (
+        ["answer", "-a"],
+        "unrecognized arguments: -a (see squeezeops answer --help; -- goes before questions that start with a dash)",
+    ),
     "tag has no ranks": (["tag", "--top-k", "2"], "unrecognized arguments: --top-k"),
     "answers": (["answer", "--top-k", "0"], "--top-k: expected a whole number of at least 1, got '0'"),
     "answer length": (["answer", "--max-answer-len", "0"], "--max-answer-len: expected a whole number of at least 1"),
@@ -582,6 +653,20 @@ def test_arguments_that_are_not_utf8(folders, option):
 
 
 # ---- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "line 3: expected a text with [MASK], got 'stride: expected 'max_length''",
+        "/data/stride/batch_size/x.txt: expected UTF-8, got the byte 0xff",
+        "stride: line 3: expected UTF-8, got the byte 0xff",
+        "a-stride: expected a folder",
+    ],
+)
+def test_messages_that_name_no_option(message):
+    names = {"stride": "--stride", "max_length": "--max-length", "batch_size": "--batch-size"}
+    assert running.in_terms_of_options(message, "token-classification", names) == message
 
 
 @every_command

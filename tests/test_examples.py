@@ -58,6 +58,7 @@ def test_search_finds_the_paragraph_itself(tmp_path):
     (folder / "more").mkdir(parents=True)
     (folder / "a.txt").write_text("the good\nmovie\n \n\nawful, awful movies!\n")
     (folder / "more" / "b.txt").write_text("a bad movie.")
+    (folder / "blank.txt").write_text("\n \n\n")
     (folder / "notes.md").write_text("the great movie")
     out = run("semantic_search", "--model", model, folder, "a bad movie.", "the good movie", "--show", 1)
     assert out == "a bad movie.\n  1.000  b.txt: a bad movie.\nthe good movie\n  1.000  a.txt: the good movie\n"
@@ -96,13 +97,54 @@ def test_entities(tmp_path):
 
 @pytest.mark.parametrize("name", STARTERS)
 def test_missing_files(tmp_path, name):
+    (tmp_path / "text.txt").write_text("the good movie")
     arguments = {
         "sentiment_file": [tmp_path / "missing"],
         "semantic_search": ["--model", tmp_path / "missing", tmp_path, "good"],
         "answer_questions": ["--model", "model", tmp_path / "missing", "good?"],
         "tag_entities": ["--model", tmp_path / "missing", "good"],
     }
-    assert str(tmp_path / "missing") in run(name, *arguments[name], status=1)
+    assert str(tmp_path / "missing") in run(name, *arguments[name], status=1).splitlines()[-1]
+
+
+BAD_USE = {
+    "no texts to tag": ("tag_entities", [], 2, "expected a text, or --file"),
+    "nothing to tag": ("tag_entities", ["--file", "blank.txt"], 2, "expected a text, or --file"),
+    "no reviews": ("sentiment_file", ["blank.txt"], 2, "blank.txt: expected reviews, got a blank file"),
+    "blank document": ("answer_questions", ["blank.txt", "good?"], 2, "blank.txt: expected a text, got a blank file"),
+    "empty folder": ("semantic_search", ["empty", "good"], 2, "expected a folder with text in .txt files"),
+    "blank file": ("semantic_search", ["blank", "good"], 2, "expected a folder with text in .txt files"),
+    "missing folder": ("semantic_search", ["missing", "good"], 2, "expected a folder with text in .txt files"),
+    "blank query": ("semantic_search", ["texts", "good", " "], 2, "queries that are not blank"),
+    "not UTF-8, searched": ("semantic_search", ["latin", "good"], 2, "latin.txt: 'utf-8' codec can't decode byte 0xe9"),
+    "not UTF-8, rated": ("sentiment_file", ["latin/latin.txt"], 1, "'utf-8' codec can't decode byte 0xe9"),
+    "not UTF-8, tagged": ("tag_entities", ["--file", "latin/latin.txt"], 1, "'utf-8' codec can't decode byte 0xe9"),
+    "not UTF-8, asked": ("answer_questions", ["latin/latin.txt", "good?"], 1, "'utf-8' codec can't decode byte 0xe9"),
+    "blank question": ("answer_questions", ["texts/text.txt", " "], 1, "question: expected a non-empty text"),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments", "status", "message"), BAD_USE.values(), ids=BAD_USE.keys())
+def test_bad_use(tmp_path, monkeypatch, name, arguments, status, message):
+    """One line says what is wrong, after argparse's line of usage or without it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "blank", "texts", "latin"):
+        (tmp_path / folder).mkdir()
+    for path in ("blank.txt", "blank/blank.txt"):
+        (tmp_path / path).write_text(" \n\n")
+    (tmp_path / "texts" / "text.txt").write_text("the good movie")
+    (tmp_path / "latin" / "latin.txt").write_bytes(b"caf\xe9")
+    tasks = {
+        "tag_entities": "token-classification",
+        "answer_questions": "question-answering",
+        "semantic_search": "base",
+    }
+    if name in tasks:
+        model = write_model(tmp_path / "model", ["O", "B-PER"] if name == "tag_entities" else None, task=tasks[name])
+        arguments = ["--model", model, *arguments]
+    errors = run(name, *arguments, status=status)
+    assert "Traceback" not in errors
+    assert message in errors.splitlines()[-1]
 
 
 # ---- with a real model -----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``info``, ``bench``.
 
 Results go to standard output.  An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
-traceback.  Ctrl-C ends with status 130 and a closed output pipe with 141, both quietly.
+traceback.  Ctrl-C ends with status 130, SIGTERM with 143 and a closed output pipe with 141, all quietly.
 
 `tasks` has the table of the commands that run a model, `running` what they share. Only light modules are imported at
 the top: ``--help`` and ``--version`` answer without loading NumPy.
@@ -40,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 2 for an error, 130 for Ctrl-C, 141 for a closed output pipe.
+        The exit status: 0, or 2 for an error, 130 for Ctrl-C, 141 for a closed output pipe, 143 for SIGTERM.
     """
     try:
         try:
-            arguments = _parser().parse_args(argv)
-            with streams.warnings_in_one_line():
+            with streams.sigterm_unwinds(), streams.warnings_in_one_line():
+                arguments, unknown = _parser().parse_known_args(argv)
+                if unknown:
+                    raise CommandError(f"unrecognized arguments: {' '.join(unknown)} ({arguments.advice})")
                 arguments.run(arguments)
             status = 0
         except SystemExit as finished:  # argparse has printed a help text or the version
@@ -70,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        task.set_defaults(run=partial(running.run, command))
+        advice = f"see {task.prog} --help; -- goes before {command.noun}s that start with a dash"
+        task.set_defaults(run=partial(running.run, command), advice=advice)
         running.add_arguments(command, task)
     description = "Describe this installation: versions, processor, kernels, built-in model."
     facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
-    facts.set_defaults(run=info.run)
+    facts.set_defaults(run=info.run, advice=f"see {facts.prog} --help")
     facts.add_argument("--json", action="store_true", help="print one JSON object")
     figures = commands.add_parser(
         "bench",

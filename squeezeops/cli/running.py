@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.cli import reading, streams
@@ -15,12 +18,16 @@ if TYPE_CHECKING:
     from squeezeops.cli.tasks import Command
     from squeezeops.pipelines import Pipeline
 
+MOST = 2**31 - 1  # of a number that is given
+MOST_THREADS = 256  # of squeezeops.ops.set_num_threads
+
 
 def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     """Give the parser of a command its own options, among those that all commands have."""
     noun = command.noun
     parser.add_argument("texts", nargs="*", metavar=noun.upper(), help=f"a {noun}")
-    parser.add_argument("--input", metavar="FILE", help=f"read a file with one {noun} a line; - is standard input")
+    line = f"one {noun} a line{command.after_noun}"
+    parser.add_argument("--input", metavar="FILE", help=f"read a file with {line}; - is standard input")
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object a line")
     command.add_options(parser, forms)
@@ -30,27 +37,49 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=where)
     parser.add_argument("--dtype", default="float32", help="the model's arithmetic (default: %(default)s)")
     parser.add_argument(
-        "--threads", type=count, metavar="N", help="threads (default: SQUEEZEOPS_NUM_THREADS, else all cores)"
+        "--threads",
+        type=partial(count, most=MOST_THREADS),
+        metavar="N",
+        help="threads (default: SQUEEZEOPS_NUM_THREADS, else all cores)",
     )
     parser.add_argument(
         "--batch-size", type=count, metavar="N", default=32, help=f"{noun}s at once, at most (default: %(default)s)"
     )
+    # Of two options for one thing the first gives the name.
+    names = {action.dest: action.option_strings[-1] for action in reversed(parser._actions) if action.option_strings}
+    parser.set_defaults(option_names={name: names[name] for name in ("batch_size", *command.options)})
 
 
-def count(text: str, least: int = 1) -> int:
-    """The type of an option that takes a number from `least` on."""
+def count(text: str, least: int = 1, most: int = MOST) -> int:
+    """The type of an option that takes a number from `least` to `most`."""
     try:
         value = int(text)
     except ValueError:
         value = least - 1
-    if not least <= value < 2**31:
-        bound = f"of at least {least}" if value < least else "below 2**31"
+    if not least <= value <= most:
+        bound = f"of at least {least}" if value < least else "below 2**31" if most == MOST else f"of at most {most}"
         raise argparse.ArgumentTypeError(f"expected a whole number {bound}, got {text!r}")
     return value
 
 
 def run(command: Command, arguments: argparse.Namespace) -> None:
     """Run a command: print a result for each text, or write it to the output file."""
+    try:
+        process(command, arguments)
+    except (CommandError, TypeError, ValueError) as error:
+        raise CommandError(in_terms_of_options(str(error), command.task, arguments.option_names)) from error
+
+
+def in_terms_of_options(message: str, task: str, names: Mapping[str, str]) -> str:
+    """Put the options of the command line in the place of a pipeline's options, in what a message says of them."""
+    head, *rest = message.removeprefix(f"{task}: ").partition(", got ")
+    of_two_words = (name for name in names if "_" in name)
+    pattern = rf"(?<![\w/\\.-])(?:(?:{'|'.join(names)})(?=: expected )|(?:{'|'.join(of_two_words)})\b(?![/\\.-]))"
+    return "".join([re.sub(pattern, lambda match: names[match[0]], head), *rest])
+
+
+def process(command: Command, arguments: argparse.Namespace) -> None:
+    """Do what `run` does, with errors that name the options of the pipeline."""
     if arguments.input is None and not arguments.texts:
         raise CommandError(f"expected {command.noun}s or --input FILE (see squeezeops {command.name} --help)")
     if arguments.input is not None and arguments.texts:
@@ -70,9 +99,10 @@ def run(command: Command, arguments: argparse.Namespace) -> None:
             place = f"{name}: line "
             batches = reading.read_items(name, file, arguments.batch_size, make_item, command.noun)
             batches = reading.with_progress(batches, file, f"{command.noun}s", stack, scrolls=output is None)
-        pipe = load(command, arguments)
         if output is None:
             streams.set_output(arguments.json)
+        pipe = load(command, arguments)
+        if output is None:
             write = printer(command, arguments)
         else:
             from squeezeops.cli.array_file import array_file
@@ -93,6 +123,8 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     if arguments.threads is not None:
         ops.set_num_threads(arguments.threads)
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
+    if "max_length" in options:
+        options["truncation"] = True
     return pipeline(command.task, arguments.model, dtype=arguments.dtype, **options)
 
 
@@ -100,13 +132,29 @@ def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Any, A
     """Return a function that prints an input and its result."""
 
     def print_json(item: Any, result: Any) -> None:
-        print(json.dumps(command.json_object(arguments, item, result), ensure_ascii=False, allow_nan=False))
+        fields = command.json_object(arguments, item, result)
+        for name, number in numbers(fields):
+            if not math.isfinite(number):  # JSON has no such numbers
+                raise CommandError(f"{name}: expected a number, got {number}")
+        print(json.dumps(fields, ensure_ascii=False, allow_nan=False))
 
     def print_columns(item: Any, result: Any) -> None:
         for columns in command.lines(item, result):
             print("\t".join(column.translate(streams.ONE_LINE) for column in columns))
 
     return print_json if arguments.json else print_columns
+
+
+def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the floats in what is to be printed as JSON, each with the key that it stands under."""
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from numbers(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner, name)
 
 
 def write_results(
@@ -122,8 +170,11 @@ def write_results(
     done = 0
     for items in batches:
         try:
-            for item, result in zip(items, pipe.stream(items), strict=True):
-                write(item, result)
+            for number, (item, result) in enumerate(zip(items, pipe.stream(items), strict=True), start=done + 1):
+                try:
+                    write(item, result)
+                except CommandError as error:
+                    raise CommandError(f"{place}{number}: {error}") from error
         except TextError as error:
             hint = f" ({command.if_too_long})" if error.too_long else ""
             raise CommandError(f"{place}{done + error.index + 1}: {error.problem}{hint}") from error

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from io import TextIOWrapper
+from typing import Any, NoReturn, TextIO
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT ...
-EXIT_CLOSED_PIPE = 141  # ... and for SIGPIPE
+EXIT_CLOSED_PIPE = 141  # ... for SIGPIPE
+EXIT_TERMINATED = 143  # ... and for SIGTERM
 
 # One line of plain output is one result: what would break the line or the columns is shown as a space.
 ONE_LINE = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
@@ -21,9 +25,15 @@ class CommandError(Exception):
     """A problem to report in one line."""
 
 
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
 def set_output(json: bool) -> None:
-    """Set the encoding of standard output."""
-    if not hasattr(sys.stdout, "reconfigure"):  # a caller has put another object in its place
+    """Set the encoding of standard output, which has to be open."""
+    if sys.stdout is None:
+        raise CommandError("standard output is closed")
+    if not isinstance(sys.stdout, TextIOWrapper):  # a caller has put another object in its place
         return
     if json:
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal
@@ -38,6 +48,24 @@ def flush() -> None:
 
 def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[None]:
+    """Let SIGTERM raise, so that unfinished files are deleted; unless a caller of `main` has a handler of its own."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not interrupt the cleaning up
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
@@ -61,6 +89,9 @@ def warnings_in_one_line() -> Iterator[None]:
 
 def report(error: BaseException) -> int:
     """Print an error in one line, but for those that end quietly; return the exit status."""
+    if isinstance(error, Terminated):
+        _discard(sys.stdout)  # to write it out could wait for ever, for a reader that does not read
+        return EXIT_TERMINATED
     _silence(sys.stdout)
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
@@ -102,9 +133,16 @@ def _silence(stream: TextIO | None) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        try:
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, stream.fileno())
-            os.close(sink)
-        except (OSError, ValueError):
-            pass  # not a real file
+        _discard(stream)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Throw away what a standard stream still holds and what will be written to it."""
+    if stream is None:
+        return
+    try:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, stream.fileno())
+        os.close(sink)
+    except (OSError, ValueError):
+        pass  # not a real file

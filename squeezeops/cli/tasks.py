@@ -27,6 +27,7 @@ class Command(NamedTuple):
     lines: Callable[[Any, Any], Iterable[list[str]]]  # an input and its result -> the columns of each line
     json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # the same -> what --json prints
     noun: str = "text"
+    after_noun: str = ""  # what else may be on a line of the input
     make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
     if_too_long: str = "--truncation cuts it"
     built_in: bool = False  # whether a model for it ships with the package
@@ -68,6 +69,13 @@ def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
 
 def _truncation_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", action="store_true", help="cut texts that are too long for the model")
+    parser.add_argument(
+        "--max-length",
+        type=count,
+        metavar="N",
+        default=ABSENT,
+        help="the most tokens, special ones included, instead of the model's; implies --truncation",
+    )
 
 
 def _classify_lines(text: str, result: Any) -> Iterable[list[str]]:
@@ -131,8 +139,8 @@ def _tag_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str
 # ---- answer ----------------------------------------------------------------------------------------------------------
 
 ANSWER_OUTPUT = """\
-The answer is a part of the context.  That is --context or --context-file for all questions; without them each line of
---input holds a question, a tab and its context.
+The answer is a part of the context.  With --context or --context-file that is the same for all questions, and --input
+has one question a line; without them each line of --input holds a question, a tab and its context.
 
 One line a question on standard output, in input order: answer, score, start, end, question, separated by tabs.  Start
 and end count characters of the context, from 0; the end is that of the next character.  With --top-k there are up to N
@@ -182,6 +190,9 @@ def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, s
 
     def make(line: str) -> dict[str, str]:
         if context is not None:
+            if arguments.input is not None and "\t" in line:
+                option = "--context" if arguments.context_file is None else "--context-file"
+                raise CommandError(f"expected a question without a tab since {option} is given, got {line!r:.40}")
             return {"question": line, "context": context}
         question, tab, own = line.partition("\t")
         if not tab:
@@ -294,7 +305,7 @@ COMMANDS = (
         description="Label texts, by default as POSITIVE or NEGATIVE with the model that ships with squeezeops.",
         output=CLASSIFY_OUTPUT,
         add_options=_classify_options,
-        options=("top_k", "truncation"),
+        options=("top_k", "truncation", "max_length"),
         lines=_classify_lines,
         json_object=_classify_json,
         built_in=True,
@@ -306,7 +317,7 @@ COMMANDS = (
         description="Find names and other entities in texts.",
         output=TAG_OUTPUT,
         add_options=_tag_options,
-        options=("aggregation_strategy", "ignore_labels", "stride", "truncation"),
+        options=("aggregation_strategy", "ignore_labels", "stride", "truncation", "max_length"),
         lines=_tag_lines,
         json_object=_tag_json,
         if_too_long="--truncation cuts it, --stride takes it in parts",
@@ -322,6 +333,7 @@ COMMANDS = (
         lines=_answer_lines,
         json_object=_answer_json,
         noun="question",
+        after_noun=", with a tab and its context after it unless --context or --context-file is given",
         make_item=_make_question,
     ),
     Command(
@@ -331,7 +343,7 @@ COMMANDS = (
         description="Guess the masked words of texts.",
         output=FILL_MASK_OUTPUT,
         add_options=_fill_mask_options,
-        options=("top_k", "targets", "truncation"),
+        options=("top_k", "targets", "truncation", "max_length"),
         lines=_fill_mask_lines,
         json_object=_fill_mask_json,
     ),
@@ -342,7 +354,7 @@ COMMANDS = (
         description="Turn texts into vectors whose dot products say how alike the texts are.",
         output=EMBED_OUTPUT,
         add_options=_embed_options,
-        options=("pooling", "normalize", "truncation"),
+        options=("pooling", "normalize", "truncation", "max_length"),
         lines=_embed_lines,
         json_object=_embed_json,
     ),
