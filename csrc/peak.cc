@@ -62,12 +62,12 @@ struct MultiplyAdd {
     meet();
     share->begin = share->end = now_nanoseconds();
     share->steps = 0;
-    while (share->end - share->begin < nanoseconds) {
+    do {
       // x = x * 0.75 + 0.25 tends to 1.
       sink.store(loops.multiply_add(kSteps, start, 0.75f, 0.25f), std::memory_order_relaxed);
       share->steps += kSteps;
       share->end = now_nanoseconds();
-    }
+    } while (share->end - share->begin < nanoseconds);
   }
 };
 

@@ -764,4 +764,4 @@ def cpu_info() -> dict[str, Any]:
         another one of this architecture cannot run, by name; "isa", the one chosen; "kernels", the chosen kernel's
         symbol by op. Empty lists, and "isa" None, for a package built without its extension.
     """
-    return backends.load(backends.available()[0]).cpu_info()
+    return backends.load_first().cpu_info()

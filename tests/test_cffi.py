@@ -414,8 +414,8 @@ def test_out_must_not_overlap_an_input():
 
 def test_nothing_is_held_after_a_call():
     """An array.array that someone holds cannot grow."""
-    x = array("f", [1, 2, 3, 4])
-    conv = ops.PointwiseConv(np.ones((2, 4), np.float32), x[:2])
+    x, bias = array("f", [1, 2, 3, 4]), array("f", [1, 2])
+    conv = ops.PointwiseConv(np.ones((2, 4), np.float32), bias)
     out = array("f", bytes(8))
     conv(x, out=out)
     for wrong in (x[:3], array("d", [1])):
@@ -425,6 +425,8 @@ def test_nothing_is_held_after_a_call():
         conv(x, out=x)
     for given in (x, out):
         given.append(0)
+    bias.append(0)
+    assert conv.out_channels == 2  # it is still there, with a copy of the bias
 
 
 def test_garbage_cycles_with_buffers():

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_all_ops(call, monkeypatch):
         (["--seconds", "0"], "--seconds: expected a number above 0, at most 3600, got '0'"),
         (["--seconds", "nan"], "--seconds: expected a number above 0, at most 3600, got 'nan'"),
         (["--threads", "0"], "--threads: expected a whole number of at least 1, got '0'"),
-        (["gelu", "--threads", "257"], "expected a number from 1 to 256"),
+        (["gelu", "--threads", "257"], "--threads: expected a whole number of at most 256, got '257'"),
         (["--json", "--csv"], "not allowed with argument"),
     ],
 )
@@ -199,6 +200,27 @@ def test_info_says_why_a_kernel_was_chosen():
     forced = kernels(SQUEEZEOPS_ISA="scalar")
     assert {kernel["why"] for kernel in forced} == {"forced by SQUEEZEOPS_ISA"}
     assert all(kernel["kernel"].endswith("_scalar") for kernel in forced)
+
+
+def test_a_backend_without_kernels_has_peaks_too(call):
+    out = succeed(call("bench", "gelu", "--shape", SMALL, "--backend", "numpy", *QUICK))
+    assert f"1 thread: {ISAS[0]} " in out and "not measured" not in out
+
+
+def test_info_and_bench_where_the_extension_is_for_another_python(tmp_path):
+    """The other binding works there, and what asks the extension says that there is none."""
+    package = tmp_path / "squeezeops"
+    shutil.copytree(Path(squeezeops.__file__).parent, package)
+    (extension,) = package.glob("_native.*")
+    extension.rename(package / "_native.cpython-39-other.so")
+    for command in (["info"], ["bench", "gelu", "--shape", SMALL, "--backend", "cffi", *QUICK]):
+        done = subprocess.run(
+            [*COMMAND, *command],
+            capture_output=True,
+            text=True,
+            env=environment(SQUEEZEOPS_BACKEND="cffi", PYTHONPATH=str(tmp_path)),
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_info_on_a_backend_without_kernels():

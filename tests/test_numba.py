@@ -350,3 +350,18 @@ def test_compiled_code_cannot_be_kept(triple, tmp_path, monkeypatch, where):
     monkeypatch.setattr(getattr(caching, owner), name, fail)
     assert compiled.kernel(triple)(2) == 6
     assert not list(tmp_path.rglob("*.nbi"))
+
+
+@needs_numba
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04garbage", None], ids=["empty", "garbage", "cut"])
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_a_damaged_cache(triple, tmp_path, ending, damage):
+    """What was kept and cannot be read is compiled anew, and takes the place of the damaged file."""
+    from squeezeops.backends._numba import compiled
+
+    assert compiled.kernel(triple)(2) == 6
+    (path,) = (tmp_path / "cache").rglob("*" + ending)
+    path.write_bytes(path.read_bytes()[:40] if damage is None else damage)
+    assert compiled.kernel(triple)(2) == 6
+    again = compiled.kernel(triple)
+    assert again(2) == 6 and sum(again.stats.cache_hits.values()) == 1

@@ -226,3 +226,29 @@ def test_cgroup_quota(tmp_path, name):
     assert cpu_quota(str(tmp_path)) == expected
     if native is not None:
         assert cpu_quota() == native.cpu_quota("")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is of POSIX")
+def test_fork_while_another_thread_compiles(tmp_path):
+    """A child compiles too, and finds no lock taken by a thread that it does not have."""
+    code = """
+        import os, signal, sys, threading, time, warnings
+        warnings.simplefilter("ignore")
+        import numpy as np, squeezeops as s
+        from numba.core.compiler_lock import global_compiler_lock
+        s.set_backend("numba")
+        s.set_num_threads(1)
+        x = np.ones((8, 16), np.float32)
+        thread = threading.Thread(target=lambda: s.attention(x[None], x[None], x[None], num_heads=1))
+        thread.start()
+        while not global_compiler_lock.is_locked() and thread.is_alive():
+            time.sleep(0.001)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(100)
+            s.softmax(x)
+            os._exit(0)
+        thread.join()
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -152,6 +153,14 @@ def load(name: str, argument: str = "name") -> Backend:
         raise ImportError(f"backend: {argument}: {name!r} was built but cannot be loaded: {error}") from error
     _loaded[name] = module
     return _loaded[name]
+
+
+def load_first() -> Backend:
+    """Return the best backend that loads, to ask it about the processor; not to compute with."""
+    for name in available():
+        with suppress(ImportError):  # built for another Python
+            return load(name)
+    return load("numpy")
 
 
 def load_default() -> Backend:

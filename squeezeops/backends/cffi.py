@@ -233,10 +233,9 @@ class _PackedPointwiseConv:
         if self.c_in > 2**28:
             got = f"{self.groups} groups of {shape[1]}"
             raise ValueError(f"{op}: weight: expected at most 2^28 input channels, got {got}")
-        self.given_bias = _optional(op, "bias", bias, (self.c_out,))
-        self.bias = ffi.NULL
-        if self.given_bias is not None:
-            self.bias = ffi.from_buffer("float[]", self.given_bias.view.tobytes())  # a copy
+        given = _optional(op, "bias", bias, (self.c_out,))
+        # A copy: the handle outlives the call, and must not keep what holds the bias from being resized or closed.
+        self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
         size = lib.sqz_pwconv_packed_size_f32(self.groups, self.c_in, self.c_out)
         if size < 0:
             raise_for(op, lib.SQZ_INVALID)
@@ -274,7 +273,8 @@ def pointwise_conv(x: Any, weight: Any, bias: Any, groups: int, activation: str 
     check.divisor(op, "groups", groups, C_in=c_in)
     if handle.c_in != c_in:
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // handle.groups}), got {given.shape}")
-    return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=handle.given_bias)
+    biases = _optional(op, "bias", bias, (handle.c_out,))
+    return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=biases)
 
 
 def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str) -> _PackedPointwiseConv:

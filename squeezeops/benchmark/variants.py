@@ -13,16 +13,24 @@ from squeezeops import backends, ops
 if TYPE_CHECKING:
     from squeezeops.benchmark.cases import Op
 
-__all__ = ["Variant", "all_variants", "compiled_library", "forced", "has_kernel", "using_threads"]
+__all__ = ["Variant", "all_variants", "chosen_isa", "compiled_library", "forced", "has_kernel", "using_threads"]
 
 
 def compiled_library() -> ModuleType | None:
-    """Return the extension module, which holds the kernels of one instruction set in force; None if it is not built."""
+    """Return the extension module, with the kernels of one instruction set in force; None if it cannot be had."""
     if "native" not in backends.available():
         return None
-    from squeezeops import _native
-
+    try:
+        from squeezeops import _native
+    except ImportError:  # built for another Python
+        return None
     return _native  # type: ignore[no-any-return]
+
+
+def chosen_isa() -> list[str]:
+    """The instruction set in force, by whose peak variants without one are judged; none without the extension."""
+    library = compiled_library()
+    return [] if library is None else [library.cpu_info()["isa"]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,9 @@ def using_threads(n: int) -> Iterator[None]:
 def all_variants(names: Iterable[str] | None = None) -> list[Variant]:
     """List the variants of this installation, or of the backends `names` alone, the preferred ones first."""
     variants = []
-    for backend in ops.available_backends() if names is None else names:
+    if names is None:
+        names = [name for name in ops.available_backends() if name != "native" or compiled_library()]
+    for backend in names:
         info = backends.load(backend).cpu_info()
         # Without the extension there is nothing to hold another binding's kernels to an instruction set with.
         isas = info["isas"] if compiled_library() else [info["isa"]][: len(info["isas"])]

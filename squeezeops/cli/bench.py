@@ -6,11 +6,12 @@ import argparse
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.benchmark import shapes
 from squeezeops.cli import streams
-from squeezeops.cli.running import count
+from squeezeops.cli.running import MOST_THREADS, count
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", action="append", metavar="NAME", help="only this instruction set; may be repeated")
     parser.add_argument(
         "--threads",
-        type=count,
+        type=partial(count, most=MOST_THREADS),
         action="append",
         metavar="N",
         help="threads of an op (default: SQUEEZEOPS_NUM_THREADS, else all cores); may be repeated",
@@ -100,13 +101,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     from squeezeops import ops
     from squeezeops.benchmark import machine, measure
+    from squeezeops.benchmark.variants import chosen_isa
 
     variants = _variants(arguments)
     threads = arguments.threads or [ops.get_num_threads()]
     for op, _ in jobs:
         _runnable(op, variants)
     memory = measure.some_memory()
-    isas = list(dict.fromkeys(variant.isa for variant in variants if variant.isa))
+    isas = list(dict.fromkeys(variant.isa for variant in variants if variant.isa)) or chosen_isa()
     facts = machine.describe_machine()
 
     def peaks() -> list[dict[str, Any]]:
@@ -238,10 +240,10 @@ def _print_table(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result
 def _print_peaks(when: str, peaks: list[dict[str, Any]]) -> None:
     for peak in peaks:
         fma = ", ".join(f"{isa} {rate:.1f}" for isa, rate in peak["fma"].items())
-        if fma:
-            print(f"peak {when}, {_threads(peak['threads'])}: {fma} GFLOP/s; reads {peak['read']:.1f} GB/s")
-        else:
+        if peak["read"] is None:
             print(f"peak {when}: not measured, for want of compiled kernels")
+        else:
+            print(f"peak {when}, {_threads(peak['threads'])}: {fma} GFLOP/s; reads {peak['read']:.1f} GB/s")
     streams.flush()
 
 

@@ -80,7 +80,8 @@ def _describe(facts: dict[str, Any]) -> list[str]:
     chosen = ", by SQUEEZEOPS_BACKEND" if os.environ.get("SQUEEZEOPS_BACKEND") else ""
     rows.append(("backend", f"{facts['backend']}{chosen} (available: {', '.join(facts['backends'])})"))
     if "native" not in facts["backends"]:
-        rows.append(("", "the native extension is not built; NumPy does the arithmetic"))
+        does = "; NumPy does the arithmetic" if facts["backend"] == "numpy" else ""
+        rows.append(("", f"the native extension is not built{does}"))
     rows.append(("threads", facts["threads"]))
     if cpu["isas"]:
         rows.append(("instructions", f"{cpu['isa']} (runnable here: {', '.join(cpu['isas'])})"))

@@ -2,12 +2,26 @@
 
 import functools
 import hashlib
+import os
+import pickle
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numba import config, njit
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
+
+# A child forked while another thread compiles would wait for that thread's lock, and does not have the thread.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+# What a damaged file of the cache gives rise to.
+_DAMAGED = (EOFError, ValueError, pickle.UnpicklingError)
 
 
 def _digest_of_sources():
@@ -25,15 +39,25 @@ class _Cache(FunctionCache):
     """Numba's cache of compiled code, apart from two things.
 
     A kernel that was compiled from other files of this folder does not count: Numba itself only looks at the file that
-    the kernel stands in. And compiled code that cannot be kept (a full disk) is used all the same.
+    the kernel stands in. And compiled code that cannot be kept (a full disk) or read (a damaged file) is made anew.
     """
 
     def _index_key(self, sig, codegen):
         return (*super()._index_key(sig, codegen), _SOURCES)
 
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except (OSError, *_DAMAGED):
+            return None
+
     def save_overload(self, sig, data):
         with suppress(OSError):
-            super().save_overload(sig, data)
+            try:
+                super().save_overload(sig, data)
+            except _DAMAGED:
+                self.flush()  # an index that cannot be read is in the way of a new one
+                super().save_overload(sig, data)
 
 
 def _as_python(function):
