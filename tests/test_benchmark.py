@@ -1,5 +1,6 @@
 """The benchmarks: shapes, cases, variants, and the arithmetic of the figures, whatever the speed of the machine."""
 
+import sys
 import threading
 
 import numpy as np
@@ -245,6 +246,8 @@ def test_machine_peaks(monkeypatch):
 
 def test_without_the_extension(monkeypatch):
     monkeypatch.setattr("squeezeops.backends.available", lambda: ["numpy"])
+    monkeypatch.delattr("squeezeops._native", raising=False)
+    monkeypatch.setitem(sys.modules, "squeezeops._native", None)
     assert compiled_library() is None and all_variants() == [Variant("numpy")]
     assert measure.fma_peak() is None and measure.read_peak(None, 1) is None and measure.some_memory() is None
     assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "read": None}

@@ -15,7 +15,7 @@ import squeezeops
 from squeezeops import backends
 
 if "native" not in backends.available():
-    pytest.skip("built without the native extension", allow_module_level=True)
+    pytest.skip(reason="built without the native extension", allow_module_level=True)
 
 ROOT = Path(__file__).parents[1]
 HEADER = Path(squeezeops.get_include()) / "squeezeops" / "squeezeops.h"
@@ -36,7 +36,7 @@ def tool(*names):
         found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
         if found:
             return found
-    pytest.skip(f"there is no {names[0]}")
+    pytest.skip(reason=f"there is no {names[0]}")
 
 
 def run(*command, cwd=None, **environment):

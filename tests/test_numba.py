@@ -89,7 +89,7 @@ def test_no_product_of_a_library(path):
 @pytest.mark.parametrize(
     "line",
     ["y = a @ b", "a @= b", "np.dot(a, b)", "y = a.dot(b)", "matmul(a, b)", "for i in prange(n): pass", "math.exp(x)",
-     "@njit(fastmath=True)\ndef f(): pass", "kernel(parallel=True)", "np.tanh(x)"],
+     "np.tanh(x)", *(f"@njit({option}=True)\ndef f(): pass" for option in sorted(FORBIDDEN_OPTIONS))],
 )  # fmt: skip
 def test_the_rules_find_it(line):
     assert list(broken_rules(line))

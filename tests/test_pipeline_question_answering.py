@@ -548,7 +548,7 @@ def test_pickling(pipe):
 @pytest.mark.parametrize("factor", [3.0, 30.0])
 def test_question_answering_pipeline_of_transformers_returns_the_same(transformers, tmp_path, factor):
     if not hasattr(transformers, "QuestionAnsweringPipeline"):
-        pytest.skip("transformers 5 has no question-answering pipeline; 4.57 has")
+        pytest.skip(reason="transformers 5 has no question-answering pipeline; 4.57 has")
     peaked(write_model(tmp_path, task="question-answering", words=WORDS, positions=POSITIONS), factor)
     ours = pipeline("question-answering", tmp_path)
     theirs = transformers.QuestionAnsweringPipeline(

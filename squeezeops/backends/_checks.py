@@ -1,10 +1,13 @@
-"""Argument checks of the NumPy backend.
+"""Argument checks of the backends that compute on NumPy arrays in Python.
 
 Every message reads `{op}: {argument}: expected {what}, got {what}`: a TypeError for a wrong type or dtype, a ValueError
 for a wrong shape or value. The compiled backends raise the same exception types naming the same arguments.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 
@@ -133,3 +136,57 @@ def output(op: str, out: object, shape: tuple[int, ...], in_place: object = None
         if isinstance(value, np.ndarray) and np.may_share_memory(out, value):
             raise ValueError(f"{op}: out: expected memory apart from the inputs, got an overlap with {name}")
     return out
+
+
+# The arguments of an op with many, together.
+
+
+def embedding_layer_norm(
+    op: str, ids_of: tuple[Any, ...], tables_of: tuple[Any, ...], weight: object, bias: object, eps: object, out: object
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None, np.ndarray | None, float, np.ndarray]:
+    """Check ids and tables of words, positions and types and the rest; return them with ids and tables as lists."""
+    names, table_names = ("ids", "position_ids", "type_ids"), ("table", "position_table", "type_table")
+    tables: list[np.ndarray] = []
+    for name, value in zip(table_names, tables_of, strict=True):
+        tables.append(table(op, name, value, tables[0].shape[1] if tables else None))
+    numbers: list[np.ndarray] = []
+    for name, value, rows_of in zip(names, ids_of, tables, strict=True):
+        numbers.append(ids(op, name, value, len(rows_of), numbers[0].shape if numbers else None))
+    channels = tables[0].shape[1]
+    w, b = optional(op, "weight", weight, (channels,)), optional(op, "bias", bias, (channels,))
+    number = epsilon(op, eps)
+    inputs = dict(zip((*names, *table_names), (*ids_of, *tables_of), strict=True))
+    out = output(op, out, (*numbers[0].shape, channels), weight=weight, bias=bias, **inputs)
+    return tables, numbers, w, b, number, out
+
+
+def batched(op: str, q: object, k: object, v: object = None) -> tuple[np.ndarray, ...]:
+    """Check q (B, Lq, C) and k, v (B, Lk, C)."""
+    q = floats(op, "q", q)
+    if q.ndim != 3:
+        raise ValueError(f"{op}: q: expected shape (B, Lq, C), got {q.shape}")
+    k = floats(op, "k", k)
+    if k.ndim != 3 or k.shape[0] != q.shape[0] or k.shape[2] != q.shape[2]:
+        raise ValueError(f"{op}: k: expected shape ({q.shape[0]}, Lk, {q.shape[2]}), got {k.shape}")
+    return (q, k) if v is None else (q, k, shaped(op, "v", v, k.shape))
+
+
+def ragged(
+    op: str, q: object, k: object, v: object, num_heads: object, cu: object, key_mask: object
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, list[int], np.ndarray | None]:
+    """Check q, k, v (total, C), the heads, the offsets of the sequences and the mask of the keys."""
+    q = floats(op, "q", q)
+    if q.ndim != 2:
+        raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {q.shape}")
+    k, v = (shaped(op, name, value, q.shape) for name, value in (("k", k), ("v", v)))
+    heads = divisor(op, "num_heads", num_heads, C=q.shape[1])
+    begins = cu_seqlens(op, cu, q.shape[0])
+    kept = None if key_mask is None else array(op, "key_mask", key_mask, "bool")
+    if kept is not None and kept.shape != q.shape[:1]:
+        raise ValueError(f"{op}: key_mask: expected shape ({q.shape[0]},), got {kept.shape}")
+    return q, k, v, heads, begins, kept
+
+
+def attention_scale(op: str, scale: object, head_size: int) -> float:
+    """Check the scale of attention scores; by default it is 1 / sqrt(head_size)."""
+    return 1 / math.sqrt(max(head_size, 1)) if scale is None else real(op, "scale", scale)

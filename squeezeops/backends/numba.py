@@ -266,22 +266,11 @@ def embedding_layer_norm(
 ) -> np.ndarray:
     """See `squeezeops.embedding_layer_norm`."""
     op = "embedding_layer_norm"
-    words = check.table(op, "table", table)
-    channels = words.shape[1]
-    positions = check.table(op, "position_table", position_table, channels)
-    types = check.table(op, "type_table", type_table, channels)
-    numbers = check.ids(op, "ids", ids, len(words))
-    position_numbers = check.ids(op, "position_ids", position_ids, len(positions), numbers.shape)
-    type_numbers = check.ids(op, "type_ids", type_ids, len(types), numbers.shape)
-    w = check.optional(op, "weight", weight, (channels,))
-    b = check.optional(op, "bias", bias, (channels,))
-    eps = check.epsilon(op, eps)
-    shape = (*numbers.shape, channels)
-    inputs = {"ids": ids, "table": table, "position_ids": position_ids, "position_table": position_table}
-    out = check.output(op, out, shape, type_ids=type_ids, type_table=type_table, weight=weight, bias=bias, **inputs)
-    _gather(numbers, words, False, out)
-    _gather(position_numbers, positions, True, out)
-    _gather(type_numbers, types, True, out)
+    tables, numbers, w, b, eps, out = check.embedding_layer_norm(
+        op, (ids, position_ids, type_ids), (table, position_table, type_table), weight, bias, eps, out
+    )
+    for i in range(3):
+        _gather(numbers[i], tables[i], i > 0, out)
     _normalise(out, None, w, b, eps, out)
     return out
 
@@ -301,10 +290,6 @@ class _Layout(NamedTuple):
 def _equal_lengths(batch: int, length: int) -> np.ndarray:
     """Offsets of sequences of one length."""
     return _flat(np.arange(batch + 1, dtype=np.int64) * length)
-
-
-def _scale(op: str, scale: Any, size: int) -> np.float32:
-    return _scalar(1 / math.sqrt(max(size, 1)) if scale is None else check.real(op, "scale", scale))
 
 
 def _mask_4d(mask: Any, keys: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
@@ -356,27 +341,16 @@ def _attend(
         _run_heads(call, layout, queries, keys)
 
 
-def _batched(op: str, q: object, k: object, v: object = None) -> tuple[np.ndarray, ...]:
-    """Check q (B, Lq, C) and k, v (B, Lk, C)."""
-    q = check.floats(op, "q", q)
-    if q.ndim != 3:
-        raise ValueError(f"{op}: q: expected shape (B, Lq, C), got {q.shape}")
-    k = check.floats(op, "k", k)
-    if k.ndim != 3 or k.shape[0] != q.shape[0] or k.shape[2] != q.shape[2]:
-        raise ValueError(f"{op}: k: expected shape ({q.shape[0]}, Lk, {q.shape[2]}), got {k.shape}")
-    return (q, k) if v is None else (q, k, check.shaped(op, "v", v, k.shape))
-
-
 def attention(
     q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
 ) -> np.ndarray:
     """See `squeezeops.attention`, without cu_seqlens."""
     op = "attention"
-    queries, keys, values = _batched(op, q, k, check.floats(op, "v", v))
+    queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
     check.mask(op, "mask", mask, (batch, heads, length, key_length))
-    factor = _scale(op, scale, channels // heads)
+    factor = _scalar(check.attention_scale(op, scale, channels // heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
     out = check.output(op, out, queries.shape, q=q, k=k, v=v, mask=mask)
     layout = _Layout(_equal_lengths(batch, length), _equal_lengths(batch, key_length), heads, channels // heads)
@@ -398,22 +372,13 @@ def attention_ragged(
 ) -> np.ndarray:
     """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
     op = "attention"
-    queries = check.floats(op, "q", q)
-    if queries.ndim != 2:
-        raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
-    keys, values = (check.shaped(op, name, value, queries.shape) for name, value in (("k", k), ("v", v)))
-    total, channels = queries.shape
-    heads = check.divisor(op, "num_heads", num_heads, C=channels)
-    offsets = check.cu_seqlens(op, cu_seqlens, total)
-    kept = None if key_mask is None else check.array(op, "key_mask", key_mask, "bool")
-    if kept is not None and kept.shape != (total,):
-        raise ValueError(f"{op}: key_mask: expected shape ({total},), got {kept.shape}")
-    factor = _scale(op, scale, channels // heads)
+    queries, keys, values, heads, offsets, kept = check.ragged(op, q, k, v, num_heads, cu_seqlens, key_mask)
+    factor = _scalar(check.attention_scale(op, scale, queries.shape[1] // heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
     out = check.output(op, out, queries.shape, q=q, k=k, v=v, cu_seqlens=cu_seqlens, key_mask=key_mask)
     longest = max((end - begin for begin, end in itertools.pairwise(offsets)), default=0)
     begins = _flat(np.array(offsets, np.int64))
-    layout = _Layout(begins, begins, heads, channels // heads)
+    layout = _Layout(begins, begins, heads, queries.shape[1] // heads)
     added = NONE if kept is None else _flat(_added(kept))
     strides = (0, 0, 0, 1)  # a sequence's part of the mask begins where its keys do
     _attend(queries, keys, values, added, strides, layout, longest, longest, factor, fully_masked, out)
@@ -423,12 +388,12 @@ def attention_ragged(
 def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
     """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
     op = "attention_scores"
-    queries, keys = _batched(op, q, k)
+    queries, keys = check.batched(op, q, k)
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
     shape = (batch, heads, length, key_length)
     check.mask(op, "mask", mask, shape)
-    factor = _scale(op, scale, channels // heads)
+    factor = _scalar(check.attention_scale(op, scale, channels // heads))
     scores = np.empty(shape, F)
     if scores.size:
         layout = _Layout(_equal_lengths(batch, length), _equal_lengths(batch, key_length), heads, channels // heads)

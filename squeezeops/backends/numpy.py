@@ -321,30 +321,15 @@ def embedding_layer_norm(
 ) -> np.ndarray:
     """See `squeezeops.embedding_layer_norm`."""
     op = "embedding_layer_norm"
-    words = check.table(op, "table", table)
-    channels = words.shape[1]
-    positions = check.table(op, "position_table", position_table, channels)
-    types = check.table(op, "type_table", type_table, channels)
-    rows = check.ids(op, "ids", ids, len(words))
-    position_rows = check.ids(op, "position_ids", position_ids, len(positions), rows.shape)
-    type_rows = check.ids(op, "type_ids", type_ids, len(types), rows.shape)
-    w = check.optional(op, "weight", weight, (channels,))
-    b = check.optional(op, "bias", bias, (channels,))
-    eps = check.epsilon(op, eps)
-    shape = (*rows.shape, channels)
-    inputs = {"ids": ids, "table": table, "position_ids": position_ids, "position_table": position_table}
-    out = check.output(op, out, shape, type_ids=type_ids, type_table=type_table, weight=weight, bias=bias, **inputs)
-    x = words[rows].astype(F) + positions[position_rows] + types[type_rows]
-    out[...] = _layer_norm(_matrix(x), w, b, eps).reshape(shape)
+    tables, rows, w, b, eps, out = check.embedding_layer_norm(
+        op, (ids, position_ids, type_ids), (table, position_table, type_table), weight, bias, eps, out
+    )
+    x = tables[0][rows[0]].astype(F) + tables[1][rows[1]] + tables[2][rows[2]]
+    out[...] = _layer_norm(_matrix(x), w, b, eps).reshape(out.shape)
     return out
 
 
 # Attention: one (sequence, head) at a time.
-
-
-def _scale(op: str, scale: Any, head_size: int) -> np.float32:
-    factor: np.float32 = F(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(op, "scale", scale))
-    return factor
 
 
 def _attend(
@@ -376,28 +361,17 @@ def _attend(
                 out[row, columns] = p[row, chosen] @ values[chosen]
 
 
-def _batched(op: str, q: object, k: object, v: object = None) -> tuple[np.ndarray, ...]:
-    """Check q (B, Lq, C) and k, v (B, Lk, C)."""
-    q = check.floats(op, "q", q)
-    if q.ndim != 3:
-        raise ValueError(f"{op}: q: expected shape (B, Lq, C), got {q.shape}")
-    k = check.floats(op, "k", k)
-    if k.ndim != 3 or k.shape[0] != q.shape[0] or k.shape[2] != q.shape[2]:
-        raise ValueError(f"{op}: k: expected shape ({q.shape[0]}, Lk, {q.shape[2]}), got {k.shape}")
-    return (q, k) if v is None else (q, k, check.shaped(op, "v", v, k.shape))
-
-
 @_quiet
 def attention(
     q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
 ) -> np.ndarray:
     """See `squeezeops.attention`, without cu_seqlens."""
     op = "attention"
-    queries, keys, values = _batched(op, q, k, check.floats(op, "v", v))
+    queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     batch, length, channels = queries.shape
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
     keep = check.mask(op, "mask", mask, (batch, heads, length, keys.shape[1]))
-    factor = _scale(op, scale, channels // heads)
+    factor = F(check.attention_scale(op, scale, channels // heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
     out = check.output(op, out, queries.shape, q=q, k=k, v=v, mask=mask)
     for b in range(batch):
@@ -419,17 +393,8 @@ def attention_ragged(
 ) -> np.ndarray:
     """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
     op = "attention"
-    queries = check.floats(op, "q", q)
-    if queries.ndim != 2:
-        raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
-    keys, values = (check.shaped(op, name, value, queries.shape) for name, value in (("k", k), ("v", v)))
-    total, channels = queries.shape
-    heads = check.divisor(op, "num_heads", num_heads, C=channels)
-    offsets = check.cu_seqlens(op, cu_seqlens, total)
-    kept = None if key_mask is None else check.array(op, "key_mask", key_mask, "bool")
-    if kept is not None and kept.shape != (total,):
-        raise ValueError(f"{op}: key_mask: expected shape ({total},), got {kept.shape}")
-    factor = _scale(op, scale, channels // heads)
+    queries, keys, values, heads, offsets, kept = check.ragged(op, q, k, v, num_heads, cu_seqlens, key_mask)
+    factor = F(check.attention_scale(op, scale, queries.shape[1] // heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
     out = check.output(op, out, queries.shape, q=q, k=k, v=v, cu_seqlens=cu_seqlens, key_mask=key_mask)
     for begin, end in itertools.pairwise(offsets):
@@ -444,12 +409,12 @@ def attention_ragged(
 def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
     """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
     op = "attention_scores"
-    queries, keys = _batched(op, q, k)
+    queries, keys = check.batched(op, q, k)
     batch, length, channels = queries.shape
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
     shape = (batch, heads, length, keys.shape[1])
     keep = check.mask(op, "mask", mask, shape)
-    factor = _scale(op, scale, channels // heads)
+    factor = F(check.attention_scale(op, scale, channels // heads))
     by_head = queries.reshape(batch, length, heads, channels // heads).transpose(0, 2, 1, 3)  # (B, heads, Lq, d)
     keys_by_head = keys.reshape(batch, keys.shape[1], heads, channels // heads).transpose(0, 2, 3, 1)
     scores = np.matmul(by_head, keys_by_head) * factor

@@ -7,6 +7,7 @@ tokens, `_forward` runs rows through the model, `_decode` makes what came out fo
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -155,7 +156,7 @@ class Row:
     offsets: list[tuple[int, int]]
 
 
-class Pipeline:
+class Pipeline(ABC):
     """Tokenizer, model and decoding behind one call. Made by `squeezeops.pipeline`.
 
     Attributes
@@ -274,20 +275,20 @@ class Pipeline:
 
     # ---- what a task defines ----
 
-    def _check_options(self, options: Any) -> None:
+    def _check_options(self, options: Any) -> None:  # noqa: B027 - most tasks have nothing to check
         """Raise for what the options of a call cannot be with this model and this tokenizer."""
 
     def _encode(self, index: int, item: Any, options: Any) -> list[Row]:
         """Check an input and make it into rows, at least one."""
         return [self._encode_text(index, item, None, options)]
 
+    @abstractmethod
     def _forward(self, rows: list[Row], ids: Any, mask: Any, types: Any, options: Any) -> Iterable[Any]:
         """Run a padded batch (B, L); return or yield what `_decode` needs of each row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _decode(self, item: Any, rows: list[Row], outputs: list[Any], options: Any) -> Any:
         """Make the result of an input from the outputs of its rows."""
-        raise NotImplementedError
 
     # ---- what tasks use ----
 

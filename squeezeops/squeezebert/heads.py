@@ -6,6 +6,7 @@ encoder's rows (`__call__`). A further head is one such class and one line in `H
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,7 +65,7 @@ class SqueezeBertOutput:
     attentions: tuple[Floats, ...] | None = None
 
 
-class Head:
+class Head(ABC):
     """A task's head.
 
     Attributes
@@ -79,17 +80,17 @@ class Head:
     has_token_logits: ClassVar[bool] = False
 
     @staticmethod
+    @abstractmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         """Names and shapes of the tensors that the head needs of a checkpoint with these `names`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
         """Take the tensors, under the names of `shapes`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         """Set the task's fields of `output` from the encoder's packed rows x, [T, C]."""
-        raise NotImplementedError
 
 
 class BaseHead(Head):
