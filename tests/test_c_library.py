@@ -387,6 +387,15 @@ def test_an_unknown_isa(c):
     assert status == 3 and re.match("isa: expected an ISA that runs here .*, got 'avx1024'", message)
 
 
+def test_a_peak_in_no_time():
+    """However short, the loop runs: a rate, and not zero by zero."""
+    from squeezeops.backends._buffers import ffi, lib
+
+    rate = ffi.new("double *")
+    for seconds in (5e-324, 1e-10):
+        assert lib.sqz_peak_fma(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
+
+
 def test_every_function_with_a_status_is_here():
     statuses = set(re.findall(r"^SQZ_API sqz_status (\w+)\(", TEXT, re.MULTILINE))
     assert statuses - {"sqz_force_isa"} <= {*GOOD, "sqz_attention_f32"}
