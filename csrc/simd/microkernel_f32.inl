@@ -13,15 +13,12 @@
 namespace sqz {
 namespace {
 
-// `valid` < 16 limits the loads of a last, partial panel that must not be over-read (NP is 1 then).
+// Goes on with the chains for `depth` steps of k. `valid` < 16 limits the loads of a last, partial panel that must not
+// be over-read (NP is 1 then).
 template <class I, int MR, int NP, bool kPartial = false>
-SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                              int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16) {
+SQZ_INLINE void accumulate_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
+                                int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16) {
   static_assert(!kPartial || NP == 1, "a partial panel is taken alone");
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
   for (int64_t k = 0; k < depth; ++k) {
     typename I::V w[NP];
 #pragma GCC unroll 4
@@ -34,6 +31,21 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     }
     b += b_step;
   }
+}
+
+template <class I, int MR, int NP>
+SQZ_INLINE void clear_tile(typename I::V (&acc)[MR][NP]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
+}
+
+template <class I, int MR, int NP, bool kPartial = false>
+SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
+                              int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16) {
+  clear_tile<I, MR, NP>(acc);
+  accumulate_tile<I, MR, NP, kPartial>(depth, a, lda, b, b_step, b_panel, acc, valid);
 }
 
 // Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
