@@ -2,9 +2,12 @@
 //
 //   state = epoch << 32 | open << 31 | workers inside
 //
-// A worker enters by a compare-and-swap that needs the job to be open, takes indices from a shared counter until none
-// is left, and leaves. The caller works too, closes the job when the counter has run out, and waits for those inside:
-// so a sleeping worker never delays a short job.
+// A worker enters by a compare-and-swap that needs the job to be open, takes indices until none is left, and leaves.
+// The caller works too, closes the job when all indices are taken, and waits for those inside: so a sleeping worker
+// never delays a short job.
+//
+// Each participant has a range of indices of its own, one after the other, and goes on with what is left of the others'
+// ranges: neighbours in the data stay in one core's cache, and from op to op the same rows go to the same core.
 #include "threading/pool.h"
 
 #include <errno.h>
@@ -35,7 +38,6 @@ constexpr int64_t kSpinNanoseconds = 100000;
 struct Job {
   Task task;
   void *context;
-  int64_t count;
   int participants;
 };
 
@@ -43,7 +45,11 @@ pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller that t
 pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // sleeping and waking
 pthread_cond_t wake = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
 std::atomic<uint64_t> state{0};
-std::atomic<int64_t> next_index{0};
+struct alignas(64) Range {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+Range ranges[kMaxThreads];
 std::atomic<int> sleepers{0};
 Job job;
 int started = 0;            // workers running, changed under `serve`
@@ -67,10 +73,13 @@ bool spin(const F &ready) {
 
 void work(int worker) {
   const Job j = job;
-  for (;;) {
-    const int64_t i = next_index.fetch_add(1, std::memory_order_relaxed);
-    if (i >= j.count) return;
-    j.task(j.context, i, worker);
+  for (int n = 0; n < j.participants; ++n) {
+    Range &range = ranges[(worker + n) % j.participants];
+    for (;;) {
+      const int64_t i = range.next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= range.end) break;
+      j.task(j.context, i, worker);
+    }
   }
 }
 
@@ -216,8 +225,12 @@ void parallel_for(int64_t count, Task task, void *context, int limit) {
     for (int64_t i = 0; i < count; ++i) task(context, i, 0);
     return;
   }
-  job = {task, context, count, participants};
-  next_index.store(0, std::memory_order_relaxed);
+  job = {task, context, participants};
+  const int64_t each = count / participants, more = count % participants;  // the first `more` ranges have one more
+  for (int64_t p = 0, begin = 0; p < participants; ++p) {
+    ranges[p].next.store(begin, std::memory_order_relaxed);
+    ranges[p].end = begin += each + (p < more);
+  }
   state.store(((state.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen, std::memory_order_seq_cst);
   if (sleepers.load(std::memory_order_seq_cst) > 0) {
     pthread_mutex_lock(&guard);
