@@ -13,39 +13,43 @@
 namespace sqz {
 namespace {
 
-// Goes on with the chains for `depth` steps of k. `valid` < 16 limits the loads of a last, partial panel that must not
-// be over-read (NP is 1 then).
-template <class I, int MR, int NP, bool kPartial = false>
-SQZ_INLINE void accumulate_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                                int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16) {
+// What to fetch into L1 meanwhile: NP cache lines from `at` on at each step of k, then `at` moves on by `step` bytes.
+// With a step of less than NP lines most have been fetched before, which costs nothing here: that is simpler than a
+// loop that counts, and 2 to 7 % faster than one that breaks the inner loop every 8 steps.
+struct Ahead {
+  uintptr_t at;  // not a pointer: it may lie past the end of an array
+  int64_t step;
+};
+struct NothingAhead {};
+
+// `valid` < 16 limits the loads of a last, partial panel that must not be over-read (NP is 1 then).
+template <class I, int MR, int NP, bool kPartial = false, class A = NothingAhead>
+SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
+                              int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16, A ahead = A()) {
   static_assert(!kPartial || NP == 1, "a partial panel is taken alone");
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
   for (int64_t k = 0; k < depth; ++k) {
+    if constexpr (sizeof(A) > 1) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
+      ahead.at += ahead.step;
+    }
     typename I::V w[NP];
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) w[j] = kPartial ? I::load_n(b, valid) : I::load(b + j * b_panel);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      const typename I::V x = I::set1(a[i * lda + k]);
+      const typename I::V x = I::set1(a[i * lda]);
 #pragma GCC unroll 4
       for (int j = 0; j < NP; ++j) acc[i][j] = I::fma(x, w[j], acc[i][j]);
     }
     b += b_step;
+    ++a;
+    __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
   }
-}
-
-template <class I, int MR, int NP>
-SQZ_INLINE void clear_tile(typename I::V (&acc)[MR][NP]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
-}
-
-template <class I, int MR, int NP, bool kPartial = false>
-SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                              int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16) {
-  clear_tile<I, MR, NP>(acc);
-  accumulate_tile<I, MR, NP, kPartial>(depth, a, lda, b, b_step, b_panel, acc, valid);
 }
 
 // Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.

@@ -1,6 +1,21 @@
-// Pointwise convolution: tiles of kTileRows x kTilePanels held in registers over the whole depth (split-K would change
-// the bits), the panels of a tile outermost so that weights come from memory once for a block of rows. A column is what
-// kTilePanels panels have to do: its tiles one below the other.
+// Pointwise convolution.
+//
+//          panels:  0     1     2         A tile of kTileRows x (kTilePanels * 16) outputs is held in registers over
+//          the
+//   rows 0..7    [tile of 24 vectors]     whole depth: one chain of fma an output, since split-K would change the bits.
+//   rows 8..15   [                  ]     A column is the tiles one below the other, so that its weights, which may
+//   come
+//   ...                                   from memory, are used by all rows of a block one after the other.
+//
+// While a column is computed the weights of the next are fetched, evenly over its tiles: memory is read all the time
+// and not only by a column's first tile. That goes on past the end of the array, since a model's convolutions lie one
+// after the other.
+//
+// AVX-512: 8 x 48, 24 accumulators + 3 panel vectors + 1 row element (28 of 32 registers); 96 to 98 % of the peak of
+// multiply-adds where weights are in L2, 90 to 95 % where they come from memory (128 rows); 8 rows are bound by memory.
+// AVX2: 6 x 16, 12 + 2 + 1 (15 of 16). SSE2: 2 x 16. NP = 1 panel keeps the AVX2 tile in registers.
+// With GELU 80 to 84 %: about 12 of its operations take the ports of multiply-adds, 192 of which make an output, and
+// the output of 3072 channels does not fit L2.
 #include "kernels/activation/activation_f32.inl"
 #include "kernels/pwconv/pwconv.h"
 #include "simd/microkernel_f32.inl"
@@ -12,96 +27,80 @@ template <class I>
 struct Pwconv {
   using V = typename I::V;
 
-  // Fetches the weights of the next column while this one's are used, so that memory is read all the time and not only
-  // by the first tile of a column: `lines` cache lines for every kPrefetchStep steps of k. Into L1: L2 alone was 5 %
-  // slower at 128 rows, 15 to 20 % at 8, where nothing is used twice. Steps of 4 gain nothing, steps of 32 lose 3 to 20
-  // %.
-  static constexpr int64_t kPrefetchStep = 8;
-  struct Prefetch {
-    const float *next, *end;
-    int64_t lines;
-
-    SQZ_INLINE void fetch() {
-      const float *stop = next + lines * 16;
-      if (stop > end) stop = end;
-      for (; next < stop; next += 16) __builtin_prefetch(next, 0, 3);
-    }
-  };
-
   // One tile: rows from `row`, NP panels from output channel `o` of group g; `columns` of them exist.
   template <int NP>
   struct Tile {
     const PwconvF32 &p;
     int64_t row, g, o, columns;
-    Prefetch &ahead;
+    Ahead ahead;
 
     template <int MR>
     SQZ_INLINE void run() const {
       const int64_t depth = p.group_in, c = g * p.group_out + o;
-      const float *panel = p.packed + (g * p.panels_per_group() * 16 + o) * depth;
-      V acc[MR][NP];
       const float *x = p.x + row * p.ldx + g * depth;
-      clear_tile<I, MR, NP>(acc);
-      for (int64_t k = 0; k < depth; k += kPrefetchStep) {
-        ahead.fetch();
-        accumulate_tile<I, MR, NP>(min64(kPrefetchStep, depth - k), x + k, p.ldx, panel + k * 16, 16, depth * 16, acc);
-      }
-      if (p.activation == SQZ_ACT_NONE && columns == NP * 16) {
-        store_plain(acc, c);
-      } else {
-        // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
-        alignas(64) float buffer[MR * NP * 16];
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-          for (int j = 0; j < NP; ++j) I::store(buffer + (i * NP + j) * 16, acc[i][j]);
-        switch (p.activation) {
-          case SQZ_ACT_GELU: return epilogue<SQZ_ACT_GELU>(buffer, MR, c);
-          case SQZ_ACT_GELU_TANH: return epilogue<SQZ_ACT_GELU_TANH>(buffer, MR, c);
-          case SQZ_ACT_RELU: return epilogue<SQZ_ACT_RELU>(buffer, MR, c);
-          case SQZ_ACT_TANH: return epilogue<SQZ_ACT_TANH>(buffer, MR, c);
-          default: return epilogue<SQZ_ACT_NONE>(buffer, MR, c);
-        }
+      const float *panel = p.packed + (g * p.panels_per_group() * 16 + o) * depth;
+      if (p.activation == SQZ_ACT_NONE && columns == NP * 16)
+        return block<MR>(depth, x, p.ldx, panel, ahead, p.out + row * p.ldo + c, p.ldo, p.bias ? p.bias + c : nullptr,
+                         p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr);
+      // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
+      alignas(64) float buffer[MR * NP * 16];
+      block<MR>(depth, x, p.ldx, panel, ahead, buffer, NP * 16, nullptr, nullptr, 0);
+      switch (p.activation) {
+        case SQZ_ACT_GELU: return epilogue<SQZ_ACT_GELU>(buffer, MR, c);
+        case SQZ_ACT_GELU_TANH: return epilogue<SQZ_ACT_GELU_TANH>(buffer, MR, c);
+        case SQZ_ACT_RELU: return epilogue<SQZ_ACT_RELU>(buffer, MR, c);
+        case SQZ_ACT_TANH: return epilogue<SQZ_ACT_TANH>(buffer, MR, c);
+        default: return epilogue<SQZ_ACT_NONE>(buffer, MR, c);
       }
     }
 
+    // A function of its own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack.
     template <int MR>
-    SQZ_INLINE void store_plain(V (&acc)[MR][NP], int64_t c) const {
+    static __attribute__((noinline)) void block(int64_t depth, const float *x, int64_t ldx, const float *panel,
+                                                Ahead ahead, float *out, int64_t ldo, const float *bias,
+                                                const float *residual, int64_t ldr) {
+      V acc[MR][NP];
+      multiply_tile<I, MR, NP>(depth, x, ldx, panel, 16, depth * 16, acc, 16, ahead);
 #pragma GCC unroll 4
       for (int j = 0; j < NP; ++j) {
-        if (p.bias) {
-          const V b = I::load(p.bias + c + j * 16);
+        if (bias) {
+          const V b = I::load(bias + j * 16);
 #pragma GCC unroll 8
           for (int i = 0; i < MR; ++i) acc[i][j] = I::add(acc[i][j], b);
         }
-        if (p.residual) {
+        if (residual) {
 #pragma GCC unroll 8
-          for (int i = 0; i < MR; ++i)
-            acc[i][j] = I::add(acc[i][j], I::load(p.residual + (row + i) * p.ldr + c + j * 16));
+          for (int i = 0; i < MR; ++i) acc[i][j] = I::add(acc[i][j], I::load(residual + i * ldr + j * 16));
         }
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; ++i) I::store(p.out + (row + i) * p.ldo + c + j * 16, acc[i][j]);
+        for (int i = 0; i < MR; ++i) I::store(out + i * ldo + j * 16, acc[i][j]);
       }
     }
 
     template <sqz_activation A>
     __attribute__((noinline)) void epilogue(const float *buffer, int rows, int64_t c) const {
-      for (int i = 0; i < rows; ++i) {
-        for (int j = 0; j < NP; ++j) {
-          const int64_t at = c + j * 16;
-          const int n = static_cast<int>(min64(16, columns - j * 16));
-          V v = I::load(buffer + (i * NP + j) * 16);
-          if (p.bias) v = I::add(v, n == 16 ? I::load(p.bias + at) : I::load_n(p.bias + at, n));
+      for (int j = 0; j < NP; ++j) {
+        const int64_t at = c + j * 16;
+        const int n = static_cast<int>(min64(16, columns - j * 16));
+        const float *from = buffer + j * 16, *r = p.residual ? p.residual + row * p.ldr + at : nullptr;
+        float *out = p.out + row * p.ldo + at;
+        V b = I::zero();
+        if (p.bias) b = n == 16 ? I::load(p.bias + at) : I::load_n(p.bias + at, n);
+        if (n == 16 && !r && p.bias) {
+#pragma GCC unroll 1
+          for (int i = 0; i < rows; ++i)
+            I::store(out + i * p.ldo, Activation<I>::template apply<A>(I::add(I::load(from + i * NP * 16), b)));
+          continue;
+        }
+        for (int i = 0; i < rows; ++i) {
+          V v = I::load(from + i * NP * 16);
+          if (p.bias) v = I::add(v, b);
           v = Activation<I>::template apply<A>(v);
-          if (p.residual) {
-            const float *r = p.residual + (row + i) * p.ldr + at;
-            v = I::add(v, n == 16 ? I::load(r) : I::load_n(r, n));
-          }
-          float *out = p.out + (row + i) * p.ldo + at;
+          if (r) v = I::add(v, n == 16 ? I::load(r + i * p.ldr) : I::load_n(r + i * p.ldr, n));
           if (n == 16)
-            I::store(out, v);
+            I::store(out + i * p.ldo, v);
           else
-            I::store_n(out, v, n);
+            I::store_n(out + i * p.ldo, v, n);
         }
       }
     }
@@ -111,19 +110,15 @@ struct Pwconv {
   static void column(const PwconvF32 &p, int64_t row, int64_t row_end, int64_t g, int64_t o) {
     const int64_t columns = min64(NP * 16, p.group_out - o);
     const int64_t depth = p.group_in, panel = g * p.panels_per_group() + o / 16;
-    const int64_t after = p.groups * p.panels_per_group() - (panel + NP);  // panels
     // Tiles of equal height: a low one costs more a row.
     int64_t tiles = (row_end - row + I::kTileRows - 1) / I::kTileRows;
-    Prefetch ahead = {p.packed + (panel + NP) * depth * 16, nullptr, 0};
-    ahead.end = ahead.next + min64(NP, after) * depth * 16;
-    if (depth > 0) {
-      const int64_t fetches = (depth + kPrefetchStep - 1) / kPrefetchStep * tiles;
-      ahead.lines = (NP * depth + fetches - 1) / fetches;
-    }
+    Ahead ahead = {reinterpret_cast<uintptr_t>(p.packed + panel * depth * 16) + NP * 64 * depth,
+                   (NP * 64 + tiles - 1) / tiles};
     for (; tiles > 0; --tiles) {
       const int64_t rows = (row_end - row + tiles - 1) / tiles;
       with_rows<I::kTileRows>(static_cast<int>(rows), Tile<NP>{p, row, g, o, columns, ahead});
       row += rows;
+      ahead.at += ahead.step * depth;
     }
   }
 
