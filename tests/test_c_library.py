@@ -3,13 +3,12 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from build_helpers import ROOT, cmake_build, ninja, run, tool
 
 import squeezeops
 from squeezeops import backends
@@ -17,7 +16,6 @@ from squeezeops import backends
 if "native" not in backends.available():
     pytest.skip(reason="built without the native extension", allow_module_level=True)
 
-ROOT = Path(__file__).parents[1]
 HEADER = Path(squeezeops.get_include()) / "squeezeops" / "squeezeops.h"
 TEXT = HEADER.read_text(encoding="utf-8")
 DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
@@ -28,23 +26,6 @@ FUNCTIONS = {
     name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
     for name, parameters in re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", TEXT, re.MULTILINE | re.DOTALL)
 }
-
-
-def tool(*names):
-    """The first of the programs that is there: those of the test extra lie beside Python, whatever PATH says."""
-    for name in names:
-        found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
-        if found:
-            return found
-    pytest.skip(reason=f"there is no {names[0]}")
-
-
-def run(*command, cwd=None, **environment):
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def compiler():
@@ -66,14 +47,8 @@ def example(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
-    folder = tmp_path_factory.mktemp("build")
-    cmake = tool("cmake")
     without = [f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512")]
-    tool("c++", "g++", "clang++")
-    ninja = ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
-    run(cmake, "-S", ROOT, "-B", folder, *ninja, "-DCMAKE_BUILD_TYPE=Debug", *without)
-    run(cmake, "--build", folder)
-    return folder
+    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without)
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +173,7 @@ def test_example_with_cmake(prefix, example, tmp_path):
     """
     text = project.format(version=".".join(VERSION.split(".")[:2]), source=example.as_posix())
     (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text))
-    configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", "-GNinja"]
-    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
+    configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", *ninja()]
     run(*configure)
     run(tool("cmake"), "--build", tmp_path / "build")
     for name in ("example", "example_static"):
