@@ -3,7 +3,7 @@
     PYTHONPATH=tests python -m disassembly BUILD_FOLDER [PART_OF_A_PATH]
 
 lists those of a build's SIMD kernels that multiply and add: numbers in accumulators, multiply-adds, loads, all
-instructions, stack accesses, symbol.
+instructions, stack accesses, those that should not be, symbol.
 """
 
 import os
@@ -35,6 +35,7 @@ class Architecture:
     product: str
     sum: str
     destination: str
+    vector: str
 
 
 X86 = Architecture(
@@ -51,6 +52,7 @@ X86 = Architecture(
     product=r"mulps",
     sum=r"addps",
     destination=r"%([xyz]mm)(\d+)[^%]*(\{%k\d\}(\{z\})?)?$",
+    vector=r"%[xyz]mm\d",
 )
 AARCH64 = Architecture(
     jump=r"b|b\.\w+|cbn?z|tbn?z",
@@ -66,6 +68,7 @@ AARCH64 = Architecture(
     product=r"(?!)",
     sum=r"(?!)",
     destination=r"^(v)(\d+)\.",
+    vector=r"\b[vqds]\d",
 )
 ARCHITECTURES = {"elf64-x86-64": X86, "elf64-littleaarch64": AARCH64}
 
@@ -88,12 +91,13 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Loop:
-    """An innermost loop of a function."""
+    """A loop of a function, without its inner loops."""
 
     file: str
     symbol: str
     architecture: Architecture
     has_frame: bool
+    innermost: bool
     instructions: tuple
 
     def named(self, *patterns):
@@ -134,8 +138,14 @@ class Loop:
             or (re.search(places, i.operands) and not re.fullmatch(arch.no_access, i.name))
         ]
 
+    @cached_property
+    def spills(self):
+        """Stack accesses that should not be. Around an inner loop, as one that prefetches, pointers may be reloaded."""
+        vectors = [i for i in self.stack_accesses if re.search(self.architecture.vector, i.operands)]
+        return self.stack_accesses if self.innermost else vectors
+
     def __str__(self):
-        accesses = set(self.stack_accesses)
+        accesses = set(self.spills)
         lines = [f"{'>' if i in accesses else ' '} {i.address:6x}: {i}" for i in self.instructions]
         return "\n".join([f"{self.file}: {self.symbol}", *lines])
 
@@ -161,8 +171,8 @@ def parse(listing):
     return architecture, functions
 
 
-def innermost(architecture, instructions):
-    """Bodies of the natural loops that hold no other one, as indices in ascending order.
+def own_parts(architecture, instructions):
+    """Of each natural loop whether it is innermost, and what lies in no inner one, as indices in ascending order.
 
     A jump back is not enough: compilers move rare paths behind a function's end and jump back from there. It closes a
     loop if its target is on every way to it; the body is what leads to the jump without passing the target. A switch's
@@ -206,17 +216,21 @@ def innermost(architecture, instructions):
                 rest += before[i]
         if not entries & (body - {head}):
             bodies[head] |= body
-    return [sorted(body) for head, body in bodies.items() if not any(i in body for i in bodies if i != head)]
+    inner = {head: [bodies[i] for i in body & bodies.keys() - {head}] for head, body in bodies.items()}
+    return [(not inner[head], sorted(body.difference(*inner[head]))) for head, body in bodies.items()]
 
 
 def find_loops(listing, file=""):
-    """The innermost loops of a listing that multiply and add."""
+    """The loops of a listing that multiply and add, each without its inner ones.
+
+    Mostly innermost loops; but a compiler may unroll one of few turns altogether into that around it.
+    """
     architecture, functions = parse(listing)
     loops = []
     for symbol, instructions in functions:
         has_frame = any(re.fullmatch(architecture.frame_setup, str(i)) for i in instructions)
-        for body in innermost(architecture, instructions):
-            loop = Loop(file, symbol, architecture, has_frame, tuple(instructions[i] for i in body))
+        for innermost, part in own_parts(architecture, instructions):
+            loop = Loop(file, symbol, architecture, has_frame, innermost, tuple(instructions[i] for i in part))
             if loop.multiply_adds:
                 loops.append(loop)
     return loops
@@ -235,7 +249,7 @@ def find_objects(build):
 
 
 def main(build, part=""):
-    print(f"{'outputs':>8} {'multiply-adds':>14} {'loads':>6} {'all':>6} {'stack':>6}")
+    print(f"{'outputs':>8} {'multiply-adds':>14} {'loads':>6} {'all':>6} {'stack':>6} {'spills':>6}")
     for path in find_objects(build):
         if part in os.fspath(path):
             for loop in find_loops(disassemble(path), path.name):
