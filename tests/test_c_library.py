@@ -239,6 +239,7 @@ GOOD = {
     "sqz_pwconv_packed_size_f32": "2, 4, 6",
     "sqz_pwconv_pack_f32": "2, 4, 6, x, lib.SQZ_F32, packed",
     "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
+    "sqz_pwconv_many_f32": "3, 4, x, 4, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
     "sqz_peak_fma": "5e-5, rate",
@@ -280,6 +281,17 @@ def c():
         "ffi": ffi,
         "lib": lib,
     }
+    arrays["parts"] = ffi.new("sqz_pwconv_part[2]")
+    for i, part in enumerate(arrays["parts"]):
+        part.groups, part.c_out, part.packed, part.bias, part.ldr, part.ldo = (
+            i + 1,
+            4,
+            arrays["packed"],
+            arrays["w"],
+            4,
+            4,
+        )
+        part.residual, part.out = arrays["y"], arrays["out"] + 16 * i
     arrays["three_ids"] = ffi.new("int64_t *[3]", [arrays["ids"]] * 3)
     arrays["three_tables"] = ffi.new("void *[3]", [arrays["x"]] * 3)
 
@@ -299,6 +311,7 @@ def c():
         ffi.buffer(arrays["out"])[:] = ffi.buffer(ffi.new("float[64]", [7.0] * 64))[:]
         return status, message, unchanged
 
+    call.arrays = arrays
     return call
 
 
@@ -324,8 +337,9 @@ def wrong(name):
                     yield parameter, [bad if i == j else stride for j, stride in enumerate(value)]
         elif isinstance(value, int) and parameter != "index":
             yield parameter, -1
-            yield parameter, 2**62
-            yield parameter, 2**63 - 1
+            if (name, parameter) != ("sqz_pwconv_many_f32", "count"):  # how many parts there are, no function can check
+                yield parameter, 2**62
+                yield parameter, 2**63 - 1
             if parameter.startswith("ld"):
                 yield parameter, value - 1
             if parameter in ("groups", "c_in", "c_out"):
@@ -372,6 +386,28 @@ def test_messages_name_the_argument(c):
     ]:
         status, message, _ = c(name, good(name) | {parameter: value})
         assert status == 1 and message.startswith(start), message
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_wrong_parts(c, i):
+    from squeezeops.backends._buffers import ffi
+
+    wrong = {"groups": (0, 3), "c_out": (-1, 5, 2**62), "packed": (ffi.NULL,), "activation": (5, 99), "ldr": (3, -1)}
+    wrong |= {"out": (ffi.NULL,), "ldo": (3, 2**62)}
+    for field, values in wrong.items():
+        for value in values:
+            parts = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
+            setattr(parts[i], field, value)
+            status, message, unchanged = c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": parts})
+            where = f"{field} = {value}: {status}, {message!r}"
+            assert status == 1 and unchanged, where
+            named = {"ldr": "residual", "ldo": "out"}.get(field, field)
+            assert re.match(rf"parts\[{i}\]\.({named}|groups|out): expected .+, got .+", message), where
+    nothing = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
+    for part in nothing:
+        part.bias = part.residual = ffi.NULL
+    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": nothing})[0] == 0
+    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"count": 0, "parts": "ffi.NULL"})[0] == 0
 
 
 def test_too_many_scores(c):

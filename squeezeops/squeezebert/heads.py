@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from squeezeops.squeezebert.batch import Batch
     from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.memory import Memory
     from squeezeops.squeezebert.tensors import Shape
 
     Floats = NDArray[np.float32]
@@ -85,8 +86,8 @@ class Head(ABC):
         """Names and shapes of the tensors that the head needs of a checkpoint with these `names`."""
 
     @abstractmethod
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        """Take the tensors, under the names of `shapes`."""
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        """Take the tensors, under the names of `shapes`; `memory` is for packed weights."""
 
     @abstractmethod
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
@@ -101,8 +102,8 @@ class BaseHead(Head):
         has_pooler = any(without_prefix(name).startswith("pooler.") for name in names)
         return linear_shapes("pooler.dense", config.hidden_size, config.hidden_size) if has_pooler else {}
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.pooler = linear(weights, "pooler.dense") if "pooler.dense.weight" in weights else None
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.pooler = linear(weights, "pooler.dense", memory) if "pooler.dense.weight" in weights else None
 
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         if self.pooler is not None:
@@ -128,11 +129,12 @@ class MaskedLMHead(Head):
             "cls.predictions.bias": (vocab_size,),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.dense, self.activation = linear(weights, "cls.predictions.transform.dense"), config.activation
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.dense, self.activation = linear(weights, "cls.predictions.transform.dense", memory), config.activation
         self.norm = tuple(weights[f"cls.predictions.transform.LayerNorm.{part}"] for part in ("weight", "bias"))
         self.eps = config.layer_norm_eps
-        self.decoder = ops.PointwiseConv(weights["cls.predictions.decoder.weight"], weights["cls.predictions.bias"])
+        decoder = weights["cls.predictions.decoder.weight"], weights["cls.predictions.bias"]
+        self.decoder = ops.PointwiseConv(*decoder, memory=memory)
 
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         output.logits = token_logits(x, batch, self.decode)  # [T, C] -> [B, L, V] or [N, V]
@@ -153,9 +155,9 @@ class TextClassificationHead(Head):
             **linear_shapes("classifier", config.num_labels, config.hidden_size),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.pooler = linear(weights, "pooler.dense")
-        self.classifier = linear(weights, "classifier")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.pooler = linear(weights, "pooler.dense", memory)
+        self.classifier = linear(weights, "classifier", memory)
 
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         output.pooler_output = pool(x, batch, self.pooler)  # [T, C] -> [B, C]
@@ -186,8 +188,8 @@ class TokenClassificationHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("classifier", config.num_labels, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.classifier = linear(weights, "classifier")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.classifier = linear(weights, "classifier", memory)
 
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         output.logits = token_logits(x, batch, self.classifier)  # [T, C] -> [B, L, num_labels] or [N, num_labels]
@@ -200,8 +202,8 @@ class QuestionAnsweringHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("qa_outputs", 2, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.outputs = linear(weights, "qa_outputs")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.outputs = linear(weights, "qa_outputs", memory)
 
     def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
         logits = batch.unpack(self.outputs(x))  # [T, C] -> [B, L, 2]
@@ -228,9 +230,9 @@ def token_logits(x: Floats, batch: Batch, decode: Callable[[Floats], Floats]) ->
     return batch.unpack(decode(x)) if batch.chosen is None else decode(x[batch.chosen])
 
 
-def linear(weights: Weights, name: str) -> ops.PointwiseConv:
+def linear(weights: Weights, name: str, memory: Memory) -> ops.PointwiseConv:
     """A linear layer, which is a pointwise convolution with one group."""
-    return ops.PointwiseConv(weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return ops.PointwiseConv(weights[f"{name}.weight"], weights[f"{name}.bias"], memory=memory)
 
 
 def linear_shapes(name: str, c_out: int, c_in: int) -> dict[str, Shape]:

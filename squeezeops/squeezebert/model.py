@@ -21,6 +21,7 @@ from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.heads import SqueezeBertOutput
 from squeezeops.squeezebert.hub_cache import find_folder
 from squeezeops.squeezebert.layer import Layer, make_layer
+from squeezeops.squeezebert.memory import Memory
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,7 +40,7 @@ def embed(model: SqueezeBert, batch: Batch) -> Floats:
 
 def attend(x: Floats, layer: Layer, config: SqueezeBertConfig, batch: Batch, scores: list[Floats] | None) -> Floats:
     num_heads = config.num_attention_heads
-    q, k, v = layer.query(x), layer.key(x), layer.value(x)  # [T, C] -> 3 x [T, C]
+    q, k, v = ops.pointwise_convs(x, (layer.query, layer.key, layer.value))  # [T, C] -> 3 x [T, C]
     if scores is not None:
         padded_q, padded_k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
         s = ops._attention_scores(padded_q, padded_k, num_heads=num_heads, mask=batch.bias())  # [B, H, L, L]
@@ -106,8 +107,9 @@ class SqueezeBert:
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
         self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
-        self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype) for i in range(config.num_hidden_layers)]
-        self.head = head(config, w)
+        layers, memory = range(config.num_hidden_layers), Memory()
+        self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype, memory) for i in layers]
+        self.head = head(config, w, memory)
 
     @classmethod
     def from_pretrained(
