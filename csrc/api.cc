@@ -2,6 +2,7 @@
 #include "squeezeops/squeezeops.h"
 
 #include <float.h>
+#include <stdio.h>
 
 #include "dispatch/registry.h"
 #include "error.h"
@@ -324,47 +325,91 @@ sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, cons
   return SQZ_OK;
 }
 
-sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
-                          const float *packed, const float *bias, sqz_activation activation, const float *residual,
-                          int64_t ldr, float *out, int64_t ldo) {
-  SQZ_TRY(check_groups(groups, c_in, c_out));
-  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
-  SQZ_TRY(check_matrix("out", out, rows, c_out, ldo));
-  if (residual) SQZ_TRY(check_matrix("residual", residual, rows, c_out, ldr));
-  SQZ_CHECK(packed || c_in == 0 || c_out == 0, "packed: expected a pointer, got NULL");
-  SQZ_TRY(check_enum("activation", activation, SQZ_ACT_TANH));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kPwconv, &kernels));
-  if (rows == 0 || c_out == 0) return SQZ_OK;
+static sqz_status check_part(int64_t rows, int64_t c_in, const sqz_pwconv_part &p) {
+  SQZ_TRY(check_groups(p.groups, c_in, p.c_out));
+  SQZ_TRY(check_matrix("out", p.out, rows, p.c_out, p.ldo));
+  if (p.residual) SQZ_TRY(check_matrix("residual", p.residual, rows, p.c_out, p.ldr));
+  SQZ_CHECK(p.packed || c_in == 0 || p.c_out == 0, "packed: expected a pointer, got NULL");
+  return check_enum("activation", p.activation, SQZ_ACT_TANH);
+}
 
-  struct Context {
-    PwconvF32 args;
-    pwconv_f32_fn run;
-    int64_t rows, row_block = 0, row_blocks = 0, panels = 0, unit = 0;
-  } c = {{groups, c_in / groups, c_out / groups, x, ldx, packed, bias, residual, ldr, out, ldo, activation},
-         kernels->pwconv,
-         rows};
+// Convolutions of one x in one parallel region. All are checked.
+static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
+                      const sqz_pwconv_part *parts) {
   // A task is a block of rows by a run of panels. Rows are split only when there are many: a panel is then read from L2
   // by each block. The panels of a task are a multiple of every tile's width, the rows of every tile's height.
   constexpr int64_t kRowBlock = 96, kPanelBlock = 3;
-  const int64_t per_group = c.args.panels_per_group();
-  c.panels = groups * per_group;
-  c.row_blocks = ceil_div(rows, kRowBlock);
-  c.row_block = ceil_div(ceil_div(rows, c.row_blocks), 24) * 24;
+  constexpr int kMost = 8;  // parts in a region; the description of each is on the stack
+  struct Part {
+    PwconvF32 args;
+    int64_t panels, unit, end;  // `end`: after its last task
+  };
+  struct Context {
+    pwconv_f32_fn run;
+    int64_t rows, row_block, row_blocks;
+    Part parts[kMost];
+  };
+  Context c;
+  c.run = kernels.pwconv;
+  c.rows = rows;
+  c.row_block = ceil_div(ceil_div(rows, ceil_div(rows, kRowBlock)), 24) * 24;
   c.row_blocks = ceil_div(rows, c.row_block);
-  // Small convolutions take more panels a task, so that a task is worth its start.
-  const int64_t panel_work = c.row_block * c.args.group_in * 16;
-  c.unit = kPanelBlock * at_most(ceil_div(INT64_C(1) << 18, kPanelBlock * (panel_work + 1)), c.panels);
-  const int64_t units = ceil_div(c.panels, c.unit);
-  parallel_for(
-      units * c.row_blocks,
-      [](void *context, int64_t i, int) {
-        const Context &x = *static_cast<const Context *>(context);
-        const int64_t panel = i / x.row_blocks * x.unit, row = i % x.row_blocks * x.row_block;
-        FloatEnvironment environment;
-        x.run(x.args, row, at_most(row + x.row_block, x.rows), panel, at_most(panel + x.unit, x.panels));
-      },
-      &c);
+  while (count > 0) {
+    int64_t tasks = 0;
+    int used = 0;
+    for (; count > 0 && used < kMost; ++parts, --count) {
+      const sqz_pwconv_part &p = *parts;
+      if (p.c_out == 0) continue;
+      Part &to = c.parts[used++];
+      to.args = {p.groups, c_in / p.groups, p.c_out / p.groups, x, ldx, p.packed, p.bias, p.residual, p.ldr,
+                 p.out,    p.ldo,           p.activation};
+      to.panels = p.groups * to.args.panels_per_group();
+      // Small convolutions take more panels a task, so that a task is worth its start.
+      const int64_t panel_work = c.row_block * to.args.group_in * 16;
+      to.unit = kPanelBlock * at_most(ceil_div(INT64_C(1) << 18, kPanelBlock * (panel_work + 1)), to.panels);
+      to.end = tasks += ceil_div(to.panels, to.unit) * c.row_blocks;
+    }
+    parallel_for(
+        tasks,
+        [](void *context, int64_t i, int) {
+          const Context &x = *static_cast<const Context *>(context);
+          const Part *p = x.parts;
+          int64_t begin = 0;
+          for (; i >= p->end; ++p) begin = p->end;
+          const int64_t panel = (i - begin) / x.row_blocks * p->unit, row = (i - begin) % x.row_blocks * x.row_block;
+          FloatEnvironment environment;
+          x.run(p->args, row, at_most(row + x.row_block, x.rows), panel, at_most(panel + p->unit, p->panels));
+        },
+        &c);
+  }
+}
+
+sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
+                          const float *packed, const float *bias, sqz_activation activation, const float *residual,
+                          int64_t ldr, float *out, int64_t ldo) {
+  const sqz_pwconv_part part = {groups, c_out, packed, bias, activation, residual, ldr, out, ldo};
+  SQZ_TRY(check_part(rows, c_in, part));
+  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
+  const Kernels *kernels;
+  SQZ_TRY(begin(kPwconv, &kernels));
+  if (rows > 0) run_parts(*kernels, rows, c_in, x, ldx, 1, &part);
+  return SQZ_OK;
+}
+
+sqz_status sqz_pwconv_many_f32(int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
+                               const sqz_pwconv_part *parts) {
+  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
+  SQZ_CHECK(count >= 0, "count: expected a number >= 0, got %lld", (long long)count);
+  SQZ_CHECK(parts || count == 0, "parts: expected a pointer, got NULL");
+  for (int64_t i = 0; i < count; ++i)
+    if (const sqz_status status = check_part(rows, c_in, parts[i])) {
+      char what[kMessageSize];
+      snprintf(what, sizeof what, "%s", sqz_error_message());
+      return fail(status, "parts[%lld].%s", (long long)i, what);
+    }
+  const Kernels *kernels;
+  SQZ_TRY(begin(kPwconv, &kernels));
+  if (rows > 0) run_parts(*kernels, rows, c_in, x, ldx, count, parts);
   return SQZ_OK;
 }
 
@@ -408,33 +453,68 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   SQZ_TRY(begin(kAttention, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
 
+  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about as
+  // much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and those
+  // with the most work come first, so that threads end together whatever the lengths.
+  struct Part {
+    int64_t first_task, sequence, queries;  // queries of a part
+  };
   struct Context {
     const sqz_attention_args &a;
     attention_f32_fn run;
     float scale;
-    int64_t splits, slice;
+    int64_t slice;
     float *memory;
-  } c = {a, kernels->attention, narrow(a.scale), 1, 0, nullptr};
-  // One task a head of a sequence; with few of those, its queries are split too (each part packs the keys for itself).
+    Part *parts;  // one a sequence with queries
+    int64_t count;
+  } c = {a, kernels->attention, narrow(a.scale), 0, nullptr, nullptr, 0};
   const int threads = num_threads();
-  const int64_t heads = a.batch * a.heads;
-  if (heads < 2 * threads) c.splits = ceil_div(2 * threads, heads);
   c.slice = ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16;
-  c.memory = c.slice <= INT64_MAX / 8 / threads ? scratch(c.slice * threads) : nullptr;
+  const int64_t part_floats = a.batch * static_cast<int64_t>(sizeof(Part) / sizeof(float));
+  c.memory = c.slice <= INT64_MAX / 8 / threads ? scratch(c.slice * threads + part_floats) : nullptr;
   if (!c.memory)
     return fail(SQZ_NO_MEMORY, "attention: expected scratch memory for %d threads, %lld floats each, got none", threads,
                 (long long)c.slice);
+  c.parts = reinterpret_cast<Part *>(c.memory + c.slice * threads);
+  // Sorted by the binary digits of their work; within a power of two any order does.
+  int64_t place[65] = {0};
+  const auto work = [&](int64_t b) {
+    return int64_t{a.q_offsets[b + 1] - a.q_offsets[b]} * (a.k_offsets[b + 1] - a.k_offsets[b]);
+  };
+  const auto rank = [&](int64_t b) { return work(b) == 0 ? 64 : __builtin_clzll(work(b)); };
+  for (int64_t b = 0; b < a.batch; ++b)
+    if (a.q_offsets[b + 1] > a.q_offsets[b]) ++place[rank(b)];
+  for (int64_t &p : place) {
+    const int64_t n = p;
+    p = c.count;
+    c.count += n;
+  }
+  for (int64_t b = 0; b < a.batch; ++b)
+    if (a.q_offsets[b + 1] > a.q_offsets[b]) c.parts[place[rank(b)]++].sequence = b;
+  const int64_t most = threads == 1 ? pairs + 1 : (pairs / (4 * threads) + 1) * at_most(a.heads, 4 * threads);
+  int64_t tasks = 0;
+  for (int64_t i = 0; i < c.count; ++i) {
+    Part &part = c.parts[i];
+    const int64_t b = part.sequence, queries = a.q_offsets[b + 1] - a.q_offsets[b];
+    part.queries = ceil_div(ceil_div(queries, ceil_div(work(b) + 1, most)), kAttentionMaxRows) * kAttentionMaxRows;
+    part.first_task = tasks;
+    tasks += a.heads * ceil_div(queries, part.queries);
+  }
   parallel_for(
-      heads * c.splits,
+      tasks,
       [](void *context, int64_t i, int worker) {
         const Context &x = *static_cast<const Context *>(context);
         const sqz_attention_args &a = x.a;
-        const int64_t part = i % x.splits, head = i / x.splits % a.heads, b = i / x.splits / a.heads;
-        const int64_t q0 = a.q_offsets[b], k0 = a.k_offsets[b], queries = a.q_offsets[b + 1] - q0,
+        int64_t low = 0, high = x.count;  // the last part with first_task <= i
+        while (high - low > 1) {
+          const int64_t middle = (low + high) / 2;
+          (x.parts[middle].first_task <= i ? low : high) = middle;
+        }
+        const Part &p = x.parts[low];
+        const int64_t b = p.sequence, q0 = a.q_offsets[b], k0 = a.k_offsets[b], queries = a.q_offsets[b + 1] - q0,
                       keys = a.k_offsets[b + 1] - k0;
-        const int64_t chunk = ceil_div(ceil_div(queries, x.splits), kAttentionMaxRows) * kAttentionMaxRows;
-        const int64_t first = at_most(part * chunk, queries), last = at_most(first + chunk, queries);
-        if (first == last) return;
+        const int64_t splits = ceil_div(queries, p.queries), head = (i - p.first_task) / splits;
+        const int64_t first = (i - p.first_task) % splits * p.queries, last = at_most(first + p.queries, queries);
         const int64_t column = head * a.head_size;
         const int64_t mask_at =
             a.mask_ragged ? k0 : b * a.mask_strides[0] + head * a.mask_strides[1] + first * a.mask_strides[2];

@@ -6,7 +6,7 @@
 namespace sqz {
 
 namespace {
-thread_local char message[512] = "";
+thread_local char message[kMessageSize] = "";
 }
 
 sqz_status fail(sqz_status status, const char *format, ...) {

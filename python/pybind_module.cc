@@ -494,7 +494,9 @@ struct Free {
 // A weight packed for the kernels, with its bias.
 struct PackedPointwiseConv {
   int64_t groups, c_in, c_out;
-  std::unique_ptr<float, Free> packed;
+  std::unique_ptr<float, Free> own;  // the memory of `packed`, or
+  py::object given;                  // what keeps it
+  float *packed;
   std::vector<float> bias;
   bool has_bias;
 };
@@ -507,8 +509,18 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
   return divisor(op, "groups", groups, "C_out", shape[0]);
 }
 
+// The floats in what `memory` gave; that keeps them where they are.
+float *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
+  constexpr const char *expected = "pieces of writeable memory of the size asked for, at multiples of 64";
+  if (!PyObject_CheckBuffer(piece.ptr())) type_error(op, "memory", expected, kind(piece));
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(piece).request(true);
+  if (info.size * info.itemsize < bytes || reinterpret_cast<uintptr_t>(info.ptr) % 64 != 0)
+    value_error(op, "memory", expected, std::to_string(info.size * info.itemsize) + " bytes");
+  return static_cast<float *>(info.ptr);
+}
+
 std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weight, sqz_dtype dtype, py::handle bias_,
-                                          int64_t groups) {
+                                          int64_t groups, py::handle memory) {
   const Shape shape = shape_of(weight);
   auto p = std::make_unique<PackedPointwiseConv>();
   p->c_out = shape[0];
@@ -523,12 +535,18 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   if (bias) p->bias.assign(bias, bias + shape[0]);
   const int64_t size = sqz_pwconv_packed_size_f32(p->groups, p->c_in, p->c_out);
   if (size < 0) check(op, SQZ_INVALID);
-  void *memory = nullptr;
-  if (size > std::numeric_limits<std::ptrdiff_t>::max() / 4 ||
-      posix_memalign(&memory, 64, static_cast<size_t>(size > 0 ? size : 16) * sizeof(float)) != 0)
-    throw std::bad_alloc();
-  p->packed.reset(static_cast<float *>(memory));
-  call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get()); });
+  if (size > std::numeric_limits<std::ptrdiff_t>::max() / 4) throw std::bad_alloc();
+  if (memory.is_none()) {
+    void *own = nullptr;
+    if (posix_memalign(&own, 64, static_cast<size_t>(size > 0 ? size : 16) * sizeof(float)) != 0)
+      throw std::bad_alloc();
+    p->own.reset(static_cast<float *>(own));
+    p->packed = p->own.get();
+  } else {
+    p->given = memory.attr("take")(size * static_cast<int64_t>(sizeof(float)));
+    p->packed = buffer_of(op, p->given, size * static_cast<int64_t>(sizeof(float)));
+  }
+  call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed); });
   return p;
 }
 
@@ -546,7 +564,7 @@ py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array
       output(op, out_, shape, {}, {{"x", x_}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
   float *to = writeable(out);
   call(op, [&] {
-    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed.get(),
+    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed,
                           p.has_bias ? p.bias.data() : nullptr, activation, residual, p.c_out, to, p.c_out);
   });
   return out;
@@ -561,23 +579,57 @@ py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py
   divisor(op, "groups", groups_, "C_in", c_in);
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
-  const auto p = pack(op, weight, SQZ_F32, bias_, groups);
+  const auto p = pack(op, weight, SQZ_F32, bias_, groups, py::none());
   return convolve(op, *p, x, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
-                                                         py::handle dtype_) {
+                                                         py::handle dtype_, py::handle memory) {
   constexpr const char *op = "PointwiseConv";
   choice(op, "dtype", dtype_, {"float32"});
   sqz_dtype dtype;
   const py::array weight = halves_or_floats(op, "weight", weight_, &dtype);
-  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups));
+  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), memory);
 }
 
 py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
                              py::handle out) {
   constexpr const char *op = "PointwiseConv";
   return convolve(op, p, rows_of(op, "x", x), x, activation, residual, out, {}, {});
+}
+
+// Several of one x; `outs` is None or has an array or None for each.
+py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_) {
+  constexpr const char *op = "pointwise_convs";
+  const auto convs = py::reinterpret_borrow<py::tuple>(convs_);
+  const size_t count = convs.size();
+  const py::array x = rows_of(op, "x", x_);
+  Shape shape = shape_of(x);
+  const int64_t c_in = shape.back(), rows = rows_in(shape);
+  if (!outs_.is_none()) {
+    if (!PySequence_Check(outs_.ptr())) type_error(op, "out", "a sequence of arrays", kind(outs_));
+    if (py::len(outs_) != count)
+      value_error(op, "out", std::to_string(count) + " arrays", std::to_string(py::len(outs_)));
+  }
+  py::tuple results(count);
+  std::vector<sqz_pwconv_part> parts(count);
+  for (size_t i = 0; i < count; ++i) {
+    const auto &p = py::cast<const PackedPointwiseConv &>(convs[i]);
+    if (c_in != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
+    shape.back() = p.c_out;
+    const py::object given = outs_.is_none() ? py::none() : py::object(outs_[py::int_(i)]);
+    py::array out = output(op, given, shape, {}, {{"x", x_}});
+    for (size_t j = 0; j < i; ++j)
+      if (overlap(out, py::reinterpret_borrow<py::array>(results[j])))
+        value_error(op, "out", "memory apart from the inputs", "an overlap with out[" + std::to_string(j) + "]");
+    parts[i] = {p.groups, p.c_out,        p.packed, p.has_bias ? p.bias.data() : nullptr, SQZ_ACT_NONE, nullptr,
+                0,        writeable(out), p.c_out};
+    results[i] = std::move(out);
+    shape.back() = c_in;
+  }
+  call(op,
+       [&] { return sqz_pwconv_many_f32(rows, c_in, floats_of(x), c_in, static_cast<int64_t>(count), parts.data()); });
+  return results;
 }
 
 // ---- attention -----------------------------------------------------------------------------------------------------
@@ -664,40 +716,54 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
   return out;
 }
 
+// Where the sequences of ragged rows begin, and their total; the C interface would check the start and the order, by
+// other names, and does not know the total.
+py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t total) {
+  if (!is_array(h) || type_number(py::reinterpret_borrow<py::array>(h)) != kInt32)
+    type_error(op, name, "an array of int32", kind(h));
+  py::array offsets = contiguous(py::reinterpret_borrow<py::array>(h));
+  if (offsets.ndim() != 1 || offsets.size() == 0) value_error(op, name, "shape (batch + 1,)", text(shape_of(offsets)));
+  const int32_t *at = static_cast<const int32_t *>(offsets.data());
+  const py::ssize_t batch = offsets.size() - 1;
+  if (at[0] != 0) value_error(op, name, "to start at 0", std::to_string(at[0]));
+  for (py::ssize_t b = 0; b < batch; ++b)
+    if (at[b + 1] < at[b])
+      value_error(op, name, "values that do not decrease",
+                  std::to_string(at[b + 1]) + " after " + std::to_string(at[b]));
+  if (at[batch] != total) value_error(op, name, "to end at " + std::to_string(total), std::to_string(at[batch]));
+  return offsets;
+}
+
 py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::handle num_heads, py::handle cu_seqlens_,
-                           py::handle key_mask_, py::handle scale, py::handle fully_masked, py::handle out_) {
+                           py::handle cu_queries_, py::handle key_mask_, py::handle scale, py::handle fully_masked,
+                           py::handle out_) {
   constexpr const char *op = "attention";
   const py::array q = floats(op, "q", q_);
   if (q.ndim() != 2) value_error(op, "q", "shape (total, C) with cu_seqlens", text(shape_of(q)));
   const py::array k = floats(op, "k", k_), v = floats(op, "v", v_);
   const Shape shape = shape_of(q);
-  check_shape(op, "k", k, shape);
-  check_shape(op, "v", v, shape);
+  if (cu_queries_.is_none()) {
+    check_shape(op, "k", k, shape);
+  } else if (k.ndim() != 2 || k.shape(1) != shape[1]) {
+    value_error(op, "k", "shape (total, " + std::to_string(shape[1]) + ")", text(shape_of(k)));
+  }
+  check_shape(op, "v", v, shape_of(k));
   sqz_attention_args a = {};
   a.heads = divisor(op, "num_heads", num_heads, "C", shape[1]);
   a.head_size = shape[1] / a.heads;
 
-  if (!is_array(cu_seqlens_) || type_number(py::reinterpret_borrow<py::array>(cu_seqlens_)) != kInt32)
-    type_error(op, "cu_seqlens", "an array of int32", kind(cu_seqlens_));
-  const py::array cu_seqlens = contiguous(py::reinterpret_borrow<py::array>(cu_seqlens_));
-  if (cu_seqlens.ndim() != 1 || cu_seqlens.size() == 0)
-    value_error(op, "cu_seqlens", "shape (batch + 1,)", text(shape_of(cu_seqlens)));
-  a.batch = cu_seqlens.size() - 1;
-  a.q_offsets = a.k_offsets = static_cast<const int32_t *>(cu_seqlens.data());
-  // The C interface would check the start and the order, by other names, and does not know the total.
-  if (a.q_offsets[0] != 0) value_error(op, "cu_seqlens", "to start at 0", std::to_string(a.q_offsets[0]));
-  for (int64_t b = 0; b < a.batch; ++b)
-    if (a.q_offsets[b + 1] < a.q_offsets[b])
-      value_error(op, "cu_seqlens", "values that do not decrease",
-                  std::to_string(a.q_offsets[b + 1]) + " after " + std::to_string(a.q_offsets[b]));
-  if (a.q_offsets[a.batch] != shape[0])
-    value_error(op, "cu_seqlens", "to end at " + std::to_string(shape[0]), std::to_string(a.q_offsets[a.batch]));
+  const py::array keys = offsets_of(op, "cu_seqlens", cu_seqlens_, k.shape(0));
+  const py::array queries = cu_queries_.is_none() ? keys : offsets_of(op, "cu_queries", cu_queries_, shape[0]);
+  check_shape(op, "cu_queries", queries, shape_of(keys));
+  a.batch = keys.size() - 1;
+  a.q_offsets = static_cast<const int32_t *>(queries.data());
+  a.k_offsets = static_cast<const int32_t *>(keys.data());
 
   py::array key_mask;
   if (!key_mask_.is_none()) {
     check_bools(op, "key_mask", key_mask_);
     key_mask = contiguous(py::reinterpret_borrow<py::array>(key_mask_));
-    check_shape(op, "key_mask", key_mask, {shape[0]});
+    check_shape(op, "key_mask", key_mask, {k.shape(0)});
     a.mask = key_mask.data();
     a.mask_kind = SQZ_MASK_BOOL;
     a.mask_ragged = 1;
@@ -705,7 +771,12 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.scale = attention_scale(op, scale, a.head_size);
   a.fully_masked = fully_masked_of(op, fully_masked);
   py::array out = output(op, out_, shape, {},
-                         {{"q", q_}, {"k", k_}, {"v", v_}, {"cu_seqlens", cu_seqlens_}, {"key_mask", key_mask_}});
+                         {{"q", q_},
+                          {"k", k_},
+                          {"v", v_},
+                          {"cu_seqlens", cu_seqlens_},
+                          {"cu_queries", cu_queries_},
+                          {"key_mask", key_mask_}});
   a.q = floats_of(q);
   a.k = floats_of(k);
   a.v = floats_of(v);
@@ -794,6 +865,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("pointwise_conv", &pointwise_conv);
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
   m.def("run_pointwise_conv", &run_pointwise_conv);
+  m.def("run_pointwise_convs", &run_pointwise_convs);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);

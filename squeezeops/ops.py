@@ -19,7 +19,7 @@ What holds for every op, unless its own text says otherwise:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ __all__ = [
     "layer_norm",
     "mean_pool",
     "pointwise_conv",
+    "pointwise_convs",
     "set_backend",
     "set_num_threads",
     "softmax",
@@ -177,6 +178,9 @@ class PointwiseConv:
         A divisor of C_in and of C_out.
     dtype : {"float32"}
         What the packed weight is stored and multiplied in.
+    memory : object with a method ``take(size)``, optional
+        Asked for the memory of the packed weight: a writeable buffer of `size` bytes at an address that is a multiple
+        of 64. By default each weight has memory of its own; the backends "numpy" and "numba" do not ask.
 
     Attributes
     ----------
@@ -200,16 +204,23 @@ class PointwiseConv:
     """
 
     def __init__(
-        self, weight: NDArray[Any], bias: Floats | None = None, *, groups: int = 1, dtype: str = "float32"
+        self,
+        weight: NDArray[Any],
+        bias: Floats | None = None,
+        *,
+        groups: int = 1,
+        dtype: str = "float32",
+        memory: Any = None,
     ) -> None:
         module = _active()
-        self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype)}
+        self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
         self._weight = weight
         self._bias = bias
         self.groups = int(groups)
         self.in_channels = int(weight.shape[1]) * self.groups
         self.out_channels = int(weight.shape[0])
         self.dtype = dtype
+        self._memory = memory
 
     def __call__(
         self,
@@ -221,11 +232,13 @@ class PointwiseConv:
     ) -> Floats:
         """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`."""
         module = _active()
-        handle = self._packed.get(module.__name__)
-        if handle is None:
-            handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype)
-            self._packed[module.__name__] = handle
+        handle = self._packed.get(module.__name__) or self._pack(module)
         return module.run_pointwise_conv(handle, x, activation, residual, out)
+
+    def _pack(self, module: backends.Backend) -> Any:
+        handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype, self._memory)
+        self._packed[module.__name__] = handle
+        return handle
 
     def __repr__(self) -> str:
         return f"PointwiseConv({self.in_channels}, {self.out_channels}, groups={self.groups}, dtype={self.dtype!r})"
@@ -233,6 +246,46 @@ class PointwiseConv:
     def __getstate__(self) -> dict[str, Any]:
         # The packed form belongs to a process and its backends; a copy packs anew.
         return {**self.__dict__, "_packed": {}}
+
+
+def pointwise_convs(
+    x: Floats, convs: Sequence[PointwiseConv], *, out: Sequence[Floats | None] | None = None
+) -> tuple[Floats, ...]:
+    """Several convolutions of one x, as calls one after the other, but with all work shared out to the threads at once.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C_in)
+    convs : sequence of PointwiseConv
+        Each with C_in input channels; groups and output channels may differ.
+    out : sequence of ndarray of float32 or None, one for each of `convs`, optional
+        Where the results go. They do not overlap.
+
+    Returns
+    -------
+    tuple of ndarray of float32, shape (..., C_out) each
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pointwise_conv`; for a `convs` or an `out` of something else or of another length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> convs = [squeezeops.PointwiseConv(np.full((n, 2), n, np.float32)) for n in (1, 2)]
+    >>> [y.tolist() for y in squeezeops.pointwise_convs(np.array([1, 1], np.float32), convs)]
+    [[2.0], [4.0, 4.0]]
+    """
+    module = _active()
+    return module.run_pointwise_convs(tuple([_handle_of(conv, module) for conv in convs]), x, out)
+
+
+def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
+    if not isinstance(conv, PointwiseConv):
+        raise TypeError(f"pointwise_convs: convs: expected PointwiseConvs, got {type(conv).__name__}")
+    return conv._packed.get(module.__name__) or conv._pack(module)
 
 
 def layer_norm(
@@ -643,7 +696,7 @@ def attention(
         return _active().attention(q, k, v, num_heads, mask, scale, fully_masked, out)
     if mask is not None:
         raise ValueError(f"attention: mask: expected None with cu_seqlens, got {type(mask).__name__}")
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, None, scale, fully_masked, out)
+    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, None, None, scale, fully_masked, out)
 
 
 def _attention_ragged(
@@ -653,13 +706,18 @@ def _attention_ragged(
     *,
     num_heads: int,
     cu_seqlens: NDArray[np.int32],
+    cu_queries: NDArray[np.int32] | None = None,
     key_mask: NDArray[np.bool_] | None = None,
     scale: float | None = None,
     fully_masked: str = "uniform",
     out: Floats | None = None,
 ) -> Floats:
-    """Ragged attention in which a False of key_mask (total,) excludes that key. For the model, not public."""
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, key_mask, scale, fully_masked, out)
+    """Ragged attention for the model, not public.
+
+    A False of key_mask (total,) excludes that key. With cu_queries (B + 1,), those are the offsets of the rows of q and
+    of the result, and cu_seqlens are those of k, v and key_mask alone.
+    """
+    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, cu_queries, key_mask, scale, fully_masked, out)
 
 
 def _attention_scores(

@@ -31,7 +31,11 @@ def calls(ops, array):
     q, k, v = floats(2, 5, 12), floats(2, 7, 12), floats(2, 7, 12)
     words, positions, types = floats(50, 24), floats(9, 24, format="e"), floats(2, 24)
     ragged = [floats(9, 12) for _ in range(3)]
+    convs = [ops.PointwiseConv(floats(n, 24 // groups), floats(n), groups=groups) for n, groups in ((40, 4), (7, 1))]
+    several = ops.pointwise_convs(x, convs)
     return {
+        "pointwise_convs": several[0],
+        "pointwise_convs, the second": several[1],
         "pointwise_conv": ops.pointwise_conv(x, weight, bias, groups=4, activation="gelu", residual=residual),
         "PointwiseConv": ops.PointwiseConv(floats(40, 24, 1, format="e"), bias)(x, activation="tanh"),
         "layer_norm": ops.layer_norm(x, floats(24), floats(24), eps=1e-3, residual=floats(5, 24)),

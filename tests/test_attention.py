@@ -217,6 +217,32 @@ def test_ragged(variant, guards, rng, lengths, size):
     assert_within(everything, y.astype(float), 1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_queries_of_some_rows(variant, guards, rng, masked):
+    """Any number of queries of each sequence: what they get among all."""
+    lengths, queries = [5, 1, 17, 0, 8, 3], [2, 1, 9, 0, 0, 3]
+    total, heads = sum(lengths), 3
+    q, k, v = (normal(rng, total, heads * 8) for _ in range(3))
+    offsets = np.cumsum([0, *lengths], dtype=np.int32)
+    key_mask = rng.random(total) < 0.6 if masked else None
+    if masked:
+        key_mask[:5] = False  # all of a sequence
+    everything = ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=key_mask)
+    chosen = [rng.permutation(length)[:n] + begin for length, n, begin in zip(lengths, queries, offsets, strict=False)]
+    rows = np.concatenate(chosen).astype(int)
+    some = guards.call(
+        ops._attention_ragged,
+        q[rows],
+        k,
+        v,
+        num_heads=heads,
+        cu_seqlens=offsets,
+        cu_queries=np.cumsum([0, *queries], dtype=np.int32),
+        key_mask=key_mask,
+    )
+    assert_repeats(some, everything[rows])
+
+
 def test_ragged_sequences_do_not_mix(variant, rng):
     q, k, v = (normal(rng, 20, 16) for _ in range(3))
     offsets = np.array([0, 7, 12, 20], np.int32)

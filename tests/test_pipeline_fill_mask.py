@@ -166,8 +166,8 @@ def test_ranking_does_not_hide_nan():
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_only_masked_tokens_are_decoded(pipe, monkeypatch, batch_size):
     seen = []
-    decode = pipe.model.head.decode
-    monkeypatch.setattr(pipe.model.head, "decode", lambda x: seen.append(x.copy()) or decode(x))
+    dense = pipe.model.head.dense
+    monkeypatch.setattr(pipe.model.head, "dense", lambda x, **rest: seen.append(x.copy()) or dense(x, **rest))
     pipe(TEXTS, batch_size=batch_size)
     expected = []
     for text in TEXTS:

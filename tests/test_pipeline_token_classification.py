@@ -104,8 +104,9 @@ def test_scores_are_probabilities_of_the_labels(pipe):
 
 def test_only_tokens_of_the_text_are_classified(pipe, monkeypatch):
     rows = []
-    classifier = pipe.model.head.classifier
-    monkeypatch.setattr(pipe.model.head, "classifier", lambda x: rows.append(len(x)) or classifier(x))
+    head = type(pipe.model.head)
+    run = head.__call__
+    monkeypatch.setattr(head, "__call__", lambda self, x, *rest: rows.append(len(x)) or run(self, x, *rest))
     found = pipe(["good movies", "a b c", "\ufeff"], ignore_labels=[])
     assert rows == [6] == [sum(map(len, found))]
 

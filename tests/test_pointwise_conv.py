@@ -211,6 +211,23 @@ def test_packed_can_be_copied(variant, rng):
     assert_repeats(pickle.loads(pickle.dumps(conv))(x), y)
 
 
+@pytest.mark.parametrize("rows", [(0,), (1,), (2, 9), (130,)])
+def test_several_are_one_by_one(variant, guards, rng, rows):
+    """Of different groups and widths, one of no outputs, more than a region takes; with room for results or not."""
+    x = guards.keep(normal(rng, *rows, 24))
+    sizes = [(24, 2), (24, 2), (24, 4), (7, 1), (0, 3), (33, 1), (40, 8), (1, 1), (16, 2), (96, 24), (3, 3)]
+    convs = [ops.PointwiseConv(normal(rng, n, 24 // g), normal(rng, n) if n % 3 else None, groups=g) for n, g in sizes]
+    for count in (0, 1, 3, len(convs)):
+        expected = [conv(x) for conv in convs[:count]]
+        outs = [guards.empty(y.shape) if i % 2 else None for i, y in enumerate(expected)]
+        for room in (None, outs):
+            results = ops.pointwise_convs(x, convs[:count], out=room)
+            assert type(results) is tuple and len(results) == count
+            for y, out, wanted in zip(results, outs, expected, strict=True):
+                assert room is None or out is None or y is out
+                assert_repeats(y, wanted)
+
+
 def test_packed_follows_the_backend(rng):
     x, weight = normal(rng, 9, 12), normal(rng, 8, 3)
     expected = reference(x, weight, groups=4)
@@ -219,5 +236,6 @@ def test_packed_follows_the_backend(rng):
             conv = ops.PointwiseConv(weight, groups=4)
         for away in VARIANTS:
             with away.active():
+                assert_repeats(ops.pointwise_convs(x, [conv])[0], conv(x))
                 assert_within(conv(x), *expected)
                 assert_repeats(conv(x), ops.pointwise_conv(x, weight, groups=4))

@@ -33,6 +33,8 @@ MODELS = {  # name: task
     "bert_masked_lm": "masked-lm",
 }
 OF_TOKENS = [name for name in MODELS if name.endswith("masked_lm") or name == "token_classification"]
+POOLED = [name for name in MODELS if name.endswith("classification") and name not in OF_TOKENS]
+POOLED += ["float16", "bfloat16", "multiple_choice"]
 WITH_STATES = ["classification", "odd_groups", "bert_classification"]
 TOLERANCE = 1e-5  # absolute, on values of a few units
 MASKED = np.finfo(np.float32).min
@@ -81,12 +83,18 @@ def test_golden(variant, name):
     expected = expected_of(name)
     model = load(name)
     assert model.task == MODELS[name]
-    output = model(*(expected[key] for key in INPUTS))
+    inputs = [expected[key] for key in INPUTS]
+    output, everything = model(*inputs), model(*inputs, output_hidden_states=True)
     keep = kept(expected["attention_mask"])
     assert list(expected["rows"]) == ["full", "padded", "left_padded", "holes", "holes_padded", "all_zero"]
     assert list(keep.sum(axis=1)) == [10, 6, 10, 10, 6, 10]
-    found = arrays_of(output)
+    assert output.hidden_states is None and len(everything.hidden_states) == model.config.num_hidden_layers + 1
+    everything.hidden_states = None
+    found, some = arrays_of(everything), arrays_of(output)
     assert {"last_hidden_state", *LOGITS, "pooler_output"} & expected.keys() == found.keys()
+    assert found.keys() - some.keys() == ({"last_hidden_state"} if name in POOLED else set())
+    for key, array in some.items():  # the last layer for some rows alone gives the same bits
+        assert_repeats(array, found[key])
     for key, array in found.items():
         if array.shape[:2] == keep.shape:
             assert_close(array[keep], expected[key][keep])
@@ -145,9 +153,12 @@ def test_hidden_states_and_attentions(variant, name):
             computed = ~masked_keys & queries
             assert_close(actual[computed], scores[computed], scale=np.abs(scores[computed]).max())
 
-    plain = model(*inputs)
-    assert_same_bits(output.last_hidden_state, plain.last_hidden_state)
-    assert_same_bits(output.pooler_output, plain.pooler_output)
+    attentions = model(*inputs, output_attentions=True)
+    assert attentions.hidden_states is None
+    for actual, state in zip(attentions.attentions, output.attentions, strict=True):
+        assert_same_bits(actual, state)
+    assert_same_bits(attentions.last_hidden_state, output.last_hidden_state)
+    assert_repeats(model(*inputs).pooler_output, output.pooler_output)
 
 
 @pytest.mark.parametrize("name", OF_TOKENS)
@@ -165,7 +176,10 @@ def test_logits_of_some_tokens(variant, name, rng):
             assert_close(output.logits, expected["logits"][some])
         assert output.logits.shape == (some.sum(), expected["logits"].shape[2])
         assert_repeats(output.logits, everything.logits[some])
-        assert_same_bits(output.last_hidden_state, everything.last_hidden_state)
+        assert output.last_hidden_state is None
+    with_states = model(*inputs, logits_mask=some, output_hidden_states=True)
+    assert_same_bits(with_states.last_hidden_state, everything.last_hidden_state)
+    assert_repeats(with_states.logits, everything.logits[some])
     assert_repeats(model(*inputs, logits_mask=keep.tolist()).logits, everything.logits[keep])
 
 
@@ -176,7 +190,7 @@ def test_rows_alone(variant, name):
     model = load(name)
     keep = kept(expected["attention_mask"])
     for i in range(len(keep)):
-        output = model(*(expected[key][i : i + 1] for key in INPUTS))
+        output = model(*(expected[key][i : i + 1] for key in INPUTS), output_hidden_states=True)
         assert_close(output.last_hidden_state[0, keep[i]], expected["last_hidden_state"][i, keep[i]])
 
 
@@ -186,9 +200,10 @@ def test_float16_weights_give_the_bits_of_their_float32_values(variant):
     widened = {name: array.astype(np.float32) for name, array in weights.items()}
     expected = expected_of("float16")
     inputs = [expected[key] for key in INPUTS]
-    half, full = SqueezeBert(config, weights)(*inputs), SqueezeBert(config, widened)(*inputs)
-    assert_same_bits(half.last_hidden_state, full.last_hidden_state)
-    assert_same_bits(half.logits, full.logits)
+    half, full = (arrays_of(SqueezeBert(config, w)(*inputs, output_hidden_states=True)) for w in (weights, widened))
+    assert half.keys() == full.keys() >= {"last_hidden_state", "logits"}
+    for key, array in half.items():
+        assert_same_bits(array, full[key])
 
 
 # ---- the same bits in any company ----------------------------------------------------------------------------------
@@ -206,13 +221,16 @@ def test_batch_and_padding_do_not_change_bits(variant, name, rng):
     for i in (1, 4):  # holes, which take the path with a key mask in whatever batch they are
         masks[i][: lengths[i] // 2] = 0
     kinds = [rng.integers(0, config.type_vocab_size, n) for n in lengths]
-    alone = [arrays_of(model(*(part[None] for part in parts))) for parts in zip(rows, masks, kinds, strict=True)]
+    parts_of = zip(rows, masks, kinds, strict=True)
+    alone = [arrays_of(model(*(part[None] for part in parts), output_hidden_states=True)) for parts in parts_of]
     for chosen in ([0, 1, 2, 3, 4, 5, 6], [6, 2, 0], [3, 3], [5, 1], [1, 4]):
         for width in {max(lengths[chosen]), limit}:
             padded = [
                 np.stack([np.pad(parts[i], (0, width - lengths[i])) for i in chosen]) for parts in (rows, masks, kinds)
             ]
-            for key, together in arrays_of(model(*padded)).items():
+            some = arrays_of(model(*padded))
+            for key, together in arrays_of(model(*padded, output_hidden_states=True)).items():
+                assert_same_bits(some.get(key, together), together)
                 of_tokens = key != "pooler_output" and (key, model.task) != ("logits", "text-classification")
                 for at, i in enumerate(chosen):
                     assert_same_bits(together[at, : lengths[i]] if of_tokens else together[at], alone[i][key][0])
@@ -224,7 +242,7 @@ def test_choices_are_rows(variant):
     expected = expected_of("multiple_choice")
     ids, mask, types = (expected[key] for key in INPUTS)
     model = load("multiple_choice")
-    output = model(ids, mask, types)
+    output = model(ids, mask, types, output_hidden_states=True)
     for i in range(2):
         for j in range(3):
             alone = model(ids[i : i + 1, j : j + 1], mask[i : i + 1, j : j + 1], types[i : i + 1, j : j + 1])
@@ -280,7 +298,7 @@ def test_outputs_are_new_and_inputs_are_kept(variant):
     again = model(*inputs, output_hidden_states=True)
     for state in first.hidden_states:
         state[...] = np.nan
-    assert_same_bits(again.logits, model(*inputs).logits)
+    assert_repeats(again.logits, model(*inputs).logits)
     for name, array in zip(INPUTS, inputs, strict=True):
         np.testing.assert_array_equal(array, expected[name])
 
@@ -306,6 +324,19 @@ def test_the_encoder_of_any_checkpoint(name):
     assert (output.pooler_output is None) == (name == "bert_masked_lm")
     if "pooler_output" in expected:
         assert_close(output.pooler_output, expected["pooler_output"])
+
+
+def test_the_encoder_of_a_model():
+    """Without its head, and with the very same weights."""
+    for name in MODELS:
+        model = load(name)
+        encoder = model.encoder()
+        assert (encoder.task, encoder.path, model.task) == ("base", model.path, MODELS[name])
+        assert encoder.layers is model.layers and encoder.words is model.words
+        inputs = [expected_of(name)[key].reshape(6, 10) for key in INPUTS]
+        found = arrays_of(encoder(*inputs))
+        assert found.keys() == {"last_hidden_state"}
+        assert_same_bits(found["last_hidden_state"], load(name, task="base")(*inputs).last_hidden_state)
 
 
 def test_a_base_model_without_a_pooler():
@@ -408,9 +439,8 @@ def test_convolution_weights_with_and_without_the_last_axis(name):
             for label, array in weights.items()
         }
     assert any(array.shape != weights[label].shape for label, array in other.items())
-    assert_same_bits(
-        SqueezeBert(config, other)([[7, 8]]).last_hidden_state, SqueezeBert(config, weights)([[7, 8]]).last_hidden_state
-    )
+    states = [SqueezeBert(config, w).encoder()([[7, 8]]).last_hidden_state for w in (other, weights)]
+    assert_same_bits(*states)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ struct F32Avx2 {
   };
   using M = V;  // all-ones or all-zeros lanes
 
+  static constexpr int kLanes = 16;
+  static constexpr int kWide = 4;  // vectors that a polynomial takes at a time (simd/pair.h)
+
   // 12 accumulators, 2 panel vectors and a broadcast row element: 15 of 16 registers.
   static constexpr int kTileRows = 6, kTilePanels = 1;
 
@@ -43,10 +46,14 @@ struct F32Avx2 {
   }
 
   static SQZ_INLINE V add(V x, V y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static SQZ_INLINE V add_to(V sum, V x) { return add(sum, x); }
   static SQZ_INLINE V sub(V x, V y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
   static SQZ_INLINE V mul(V x, V y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
   static SQZ_INLINE V div(V x, V y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
   static SQZ_INLINE V fma(V x, V y, V z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+  static SQZ_INLINE V fnma(V x, V y, V z) { return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)}; }
+  static SQZ_INLINE V max(V x, V y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+  static SQZ_INLINE V min(V x, V y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
   static SQZ_INLINE V abs(V x) { return {_mm256_andnot_ps(sign(), x.a), _mm256_andnot_ps(sign(), x.b)}; }
   static SQZ_INLINE V neg(V x) { return {_mm256_xor_ps(sign(), x.a), _mm256_xor_ps(sign(), x.b)}; }
   static SQZ_INLINE V with_sign(V m, V s) {
@@ -69,6 +76,11 @@ struct F32Avx2 {
     return {_mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b)};
   }
 
+  static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
+    for (int i = 0; i < 16; i += 8)
+      for (int k = 0; k < 16; k += 8) transpose8(rows + i, k, to + k * 16 + i);
+  }
+
   static SQZ_INLINE float reduce_add_tree(V x) {
     const __m256 h = _mm256_add_ps(x.a, x.b);
     __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
@@ -83,6 +95,27 @@ struct F32Avx2 {
   }
 
  private:
+  // Halves of two rows make a register (loads do it), then pairs of elements, then fours.
+  static SQZ_INLINE void transpose8(const float *const *rows, int k, float *to) {
+    __m256 x[8], y[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const float *low = rows[i % 4] + k + i / 4 * 4, *high = rows[i % 4 + 4] + k + i / 4 * 4;
+      x[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+      y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+      _mm256_storeu_ps(to + i * 16, _mm256_shuffle_ps(y[i], y[i + 2], 0x44));
+      _mm256_storeu_ps(to + (i + 1) * 16, _mm256_shuffle_ps(y[i], y[i + 2], 0xee));
+      _mm256_storeu_ps(to + (i + 2) * 16, _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44));
+      _mm256_storeu_ps(to + (i + 3) * 16, _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee));
+    }
+  }
   static SQZ_INLINE __m256 sign() { return _mm256_set1_ps(-0.0f); }
   // Lanes below n, for any n.
   static SQZ_INLINE __m256i tail8(int n) {

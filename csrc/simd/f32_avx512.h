@@ -13,6 +13,9 @@ struct F32Avx512 {
   using V = __m512;
   using M = __mmask16;
 
+  static constexpr int kLanes = 16;
+  static constexpr int kWide = 8;  // vectors that a polynomial takes at a time (simd/pair.h)
+
   // 24 accumulators, 3 panel vectors and a broadcast row element: 28 of 32 registers.
   static constexpr int kTileRows = 8, kTilePanels = 3;
 
@@ -30,10 +33,14 @@ struct F32Avx512 {
   static SQZ_INLINE void store_n(float *p, V a, int n) { _mm512_mask_storeu_ps(p, tail(n), a); }
 
   static SQZ_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static SQZ_INLINE V add_to(V sum, V x) { return add(sum, x); }
   static SQZ_INLINE V sub(V a, V b) { return _mm512_sub_ps(a, b); }
   static SQZ_INLINE V mul(V a, V b) { return _mm512_mul_ps(a, b); }
   static SQZ_INLINE V div(V a, V b) { return _mm512_div_ps(a, b); }
   static SQZ_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static SQZ_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+  static SQZ_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
+  static SQZ_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
   static SQZ_INLINE V abs(V a) { return _mm512_andnot_ps(set1(-0.0f), a); }
   static SQZ_INLINE V neg(V a) { return _mm512_xor_ps(set1(-0.0f), a); }
   static SQZ_INLINE V with_sign(V magnitude, V s) { return _mm512_or_ps(magnitude, _mm512_and_ps(set1(-0.0f), s)); }
@@ -49,6 +56,27 @@ struct F32Avx512 {
   }
   static SQZ_INLINE bool any(M a) { return a != 0; }
   static SQZ_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
+
+  // Quarters of four rows make a register (loads do it), then pairs of elements, then fours: 32 shuffles.
+  static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 16; k += 4) {
+      V x[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        V v = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + k));
+        v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(rows[i + 4] + k));
+        v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(rows[i + 8] + k));
+        x[i] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(rows[i + 12] + k));
+      }
+      const V a = _mm512_unpacklo_ps(x[0], x[1]), b = _mm512_unpackhi_ps(x[0], x[1]);
+      const V c = _mm512_unpacklo_ps(x[2], x[3]), d = _mm512_unpackhi_ps(x[2], x[3]);
+      store(to + k * 16, _mm512_shuffle_ps(a, c, 0x44));
+      store(to + k * 16 + 16, _mm512_shuffle_ps(a, c, 0xee));
+      store(to + k * 16 + 32, _mm512_shuffle_ps(b, d, 0x44));
+      store(to + k * 16 + 48, _mm512_shuffle_ps(b, d, 0xee));
+    }
+  }
 
   static SQZ_INLINE float reduce_add_tree(V a) {
     const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

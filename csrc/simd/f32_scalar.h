@@ -22,6 +22,9 @@ struct F32Scalar {
     bool v[16];
   };
 
+  static constexpr int kLanes = 16;
+  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
+
   // Micro-kernel tile: rows x panels of 16 columns.
   static constexpr int kTileRows = 1, kTilePanels = 1;
 
@@ -48,6 +51,10 @@ struct F32Scalar {
   static SQZ_INLINE V mul(V a, V b) { SQZ_EACH(a.v[i] * b.v[i]); }
   static SQZ_INLINE V div(V a, V b) { SQZ_EACH(a.v[i] / b.v[i]); }
   static SQZ_INLINE V fma(V a, V b, V c) { SQZ_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
+  static SQZ_INLINE V fnma(V a, V b, V c) { SQZ_EACH(__builtin_fmaf(-a.v[i], b.v[i], c.v[i])); }  // c - a * b
+  // The second operand where one is NaN or both are zeros, which is what vmaxps and vminps of x86 give.
+  static SQZ_INLINE V max(V a, V b) { SQZ_EACH(b.v[i] < a.v[i] ? a.v[i] : b.v[i]); }
+  static SQZ_INLINE V min(V a, V b) { SQZ_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
   static SQZ_INLINE V abs(V a) { SQZ_EACH(__builtin_fabsf(a.v[i])); }
   static SQZ_INLINE V neg(V a) { SQZ_EACH(-a.v[i]); }
   // |magnitude| with the sign bit of s; the magnitude is not negative.
@@ -69,6 +76,12 @@ struct F32Scalar {
     return r;
   }
   static SQZ_INLINE V select(M m, V a, V b) { SQZ_EACH(m.v[i] ? a.v[i] : b.v[i]); }
+
+  // to[k * 16 + i] = rows[i][k] for 16 rows and columns.
+  static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
+    for (int k = 0; k < 16; ++k)
+      for (int i = 0; i < 16; ++i) to[k * 16 + i] = rows[i][k];
+  }
 
   // Lanes i and i+8, then i+4, i+2, i+1.
   static SQZ_INLINE float reduce_add_tree(V a) {

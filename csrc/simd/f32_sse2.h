@@ -16,6 +16,9 @@ struct F32Sse2 {
   };
   using M = V;  // all-ones or all-zeros lanes
 
+  static constexpr int kLanes = 16;
+  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
+
   // 8 accumulators, 4 panel vectors, a broadcast row element and a product: 14 of 16 registers.
   static constexpr int kTileRows = 2, kTilePanels = 1;
 
@@ -52,6 +55,9 @@ struct F32Sse2 {
   static SQZ_INLINE V mul(V x, V y) { SQZ_EACH(_mm_mul_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE V div(V x, V y) { SQZ_EACH(_mm_div_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE V fma(V x, V y, V z) { SQZ_EACH(_mm_add_ps(_mm_mul_ps(x.q[i], y.q[i]), z.q[i])); }
+  static SQZ_INLINE V fnma(V x, V y, V z) { SQZ_EACH(_mm_sub_ps(z.q[i], _mm_mul_ps(x.q[i], y.q[i]))); }
+  static SQZ_INLINE V max(V x, V y) { SQZ_EACH(_mm_max_ps(x.q[i], y.q[i])); }
+  static SQZ_INLINE V min(V x, V y) { SQZ_EACH(_mm_min_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE V abs(V x) { SQZ_EACH(_mm_andnot_ps(sign(), x.q[i])); }
   static SQZ_INLINE V neg(V x) { SQZ_EACH(_mm_xor_ps(sign(), x.q[i])); }
   static SQZ_INLINE V with_sign(V m, V s) { SQZ_EACH(_mm_or_ps(m.q[i], _mm_and_ps(sign(), s.q[i]))); }
@@ -74,6 +80,20 @@ struct F32Sse2 {
     return _mm_movemask_ps(_mm_or_ps(_mm_or_ps(x.q[0], x.q[1]), _mm_or_ps(x.q[2], x.q[3]))) != 0;
   }
   static SQZ_INLINE V select(M m, V x, V y) { SQZ_EACH(select4(m.q[i], x.q[i], y.q[i])); }
+
+  static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
+    for (int i = 0; i < 16; i += 4) {
+      for (int k = 0; k < 16; k += 4) {
+        __m128 a = _mm_loadu_ps(rows[i] + k), b = _mm_loadu_ps(rows[i + 1] + k), c = _mm_loadu_ps(rows[i + 2] + k),
+               d = _mm_loadu_ps(rows[i + 3] + k);
+        _MM_TRANSPOSE4_PS(a, b, c, d);
+        _mm_storeu_ps(to + k * 16 + i, a);
+        _mm_storeu_ps(to + (k + 1) * 16 + i, b);
+        _mm_storeu_ps(to + (k + 2) * 16 + i, c);
+        _mm_storeu_ps(to + (k + 3) * 16 + i, d);
+      }
+    }
+  }
 
   static SQZ_INLINE float reduce_add_tree(V x) {
     __m128 q = _mm_add_ps(_mm_add_ps(x.q[0], x.q[2]), _mm_add_ps(x.q[1], x.q[3]));

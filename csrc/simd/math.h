@@ -24,8 +24,7 @@ struct Math {
   static SQZ_INLINE V exp(V x) {
     constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
     constexpr float kP[] = {0.49999994f, 0.166665196f, 0.0416684076f, 0.00836891402f, 0.00138141913f};
-    const typename I::M underflow = I::lt(x, I::set1(-87.33f));
-    x = I::select(underflow, I::zero(), x);
+    const typename I::M underflow = I::lt(x, I::set1(-87.33f));  // its lanes hold anything until the end
     const V n = I::rint(I::mul(x, I::set1(kLog2e)));
     V r = I::fma(n, I::set1(-kLn2High), x);
     r = I::fma(n, I::set1(-kLn2Low), r);
@@ -39,7 +38,7 @@ struct Math {
     const V t = I::abs(x), u = I::mul(t, t);
     const V small = I::fma(I::mul(t, u), horner(kP, u), t);
     V t2 = I::add(t, t);
-    t2 = I::select(I::lt(I::set1(20.0f), t2), I::set1(20.0f), t2);
+    t2 = I::min(I::set1(20.0f), t2);
     const V one = I::set1(1.0f);
     const V large = I::sub(one, I::div(I::set1(2.0f), I::add(exp(t2), one)));
     return I::with_sign(I::select(I::lt(t, I::set1(0.625f)), small, large), x);
@@ -51,28 +50,24 @@ struct Math {
     constexpr float kLog2Q[] = {-0.999991655f,  -1.15121973f,     -0.458695829f,   -0.0535520948f,
                                 0.00821138639f, -0.000831133511f, 4.68577382e-05f, -1.08079598e-06f};
     constexpr float kExp2[] = {1.00000012f, 0.693146944f, 0.240221158f, 0.055507157f, 0.00967577007f, 0.00132762431f};
-    V t = I::abs(x);
-    t = I::select(I::lt(I::set1(13.1f), t), I::set1(13.1f), t);
+    const V t = I::min(I::set1(13.1f), I::abs(x));
     const V y = horner(kLog2Q, t);
-    V n = I::rint(y);
+    const V n = I::rint(y);
     const typename I::M underflow = I::lt(n, I::set1(-126.0f));
-    n = I::select(underflow, I::set1(-126.0f), n);
     const V q = I::select(underflow, I::zero(), I::scale2(horner(kExp2, I::sub(y, n)), n));
-    // -0 made of x and not a constant: Clang 14 turns x < 0 ? -0.0f : x into a maximum, which loses the sign of +0.
-    const V positive = I::select(I::lt(x, I::zero()), I::with_sign(I::zero(), x), x);
-    return I::fma(I::neg(t), q, positive);
+    return I::fnma(t, q, I::max(I::set1(-0.0f), x));
   }
 
   // 0.5 x (1 + tanh(z)) = x / (1 + e^-2z), z = sqrt(2/pi) (x + 0.044715 x^3): the quotient keeps the negative tail.
   static SQZ_INLINE V gelu_tanh(V x) {
-    const V xc = I::select(I::lt(x, I::set1(-20.0f)), I::set1(-20.0f), x);
+    const V xc = I::max(I::set1(-20.0f), x);
     const V cube = I::mul(I::mul(xc, xc), xc);
     V z = I::mul(I::set1(-1.59576912f), I::fma(I::set1(0.044715f), cube, xc));
-    z = I::select(I::lt(I::set1(88.0f), z), I::set1(88.0f), z);
+    z = I::min(I::set1(88.0f), z);
     return I::div(xc, I::add(I::set1(1.0f), exp(z)));
   }
 
-  static SQZ_INLINE V relu(V x) { return I::select(I::lt(x, I::zero()), I::zero(), x); }
+  static SQZ_INLINE V relu(V x) { return I::max(I::zero(), x); }
 };
 
 }  // namespace

@@ -7,7 +7,7 @@ for a wrong shape or value. The compiled backends raise the same exception types
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
 from squeezeops.backends._scalars import kind, offsets
 from squeezeops.backends._scalars import real as real
+from squeezeops.backends._scalars import several as several
 
 
 def array(op: str, name: str, value: object, *dtypes: str) -> np.ndarray:
@@ -99,12 +100,12 @@ def mask(
         raise ValueError(f"{op}: {name}: expected a shape that broadcasts to {shape}, got {value.shape}") from None
 
 
-def cu_seqlens(op: str, value: object, total: int) -> list[int]:
+def cu_seqlens(op: str, name: str, value: object, total: int) -> list[int]:
     """Check the offsets of the sequences of a ragged batch."""
-    value = array(op, "cu_seqlens", value, "int32")
+    value = array(op, name, value, "int32")
     if value.ndim != 1 or value.size == 0:
-        raise ValueError(f"{op}: cu_seqlens: expected shape (batch + 1,), got {value.shape}")
-    return offsets(op, value.tolist(), total)
+        raise ValueError(f"{op}: {name}: expected shape (batch + 1,), got {value.shape}")
+    return offsets(op, name, value.tolist(), total)
 
 
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
@@ -171,20 +172,38 @@ def batched(op: str, q: object, k: object, v: object = None) -> tuple[np.ndarray
     return (q, k) if v is None else (q, k, shaped(op, "v", v, k.shape))
 
 
+class Ragged(NamedTuple):
+    """The checked arguments of attention over a ragged batch."""
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    heads: int
+    queries: list[int]  # offsets of the sequences in q
+    keys: list[int]  # and in k and v
+    kept: np.ndarray | None
+
+
 def ragged(
-    op: str, q: object, k: object, v: object, num_heads: object, cu: object, key_mask: object
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, list[int], np.ndarray | None]:
-    """Check q, k, v (total, C), the heads, the offsets of the sequences and the mask of the keys."""
+    op: str, q: object, k: object, v: object, num_heads: object, cu: object, cu_queries: object, key_mask: object
+) -> Ragged:
+    """Check q (total, C), k, v (total, C), the heads, the offsets of the sequences and the mask of the keys."""
     q = floats(op, "q", q)
     if q.ndim != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {q.shape}")
-    k, v = (shaped(op, name, value, q.shape) for name, value in (("k", k), ("v", v)))
+    k = floats(op, "k", k) if cu_queries is not None else shaped(op, "k", k, q.shape)
+    if k.ndim != 2 or k.shape[1] != q.shape[1]:
+        raise ValueError(f"{op}: k: expected shape (total, {q.shape[1]}), got {k.shape}")
+    v = shaped(op, "v", v, k.shape)
     heads = divisor(op, "num_heads", num_heads, C=q.shape[1])
-    begins = cu_seqlens(op, cu, q.shape[0])
+    keys = cu_seqlens(op, "cu_seqlens", cu, k.shape[0])
+    queries = keys if cu_queries is None else cu_seqlens(op, "cu_queries", cu_queries, q.shape[0])
+    if len(queries) != len(keys):
+        raise ValueError(f"{op}: cu_queries: expected shape ({len(keys)},), got ({len(queries)},)")
     kept = None if key_mask is None else array(op, "key_mask", key_mask, "bool")
-    if kept is not None and kept.shape != q.shape[:1]:
-        raise ValueError(f"{op}: key_mask: expected shape ({q.shape[0]},), got {kept.shape}")
-    return q, k, v, heads, begins, kept
+    if kept is not None and kept.shape != k.shape[:1]:
+        raise ValueError(f"{op}: key_mask: expected shape ({k.shape[0]},), got {kept.shape}")
+    return Ragged(q, k, v, heads, queries, keys, kept)
 
 
 def attention_scale(op: str, scale: object, head_size: int) -> float:

@@ -76,13 +76,26 @@ def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -
     return value
 
 
-def offsets(op: str, values: list[int], total: int) -> list[int]:
+def offsets(op: str, name: str, values: list[int], total: int) -> list[int]:
     """Check the offsets of the sequences of a ragged batch, at least one."""
     if values[0] != 0:
-        raise ValueError(f"{op}: cu_seqlens: expected to start at 0, got {values[0]}")
+        raise ValueError(f"{op}: {name}: expected to start at 0, got {values[0]}")
     for before, after in itertools.pairwise(values):
         if after < before:
-            raise ValueError(f"{op}: cu_seqlens: expected values that do not decrease, got {after} after {before}")
+            raise ValueError(f"{op}: {name}: expected values that do not decrease, got {after} after {before}")
     if values[-1] != total:
-        raise ValueError(f"{op}: cu_seqlens: expected to end at {total}, got {values[-1]}")
+        raise ValueError(f"{op}: {name}: expected to end at {total}, got {values[-1]}")
     return values
+
+
+def several(op: str, handles: Any, outs: Any) -> Any:
+    """Check the results of several convolutions of one input: None, or a sequence with one for each."""
+    if outs is None:
+        return [None] * len(handles)
+    try:
+        given = len(outs)
+    except TypeError:
+        raise TypeError(f"{op}: out: expected a sequence of arrays, got {kind(outs)}") from None
+    if given != len(handles):
+        raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
+    return outs

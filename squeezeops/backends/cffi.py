@@ -223,7 +223,7 @@ def embedding_layer_norm(
 class _PackedPointwiseConv:
     """A weight packed for the kernels, with a copy of its bias."""
 
-    def __init__(self, op: str, weight: Array, bias: Any, groups: Any) -> None:
+    def __init__(self, op: str, weight: Array, bias: Any, groups: Any, memory: Any = None) -> None:
         shape = weight.shape
         if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)):
             expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
@@ -239,8 +239,11 @@ class _PackedPointwiseConv:
         size = lib.sqz_pwconv_packed_size_f32(self.groups, self.c_in, self.c_out)
         if size < 0:
             raise_for(op, lib.SQZ_INVALID)
-        self._memory = allocate(op, (size + 16,))
+        self._memory = memoryview(allocate(op, (size + 16,)) if memory is None else memory.take(4 * size))
         start = address(self._memory)
+        if memory is not None and (start % 64 or self._memory.nbytes < 4 * size or self._memory.readonly):
+            expected = "pieces of writeable memory of the size asked for, at multiples of 64"
+            raise ValueError(f"{op}: memory: expected {expected}, got {self._memory.nbytes} bytes")
         self.packed = ffi.cast("float *", start + -start % 64)
         source = weight.pointer, DTYPES[weight.kind]
         raise_for(op, lib.sqz_pwconv_pack_f32(self.groups, self.c_in, self.c_out, *source, self.packed))
@@ -277,17 +280,43 @@ def pointwise_conv(x: Any, weight: Any, bias: Any, groups: int, activation: str 
     return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=biases)
 
 
-def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str) -> _PackedPointwiseConv:
+def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str, memory: Any) -> _PackedPointwiseConv:
     """See `squeezeops.PointwiseConv`."""
     op = "PointwiseConv"
     check.choice(op, "dtype", dtype, ("float32",))
-    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups)
+    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups, memory)
 
 
 def run_pointwise_conv(handle: _PackedPointwiseConv, x: Any, activation: str | None, residual: Any, out: Any) -> Any:
     """See `squeezeops.PointwiseConv`."""
     op = "PointwiseConv"
     return _convolve(op, handle, _rows(op, "x", x), activation, residual, out)
+
+
+def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs: Any) -> tuple[Any, ...]:
+    """See `squeezeops.pointwise_convs`."""
+    op = "pointwise_convs"
+    given = _rows(op, "x", x)
+    rows, c_in = _matrix(given.shape)
+    results: list[Any] = []
+    arrays: dict[str, Array | None] = {"x": given}
+    parts = ffi.new("sqz_pwconv_part[]", len(handles))
+    for i, (handle, out) in enumerate(zip(handles, check.several(op, handles, outs), strict=True)):
+        if c_in != handle.c_in:
+            raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {given.shape}")
+        result, y = output(op, out, (*given.shape[:-1], handle.c_out), arrays)
+        parts[i] = {
+            "groups": handle.groups,
+            "c_out": handle.c_out,
+            "packed": handle.packed,
+            "bias": handle.bias,
+            "out": y.pointer,
+            "ldo": handle.c_out,
+        }
+        results.append(result)
+        arrays[f"out[{i}]"] = y
+    raise_for(op, lib.sqz_pwconv_many_f32(rows, c_in, given.pointer, c_in, len(handles), parts))
+    return tuple(results)
 
 
 # Attention.
@@ -384,44 +413,56 @@ def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | N
     return result
 
 
+def _offsets(op: str, name: str, value: Any, total: int) -> tuple[Array, list[int]]:
+    """Where the sequences of ragged rows begin, and their total."""
+    given = Array(op, name, value, "int32")
+    if len(given.shape) != 1 or given.shape[0] == 0:
+        raise ValueError(f"{op}: {name}: expected shape (batch + 1,), got {given.shape}")
+    numbers = memoryview(given.view.tobytes()).cast("i").tolist()
+    return given, check.offsets(op, name, numbers, total)
+
+
 def attention_ragged(
     q: Any,
     k: Any,
     v: Any,
     num_heads: int,
     cu_seqlens: Any,
+    cu_queries: Any,
     key_mask: Any,
     scale: float | None,
     fully_masked: str,
     out: Any,
 ) -> Any:
-    """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
+    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
     op = "attention"
     queries = _floats(op, "q", q)
     if len(queries.shape) != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
-    total, channels = queries.shape
+    channels = queries.shape[1]
     keys, values = _floats(op, "k", k), _floats(op, "v", v)
-    _check_shape(op, "k", keys, queries.shape)
-    _check_shape(op, "v", values, queries.shape)
+    if cu_queries is None:
+        _check_shape(op, "k", keys, queries.shape)
+    elif len(keys.shape) != 2 or keys.shape[1] != channels:
+        raise ValueError(f"{op}: k: expected shape (total, {channels}), got {keys.shape}")
+    _check_shape(op, "v", values, keys.shape)
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
-    given = Array(op, "cu_seqlens", cu_seqlens, "int32")
-    if len(given.shape) != 1 or given.shape[0] == 0:
-        raise ValueError(f"{op}: cu_seqlens: expected shape (batch + 1,), got {given.shape}")
-    numbers = check.offsets(op, memoryview(given.view.tobytes()).cast("i").tolist(), total)
-    offsets = ffi.new("int32_t[]", numbers)
+    of_keys, k_offsets = of_queries, q_offsets = _offsets(op, "cu_seqlens", cu_seqlens, keys.shape[0])
+    if cu_queries is not None:
+        of_queries, q_offsets = _offsets(op, "cu_queries", cu_queries, queries.shape[0])
+        _check_shape(op, "cu_queries", of_queries, of_keys.shape)
     kept = None if key_mask is None else Array(op, "key_mask", key_mask, "bool")
     if kept is not None:
-        _check_shape(op, "key_mask", kept, (total,))
+        _check_shape(op, "key_mask", kept, keys.shape[:1])
     scale = _scale(op, scale, channels // heads)
     word = _fully_masked(op, fully_masked)
-    inputs = {"q": queries, "k": keys, "v": values, "cu_seqlens": given, "key_mask": kept}
+    inputs = {"q": queries, "k": keys, "v": values, "cu_seqlens": of_keys, "cu_queries": of_queries, "key_mask": kept}
     result, y = output(op, out, queries.shape, inputs)
     _attend(
         op,
-        batch=len(numbers) - 1,
-        q_offsets=offsets,
-        k_offsets=offsets,
+        batch=len(k_offsets) - 1,
+        q_offsets=ffi.new("int32_t[]", q_offsets),
+        k_offsets=ffi.new("int32_t[]", k_offsets),
         heads=heads,
         head_size=channels // heads,
         q=queries.pointer,

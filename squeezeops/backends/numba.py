@@ -11,7 +11,6 @@ wherever the processor has a fused multiply-add. What differs:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -151,8 +150,8 @@ def pointwise_conv(
     return _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
 
 
-def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str) -> _Packed:
-    """See `squeezeops.PointwiseConv`."""
+def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, memory: object) -> _Packed:
+    """See `squeezeops.PointwiseConv`; NumPy chooses the memory."""
     op = "PointwiseConv"
     check.choice(op, "dtype", dtype, ("float32",))
     return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups)
@@ -161,6 +160,15 @@ def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str) -
 def run_pointwise_conv(handle: _Packed, x: object, activation: str | None, residual: object, out: object) -> np.ndarray:
     """See `squeezeops.PointwiseConv`."""
     return _convolve("PointwiseConv", x, handle, activation, residual, out)
+
+
+def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
+    """See `squeezeops.pointwise_convs`."""
+    op = "pointwise_convs"
+    results: list[np.ndarray] = []
+    for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
+        results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
+    return tuple(results)
 
 
 # Row-wise ops.
@@ -365,23 +373,25 @@ def attention_ragged(
     v: object,
     num_heads: int,
     cu_seqlens: object,
+    cu_queries: object,
     key_mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
+    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
     op = "attention"
-    queries, keys, values, heads, offsets, kept = check.ragged(op, q, k, v, num_heads, cu_seqlens, key_mask)
-    factor = _scalar(check.attention_scale(op, scale, queries.shape[1] // heads))
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    size = a.q.shape[1] // a.heads
+    factor = _scalar(check.attention_scale(op, scale, size))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    out = check.output(op, out, queries.shape, q=q, k=k, v=v, cu_seqlens=cu_seqlens, key_mask=key_mask)
-    longest = max((end - begin for begin, end in itertools.pairwise(offsets)), default=0)
-    begins = _flat(np.array(offsets, np.int64))
-    layout = _Layout(begins, begins, heads, queries.shape[1] // heads)
-    added = NONE if kept is None else _flat(_added(kept))
+    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    out = check.output(op, out, a.q.shape, **inputs)
+    begins = _flat(np.array(a.queries, np.int64)), _flat(np.array(a.keys, np.int64))
+    queries, keys = (int(np.diff(offsets).max(initial=0)) for offsets in begins)  # at most
+    added = NONE if a.kept is None else _flat(_added(a.kept))
     strides = (0, 0, 0, 1)  # a sequence's part of the mask begins where its keys do
-    _attend(queries, keys, values, added, strides, layout, longest, longest, factor, fully_masked, out)
+    _attend(a.q, a.k, a.v, added, strides, _Layout(*begins, a.heads, size), queries, keys, factor, fully_masked, out)
     return out
 
 

@@ -185,8 +185,8 @@ def pointwise_conv(
     return _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
 
 
-def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str) -> _Packed:
-    """See `squeezeops.PointwiseConv`."""
+def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, memory: object) -> _Packed:
+    """See `squeezeops.PointwiseConv`; NumPy chooses the memory."""
     op = "PointwiseConv"
     check.choice(op, "dtype", dtype, ("float32",))
     return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups)
@@ -196,6 +196,16 @@ def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str) -
 def run_pointwise_conv(handle: _Packed, x: object, activation: str | None, residual: object, out: object) -> np.ndarray:
     """See `squeezeops.PointwiseConv`."""
     return _convolve("PointwiseConv", x, handle, activation, residual, out)
+
+
+@_quiet
+def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
+    """See `squeezeops.pointwise_convs`."""
+    op = "pointwise_convs"
+    results: list[np.ndarray] = []
+    for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
+        results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
+    return tuple(results)
 
 
 # Row-wise ops.
@@ -386,22 +396,24 @@ def attention_ragged(
     v: object,
     num_heads: int,
     cu_seqlens: object,
+    cu_queries: object,
     key_mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens; a False in key_mask (total,) excludes that key from its sequence."""
+    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
     op = "attention"
-    queries, keys, values, heads, offsets, kept = check.ragged(op, q, k, v, num_heads, cu_seqlens, key_mask)
-    factor = F(check.attention_scale(op, scale, queries.shape[1] // heads))
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    factor = F(check.attention_scale(op, scale, a.q.shape[1] // a.heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    out = check.output(op, out, queries.shape, q=q, k=k, v=v, cu_seqlens=cu_seqlens, key_mask=key_mask)
-    for begin, end in itertools.pairwise(offsets):
-        rows = slice(begin, end)
-        n = end - begin
-        keep = None if kept is None else np.broadcast_to(kept[rows], (heads, n, n))
-        _attend(queries[rows], keys[rows], values[rows], heads, keep, factor, fully_masked, out[rows])
+    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    out = check.output(op, out, a.q.shape, **inputs)
+    for queries, keys in zip(itertools.pairwise(a.queries), itertools.pairwise(a.keys), strict=True):
+        rows, of_keys = slice(*queries), slice(*keys)
+        shape = (a.heads, queries[1] - queries[0], keys[1] - keys[0])
+        keep = None if a.kept is None else np.broadcast_to(a.kept[of_keys], shape)
+        _attend(a.q[rows], a.k[of_keys], a.v[of_keys], a.heads, keep, factor, fully_masked, out[rows])
     return out
 
 

@@ -80,9 +80,8 @@ class FeatureExtractionPipeline(Pipeline):
     def _forward(
         self, rows: list[Row], ids: Any, mask: Any, types: Any, options: FeatureExtractionOptions
     ) -> Iterator[Floats]:
-        # A head that decodes tokens is kept from it: there may be a whole vocabulary of logits for each.
-        none = {"logits_mask": np.zeros_like(mask)} if self.model.head.has_token_logits else {}
-        x = self.model(ids, attention_mask=mask, token_type_ids=types, **none).last_hidden_state  # [B, L, C]
+        x = self.model.encoder()(ids, mask, types).last_hidden_state  # [B, L, C]
+        assert x is not None
         x = ops.mean_pool(x, mask=mask) if options.pooling == "mean" else x[:, 0].copy()  # [B, L, C] -> [B, C]
         if options.normalize:
             x = ops.l2_normalize(x)  # [B, C]

@@ -9,8 +9,9 @@ and zero fill here, no arithmetic on activations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,62 +22,147 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Batch", "make_batch"]
+__all__ = ["Batch", "Rows", "make_batch"]
 
+PART = 1024  # tokens that are computed at a time
 MASKED = np.finfo(np.float32).min  # what a masked key adds to its raw score
 
 
-@dataclass(frozen=True)
+class Rows(NamedTuple):
+    """Some of the rows of a batch, N of them, in order."""
+
+    indices: NDArray[np.integer[Any]]  # (N,)
+    cu_rows: NDArray[np.int32]  # where those of each sequence begin, and N: (B + 1,)
+
+    def of(self, x: Floats, out: Floats) -> Floats:
+        """Copy them: (T, C) to (N, C)."""
+        return np.take(x, self.indices, axis=0, out=out, mode="clip")  # "raise" would go through another copy
+
+
+@dataclass(slots=True)
 class Batch:
-    """The inputs of a forward pass, checked and packed.
+    """The inputs of a forward pass, checked and packed; or a part of them, which is whole sequences.
 
     Attributes
     ----------
     shape : tuple of int
         Of the inputs: (B, L), or (batch, choices, L), which is (B, L) from here on, with B = batch * choices.
+    sequences : slice
+        Which of the sequences of all inputs these are.
     ids, types, positions : ndarray of int64, (T,)
         Of the kept tokens; a position counts from the beginning of the padded row.
     cu_seqlens : ndarray of int32, (B + 1,)
         Where each sequence begins in the packed rows, and T.
-    keep : ndarray of bool, (B, L)
-        The tokens that have a row.
-    attended : ndarray of bool, (B, L)
-        The attention mask.
+    attended : ndarray of bool, (B, L), or None
+        The attention mask; None if it is all True.
     key_mask : ndarray of bool, (T,), or None
         The attention mask of the kept tokens; None if it is all True.
-    chosen : ndarray of bool, (T,), or None
+    chosen : Rows or None
         The kept tokens whose logits are asked for; None for all.
+    chosen_before : int
+        How many are asked for of the sequences before these.
     """
 
     shape: tuple[int, ...]
+    sequences: slice
     ids: NDArray[np.int64]
     types: NDArray[np.int64]
     positions: NDArray[np.int64]
     cu_seqlens: NDArray[np.int32]
-    keep: NDArray[np.bool_]
-    attended: NDArray[np.bool_]
-    key_mask: NDArray[np.bool_] | None
-    chosen: NDArray[np.bool_] | None
+    attended: NDArray[np.bool_] | None = None
+    key_mask: NDArray[np.bool_] | None = None
+    chosen: Rows | None = None
+    chosen_before: int = 0
 
-    def first(self, rows: Floats) -> Floats:
-        """The row of each sequence's first token: (T, C) to (B, C)."""
-        return rows[self.cu_seqlens[:-1]]
+    @property
+    def size(self) -> tuple[int, int]:
+        """(B, L)."""
+        return len(self.cu_seqlens) - 1, self.shape[-1]
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether tokens were dropped."""
+        count, length = self.size
+        return len(self.ids) < count * length
+
+    def parts(self) -> Iterator[Batch]:
+        """Split into parts of at most PART tokens, or of one sequence of more."""
+        count, begin = len(self.cu_seqlens) - 1, 0
+        if len(self.ids) <= PART:
+            yield self
+            return
+        while begin < count:
+            fitting = int(np.searchsorted(self.cu_seqlens, self.cu_seqlens[begin] + PART, side="right")) - 1
+            end = max(begin + 1, fitting)
+            yield self._part(begin, end)
+            begin = end
+
+    def _part(self, begin: int, end: int) -> Batch:
+        sequences, tokens = slice(begin, end), slice(*self.cu_seqlens[[begin, end]].tolist())
+        chosen, before = self.chosen, 0
+        if chosen is not None:
+            before = int(chosen.cu_rows[begin])
+            indices = chosen.indices[before : chosen.cu_rows[end]] - tokens.start
+            chosen = Rows(indices, chosen.cu_rows[begin : end + 1] - np.int32(before))
+        return Batch(
+            shape=self.shape,
+            sequences=sequences,
+            ids=self.ids[tokens],
+            types=self.types[tokens],
+            positions=self.positions[tokens],
+            cu_seqlens=self.cu_seqlens[begin : end + 1] - self.cu_seqlens[begin],
+            attended=None if self.attended is None else self.attended[sequences],
+            key_mask=None if self.key_mask is None else self.key_mask[tokens],
+            chosen=chosen,
+            chosen_before=before,
+        )
+
+    def first_tokens(self) -> Rows:
+        """The row of each sequence's first token."""
+        return Rows(self.cu_seqlens[:-1], np.arange(len(self.cu_seqlens), dtype=np.int32))
+
+    def spread(self, padded: Floats, rows: Floats | None = None) -> None:
+        """Put packed rows (T, ...) into their places in (B, L, ...), with zeros where there are none.
+
+        Without `rows` these are the first T of (B * L, ...) themselves.
+        """
+        flat = padded.reshape(-1, *padded.shape[2:])
+        if not self.is_padded:
+            if rows is not None:
+                flat[...] = rows
+            return
+        source, length, begins = flat if rows is None else rows, padded.shape[1], self.cu_seqlens.tolist()
+        for b in reversed(range(len(begins) - 1)):  # from the last, so that nothing is overwritten that is yet to move
+            begin, n, to = begins[b], begins[b + 1] - begins[b], b * length
+            if rows is not None or to - begin >= n:
+                flat[to : to + n] = source[begin : begin + n]
+            elif to > begin:
+                for i in reversed(range(n)):  # they overlap, and at once NumPy would copy them twice
+                    flat[to + i] = source[begin + i]
+            flat[to + n : to + length] = 0
 
     def unpack(self, rows: Floats) -> Floats:
         """Padded rows, zero where there is none: (T, C) to (B, L, C)."""
-        padded = np.zeros((*self.keep.shape, rows.shape[-1]), np.float32)
-        padded[self.keep] = rows
+        padded = np.empty((*self.size, rows.shape[-1]), np.float32)
+        self.spread(padded, rows)
         return padded
 
     def pairs(self) -> NDArray[np.bool_]:
         """Which queries attend to which keys: kept ones to attended ones, or to all where none is. (B, 1, L, L)."""
-        keys = self.attended | ~self.attended.any(axis=1, keepdims=True)
-        return self.keep[:, None, :, None] & keys[:, None, None, :]
+        attended = self._attended()
+        lengths = np.diff(self.cu_seqlens)
+        keep = np.arange(self.shape[-1]) < lengths[:, None]
+        keys = attended | ~attended.any(axis=1, keepdims=True)
+        pairs: NDArray[np.bool_] = keep[:, None, :, None] & keys[:, None, None, :]
+        return pairs
 
     def bias(self) -> Floats:
         """What transformers adds to raw scores: 0 or, at masked keys, float32's lowest number. (B, 1, 1, L)."""
-        bias: Floats = np.where(self.attended, np.float32(0), MASKED)
+        bias: Floats = np.where(self._attended(), np.float32(0), MASKED)
         return bias.reshape(len(bias), 1, 1, -1)
+
+    def _attended(self) -> NDArray[np.bool_]:
+        return np.ones(self.size, np.bool_) if self.attended is None else self.attended
 
 
 def make_batch(
@@ -92,29 +178,37 @@ def make_batch(
     shape, length, longest = ids.shape, ids.shape[-1], config.max_position_embeddings
     if length > longest:
         fail("input_ids", f"rows of at most max_position_embeddings = {longest} tokens", f"{length} tokens")
-    types = np.zeros_like(ids)
-    if token_type_ids is not None:
-        types = integers("token_type_ids", token_type_ids, config.type_vocab_size, shape)
-    attended: NDArray[np.bool_] = np.ones(shape, np.bool_)
+    if token_type_ids is None:
+        types = np.zeros(ids.size, np.int64)
+    else:
+        types = integers("token_type_ids", token_type_ids, config.type_vocab_size, shape).reshape(-1)
+    ids, positions = ids.reshape(-1), np.arange(length)
+    count = ids.size // length
+    if count > 1:
+        positions = np.tile(positions, count)
+    batch = Batch(shape, slice(0, count), ids, types, positions, np.arange(0, ids.size + 1, length, dtype=np.int32))
     if attention_mask is not None:
-        attended = integers("attention_mask", attention_mask, 2, shape).astype(np.bool_)
+        drop_padding(
+            batch, integers("attention_mask", attention_mask, 2, shape).reshape(count, length).astype(np.bool_)
+        )
+    if logits_mask is not None:
+        batch.chosen = chosen_tokens(batch, logits_mask)
+    return batch
 
-    ids, types, attended = ids.reshape(-1, length), types.reshape(-1, length), attended.reshape(-1, length)
-    lengths = length - np.argmax(attended[:, ::-1], axis=1)  # up to the last True; all of a row without any
-    positions = np.broadcast_to(np.arange(length), ids.shape)
-    keep = positions < lengths[:, None]
+
+def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
+    """Take out what follows the last attended token of a row; all of a row without any stays."""
+    if attended.all():
+        return
+    length = attended.shape[1]
+    lengths = length - np.argmax(attended[:, ::-1], axis=1)
+    keep = np.arange(length) < lengths[:, None]
+    kept = keep.reshape(-1)
+    batch.attended = attended
+    batch.ids, batch.types, batch.positions = batch.ids[kept], batch.types[kept], batch.positions[kept]
+    batch.cu_seqlens = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     key_mask = attended[keep]
-    return Batch(
-        shape=shape,
-        ids=ids[keep],
-        types=types[keep],
-        positions=positions[keep],
-        cu_seqlens=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-        keep=keep,
-        attended=attended,
-        key_mask=None if key_mask.all() else key_mask,
-        chosen=None if logits_mask is None else chosen_tokens(logits_mask, keep),
-    )
+    batch.key_mask = None if key_mask.all() else key_mask
 
 
 def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
@@ -138,28 +232,29 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
 
 
 def integers(name: str, values: ArrayLike, end: int, shape: tuple[int | str, ...]) -> NDArray[np.int64]:
-    """`values` as an array of int64 of this shape (see `array_of`), all of them from 0 to `end` - 1."""
+    """`values` as a new array of int64 of this shape (see `array_of`), all of them from 0 to `end` - 1."""
     array = array_of(name, values, shape)
     if array.dtype.kind not in "iu" and not (name == "attention_mask" and array.dtype.kind == "b"):
         raise TypeError(f"SqueezeBert: {name}: expected integers, got {array.dtype}")
-    wrong = (array < 0) | (array >= end)
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    numbers = array.astype(np.int64)
+    if numbers.view(np.uint64).max() >= end:  # negative ones are large there
+        at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= end))[0])
         fail(name, f"values from 0 to {end - 1}", f"{array[at]} at {list(at)}")
-    return array.astype(np.int64)
+    return numbers
 
 
-def chosen_tokens(logits_mask: ArrayLike, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask of padded tokens (B, L) as one of the kept tokens (T,)."""
-    mask = array_of("logits_mask", logits_mask, keep.shape)
+def chosen_tokens(batch: Batch, logits_mask: ArrayLike) -> Rows:
+    """The kept tokens that a mask of padded tokens (B, L) chooses."""
+    mask = array_of("logits_mask", logits_mask, batch.size)
     if mask.dtype.kind != "b":
         raise TypeError(f"SqueezeBert: logits_mask: expected bools, got {mask.dtype}")
+    keep = np.arange(batch.shape[-1]) < np.diff(batch.cu_seqlens)[:, None]
     dropped = mask & ~keep
     if dropped.any():
         at = [int(i) for i in np.argwhere(dropped)[0]]
         fail("logits_mask", "True only up to the last attended token of a row", f"True at {at}")
-    chosen: NDArray[np.bool_] = mask[keep]
-    return chosen
+    indices = np.flatnonzero(mask[keep])
+    return Rows(indices, np.searchsorted(indices, batch.cu_seqlens).astype(np.int32))
 
 
 def fail(name: str, expected: str, got: object) -> NoReturn:

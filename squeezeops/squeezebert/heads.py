@@ -1,14 +1,14 @@
 """What comes after the encoder: one class a task.
 
-A head says which tensors it needs (`shapes`), takes them (`__init__`) and sets fields of the model's output from the
-encoder's rows (`__call__`). A further head is one such class and one line in `HEADS`.
+A head says which tensors it needs (`shapes`) and takes them (`__init__`); it says which fields of the model's output it
+sets (`fields`), and from which of the encoder's rows (`rows`), and does so (`__call__`). A further head is one such
+class and one line in `HEADS`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from squeezeops import ops
@@ -18,51 +18,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.batch import Batch
+    from squeezeops.squeezebert.batch import Batch, Rows
     from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.memory import Memory
+    from squeezeops.squeezebert.output import SqueezeBertOutput
     from squeezeops.squeezebert.tensors import Shape
+    from squeezeops.squeezebert.workspace import Activations
 
     Floats = NDArray[np.float32]
     Weights = Mapping[str, NDArray[Any]]
 
-__all__ = ["HEADS", "Head", "SqueezeBertOutput", "choose_task"]
-
-
-@dataclass
-class SqueezeBertOutput:
-    """What a forward pass returns, float32 arrays; None is what the task does not have or the call did not ask for.
-
-    B, L and C are the rows of the batch, their padded length and ``hidden_size``; for multiple choice, where the input
-    is (batch, choices, L), B is batch * choices in all fields but `logits`. Whatever belongs to a token is zero after
-    the last attended token of a row: nothing is computed there.
-
-    Attributes
-    ----------
-    last_hidden_state : ndarray, (B, L, C)
-    pooler_output : ndarray, (B, C)
-        Of "text-classification" and "multiple-choice", and of "base" if the checkpoint has a pooler.
-    logits : ndarray
-        "text-classification": (B, num_labels). "multiple-choice": (batch, choices). "token-classification": (B, L,
-        num_labels). "masked-lm": (B, L, vocab_size). With a ``logits_mask`` of N True values the last two are (N, ...),
-        the chosen tokens in row-major order.
-    start_logits, end_logits : ndarray, (B, L)
-        Of "question-answering".
-    hidden_states : tuple of ndarray, (B, L, C) each
-        The embeddings, then every layer's output; the last is `last_hidden_state`.
-    attentions : tuple of ndarray, (B, H, L, L) each
-        Of query (third axis) and key (fourth), what transformers has for the type of model. SqueezeBERT: raw scores
-        before the softmax, q . k / sqrt(C / H), with float32's lowest number at masked keys. BERT: probabilities after
-        the softmax, 0 at masked keys. For queries after the last attended token of a row, which are not computed, the
-        scores of attended keys, and all probabilities, are zero.
-    """
-
-    last_hidden_state: Floats
-    pooler_output: Floats | None = None
-    logits: Floats | None = None
-    start_logits: Floats | None = None
-    end_logits: Floats | None = None
-    hidden_states: tuple[Floats, ...] | None = None
-    attentions: tuple[Floats, ...] | None = None
+__all__ = ["HEADS", "Head", "choose_task"]
 
 
 class Head(ABC):
@@ -85,12 +51,23 @@ class Head(ABC):
         """Names and shapes of the tensors that the head needs of a checkpoint with these `names`."""
 
     @abstractmethod
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        """Take the tensors, under the names of `shapes`."""
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        """Take the tensors, under the names of `shapes`; `memory` is for packed weights."""
 
     @abstractmethod
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        """Set the task's fields of `output` from the encoder's packed rows x, [T, C]."""
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        """Names of the fields of the output that the head sets, with their shapes for these inputs."""
+
+    def rows(self, batch: Batch) -> Rows | None:
+        """The rows of the last layer that the head needs; None for all."""
+        return None
+
+    @abstractmethod
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+        """Fill in the fields for a part of the inputs, from the encoder's rows x, [N, C]: those of `rows`.
+
+        `work` has room for N rows, and x is its `x`.
+        """
 
 
 class BaseHead(Head):
@@ -101,12 +78,17 @@ class BaseHead(Head):
         has_pooler = any(without_prefix(name).startswith("pooler.") for name in names)
         return linear_shapes("pooler.dense", config.hidden_size, config.hidden_size) if has_pooler else {}
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.pooler = linear(weights, "pooler.dense") if "pooler.dense.weight" in weights else None
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.pooler = linear(weights, "pooler.dense", memory) if "pooler.dense.weight" in weights else None
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return {} if self.pooler is None else pooled(batch, self.pooler)
+
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
         if self.pooler is not None:
-            output.pooler_output = pool(x, batch, self.pooler)  # [T, C] -> [B, C]
+            first = batch.first_tokens()
+            x = first.of(x, out=work.first(len(first.indices)).chosen)  # [T, C] -> [B, C]
+            pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
 
 
 class MaskedLMHead(Head):
@@ -128,19 +110,23 @@ class MaskedLMHead(Head):
             "cls.predictions.bias": (vocab_size,),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.dense, self.activation = linear(weights, "cls.predictions.transform.dense"), config.activation
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.dense, self.activation = linear(weights, "cls.predictions.transform.dense", memory), config.activation
         self.norm = tuple(weights[f"cls.predictions.transform.LayerNorm.{part}"] for part in ("weight", "bias"))
         self.eps = config.layer_norm_eps
-        self.decoder = ops.PointwiseConv(weights["cls.predictions.decoder.weight"], weights["cls.predictions.bias"])
+        decoder = weights["cls.predictions.decoder.weight"], weights["cls.predictions.bias"]
+        self.decoder = ops.PointwiseConv(*decoder, memory=memory)
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        output.logits = token_logits(x, batch, self.decode)  # [T, C] -> [B, L, V] or [N, V]
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return token_logits(batch, self.decoder)
 
-    def decode(self, x: Floats) -> Floats:
-        x = self.dense(x, activation=self.activation)  # [N, C]
+    def rows(self, batch: Batch) -> Rows | None:
+        return batch.chosen
+
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+        x = self.dense(x, activation=self.activation, out=work.chosen)  # [N, C]
         x = ops.layer_norm(x, *self.norm, eps=self.eps, out=x)  # [N, C]
-        return self.decoder(x)  # [N, C] -> [N, V]
+        classify_tokens(x, batch, self.decoder, output)  # [N, C] -> [B, L, V] or [N, V]
 
 
 class TextClassificationHead(Head):
@@ -153,13 +139,21 @@ class TextClassificationHead(Head):
             **linear_shapes("classifier", config.num_labels, config.hidden_size),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.pooler = linear(weights, "pooler.dense")
-        self.classifier = linear(weights, "classifier")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.pooler = linear(weights, "pooler.dense", memory)
+        self.classifier = linear(weights, "classifier", memory)
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        output.pooler_output = pool(x, batch, self.pooler)  # [T, C] -> [B, C]
-        output.logits = self.classifier(output.pooler_output)  # [B, C] -> [B, num_labels]
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return {**pooled(batch, self.pooler), "logits": (batch.size[0], self.classifier.out_channels)}
+
+    def rows(self, batch: Batch) -> Rows | None:
+        return batch.first_tokens()
+
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+        x = pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
+        assert output.logits is not None
+        logits = output.logits.reshape(-1, self.classifier.out_channels)[batch.sequences]
+        self.classifier(x, out=logits)  # [B, C] -> [B, num_labels]
 
 
 class MultipleChoiceHead(TextClassificationHead):
@@ -172,9 +166,8 @@ class MultipleChoiceHead(TextClassificationHead):
         c = config.hidden_size
         return {**linear_shapes("pooler.dense", c, c), **linear_shapes("classifier", 1, c)}
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        output.pooler_output = pool(x, batch, self.pooler)  # [T, C] -> [B, C]
-        output.logits = self.classifier(output.pooler_output).reshape(batch.shape[:-1])  # -> [batch, choices]
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return {**pooled(batch, self.pooler), "logits": batch.shape[:-1]}
 
 
 class TokenClassificationHead(Head):
@@ -186,11 +179,17 @@ class TokenClassificationHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("classifier", config.num_labels, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.classifier = linear(weights, "classifier")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.classifier = linear(weights, "classifier", memory)
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        output.logits = token_logits(x, batch, self.classifier)  # [T, C] -> [B, L, num_labels] or [N, num_labels]
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return token_logits(batch, self.classifier)
+
+    def rows(self, batch: Batch) -> Rows | None:
+        return batch.chosen
+
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+        classify_tokens(x, batch, self.classifier, output)  # [N, C] -> [B, L, num_labels] or [N, num_labels]
 
 
 class QuestionAnsweringHead(Head):
@@ -200,12 +199,17 @@ class QuestionAnsweringHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("qa_outputs", 2, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.outputs = linear(weights, "qa_outputs")
+    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
+        self.outputs = linear(weights, "qa_outputs", memory)
 
-    def __call__(self, x: Floats, batch: Batch, output: SqueezeBertOutput) -> None:
-        logits = batch.unpack(self.outputs(x))  # [T, C] -> [B, L, 2]
-        output.start_logits, output.end_logits = logits[..., 0].copy(), logits[..., 1].copy()  # [B, L] each
+    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+        return {"start_logits": batch.size, "end_logits": batch.size}
+
+    def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+        logits = self.outputs(x)  # [T, C] -> [T, 2]
+        assert output.start_logits is not None and output.end_logits is not None
+        batch.spread(output.start_logits[batch.sequences], logits[:, 0])  # [T] -> [B, L]
+        batch.spread(output.end_logits[batch.sequences], logits[:, 1])
 
 
 HEADS: dict[str, type[Head]] = {
@@ -218,19 +222,35 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv) -> Floats:
-    """The state of each sequence's first token, through a linear layer and tanh: [T, C] -> [B, C]."""
-    return dense(batch.first(x), activation="tanh")
+def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+    return {"pooler_output": (batch.size[0], dense.out_channels)}
 
 
-def token_logits(x: Floats, batch: Batch, decode: Callable[[Floats], Floats]) -> Floats:
-    """Decode all rows to padded shape, [T, C] -> [B, L, V], or only the N chosen ones, [T, C] -> [N, V]."""
-    return batch.unpack(decode(x)) if batch.chosen is None else decode(x[batch.chosen])
+def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, output: SqueezeBertOutput) -> Floats:
+    """The states of the first tokens through a linear layer and tanh: [B, C] -> [B, C]."""
+    assert output.pooler_output is not None
+    return dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
 
 
-def linear(weights: Weights, name: str) -> ops.PointwiseConv:
+def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+    of_tokens = batch.size if batch.chosen is None else batch.chosen.indices.shape
+    return {"logits": (*of_tokens, linear.out_channels)}
+
+
+def classify_tokens(x: Floats, batch: Batch, linear: ops.PointwiseConv, output: SqueezeBertOutput) -> None:
+    """All rows, [T, C], to padded shape, [B, L, V]; or only the chosen ones, [N, C] -> [N, V]."""
+    assert output.logits is not None
+    if batch.chosen is not None:
+        linear(x, out=output.logits[batch.chosen_before : batch.chosen_before + len(x)])
+    else:
+        logits = output.logits[batch.sequences]
+        linear(x, out=logits.reshape(-1, linear.out_channels)[: len(x)])
+        batch.spread(logits)
+
+
+def linear(weights: Weights, name: str, memory: Memory) -> ops.PointwiseConv:
     """A linear layer, which is a pointwise convolution with one group."""
-    return ops.PointwiseConv(weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return ops.PointwiseConv(weights[f"{name}.weight"], weights[f"{name}.bias"], memory=memory)
 
 
 def linear_shapes(name: str, c_out: int, c_in: int) -> dict[str, Shape]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.memory import Memory
 
     Weights = Mapping[str, NDArray[Any]]
     Norm = tuple[NDArray[np.float32], NDArray[np.float32]]  # LayerNorm's weight and bias, [C] each
@@ -34,12 +35,12 @@ class Layer:
     output_norm: Norm
 
 
-def make_layer(config: SqueezeBertConfig, weights: Weights, name: str, dtype: str) -> Layer:
-    """Pack the layer whose tensors' names begin with `name`; `dtype` is that of `ops.PointwiseConv`."""
+def make_layer(config: SqueezeBertConfig, weights: Weights, name: str, dtype: str, memory: Memory) -> Layer:
+    """Pack the layer whose tensors' names begin with `name`; `dtype` and `memory` are those of `ops.PointwiseConv`."""
 
     def conv(part: str, groups: int) -> ops.PointwiseConv:
         weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-        return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)
+        return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype, memory=memory)
 
     def norm(part: str) -> Norm:
         return weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]

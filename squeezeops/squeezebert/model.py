@@ -1,12 +1,13 @@
 """The SqueezeBERT forward pass (Iandola et al. 2020, https://arxiv.org/abs/2006.11316), and BERT's.
 
 A BERT encoder whose linear layers are grouped convolutions over single tokens: only attention mixes tokens. With one
-group each, it is a BERT. In the comments T counts the tokens of the batch without padding, H the heads; C and F are
-hidden and intermediate size.
+group each, it is a BERT. In the comments T counts the tokens of the batch without padding, and N those that a layer is
+computed for, fewer only in the last; H the heads; C and F are hidden and intermediate size.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ import numpy as np
 
 from squeezeops import ops
 from squeezeops.squeezebert import heads, tensors
-from squeezeops.squeezebert.batch import Batch, make_batch
+from squeezeops.squeezebert.batch import Batch, Rows, make_batch
 from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
-from squeezeops.squeezebert.heads import SqueezeBertOutput
 from squeezeops.squeezebert.hub_cache import find_folder
 from squeezeops.squeezebert.layer import Layer, make_layer
+from squeezeops.squeezebert.memory import Memory
+from squeezeops.squeezebert.output import SqueezeBertOutput, attention_scores, make_output
+from squeezeops.squeezebert.workspace import Activations, Workspaces
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,34 +34,51 @@ if TYPE_CHECKING:
 __all__ = ["SqueezeBert", "SqueezeBertOutput"]
 
 
-def embed(model: SqueezeBert, batch: Batch) -> Floats:
+def embed(model: SqueezeBert, batch: Batch, work: Activations) -> Floats:
     tables = (batch.ids, model.words, batch.positions, model.positions, batch.types, model.types)
     eps = model.config.layer_norm_eps
-    return ops.embedding_layer_norm(*tables, *model.embedding_norm, eps=eps)  # 3 x [T] -> [T, C]
+    return ops.embedding_layer_norm(*tables, *model.embedding_norm, eps=eps, out=work.x)  # 3 x [T] -> [T, C]
 
 
-def attend(x: Floats, layer: Layer, config: SqueezeBertConfig, batch: Batch, scores: list[Floats] | None) -> Floats:
-    num_heads = config.num_attention_heads
-    q, k, v = layer.query(x), layer.key(x), layer.value(x)  # [T, C] -> 3 x [T, C]
+def encode(
+    x: Floats, layer: Layer, model: SqueezeBert, batch: Batch, work: Activations, rows: Rows | None, scores: Any
+) -> Floats:
+    """A layer: for all rows of x, or for those given, which attend to all of their sequence."""
+    num_heads, eps, keys = model.config.num_attention_heads, model.config.encoder_layer_norm_eps, batch.cu_seqlens
+    if rows is None:
+        q, k, v = ops.pointwise_convs(x, (layer.query, layer.key, layer.value), out=work[1:4])  # [T, C] -> 3 x [T, C]
+        queries = keys
+    else:
+        k, v = ops.pointwise_convs(x, (layer.key, layer.value), out=work[2:4])  # [T, C] -> 2 x [T, C]
+        work, queries = work.first(len(rows.indices)), rows.cu_rows
+        x = rows.of(x, out=work.chosen)  # [T, C] -> [N, C]
+        q = layer.query(x, out=work.q)  # [N, C]
     if scores is not None:
-        padded_q, padded_k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
-        s = ops._attention_scores(padded_q, padded_k, num_heads=num_heads, mask=batch.bias())  # [B, H, L, L]
-        if config.model_type == "bert":  # asked for its scores, it gives probabilities
-            s = ops.softmax(s, mask=batch.pairs(), fully_masked="zero", out=s)  # [B, H, L, L]
-        scores.append(s)
-    return ops._attention_ragged(  # within each sequence: 3 x [T, C] -> [T, C]
-        q, k, v, num_heads=num_heads, cu_seqlens=batch.cu_seqlens, key_mask=batch.key_mask, fully_masked="uniform"
+        scores[batch.sequences] = attention_scores(q, k, model.config, batch)  # 2 x [T, C] -> [B, H, L, L]
+    a = ops._attention_ragged(  # within each sequence: [N, C], 2 x [T, C] -> [N, C]
+        q, k, v, num_heads=num_heads, cu_seqlens=keys, cu_queries=queries, key_mask=batch.key_mask, out=work.context
     )
+    a = layer.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
+    a = ops.layer_norm(a, *layer.post_attention_norm, eps=eps, out=a)  # [N, C]
+    y = layer.intermediate(a, activation=model.config.activation, out=work.wide)  # [N, C] -> [N, F]
+    y = layer.output(y, residual=a, out=work.x)  # [N, F] -> [N, C]
+    return ops.layer_norm(y, *layer.output_norm, eps=eps, out=y)  # [N, C]
 
 
-def encode(x: Floats, layer: Layer, config: SqueezeBertConfig, batch: Batch, scores: list[Floats] | None) -> Floats:
-    eps = config.encoder_layer_norm_eps
-    a = attend(x, layer, config, batch, scores)  # [T, C] -> [T, C]
-    a = layer.post_attention(a, residual=x)  # [T, C] -> [T, C]
-    a = ops.layer_norm(a, *layer.post_attention_norm, eps=eps, out=a)  # [T, C]
-    y = layer.intermediate(a, activation=config.activation)  # [T, C] -> [T, F]
-    y = layer.output(y, residual=a)  # [T, F] -> [T, C]
-    return ops.layer_norm(y, *layer.output_norm, eps=eps, out=y)  # [T, C]
+def run(model: SqueezeBert, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
+    """Compute a part of the inputs, whole sequences, and put the results into their places in `output`."""
+    needed = model.head.rows(batch)
+    x = embed(model, batch, work)  # 3 x [T] -> [T, C]
+    for i, layer in enumerate(model.layers):
+        if output.hidden_states is not None:
+            batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
+        rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
+        x = encode(x, layer, model, batch, work, rows, output.attentions and output.attentions[i])  # [T, C] -> [N, C]
+    if output.last_hidden_state is not None:
+        batch.spread(output.last_hidden_state[batch.sequences], x)  # [T, C] -> [B, L, C]
+        if needed is not None:
+            x = needed.of(x, out=work.q[: len(needed.indices)])  # [T, C] -> [N, C]
+    model.head(x, batch, work.first(len(x)), output)  # [N, C] -> what the task has
 
 
 class SqueezeBert:
@@ -106,8 +126,10 @@ class SqueezeBert:
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
         self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
-        self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype) for i in range(config.num_hidden_layers)]
-        self.head = head(config, w)
+        layers, memory = range(config.num_hidden_layers), Memory()
+        self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype, memory) for i in layers]
+        self.head = head(config, w, memory)
+        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size)
 
     @classmethod
     def from_pretrained(
@@ -126,6 +148,12 @@ class SqueezeBert:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
         model.path = folder
+        return model
+
+    def encoder(self) -> SqueezeBert:
+        """Return this model without its head and pooler, for its hidden states; it has the same weights, not copies."""
+        model = copy.copy(self)
+        model.task, model.head = "base", heads.BaseHead(self.config, {}, Memory())
         return model
 
     def __call__(
@@ -168,15 +196,11 @@ class SqueezeBert:
         if logits_mask is not None and not self.head.has_token_logits:
             raise ValueError(f"SqueezeBert: logits_mask: expected None for the task {self.task!r}, got a mask")
         batch = make_batch(self.config, self.head.axes, input_ids, attention_mask, token_type_ids, logits_mask)
-        states: list[Floats] | None = [] if output_hidden_states else None
-        scores: list[Floats] | None = [] if output_attentions else None
-        x = embed(self, batch)  # 3 x [T] -> [T, C]
-        for layer in self.layers:
-            if states is not None:
-                states.append(batch.unpack(x))  # [T, C] -> [B, L, C]
-            x = encode(x, layer, self.config, batch, scores)  # [T, C] -> [T, C]
-        output = SqueezeBertOutput(batch.unpack(x))  # [T, C] -> [B, L, C]
-        output.hidden_states = None if states is None else (*states, output.last_hidden_state)
-        output.attentions = None if scores is None else tuple(scores)
-        self.head(x, batch, output)  # [T, C] -> what the task has
+        output = make_output(self.head, self.config, batch, output_hidden_states, output_attentions)
+        workspace = self._workspaces.take()
+        try:
+            for part in batch.parts():
+                run(self, part, workspace.rows(len(part.ids)), output)
+        finally:
+            self._workspaces.give(workspace)
         return output

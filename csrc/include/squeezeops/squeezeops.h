@@ -307,6 +307,31 @@ SQZ_API sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, in
                                   int64_t ldx, const float *packed, const float *bias, sqz_activation activation,
                                   const float *residual, int64_t ldr, float *out, int64_t ldo);
 
+/** One of the convolutions of sqz_pwconv_many_f32(): out = activation(conv(x) + bias) + residual. */
+typedef struct {
+  int64_t groups, c_out;     /**< those of the packed weight */
+  const float *packed;       /**< from sqz_pwconv_pack_f32() */
+  const float *bias;         /**< (c_out); NULL for none */
+  sqz_activation activation; /**< SQZ_ACT_NONE for none */
+  const float *residual;     /**< (rows, c_out), row stride ldr; NULL for none */
+  int64_t ldr;
+  float *out; /**< (rows, c_out), row stride ldo; apart from x and from what the other parts read and write */
+  int64_t ldo;
+} sqz_pwconv_part;
+
+/**
+ * Several convolutions of one x, such as those to queries, keys and values: as calls of sqz_pwconv_f32(), but the
+ * threads share out all of the work at once.
+ *
+ * @param rows   rows of x and of every residual and out
+ * @param c_in   columns of x
+ * @param x      (rows, c_in), row stride ldx
+ * @param count  number of parts
+ * @param parts  (count); messages begin with "parts[i]."
+ */
+SQZ_API sqz_status sqz_pwconv_many_f32(int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
+                                       const sqz_pwconv_part *parts);
+
 /** @} */
 /** @name Attention @{ */
 

@@ -1,26 +1,29 @@
 // Elementwise activations: the polynomials of simd/math.h over an array.
 #include "kernels/activation/activation.h"
 #include "simd/math.h"
+#include "simd/pair.h"
 
 namespace sqz {
 namespace {
 
 template <class I>
 struct Activation {
-  using V = typename I::V;
-
-  template <sqz_activation A>
-  static SQZ_INLINE V apply(V x) {
-    if constexpr (A == SQZ_ACT_GELU) return Math<I>::gelu(x);
-    if constexpr (A == SQZ_ACT_GELU_TANH) return Math<I>::gelu_tanh(x);
-    if constexpr (A == SQZ_ACT_RELU) return Math<I>::relu(x);
-    if constexpr (A == SQZ_ACT_TANH) return Math<I>::tanh(x);
+  // On one vector, or with a Pair for W on several.
+  template <sqz_activation A, class W = I>
+  static SQZ_INLINE typename W::V apply(typename W::V x) {
+    if constexpr (A == SQZ_ACT_GELU) return Math<W>::gelu(x);
+    if constexpr (A == SQZ_ACT_GELU_TANH) return Math<W>::gelu_tanh(x);
+    if constexpr (A == SQZ_ACT_RELU) return Math<W>::relu(x);
+    if constexpr (A == SQZ_ACT_TANH) return Math<W>::tanh(x);
     return x;
   }
 
   template <sqz_activation A>
   static SQZ_INLINE void run(int64_t n, const float *x, float *out) {
+    using W = typename Wide<I, I::kWide>::Type;
     int64_t i = 0;
+    if constexpr (W::kLanes > 16)
+      for (; i + W::kLanes <= n; i += W::kLanes) W::store(out + i, apply<A, W>(W::load(x + i)));
     for (; i + 16 <= n; i += 16) I::store(out + i, apply<A>(I::load(x + i)));
     const int rest = static_cast<int>(n - i);
     if (rest) I::store_n(out + i, apply<A>(I::load_n(x + i, rest)), rest);

@@ -8,7 +8,7 @@
 
 namespace sqz {
 
-constexpr int kAttentionMaxRows = 8;  // query rows of a block on any ISA
+constexpr int kAttentionMaxRows = 24;  // query rows of a block on any ISA
 
 struct AttentionHead {
   int64_t queries, keys, head_size;

@@ -10,16 +10,51 @@
 namespace sqz {
 namespace {
 
-template <class I>
+// Tiles: ScorePanels panels of 16 keys by Rows queries, ValuePanels panels of 16 elements by ValueRows queries; a block is
+// of BlockRows queries, a multiple of both heights.
+template <class I, int BlockRows, int Rows, int ScorePanels, int ValueRows, int ValuePanels>
 struct Attention {
   using V = typename I::V;
-  static_assert(I::kTileRows <= kAttentionMaxRows, "the scratch memory holds kAttentionMaxRows rows of scores");
+  static_assert(BlockRows <= kAttentionMaxRows, "the scratch memory holds kAttentionMaxRows rows of scores");
+  static_assert(BlockRows <= Softmax<I>::kBlockRows, "so many rows softmax takes at once");
 
   static SQZ_INLINE void pack_keys(const AttentionHead &h, float *packed) {
-    for (int64_t key0 = 0; key0 < h.keys; key0 += 16) {
-      const int64_t valid = min64(16, h.keys - key0);
-      for (int64_t d = 0; d < h.head_size; ++d)
-        for (int64_t lane = 0; lane < 16; ++lane) *packed++ = lane < valid ? h.k[(key0 + lane) * h.ldk + d] : 0.0f;
+    for (int64_t key = 0; key < h.keys; key += 16) {
+      // Lanes beyond the last key repeat it; nobody looks at their scores.
+      const float *rows[16];
+      for (int i = 0; i < 16; ++i) rows[i] = h.k + min64(key + i, h.keys - 1) * h.ldk;
+      int64_t d = 0;
+      for (; d + 16 <= h.head_size; d += 16) {
+        I::transpose(rows, packed);
+        packed += 256;
+        for (int i = 0; i < 16; ++i) rows[i] += 16;
+      }
+      for (; d < h.head_size; ++d)
+        for (int i = 0; i < 16; ++i) *packed++ = *rows[i]++;
+    }
+  }
+
+  // acc[i][j] starts at +0 and takes fma(a[i][k], b[k][j], acc), k ascending. `valid` < 16 limits the loads of a last,
+  // partial panel that must not be over-read (NP is 1 then).
+  template <int MR, int NP, bool kPartial = false>
+  static SQZ_INLINE void multiply(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
+                                  int64_t b_panel, V (&acc)[MR][NP], int valid = 16) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
+    const float *a4 = a + 4 * lda, *a8 = a + 8 * lda;
+    for (int64_t k = 0; k < depth; ++k) {
+      V w[NP];
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) w[j] = kPartial ? I::load_n(b, valid) : I::load(b + j * b_panel);
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) {
+        const V x = I::set1(i < 4 ? a[i * lda + k] : i < 8 ? a4[(i - 4) * lda + k] : a8[(i - 8) * lda + k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NP; ++j) acc[i][j] = I::fma(x, w[j], acc[i][j]);
+      }
+      b += b_step;
     }
   }
 
@@ -32,20 +67,30 @@ struct Attention {
 
     // Not inline, nor is the other: with all tiles in one function the pointers of the inner loops spill.
     template <int MR, int NP>
-    __attribute__((noinline)) void columns(int64_t key0) const {
+    __attribute__((noinline)) static void tile(const float *q, int64_t ldq, int64_t head_size, const float *packed,
+                                               float scale, float *s, int64_t lds) {
       V acc[MR][NP];
-      multiply_tile<I, MR, NP>(h.head_size, h.q + row * h.ldq, h.ldq, packed + key0 * h.head_size, 16, 16 * h.head_size,
-                               acc);
-#pragma GCC unroll 8
+      multiply<MR, NP>(head_size, q, ldq, packed, 16, 16 * head_size, acc);
+      const V by = I::set1(scale);
+#pragma GCC unroll 16
       for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-        for (int j = 0; j < NP; ++j) I::store(s + i * lds + key0 + j * 16, acc[i][j]);
+        for (int j = 0; j < NP; ++j) I::store(s + i * lds + j * 16, I::mul(acc[i][j], by));
     }
     template <int MR>
     SQZ_INLINE void run() const {
-      int64_t key = 0;
-      for (; key + I::kTilePanels * 16 <= lds - 16; key += I::kTilePanels * 16) columns<MR, I::kTilePanels>(key);
-      for (; key < lds - 16; key += 16) columns<MR, 1>(key);
+      const int64_t panels = lds / 16 - 1;
+      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScorePanels>(panel, panels - panel);
+    }
+    // The next tile; one of a single panel, which takes almost as long as one of two, only where there is but one.
+    template <int MR, int NP>
+    SQZ_INLINE int64_t next(int64_t panel, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP || (NP > 2 && left == NP + 1)) return next<MR, NP - 1>(panel, left);
+      }
+      tile<MR, NP>(h.q + row * h.ldq, h.ldq, h.head_size, packed + panel * 16 * h.head_size, h.scale, s + panel * 16,
+                   lds);
+      return NP;
     }
   };
 
@@ -55,28 +100,41 @@ struct Attention {
     int64_t lds, row;
 
     template <int MR, int NP, bool kPartial>
-    __attribute__((noinline)) void columns(int64_t d, int valid) const {
+    __attribute__((noinline)) static void tile(const float *p, int64_t lds, int64_t keys, const float *v, int64_t ldv,
+                                               float *out, int64_t ldo, int valid) {
       V acc[MR][NP];
-      multiply_tile<I, MR, NP, kPartial>(h.keys, p, lds, h.v + d, h.ldv, 16, acc, valid);
-#pragma GCC unroll 8
+      multiply<MR, NP, kPartial>(keys, p, lds, v, ldv, 16, acc, valid);
+#pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
         for (int j = 0; j < NP; ++j) {
-          float *out = h.out + (row + i) * h.ldo + d + j * 16;
           if (kPartial)
-            I::store_n(out, acc[i][j], valid);
+            I::store_n(out + i * ldo, acc[i][j], valid);
           else
-            I::store(out, acc[i][j]);
+            I::store(out + i * ldo + j * 16, acc[i][j]);
         }
       }
+    }
+    template <int MR, int NP, bool kPartial>
+    SQZ_INLINE void at(int64_t d, int valid) const {
+      tile<MR, NP, kPartial>(p, lds, h.keys, h.v + d, h.ldv, h.out + row * h.ldo + d, h.ldo, valid);
     }
     template <int MR>
     SQZ_INLINE void run() const {
       int64_t d = 0;
-      for (; d + I::kTilePanels * 16 <= h.head_size; d += I::kTilePanels * 16)
-        columns<MR, I::kTilePanels, false>(d, 16);
-      for (; d + 16 <= h.head_size; d += 16) columns<MR, 1, false>(d, 16);
-      if (d < h.head_size) columns<MR, 1, true>(d, static_cast<int>(h.head_size - d));
+      for (; d + ValuePanels * 16 <= h.head_size; d += ValuePanels * 16) at<MR, ValuePanels, false>(d, 16);
+      for (; d + 16 <= h.head_size; d += 16) at<MR, 1, false>(d, 16);
+      if (d < h.head_size) rest<MR>(d, static_cast<int>(h.head_size - d));
+    }
+    // Half the rows at a time: the masks of the loads take registers too.
+    template <int MR>
+    SQZ_INLINE void rest(int64_t d, int valid) const {
+      if constexpr (MR > 1 && MR > ValueRows / 2) {
+        rest<MR / 2>(d, valid);
+        Values{h, p + MR / 2 * lds, lds, row + MR / 2}.template rest<MR - MR / 2>(d, valid);
+      } else {
+        at<MR, 1, true>(d, valid);
+      }
     }
   };
 
@@ -108,7 +166,7 @@ struct Attention {
 
   static SQZ_INLINE void masked_scores(const AttentionHead &h, const void *mask, const float *s, float *out) {
     for (int64_t key = 0; key < h.keys; ++key) {
-      float v = s[key] * h.scale;
+      float v = s[key];
       if (h.mask_kind == SQZ_MASK_ADD) v = v + static_cast<const float *>(mask)[key];
       out[key] = h.mask_kind != SQZ_MASK_NONE && excluded(h, mask, key) ? minus_infinity() : v;
     }
@@ -119,13 +177,14 @@ struct Attention {
     float *packed = h.scratch, *s = packed + (lds - 16) * h.head_size;
     pack_keys(h, packed);
     const int64_t mask_bytes = h.mask_stride * (h.mask_kind == SQZ_MASK_ADD ? 4 : 1);
-    for (int64_t row = 0; row < h.queries; row += I::kTileRows) {
-      const int rows = static_cast<int>(min64(I::kTileRows, h.queries - row));
-      with_rows<I::kTileRows>(rows, Scores{h, packed, row, s, lds});
+    for (int64_t row = 0; row < h.queries; row += BlockRows) {
+      const int rows = static_cast<int>(min64(BlockRows, h.queries - row));
+      for (int i = 0; i < rows; i += Rows)
+        with_rows<Rows>(static_cast<int>(min64(Rows, rows - i)), Scores{h, packed, row + i, s + i * lds, lds});
       if (h.mask_kind == SQZ_MASK_NONE && !h.scores) {
-        for (int i = 0; i < rows; ++i)
-          Softmax<I>::template row<SQZ_MASK_NONE>(h.keys, s + i * lds, nullptr, h.scale, s + i * lds);
-        with_rows<I::kTileRows>(rows, Values{h, s, lds, row});
+        if (h.keys > 0) Softmax<I>::template block<true>(rows, h.keys, s, lds);
+        for (int i = 0; i < rows; i += ValueRows)
+          with_rows<ValueRows>(static_cast<int>(min64(ValueRows, rows - i)), Values{h, s + i * lds, lds, row + i});
         continue;
       }
       for (int i = 0; i < rows; ++i) {
@@ -133,7 +192,7 @@ struct Attention {
         float *p = s + i * lds, *out = h.out + (row + i) * h.ldo;
         if (h.scores) {
           masked_scores(h, mask, p, h.scores + (row + i) * h.keys);
-        } else if (Softmax<I>::row(h.keys, p, mask, h.mask_kind, h.scale, p)) {
+        } else if (Softmax<I>::row(h.keys, p, mask, h.mask_kind, 1.0f, p)) {
           masked_values(h, mask, p, out);
         } else {
           Softmax<I>::fill(h.keys, h.fully_masked, p);

@@ -3,6 +3,6 @@
 
 namespace sqz {
 
-extern const attention_f32_fn attention_f32_scalar = Attention<F32Scalar>::run;
+extern const attention_f32_fn attention_f32_scalar = Attention<F32Scalar, 8, 1, 1, 1, 1>::run;
 
 }  // namespace sqz

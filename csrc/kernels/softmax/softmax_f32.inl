@@ -2,6 +2,7 @@
 #include "kernels/softmax/softmax.h"
 #include "simd/common.h"
 #include "simd/math.h"
+#include "simd/pair.h"
 
 namespace sqz {
 namespace {
@@ -10,6 +11,68 @@ template <class I>
 struct Softmax {
   using V = typename I::V;
   using M = typename I::M;
+
+  static constexpr int kBlockRows = 24;  // at most, of block()
+
+  // Without a mask, a few rows at once, in place: each pass goes over all rows, so that the end of a row's chain, the
+  // reduction of its 16 lanes, is hidden behind the next row. x is scaled already. Lanes of the last vector beyond n may
+  // be written if kPadded.
+  template <bool kPadded>
+  static SQZ_INLINE void block(int rows, int64_t n, float *x, int64_t ldx) {
+    using W = typename Wide<I, I::kWide < 4 ? 1 : 4>::Type;
+    constexpr int64_t kStep = W::kLanes;
+    const int64_t full = n / 16 * 16;
+    const int rest = static_cast<int>(n - full);
+    const M tail = I::tail(rest);
+    float top[kBlockRows], total[kBlockRows];
+    for (int r = 0; r < rows; ++r) {
+      const float *p = x + r * ldx;
+      V a = I::set1(minus_infinity()), b = a;
+      int64_t i = 0;
+      for (; i + 32 <= full; i += 32) {
+        a = I::max(I::load(p + i), a);
+        b = I::max(I::load(p + i + 16), b);
+      }
+      if (i < full) a = I::max(I::load(p + i), a);
+      if (rest) b = I::select(tail, I::max(kPadded ? I::load(p + full) : I::load_n(p + full, rest), b), b);
+      top[r] = I::reduce_max_tree(I::max(a, b));
+    }
+    for (int r = 0; r < rows; ++r) {
+      float *p = x + r * ldx;
+      const V t = I::set1(top[r]);
+      const typename W::V wide_t = W::set1(top[r]);
+      V sum = I::zero();
+      int64_t i = 0;
+      if constexpr (kStep > 16) {
+        for (; i + kStep <= full; i += kStep) {
+          const typename W::V e = Math<W>::exp(W::sub(W::load(p + i), wide_t));
+          W::store(p + i, e);
+          sum = W::add_to(sum, e);
+        }
+      }
+      for (; i < full; i += 16) {
+        const V e = Math<I>::exp(I::sub(I::load(p + i), t));
+        I::store(p + i, e);
+        sum = I::add(sum, e);
+      }
+      if (rest) {
+        const V e = Math<I>::exp(I::sub(kPadded ? I::load(p + full) : I::load_n(p + full, rest), t));
+        if (kPadded)
+          I::store(p + full, e);
+        else
+          I::store_n(p + full, e, rest);
+        sum = I::select(tail, I::add(sum, e), sum);
+      }
+      total[r] = I::reduce_add_tree(sum);
+    }
+    for (int r = 0; r < rows; ++r) {
+      float *p = x + r * ldx;
+      const V t = I::set1(total[r]);
+      const int64_t end = kPadded ? full + (rest ? 16 : 0) : full;
+      for (int64_t i = 0; i < end; i += 16) I::store(p + i, I::div(I::load(p + i), t));
+      if (!kPadded && rest) I::store_n(p + full, I::div(I::load_n(p + full, rest), t), rest);
+    }
+  }
 
   // The keys among lanes [0, count) at offset i that the mask keeps; *added is what an additive mask adds.
   template <sqz_mask_kind Kind>

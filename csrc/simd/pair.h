@@ -1,0 +1,65 @@
+// Two vectors at a time, for the polynomials of math.h: Pair<I> is a trait of 32 lanes, Pair<Pair<I>> one of 64.
+// One vector's polynomial is a chain of dependent operations four cycles apart, of which a core's schedulers hold only a
+// few; here the chains alternate. The operations on a lane, and so the bits, are those of I.
+#ifndef SQZ_SIMD_PAIR_H_
+#define SQZ_SIMD_PAIR_H_
+
+#include "simd/common.h"
+
+namespace sqz {
+namespace {
+
+template <class I>
+struct Pair {
+  struct V {
+    typename I::V a, b;
+  };
+  struct M {
+    typename I::M a, b;
+  };
+
+  static constexpr int kLanes = 2 * I::kLanes;
+
+  static SQZ_INLINE V zero() { return {I::zero(), I::zero()}; }
+  static SQZ_INLINE V set1(float x) { return {I::set1(x), I::set1(x)}; }
+  static SQZ_INLINE V load(const float *p) { return {I::load(p), I::load(p + I::kLanes)}; }
+  static SQZ_INLINE void store(float *p, V x) {
+    I::store(p, x.a);
+    I::store(p + I::kLanes, x.b);
+  }
+
+  static SQZ_INLINE V add(V x, V y) { return {I::add(x.a, y.a), I::add(x.b, y.b)}; }
+  // One vector more, in the order of the lanes: what striped sums take.
+  template <class U>
+  static SQZ_INLINE U add_to(U sum, V x) {
+    return I::add_to(I::add_to(sum, x.a), x.b);
+  }
+  static SQZ_INLINE V sub(V x, V y) { return {I::sub(x.a, y.a), I::sub(x.b, y.b)}; }
+  static SQZ_INLINE V mul(V x, V y) { return {I::mul(x.a, y.a), I::mul(x.b, y.b)}; }
+  static SQZ_INLINE V div(V x, V y) { return {I::div(x.a, y.a), I::div(x.b, y.b)}; }
+  static SQZ_INLINE V fma(V x, V y, V z) { return {I::fma(x.a, y.a, z.a), I::fma(x.b, y.b, z.b)}; }
+  static SQZ_INLINE V fnma(V x, V y, V z) { return {I::fnma(x.a, y.a, z.a), I::fnma(x.b, y.b, z.b)}; }
+  static SQZ_INLINE V max(V x, V y) { return {I::max(x.a, y.a), I::max(x.b, y.b)}; }
+  static SQZ_INLINE V min(V x, V y) { return {I::min(x.a, y.a), I::min(x.b, y.b)}; }
+  static SQZ_INLINE V abs(V x) { return {I::abs(x.a), I::abs(x.b)}; }
+  static SQZ_INLINE V with_sign(V m, V s) { return {I::with_sign(m.a, s.a), I::with_sign(m.b, s.b)}; }
+  static SQZ_INLINE V rint(V x) { return {I::rint(x.a), I::rint(x.b)}; }
+  static SQZ_INLINE V scale2(V x, V n) { return {I::scale2(x.a, n.a), I::scale2(x.b, n.b)}; }
+  static SQZ_INLINE M lt(V x, V y) { return {I::lt(x.a, y.a), I::lt(x.b, y.b)}; }
+  static SQZ_INLINE V select(M m, V x, V y) { return {I::select(m.a, x.a, y.a), I::select(m.b, x.b, y.b)}; }
+};
+
+// N vectors, a power of two.
+template <class I, int N>
+struct Wide {
+  using Type = Pair<typename Wide<I, N / 2>::Type>;
+};
+template <class I>
+struct Wide<I, 1> {
+  using Type = I;
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_PAIR_H_

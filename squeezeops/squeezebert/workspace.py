@@ -1,0 +1,86 @@
+"""Room for the activations of a forward pass, reused from one to the next."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from squeezeops.squeezebert.memory import pages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+__all__ = ["Activations", "Workspace", "Workspaces"]
+
+ALIGNED = 16  # floats in 64 bytes
+STEP = 64  # rows by which a workspace grows
+
+
+class Activations(NamedTuple):
+    """Arrays for n rows: hidden and intermediate size are C and F."""
+
+    x: Floats  # a layer's input, and its output, [n, C]
+    q: Floats  # [n, C]
+    k: Floats  # [n, C]
+    v: Floats  # [n, C]
+    context: Floats  # what attention gives, [n, C]
+    chosen: Floats  # rows of x, [n, C]
+    wide: Floats  # [n, F]
+
+    def first(self, n: int) -> Activations:
+        """Arrays for n rows at most as many, in the same memory."""
+        return Activations(*[array[:n] for array in self])
+
+
+class Workspace:
+    """The memory of one forward pass at a time, as large as the largest so far."""
+
+    def __init__(self, *widths: int) -> None:
+        self._widths = widths
+        self._capacity = 0
+        self._memory: Any = None
+        self._arrays: Activations | None = None
+
+    def rows(self, n: int) -> Activations:
+        """Arrays for n rows, which hold anything."""
+        if self._arrays is None or len(self._arrays.x) != n:
+            if n > self._capacity:
+                self._capacity = -(-n // STEP) * STEP
+                self._memory = pages(4 * sum(self._capacity * width + ALIGNED for width in self._widths))
+            arrays, start = [], 0
+            for width in self._widths:
+                arrays.append(np.frombuffer(self._memory, np.float32, n * width, 4 * start).reshape(n, width))
+                start += -(-n * width // ALIGNED) * ALIGNED
+            self._arrays = Activations(*arrays)
+        return self._arrays
+
+
+class Workspaces:
+    """The workspaces of a model: one for each forward pass under way, kept for the next.
+
+    Threads may share it: a list's pop and append are atomic, without the GIL too. A copy begins empty.
+    """
+
+    def __init__(self, channels: int, intermediate: int) -> None:
+        self._sizes = channels, intermediate
+        self._idle: list[Workspace] = []
+
+    def take(self) -> Workspace:
+        """Return a workspace that nobody else has until it is given back."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            channels, intermediate = self._sizes
+            return Workspace(*[channels] * 6, intermediate)
+
+    def give(self, workspace: Workspace) -> None:
+        """Take it back; there is no need to keep more than can run at a time."""
+        if len(self._idle) < (os.cpu_count() or 1):
+            self._idle.append(workspace)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Workspaces, self._sizes

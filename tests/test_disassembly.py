@@ -1,0 +1,274 @@
+"""The micro-kernels keep to registers: their inner loops, as the compiler in CXX makes them, leave the stack alone.
+
+A micro-kernel multiplies a tile of a matrix: what is in MICROKERNELS, compiled for an instruction set with vectors.
+Elementwise loops are free: exp and GELU have more coefficients than some instruction sets have registers.
+"""
+
+import os
+import re
+import textwrap
+
+import pytest
+from build_helpers import ROOT, cmake_build, tool
+from disassembly import disassemble, find_loops
+
+from squeezeops import backends
+
+MICROKERNELS = r"/csrc/(simd/microkernel_\w+\.inl|kernels/peak/)"
+
+
+def tiles():
+    """Numbers in the tile of each kernel that has one, by symbol, from the registry's "rows x columns"."""
+    if "native" not in backends.available():
+        return {}
+    rows = [row for row in backends.load("native").kernel_table() if row["isa"] != "scalar"]
+    found = ((row["symbol"], re.fullmatch(r"(\d+)x(\d+)", row["tile"])) for row in rows)
+    return {symbol: int(match[1]) * int(match[2]) for symbol, match in found if match}
+
+
+TILES = tiles()
+compiled = pytest.mark.skipif("native" not in backends.available(), reason="built without the native extension")
+
+
+@pytest.fixture(scope="module")
+def microkernels(tmp_path_factory):
+    """Their inner loops, by object file. Debugging information says what is one; it does not change the code."""
+    objdump = tool(os.environ.get("OBJDUMP", "objdump"))
+    symbols = [*TILES, *sorted({re.sub("^[a-z]+", "peak", symbol) for symbol in TILES if "_f32_" in symbol})]
+    sources = [path for symbol in symbols for path in (ROOT / "csrc" / "kernels").glob(f"*/{symbol}.cc")]
+    assert [path.stem for path in sources] == symbols
+    objects = [f"CMakeFiles/squeezeops_core.dir/{path.relative_to(ROOT).as_posix()}.o" for path in sources]
+    flags = f"{os.environ.get('CXXFLAGS', '')} -g"
+    folder = cmake_build(tmp_path_factory.mktemp("build"), targets=objects, CXXFLAGS=flags)
+    found = {}
+    for symbol, path in zip(symbols, objects, strict=True):
+        loops = find_loops(disassemble(folder / path, objdump), f"{symbol}.cc.o")
+        found[symbol] = [loop for loop in loops if loop.comes_from(MICROKERNELS)]
+    return found
+
+
+@compiled
+def test_inner_loops_leave_the_stack_alone(microkernels):
+    faults = [str(loop) for loops in microkernels.values() for loop in loops if loop.spills]
+    assert not faults, "these use the stack, where > is:\n" + "\n\n".join(faults)
+
+
+@compiled
+def test_every_micro_kernel_is_seen(microkernels):
+    isas = {symbol.split("_")[-1] for symbol in TILES}
+    assert set(TILES) >= {f"{op}_f32_{isa}" for op in ("pwconv", "attention") for isa in isas}
+    assert isas == {row["isa"] for row in backends.load("native").kernel_table()} - {"scalar"}
+    largest = {symbol: max((loop.outputs for loop in microkernels[symbol]), default=0) for symbol in TILES}
+    assert largest == TILES
+    assert all(microkernels.values())
+
+
+# The reader of listings.
+
+
+def loops(code, target="elf64-x86-64"):
+    """The inner loops of a listing: a line an instruction with its address, others as they are."""
+    return find_loops(
+        f"kernel.o:     file format {target}\n\n0000000000000000 <f>:\n{textwrap.dedent(code)}", "kernel.o"
+    )
+
+
+def accesses(loop):
+    assert not loop.innermost or loop.spills == loop.stack_accesses
+    return [str(instruction) for instruction in loop.stack_accesses]
+
+
+CLEAN = """
+   0:	push   %rbp
+   1:	sub    $0x40,%rsp
+   5:	mov    %rdi,0x8(%rsp)
+   a:	vxorps %xmm0,%xmm0,%xmm0
+   e:	nopw   0x0(%rax,%rax,1)
+  10:	vmovups (%rdx),%ymm1
+  14:	vbroadcastss (%rsi,%rax,4),%ymm2
+  1a:	lea    0x10(%rsp),%rcx
+  1f:	vfmadd231ps %ymm1,%ymm2,%ymm0
+  24:	vfmadd231ps 0x20(%rdx),%ymm2,%ymm3
+  2a:	add    $0x40,%rdx
+  2e:	add    $0x1,%rax
+  32:	cmp    %rax,%rdi
+  35:	jne    10 <f+0x10>
+  37:	mov    0x8(%rsp),%rdi
+  3c:	ret
+"""
+
+
+def test_a_loop_in_registers():
+    (loop,) = loops(CLEAN)
+    assert accesses(loop) == [] and str(loop.instructions[0]) == "vmovups (%rdx),%ymm1"
+    assert (loop.multiply_adds, loop.outputs, loop.loads, len(loop.instructions)) == (2, 16, 3, 9)
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "vmovaps 0x20(%rsp),%ymm2",
+        "vmovups %ymm2,(%rsp)",
+        "vfmadd231ps -0x60(%rsp),%ymm2,%ymm0",
+        "vmovups (%rsp,%rax,4),%ymm2",
+        "call   0 <f>",
+        "push   %rax",
+    ],
+)
+def test_a_loop_that_spills(instruction):
+    (loop,) = loops(CLEAN.replace("vbroadcastss (%rsi,%rax,4),%ymm2", instruction))
+    assert accesses(loop) == [" ".join(instruction.split())]
+    assert re.search(rf"kernel\.o: f\n  .*\n> +14: {re.escape(accesses(loop)[0])}\n", str(loop))
+
+
+def test_a_frame_pointer_and_an_ordinary_register():
+    """%rbp is the former in a function that sets it up as one."""
+    ordinary = CLEAN.replace("%rsi,%rax,4", "%rbp,%rax,4")
+    assert accesses(*loops(ordinary)) == []
+    frame = ordinary.replace("sub    $0x40,%rsp", "mov    %rsp,%rbp")
+    assert accesses(*loops(frame)) == ["vbroadcastss (%rbp,%rax,4),%ymm2"]
+    index = frame.replace("%rbp,%rax,4", "%rsi,%rbp,4")
+    assert accesses(*loops(index)) == []
+    other = f"{frame}\n0000000000000080 <g>:\n{ordinary}"
+    assert list(map(len, map(accesses, loops(other)))) == [1, 0]
+
+
+def test_a_loop_in_a_loop():
+    """Each has what lies in no inner one."""
+    inner, outer = sorted(loops(NESTED), key=lambda loop: len(loop.instructions))
+    assert [i.address for i in inner.instructions] == [0x8, 0xC, 0x10] and accesses(inner) == []
+    assert [i.address for i in outer.instructions] == [0, 4, 0x14, 0x18, 0x1C] and len(accesses(outer)) == 2
+    assert (inner.innermost, outer.innermost) == (True, False)
+    assert list(map(str, outer.spills)) == ["vmovaps %ymm0,0x20(%rsp)"]  # not the pointer's
+    (inner,) = loops(NESTED.replace("vfmadd231ps %ymm1,%ymm2,%ymm3", "nop"))
+    assert accesses(inner) == []
+
+
+NESTED = """
+   0:	mov    0x8(%rsp),%rdx
+   4:	vxorps %xmm0,%xmm0,%xmm0
+   8:	vfmadd231ps %ymm1,%ymm2,%ymm0
+   c:	add    $0x1,%rax
+  10:	jne    8 <f+0x8>
+  14:	vfmadd231ps %ymm1,%ymm2,%ymm3
+  18:	vmovaps %ymm0,0x20(%rsp)
+  1c:	jne    0 <f>
+  20:	ret
+"""
+
+
+def test_a_loop_that_is_entered_in_its_middle():
+    """Its head lies above the jump that closes it; a rare path lies behind, and one turn is cut short."""
+    (loop,) = loops("""
+   0:	jmp    10 <f+0x10>
+   2:	nopl   0x0(%rax)
+   4:	vfmadd231ps %zmm1,%zmm2,%zmm0
+   8:	add    $0x1,%rax
+   c:	je     30 <f+0x30>
+  10:	test   %rcx,%rcx
+  14:	jle    4 <f+0x4>
+  18:	dec    %rcx
+  1c:	jg     40 <f+0x40>
+  20:	jmp    10 <f+0x10>
+  30:	ret
+  40:	vmovups 0x8(%rsp),%zmm2
+  44:	jmp    4 <f+0x4>
+""")
+    assert [i.address for i in loop.instructions] == [4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20, 0x40, 0x44]
+    assert len(accesses(loop)) == 1
+
+
+def test_a_jump_back_is_no_loop():
+    assert not loops("""
+   0:	test   %rdi,%rdi
+   4:	jne    20 <f+0x20>
+   8:	vmovaps 0x20(%rsp),%ymm0
+   c:	vfmadd231ps %ymm1,%ymm2,%ymm0
+  10:	ret
+  20:	neg    %rdi
+  24:	jmp    c <f+0xc>
+""")
+
+
+def test_a_loop_behind_a_jump_table():
+    (loop,) = loops("""
+   0:	notrack jmp *%rax
+   4:	vfmadd231ps %ymm1,%ymm2,%ymm0
+   8:	jne    4 <f+0x4>
+   c:	ret
+""")
+    assert loop.multiply_adds == 1
+
+
+def test_multiply_adds_without_a_fused_one():
+    (loop,) = loops("""
+   0:	movss  (%rdi),%xmm4
+   4:	shufps $0x0,%xmm4,%xmm4
+   8:	mulps  %xmm4,%xmm5
+   c:	addps  %xmm5,%xmm0
+  10:	mulps  %xmm6,%xmm4
+  14:	addps  %xmm4,%xmm1
+  18:	jne    0 <f>
+  1c:	ret
+""")
+    assert (loop.multiply_adds, loop.outputs) == (2, 8)
+    assert not loops("   0:	mulps  %xmm4,%xmm5\n   4:	mulps  %xmm5,%xmm5\n   8:	jne    0 <f>\n")
+    assert not loops("   0:	vfmadd231ss %xmm4,%xmm5,%xmm6\n   8:	jne    0 <f>\n")
+
+
+def test_an_unrolled_loop_has_the_outputs_of_one_step():
+    (loop,) = loops("""
+   0:	vfmadd231ps (%rdi){1to16},%zmm4,%zmm0
+   4:	vfmadd231ps 0x4(%rdi){1to16},%zmm4,%zmm1{%k1}
+   8:	vfmadd231ps (%rdi){1to16},%zmm5,%zmm0
+   c:	vfmadd231ps 0x4(%rdi){1to16},%zmm5,%zmm1{%k1}
+  10:	jb     0 <f>
+""")
+    assert (loop.multiply_adds, loop.outputs, loop.loads) == (4, 32, 4)
+
+
+@pytest.mark.parametrize("instruction", ["vpdpbusd %zmm1,%zmm2,%zmm0", "vpmaddubsw %ymm1,%ymm2,%ymm0"])
+def test_integers(instruction):
+    (loop,) = loops(f"   0:	{instruction}\n   8:	jne    0 <f>\n")
+    assert loop.multiply_adds == 1
+
+
+AARCH64 = """
+   0:	stp	x29, x30, [sp, #-64]!
+   4:	ldr	q0, [x0, x2]
+   8:	ldr	q1, [x29, #16]
+   c:	fmla	v2.4s, v0.4s, v1.s[0]
+  10:	add	x2, x2, #0x10	// #16
+  14:	b.ne	4 <f+0x4>  // b.any
+  18:	ldp	x29, x30, [sp], #64
+  1c:	ret
+"""
+
+
+def test_aarch64():
+    (loop,) = loops(AARCH64, "elf64-littleaarch64")
+    assert (loop.multiply_adds, loop.outputs, loop.loads, accesses(loop)) == (1, 4, 2, [])
+    (loop,) = loops(AARCH64.replace("[x29, #16]", "[sp, #16]"), "elf64-littleaarch64")
+    assert accesses(loop) == ["ldr q1, [sp, #16]"]
+    frame = AARCH64.replace("4:", "2:	mov	x29, sp\n   4:", 1)
+    assert accesses(*loops(frame, "elf64-littleaarch64")) == ["ldr q1, [x29, #16]"]
+    for add in ("sdot	v2.4s, v0.16b, v1.4b[0]", "udot	v2.4s, v0.16b, v1.16b", "smmla	v2.4s, v0.16b, v1.16b"):
+        (loop,) = loops(AARCH64.replace("fmla	v2.4s, v0.4s, v1.s[0]", add), "elf64-littleaarch64")
+        assert (loop.multiply_adds, loop.outputs) == (1, 4)
+
+
+def test_where_a_loop_comes_from():
+    (loop,) = loops("""
+f():
+/src/csrc/kernels/pwconv/pwconv_f32.inl:20
+   0:	xor    %eax,%eax
+/usr/include/avxintrin.h:12
+inlined by /src/csrc/simd/microkernel_f32.inl:36 (multiply_tile)
+inlined by /src/csrc/kernels/pwconv/pwconv_f32.inl:27 (discriminator 3) (run<6>)
+   4:	vfmadd231ps %ymm1,%ymm2,%ymm0
+/usr/include/avxintrin.h:14
+   8:	jne    4 <f+0x4>
+   c:	ret
+""")
+    assert loop.comes_from(MICROKERNELS) and loop.comes_from("pwconv_f32") and loop.comes_from("avxintrin")
+    assert not loop.comes_from("math.h")
