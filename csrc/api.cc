@@ -22,6 +22,7 @@ constexpr int64_t kRowGrain = 16384;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Splits [0, count) into equal chunks of at least `grain`, a few per thread, and calls body(begin, end) for each.
 template <class Body>
@@ -336,10 +337,12 @@ static sqz_status check_part(int64_t rows, int64_t c_in, const sqz_pwconv_part &
 // Convolutions of one x in one parallel region. All are checked.
 static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
                       const sqz_pwconv_part *parts) {
-  // A task is a block of rows by a run of panels. Rows are split only when there are many: a panel is then read from L2
-  // by each block. The panels of a task are a multiple of every tile's width, the rows of every tile's height.
-  constexpr int64_t kRowBlock = 96, kPanelBlock = 3;
-  constexpr int kMost = 8;  // parts in a region; the description of each is on the stack
+  // A task is a block of rows by a run of panels, and a thread's tasks follow each other in the packed weights. A
+  // block's part of x fits half of L2 with room for a column of panels; tiles are made of equal height, and
+  // the panels of a task are a multiple of every tile's width.
+  constexpr int64_t kBlockFloats = 96 * 1024, kPanelBlock = 3;
+  constexpr int64_t kTaskWork = INT64_C(1) << 18;  // multiply-adds worth the start of a task, about 2 us
+  constexpr int kMost = 8;                         // parts in a region; the description of each is on the stack
   struct Part {
     PwconvF32 args;
     int64_t panels, unit, end;  // `end`: after its last task
@@ -352,8 +355,13 @@ static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const 
   Context c;
   c.run = kernels.pwconv;
   c.rows = rows;
-  c.row_block = ceil_div(ceil_div(rows, ceil_div(rows, kRowBlock)), 24) * 24;
+  int64_t deepest = 1;
+  for (int64_t i = 0; i < count; ++i)
+    if (c_in / parts[i].groups > deepest) deepest = c_in / parts[i].groups;
+  const int64_t most_rows = at_least(24, kBlockFloats / deepest);
+  c.row_block = ceil_div(ceil_div(rows, ceil_div(rows, most_rows)), 8) * 8;
   c.row_blocks = ceil_div(rows, c.row_block);
+  const int64_t threads = num_threads();
   while (count > 0) {
     int64_t tasks = 0;
     int used = 0;
@@ -364,9 +372,11 @@ static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const 
       to.args = {p.groups, c_in / p.groups, p.c_out / p.groups, x, ldx, p.packed, p.bias, p.residual, p.ldr,
                  p.out,    p.ldo,           p.activation};
       to.panels = p.groups * to.args.panels_per_group();
-      // Small convolutions take more panels a task, so that a task is worth its start.
-      const int64_t panel_work = c.row_block * to.args.group_in * 16;
-      to.unit = kPanelBlock * at_most(ceil_div(INT64_C(1) << 18, kPanelBlock * (panel_work + 1)), to.panels);
+      // One thread needs no more than one task. Several need some each, so that one that is held up can be helped.
+      const int64_t columns = ceil_div(to.panels, kPanelBlock);
+      const int64_t column_work = c.row_block * to.args.group_in * 16 * kPanelBlock;
+      const int64_t enough = threads == 1 ? columns : columns * c.row_blocks / (8 * threads);
+      to.unit = kPanelBlock * at_least(at_most(ceil_div(kTaskWork, column_work + 1), columns), enough);
       to.end = tasks += ceil_div(to.panels, to.unit) * c.row_blocks;
     }
     parallel_for(
@@ -376,7 +386,8 @@ static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const 
           const Part *p = x.parts;
           int64_t begin = 0;
           for (; i >= p->end; ++p) begin = p->end;
-          const int64_t panel = (i - begin) / x.row_blocks * p->unit, row = (i - begin) % x.row_blocks * x.row_block;
+          const int64_t units = ceil_div(p->panels, p->unit);
+          const int64_t panel = (i - begin) % units * p->unit, row = (i - begin) / units * x.row_block;
           FloatEnvironment environment;
           x.run(p->args, row, at_most(row + x.row_block, x.rows), panel, at_most(panel + p->unit, p->panels));
         },
@@ -453,9 +464,9 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   SQZ_TRY(begin(kAttention, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
 
-  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about as
-  // much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and those
-  // with the most work come first, so that threads end together whatever the lengths.
+  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about
+  // as much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and
+  // those with the most work come first, so that threads end together whatever the lengths.
   struct Part {
     int64_t first_task, sequence, queries;  // queries of a part
   };
