@@ -1,0 +1,214 @@
+"""A library in a process of its own, behind a pipe.
+
+Messages are pickles, a method of `Host` with its arguments one way, ``(True, result)`` or ``(False, text of an error)``
+the other.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # with -m its classes would be those of __main__
+
+__all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve"]
+
+
+class WorkerError(RuntimeError):
+    """A library failed in its process."""
+
+
+class Missing(WorkerError):
+    """A library that is not installed, or cannot run here."""
+
+
+class Prepared(NamedTuple):
+    """What a run returned, the seconds that it took to get there, and those of a call."""
+
+    result: Any
+    loading: float
+    once: float
+
+
+class Host:
+    """What a worker does with its library."""
+
+    def __init__(self, library: Any, threads: int) -> None:
+        self.library, self.threads = library, threads
+        self.calls: dict[Any, Callable[[], Any]] = {}
+        self.memory: Any = None
+
+    def start(self) -> str:
+        from squeezeops.benchmark import variants
+
+        self.library.start(self.threads)
+        kernels = variants.compiled_library()
+        if kernels is not None:  # for the peaks
+            kernels.set_num_threads(self.threads)
+        return str(self.library.version())
+
+    def forms(self) -> tuple[str, ...]:
+        return tuple(self.library.FORMS)
+
+    def forward(self, form: str, task: str, inputs: list[Any]) -> Prepared:
+        return self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
+
+    def op(self, name: str, shape: Any, cold: bool) -> Prepared | None:
+        return self._prepared(("op", cold), lambda: self.library.op(name, shape, cold))
+
+    def _prepared(self, key: Any, make: Callable[[], Any]) -> Any:
+        self.calls.pop(key, None)
+        begin = time.perf_counter()
+        call = make()
+        loading = time.perf_counter() - begin
+        if call is None:
+            return None
+        self.calls[key] = call
+        result = call()
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - begin)
+            if sum(times) > 1:
+                break
+        return Prepared(result, loading, min(times))
+
+    def keep(self, key: Any) -> None:
+        """Let go of all that was prepared but this; None for everything."""
+        self.calls = {key: self.calls[key]} if key is not None else {}
+
+    def sample(self, key: Any, calls: int, warm: bool, pause: float) -> Any:
+        """Time a call, or the mean of `calls`, between two peaks.
+
+        `warm` calls once before, untimed: the library's threads are awake then, as in the middle of many calls. They
+        may spin for a while after the last: `pause` seconds pass before the second peak.
+        """
+        from squeezeops.benchmark.measure import Sample, fma_peak, without_garbage_collection
+
+        call = self.calls[key]
+        repeats = range(calls)
+        with without_garbage_collection():
+            before = fma_peak()
+            if warm:
+                call()
+            begin = time.perf_counter()
+            for _ in repeats:
+                call()
+            seconds = (time.perf_counter() - begin) / calls
+            if pause:
+                time.sleep(pause)
+            return tuple(Sample(seconds, before, fma_peak()))
+
+    def read_peak(self) -> float | None:
+        """The speed of reading memory, in bytes a second."""
+        from squeezeops.benchmark import measure
+
+        if self.memory is None:
+            self.memory = measure.some_memory()
+        return None if self.memory is None else measure.read_peak(self.memory, self.threads)
+
+
+def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    while True:
+        try:
+            method, arguments = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer = True, getattr(host, method)(*arguments)
+        except ImportError as error:
+            answer = False, ("missing", str(error))
+        except Exception:
+            answer = False, ("failed", traceback.format_exc())
+        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+class Worker:
+    """The other end of the pipe. Calling a method of `Host` by name is `ask`.
+
+    Parameters
+    ----------
+    name : str
+        Of a library.
+    threads : int
+    cpus : sequence of int
+        Those that the process is held to.
+    command : sequence of str, optional
+        What is run in place of this module.
+    """
+
+    def __init__(self, name: str, threads: int, cpus: Sequence[int], command: Sequence[str] | None = None) -> None:
+        self.name = name
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        arguments = [name, str(threads), *map(str, cpus)]
+        self.process = subprocess.Popen(
+            [*(command or [sys.executable, "-c", RUN]), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **dict.fromkeys(variables, str(threads))},
+        )
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method there.
+
+        Raises
+        ------
+        Missing
+            If the library is not there.
+        WorkerError
+            If the method failed, or the process ended.
+        """
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests is not None and answers is not None
+        try:
+            pickle.dump((method, arguments), requests, pickle.HIGHEST_PROTOCOL)
+            requests.flush()
+            fine, value = pickle.load(answers)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            status = self.process.wait(10)
+            raise WorkerError(f"{self.name}: its process ended with status {status} in {method}") from None
+        if fine:
+            return value
+        kind, text = value
+        if kind == "missing":
+            raise Missing(f"{self.name}: {text}")
+        raise WorkerError(f"{self.name}: {method} failed:\n{text}")
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, threads, *cpus = arguments
+    if hasattr(os, "sched_setaffinity"):  # before the library makes its threads
+        os.sched_setaffinity(0, [int(cpu) for cpu in cpus])
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    from bench import libraries
+
+    class Loading(Host):
+        """Imports the library at the first request, whose answer tells if there is none."""
+
+        def start(self) -> str:
+            self.library = libraries.load(name)
+            return super().start()
+
+    serve(Loading(None, int(threads)), sys.stdin.buffer, answers)
