@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # with -m its classes would be those of __main__
@@ -39,18 +40,23 @@ class Prepared(NamedTuple):
 class Host:
     """What a worker does with its library."""
 
-    def __init__(self, library: Any, threads: int) -> None:
-        self.library, self.threads = library, threads
+    def __init__(self, library: Any, threads: int, cpus: Sequence[int]) -> None:
+        self.library, self.threads, self.cpus = library, threads, cpus
         self.calls: dict[Any, Callable[[], Any]] = {}
         self.memory: Any = None
 
     def start(self) -> str:
         from squeezeops.benchmark import variants
+        from squeezeops.benchmark.measure import fma_peak
 
         self.library.start(self.threads)
         kernels = variants.compiled_library()
         if kernels is not None:  # for the peaks
+            before = _threads()
             kernels.set_num_threads(self.threads)
+            fma_peak()
+            for thread, cpu in zip(_threads() - before, self.cpus[1:], strict=False):
+                os.sched_setaffinity(thread, [cpu])
         return str(self.library.version())
 
     def forms(self) -> tuple[str, ...]:
@@ -94,7 +100,7 @@ class Host:
 
         call = self.calls[key]
         repeats = range(calls)
-        with without_garbage_collection():
+        with without_garbage_collection(), _pinned(self.cpus[:1]):
             before = fma_peak()
             if warm:
                 call()
@@ -113,6 +119,31 @@ class Host:
         if self.memory is None:
             self.memory = measure.some_memory()
         return None if self.memory is None else measure.read_peak(self.memory, self.threads)
+
+
+def _threads() -> set[int]:
+    """The threads of this process; where they cannot be told, none."""
+    folder = "/proc/self/task"
+    return {int(name) for name in os.listdir(folder)} if os.path.isdir(folder) else set()
+
+
+@contextmanager
+def _pinned(cpus: Sequence[int]) -> Iterator[None]:
+    """Hold the calling thread to these CPUs.
+
+    Linux may wake a sleeping thread on the CPU of the one that wakes it, and leave both there for milliseconds. So all
+    libraries are measured with each thread on a CPU of its own: the pools are pinned when they are made, the caller here,
+    as threads that it makes elsewhere would come to lie on its CPU.
+    """
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:
@@ -148,13 +179,14 @@ class Worker:
 
     def __init__(self, name: str, threads: int, cpus: Sequence[int], command: Sequence[str] | None = None) -> None:
         self.name = name
-        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        variables |= {"OMP_PROC_BIND": "true", "OMP_PLACES": "threads"} if threads > 1 else {}
         arguments = [name, str(threads), *map(str, cpus)]
         self.process = subprocess.Popen(
             [*(command or [sys.executable, "-c", RUN]), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **dict.fromkeys(variables, str(threads))},
+            env={**os.environ, **variables},
         )
 
     def ask(self, method: str, *arguments: Any) -> Any:
@@ -195,9 +227,10 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> None:
-    name, threads, *cpus = arguments
-    if hasattr(os, "sched_setaffinity"):  # before the library makes its threads
-        os.sched_setaffinity(0, [int(cpu) for cpu in cpus])
+    name, threads, *rest = arguments
+    cpus = [int(cpu) for cpu in rest]
+    if cpus:  # before the library makes its threads
+        os.sched_setaffinity(0, cpus)
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -211,4 +244,4 @@ def main(arguments: Sequence[str]) -> None:
             self.library = libraries.load(name)
             return super().start()
 
-    serve(Loading(None, int(threads)), sys.stdin.buffer, answers)
+    serve(Loading(None, int(threads), cpus), sys.stdin.buffer, answers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,9 @@ def _session(model: Any, sizes: dict[str, int] | None = None) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = thread_count
+    if thread_count > 1:  # of each thread but the caller's, counted from 1
+        cpus = sorted(os.sched_getaffinity(0))[1:thread_count]
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(cpu + 1) for cpu in cpus))
     for name, size in (sizes or {}).items():
         options.add_free_dimension_override_by_name(name, size)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
