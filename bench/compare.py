@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", type=Path, help="write the results there")
     p.add_argument("--merge", action="store_true", help="keep the rows of that file that are not measured now")
     p.add_argument("--plot", metavar="FOLDER", type=Path, help="draw the results; with --check, those of that file")
-    p.add_argument("--check", metavar="FILE", type=Path, help="hold a results file against the targets, and measure none")
+    p.add_argument("--check", metavar="FILE", type=Path, help="hold a results file against the targets; measures none")
     return p
 
 

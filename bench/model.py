@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["CONFIG", "cache_folder", "convolutions", "flops", "make_weights", "saved_model", "saved_weights", "weight_bytes"]
+__all__ = [
+    "CONFIG",
+    "cache_folder",
+    "convolutions",
+    "flops",
+    "make_weights",
+    "saved_model",
+    "saved_weights",
+    "weight_bytes",
+]
 
 CONFIG: dict[str, Any] = {
     "model_type": "squeezebert",

@@ -132,7 +132,9 @@ def agree(case: str, name: str, ours: Any, theirs: Any) -> float:
     return difference
 
 
-def run_forward(libraries: Libraries, case: Forward, *, pairs: int | None, limit: float, choose: bool) -> dict[str, Any]:
+def run_forward(
+    libraries: Libraries, case: Forward, *, pairs: int | None, limit: float, choose: bool
+) -> dict[str, Any]:
     """Measure a forward pass.
 
     Parameters
@@ -155,12 +157,14 @@ def run_forward(libraries: Libraries, case: Forward, *, pairs: int | None, limit
     batch = [padded(lengths)]
     texts = one_by_one(lengths) if case.against == "each" else batch
     done = libraries.workers[OURS].ask("forward", "ragged", case.task, batch)
+    shapes = len({item.ids.shape for item in texts})
+    mean = sum(item.ids.size for item in texts) // len(texts)
     expected = rows_of(done.result, batch, case.task)
     chosen: dict[str, tuple[Any, float]] = {OURS: (("forward", "ragged"), done.once)}
     forms, loading, differences = {OURS: "ragged"}, {OURS: done.loading}, {}
     for name in libraries.peers() if case.against else []:
         worker = libraries.workers[name]
-        known = worker.ask("forms")
+        known = worker.ask("forms", mean, shapes)
         tried: dict[str, Prepared] = {}
         for form in known if choose else known[:1]:
             tried[form] = worker.ask("forward", form, case.task, texts)

@@ -86,7 +86,8 @@ def _text(value: Any) -> str:
 def is_target(table: str, row: dict[str, Any], targets: Iterable[Target]) -> bool:
     """Whether a target is about a case."""
     return any(
-        target.table == table and all(name in row and _text(row[name]) in values for name, values in target.where.items())
+        target.table == table
+        and all(name in row and _text(row[name]) in values for name, values in target.where.items())
         for target in targets
     )
 

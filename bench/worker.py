@@ -18,7 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # with -m its classes would be those of __main__
 
-__all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve"]
+__all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve", "settle"]
+
+SPINNING = 0.3  # seconds after which a pool that still spins is taken to do so always
 
 
 class WorkerError(RuntimeError):
@@ -59,8 +61,8 @@ class Host:
                 os.sched_setaffinity(thread, [cpu])
         return str(self.library.version())
 
-    def forms(self) -> tuple[str, ...]:
-        return tuple(self.library.FORMS)
+    def forms(self, tokens: int, lengths: int) -> tuple[str, ...]:
+        return tuple(self.library.forms(tokens, lengths))
 
     def forward(self, form: str, task: str, inputs: list[Any]) -> Prepared:
         return self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
@@ -93,8 +95,8 @@ class Host:
     def sample(self, key: Any, calls: int, warm: bool, pause: float) -> Any:
         """Time a call, or the mean of `calls`, between two peaks.
 
-        `warm` calls once before, untimed: the library's threads are awake then, as in the middle of many calls. They
-        may spin for a while after the last: `pause` seconds pass before the second peak.
+        `warm` calls once before, untimed: the library's threads are awake then, as in the middle of many calls. After
+        the last call `settle` waits until they sleep, in steps of `pause` seconds.
         """
         from squeezeops.benchmark.measure import Sample, fma_peak, without_garbage_collection
 
@@ -108,8 +110,7 @@ class Host:
             for _ in repeats:
                 call()
             seconds = (time.perf_counter() - begin) / calls
-            if pause:
-                time.sleep(pause)
+            settle(pause)
             return tuple(Sample(seconds, before, fma_peak()))
 
     def read_peak(self) -> float | None:
@@ -144,6 +145,23 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def settle(
+    pause: float, cpu: Callable[[], float] = time.process_time, sleep: Callable[[float], None] = time.sleep
+) -> float:
+    """Sleep, in steps of `pause` seconds, until the other threads of this process do so too, and return how long.
+
+    Pools of threads spin for some time after a call, onnxruntime's for 50 ms, on CPUs that the next library is to have.
+    """
+    waited = 0.0
+    while pause and waited < SPINNING:
+        before = cpu()
+        sleep(pause)
+        waited += pause
+        if cpu() - before < pause / 4:
+            break
+    return waited
 
 
 def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:

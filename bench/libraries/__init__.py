@@ -23,20 +23,18 @@ class Inputs(NamedTuple):
 
 
 class Library(Protocol):
-    """A module of this package.
-
-    Attributes
-    ----------
-    FORMS : tuple of str
-        Ways to run the model, of which the fastest counts; the one that is mostly so comes first.
-    """
-
-    FORMS: tuple[str, ...]
+    """A module of this package; those without a model have no `forms` and no `forward`."""
 
     def version(self) -> str: ...
 
     def start(self, threads: int) -> None:
         """Set the library up, before anything else is called."""
+
+    def forms(self, tokens: int, lengths: int) -> tuple[str, ...]:
+        """The ways to run the model, of which the fastest counts; the one that is mostly so comes first.
+
+        `tokens` are those of a call, on average, and `lengths` the number of different shapes.
+        """
 
     def forward(self, form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[NDArray[np.float32]]]:
         """Load the model for these inputs and return a function that runs it on one after the other.

@@ -1,4 +1,4 @@
-"""NumPy's matrix products, which are its BLAS's, and what one writes around them."""
+"""NumPy's matrix products, which are its BLAS's, and what one writes around them; ops alone, no model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from bench.inputs import copies, floats
-
-FORMS = ()  # a model of NumPy alone is far behind
 
 
 def version() -> str:

@@ -17,12 +17,16 @@ from bench.libraries import Inputs
 
 # Slower at every length on the machines seen: "split" and "batched" (a product with a constant of three axes is packed
 # anew at each call), and the fusions of onnxruntime.transformers.optimizer, which "contrib" has by hand.
-FORMS = ("conv1d", "conv2d", "contrib")
+FEW = 48  # tokens
 thread_count = 1
 
 
 def version() -> str:
     return str(onnxruntime.__version__)
+
+
+def forms(tokens: int, lengths: int) -> tuple[str, ...]:
+    return ("conv1d", "conv2d", "contrib") if tokens <= FEW else ("conv2d", "conv1d", "contrib")
 
 
 def start(threads: int) -> None:
@@ -50,9 +54,7 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
     shapes = {item.ids.shape for item in inputs}
     sizes = dict(zip(("batch", "length"), next(iter(shapes)), strict=True)) if len(shapes) == 1 else None
     session = _session(str(export(form, inputs[0].mask is not None, task)), sizes)
-    feeds = [
-        {"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask} for ids, mask in inputs
-    ]
+    feeds = [{"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask} for ids, mask in inputs]
     return lambda: [session.run(None, feed)[0] for feed in feeds]
 
 
@@ -133,7 +135,7 @@ def _softmax(rows: int, columns: int, cold: bool) -> Callable[[], Any]:
     return _runner([_one(g, g.op("Softmax", "x", axis=-1), {"x": x}, x.shape)], {"x": x})
 
 
-def _gelu(tokens: int, channels: int, cold: bool) -> Callable[[], Any]:
+def _gelu(tokens: int, channels: int, approximate: str, cold: bool) -> Callable[[], Any]:
     x = floats(tokens, channels)
     g = Graph({})
     return _runner([_one(g, g.op("Gelu", "x"), {"x": x}, x.shape)], {"x": x})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bench.libraries import squeezeops_
-from bench.libraries.squeezeops_ import FORMS, forward, op, version
+from bench.libraries.squeezeops_ import forms, forward, op, version
 from squeezeops.benchmark.variants import compiled_library
 
-__all__ = ["FORMS", "forward", "op", "start", "version"]
+__all__ = ["forms", "forward", "op", "start", "version"]
 
 
 def start(threads: int) -> None:
