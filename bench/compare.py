@@ -21,7 +21,7 @@ __all__ = ["main"]
 TABLES = ("forward", "ops", "footprint")
 OP_LIBRARIES = ("torch", "onnxruntime", "numpy")  # next to our own kernels, held to AVX2, and a copy
 QUICK_OP_PAIRS = 30
-QUICK_SECONDS, SECONDS = 6.0, 120.0  # for a case, after which no further round begins
+QUICK_SECONDS, SECONDS = 5.0, 300.0  # for a case, after which no further round begins
 
 
 def parser() -> argparse.ArgumentParser:

@@ -100,9 +100,8 @@ def batched(g: Graph, x: str, name: str, groups: int) -> str:
 
 def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
     """[B, H, L, D], [B, H, D, L], [B, H, L, D] to [B, H, L, D]."""
-    scale = g.constant(
-        np.array(CONFIG["num_attention_heads"] ** 0.5 / CONFIG["hidden_size"] ** 0.5, np.float32), "scale"
-    )
+    size = CONFIG["hidden_size"] // CONFIG["num_attention_heads"]
+    scale = g.constant(np.array(size**-0.5, np.float32), "scale")
     scores = g.op("Mul", g.op("MatMul", q, k), scale)
     if masked:
         scores = g.op("Add", scores, "bias")

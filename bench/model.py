@@ -65,7 +65,7 @@ def convolutions() -> dict[str, tuple[int, int, int]]:
 def make_weights() -> dict[str, Floats]:
     """Make the weights, the same ones each time, under Hugging Face's names without a prefix.
 
-    Matrices are normally distributed with standard deviation 0.04: attention is far from uniform, and the layers differ.
+    Matrices are normally distributed with standard deviation 0.04: attention is far from uniform.
     """
     random = np.random.default_rng(0)
     c = CONFIG["hidden_size"]
@@ -95,7 +95,7 @@ def make_weights() -> dict[str, Floats]:
 
 
 def flops(lengths: list[int]) -> int:
-    """Operations of the encoder, two a multiply-add, for texts of these lengths: convolutions and attention's products."""
+    """Operations of the encoder for texts of these lengths, two a multiply-add: convolutions, attention's products."""
     a_token = sum(c_out * c_in // groups for c_out, c_in, groups in convolutions().values())
     layer = sum(2 * length * a_token + 4 * length * length * CONFIG["hidden_size"] for length in lengths)
     return int(CONFIG["num_hidden_layers"] * layer)

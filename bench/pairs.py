@@ -103,7 +103,7 @@ def shares(samples: Sequence[Sample], work: float) -> Quartiles | None:
 def over_floor(samples: Sequence[Sample], work: float, moved: float, read: float) -> Quartiles | None:
     """How many times as long each accepted sample took as its floor.
 
-    The floor is the longer of reading `moved` bytes at `read` bytes a second and `work` operations at the peak around it.
+    The floor is the longer of reading `moved` bytes, `read` a second, and of `work` operations at the peak around it.
     """
     floors = [(s, max(moved / read, work / s.peak)) for s in samples if s.accepted and s.peak]
     return quartiles([s.seconds / floor for s, floor in floors])

@@ -1,4 +1,4 @@
-"""Runs the cases: starts the libraries, holds their results together, takes the samples, makes the rows of the tables."""
+"""Runs the cases: starts the libraries, compares their results, takes the samples, makes the rows of the tables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bench import model
-from bench.inputs import Inputs, one_by_one, padded
-from bench.libraries import OURS
+from bench.inputs import one_by_one, padded
+from bench.libraries import OURS, Inputs
 from bench.pairs import as_dict, over_floor, ratio, shares, take_rounds, wanted_pairs
 from bench.shapes import Forward, OpCase
 from bench.worker import Missing, Prepared, Worker

@@ -63,7 +63,7 @@ def parse_targets(lines: Iterable[str]) -> list[Target]:
                 raise ValueError(f"relation: expected one of {', '.join(RELATIONS)}, got {target.relation!r}")
             if target.figure not in FIGURES and not target.figure.startswith(("ratio:", "over:")):
                 raise ValueError(f"figure: expected one of {', '.join(FIGURES)}, got {target.figure!r}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"line {number}: {error}") from None
         targets.append(target)
     return targets

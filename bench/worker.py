@@ -65,10 +65,12 @@ class Host:
         return tuple(self.library.forms(tokens, lengths))
 
     def forward(self, form: str, task: str, inputs: list[Any]) -> Prepared:
-        return self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
+        prepared: Prepared = self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
+        return prepared
 
     def op(self, name: str, shape: Any, cold: bool) -> Prepared | None:
-        return self._prepared(("op", cold), lambda: self.library.op(name, shape, cold))
+        prepared: Prepared | None = self._prepared(("op", cold), lambda: self.library.op(name, shape, cold))
+        return prepared
 
     def _prepared(self, key: Any, make: Callable[[], Any]) -> Any:
         self.calls.pop(key, None)
@@ -133,8 +135,8 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
     """Hold the calling thread to these CPUs.
 
     Linux may wake a sleeping thread on the CPU of the one that wakes it, and leave both there for milliseconds. So all
-    libraries are measured with each thread on a CPU of its own: the pools are pinned when they are made, the caller here,
-    as threads that it makes elsewhere would come to lie on its CPU.
+    libraries are measured with each thread on a CPU of its own. The pools are pinned when they are made; the caller is
+    only for as long as it takes a sample, as threads that it makes would have its CPU alone.
     """
     if not cpus:
         yield

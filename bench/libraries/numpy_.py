@@ -12,7 +12,7 @@ from bench.inputs import copies, floats
 
 
 def version() -> str:
-    return np.__version__
+    return str(np.__version__)
 
 
 def start(threads: int) -> None:
@@ -20,8 +20,13 @@ def start(threads: int) -> None:
 
 
 def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    make = {"pointwise_conv": _conv, "attention": _attention, "layer_norm": _layer_norm, "softmax": _softmax}.get(name)
-    return make(cold=cold, **shape) if make else None  # no erf, so no GELU
+    makers: dict[str, Callable[..., Any]] = {
+        "pointwise_conv": _conv,
+        "attention": _attention,
+        "layer_norm": _layer_norm,
+        "softmax": _softmax,
+    }
+    return makers[name](cold=cold, **shape) if name in makers else None  # no erf, so no GELU
 
 
 def _conv(

@@ -59,14 +59,14 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
 
 
 def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    make = {
+    makers: dict[str, Callable[..., Any]] = {
         "pointwise_conv": _conv,
         "attention": _attention,
         "layer_norm": _layer_norm,
         "softmax": _softmax,
         "gelu": _gelu,
-    }.get(name)
-    return make(cold=cold, **shape) if make else None
+    }
+    return makers[name](cold=cold, **shape) if name in makers else None
 
 
 def _runner(sessions: list[Any], feed: dict[str, Any], after: Callable[[Any], Any] = lambda y: y) -> Callable[[], Any]:

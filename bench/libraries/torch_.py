@@ -21,7 +21,6 @@ from bench.libraries import Inputs
 from bench.model import CONFIG, convolutions, saved_weights
 
 EPS = 1e-12
-FEW = 48  # tokens
 
 
 def version() -> str:
@@ -29,7 +28,7 @@ def version() -> str:
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
-    return ("linear", "conv") if tokens <= FEW else ("conv", "linear")
+    return ("conv", "linear")
 
 
 def start(threads: int) -> None:
@@ -137,31 +136,27 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
     weights = {name: torch.from_numpy(array.copy()) for name, array in saved_weights().items()}
     with torch.inference_mode():
         models = {tokens: Encoder(weights, form, task, tokens).eval() for tokens in {item.ids.size for item in inputs}}
-    calls = [
-        (
-            models[ids.size],
-            torch.from_numpy(ids),
-            None if mask is None else torch.from_numpy(mask).bool()[:, None, None],
-        )
-        for ids, mask in inputs
-    ]
-    return _inference(lambda: [model(ids, mask).numpy() for model, ids, mask in calls])
+    calls = []
+    for ids, mask in inputs:
+        keys = None if mask is None else torch.from_numpy(mask).bool()[:, None, None]
+        calls.append((models[ids.size], torch.from_numpy(ids), keys))
+    return _inference(lambda: [model(ids, keys).numpy() for model, ids, keys in calls])
 
 
 def _inference(run: Callable[[], Any]) -> Callable[[], Any]:
-    with torch.inference_mode():
-        return torch.inference_mode()(run)
+    wrapped: Callable[[], Any] = torch.inference_mode()(run)
+    return wrapped
 
 
 def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    make = {
+    makers: dict[str, Callable[..., Any]] = {
         "pointwise_conv": _conv,
         "attention": _attention,
         "layer_norm": _layer_norm,
         "softmax": _softmax,
         "gelu": _gelu,
-    }.get(name)
-    return make(cold=cold, **shape) if make else None
+    }
+    return makers[name](cold=cold, **shape) if name in makers else None
 
 
 def _tensor(*shape: int) -> Any:
