@@ -15,8 +15,8 @@ from bench.libraries import OURS, PEERS  # noqa: E402
 
 __all__ = ["draw"]
 
-COLOURS = {OURS: "C3", "torch": "C1", "onnxruntime": "C0", "openvino": "C2", "numpy": "C4"}
-OPS = {"pointwise_conv": "o", "attention": "s", "layer_norm": "^", "softmax": "v", "gelu": "D"}
+COLOURS = {OURS: "C3", "torch": "C1", "onnxruntime": "C0", "openvino": "C2", "numpy": "C4", "memcpy": "0.7"}
+MARKERS = {"pointwise_conv": "o", "attention": "s"}
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -84,33 +84,52 @@ def title(what: str, threads: int) -> str:
 
 
 def roofline(results: dict[str, Any]) -> Any:
-    """Rate of the ops that have one by operations a byte, ours and the peers', under the machine's limits."""
-    rows = [row for row in results["ops"] if row["flops"] and row["libraries"][OURS]["seconds"]]
+    """Rates of the ops under the machine's limits: of operations, by operations a byte; of bytes."""
+    timed = [row for row in results["ops"] if row["libraries"][OURS]["seconds"]]
+    rows = [row for row in timed if row["flops"]]
     peaks = [row["libraries"][OURS]["peak"] for row in rows if row["libraries"][OURS]["peak"]]
     reads = [row["read"] for row in results["forward"] if row["read"] and row["case"]["threads"] == 1]
-    if not rows or not peaks or not reads:
+    if not peaks or not reads:
         return None
     peak, read = sorted(peaks)[len(peaks) // 2] / 1e9, sorted(reads)[len(reads) // 2] / 1e9
-    figure, axes = pyplot.subplots(figsize=(7, 5))
-    intensities = [row["flops"] / row["bytes"] for row in rows]
-    ends = [min(intensities) / 2, max(intensities) * 2]
-    grid = sorted({*ends, peak / read})
-    grid = [x for x in grid if ends[0] <= x <= ends[1]]
-    axes.plot(grid, [min(peak, x * read) for x in grid], color="0.3", label=f"{peak:.0f} GFLOP/s, {read:.0f} GB/s")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5), width_ratios=(3, 2))
+    most = max(row["flops"] / row["bytes"] for row in rows)
+    left.plot([1, peak / read, 2 * most], [read, peak, peak], color="0.3", label=f"{peak:.0f} GFLOP/s, {read:.0f} GB/s")
     for name in ("numpy", *PEERS, OURS):
-        for op, marker in OPS.items():
-            points = []
-            for row in rows:
-                figures = row["libraries"].get(name, {})
-                if row["case"]["op"] == op and figures.get("seconds"):
-                    points.append((row["flops"] / row["bytes"], row["flops"] / figures["seconds"]["median"] / 1e9))
-            style = {"marker": marker, "linestyle": "", "color": COLOURS[name], "markersize": 5, "alpha": 0.8}
-            line(axes, points, label=f"{name}: {op}", **style)
-    axes.set(xscale="log", yscale="log", xlabel="operations a byte of inputs, weights and outputs", ylabel="GFLOP/s")
-    axes.set_title("Ops at SqueezeBERT-base's shapes, 1 thread")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+        for op, marker in MARKERS.items():
+            for cold in (0, 1) if op == "pointwise_conv" else (0,):
+                of_op = [row for row in rows if row["case"]["op"] == op and row["case"]["cold"] == cold]
+                points = [(row["flops"] / row["bytes"], rate / 1e9) for row, rate in rates(of_op, name, "flops")]
+                style = {"marker": marker, "linestyle": "", "color": COLOURS[name], "markersize": 5}
+                style |= {"markerfacecolor": "none"} if cold else {}
+                line(left, points, label=f"{name}: {op}{' cold' if cold else ''}", **style)
+    left.set(xscale="log", yscale="log", xlabel="operations a byte of inputs, weights and outputs", ylabel="GFLOP/s")
+    left.set_title("Ops at SqueezeBERT-base's shapes, 1 thread")
+    left.grid(alpha=0.3)
+    left.legend(fontsize=7)
+    by_bytes = [row for row in timed if not row["flops"]]
+    labels = [f"{row['case']['op']}\n{' x '.join(str(v) for v in sizes(row))}" for row in by_bytes]
+    names = [name for name in ("memcpy", "numpy", *PEERS, OURS) if rates(by_bytes, name, "bytes")]
+    for number, name in enumerate(names):
+        found = [(labels[by_bytes.index(row)], rate / 1e9) for row, rate in rates(by_bytes, name, "bytes")]
+        places = [labels.index(label) + 0.8 * number / len(names) for label, _ in found]
+        heights = [rate for _, rate in found]
+        right.barh(places, heights, 0.8 / len(names), label=name, color=COLOURS[name])
+    right.axvline(read, color="0.3", linestyle="--", label="reading memory")
+    right.set_yticks([place + 0.4 for place in range(len(labels))], labels, fontsize=7)
+    right.set(xlabel="GB/s, inputs and outputs once each", xscale="log")
+    right.legend(fontsize=7)
     return figure
+
+
+def sizes(row: dict[str, Any]) -> list[int]:
+    return [value for name, value in row["case"].items() if name != "cold" and isinstance(value, int)]
+
+
+def rates(rows: list[Any], library: str, work: str) -> list[tuple[Any, float]]:
+    """Rows with what a library does a second in each, where it is known."""
+    found = [(row, row["libraries"].get(library, {}).get("seconds")) for row in rows]
+    return [(row, row[work] / seconds["median"]) for row, seconds in found if seconds]
 
 
 def scaling(results: dict[str, Any]) -> Any:
