@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -57,15 +58,69 @@ void check(const char *op, sqz_status status) {
   throw py::value_error(message);
 }
 
+// Between hold_calls() and run_held_calls() a thread's calls are checked and kept, and at the end they run one after
+// the other. A kernel streams megabytes of weights through the caches, so that Python in between would have to be
+// fetched from memory each time, at several times its cost. Calls that are not made for it run at once, after those
+// kept.
+struct HeldCall {
+  const char *op;
+  std::vector<py::object> keep;  // what `run` has pointers to
+  std::function<sqz_status()> run;
+};
+struct HeldCalls {
+  int depth = 0;
+  std::vector<HeldCall> calls;
+};
+thread_local HeldCalls held;
+
+void run_held() {
+  if (held.calls.empty()) return;
+  const std::vector<HeldCall> calls = std::move(held.calls);
+  held.calls.clear();
+  sqz_status status = SQZ_OK;
+  const char *op = nullptr;
+  {
+    py::gil_scoped_release release;
+    for (size_t i = 0; i < calls.size() && status == SQZ_OK; ++i) {
+      op = calls[i].op;
+      status = calls[i].run();
+    }
+  }
+  check(op, status);
+}
+
+void hold_calls() { ++held.depth; }
+
+// Runs them, or drops them.
+void run_held_calls(bool run) {
+  --held.depth;
+  if (!run)
+    held.calls.clear();
+  else if (held.depth == 0)
+    run_held();
+}
+
 // Runs a function of the C interface without the GIL.
 template <class F>
 void call(const char *op, const F &f) {
+  run_held();
   sqz_status status;
   {
     py::gil_scoped_release release;
     status = f();
   }
   check(op, status);
+}
+
+// The same, now or later: `f` has copies of all that it needs, and pointers only to what is kept.
+template <class F>
+void call_or_hold(const char *op, std::initializer_list<py::handle> keep, const F &f) {
+  if (held.depth == 0) return call(op, f);
+  std::vector<py::object> objects;
+  objects.reserve(keep.size());
+  for (py::handle h : keep)
+    if (h) objects.push_back(py::reinterpret_borrow<py::object>(h));
+  held.calls.push_back({op, std::move(objects), f});
 }
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
@@ -88,6 +143,7 @@ constexpr int kUsable = py::array::c_style | kAligned;
 // A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
 // py::array::ensure would pass over.
 py::array copied(const py::array &a, py::object type = {}) {
+  run_held();  // its elements may be the result of one
   PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
       a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
   if (!copy) throw py::error_already_set();
@@ -296,6 +352,7 @@ struct Mask {
 };
 
 py::array broadcast(const py::array &a, const Shape &shape) {
+  run_held();  // its elements may be the result of one
   const py::module_ numpy = py::module_::import("numpy");
   return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
 }
@@ -360,8 +417,10 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   const double eps = real(op, "eps", eps_);
   const float *residual = optional(op, "residual", residual_, shape, &hold[2]);
   py::array out = output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
+  const float *from = floats_of(x);
   float *to = writeable(out);
-  call(op, [&] { return sqz_layer_norm_f32(rows, n, floats_of(x), n, residual, n, weight, bias, eps, to, n); });
+  call_or_hold(op, {x, hold[0], hold[1], hold[2], out},
+               [=] { return sqz_layer_norm_f32(rows, n, from, n, residual, n, weight, bias, eps, to, n); });
   return out;
 }
 
@@ -438,11 +497,12 @@ py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
   Shape shape = shape_of(ids);
   shape.push_back(n);
   py::array out = output(op, out_, shape, {}, {{"table", table_}, {"ids", ids_}});
+  const int64_t count = ids.size(), rows = table.array.shape(0), *numbers = static_cast<const int64_t *>(ids.data());
+  const void *from = table.array.data();
+  const sqz_dtype dtype = table.dtype;
   float *to = writeable(out);
-  call(op, [&] {
-    return sqz_embedding_f32(ids.size(), n, static_cast<const int64_t *>(ids.data()), table.array.data(), table.dtype,
-                             table.array.shape(0), to, n);
-  });
+  call_or_hold(op, {ids, table.array, out},
+               [=] { return sqz_embedding_f32(count, n, numbers, from, dtype, rows, to, n); });
   return out;
 }
 
@@ -472,16 +532,29 @@ py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle po
                           {"type_table", type_table_},
                           {"weight", weight_},
                           {"bias", bias_}});
-  const int64_t *const all_ids[3] = {static_cast<const int64_t *>(ids.data()),
-                                     static_cast<const int64_t *>(position_ids.data()),
-                                     static_cast<const int64_t *>(type_ids.data())};
-  const void *const tables[3] = {words.array.data(), positions.array.data(), types.array.data()};
-  const sqz_dtype dtypes[3] = {words.dtype, positions.dtype, types.dtype};
-  const int64_t rows[3] = {words.array.shape(0), positions.array.shape(0), types.array.shape(0)};
+  struct Tables {
+    const int64_t *ids[3];
+    const void *tables[3];
+    sqz_dtype dtypes[3];
+    int64_t rows[3];
+  };
+  const Table *const three[3] = {&words, &positions, &types};
+  Tables t = {{static_cast<const int64_t *>(ids.data()), static_cast<const int64_t *>(position_ids.data()),
+               static_cast<const int64_t *>(type_ids.data())},
+              {},
+              {},
+              {}};
+  for (int i = 0; i < 3; ++i) {
+    t.tables[i] = three[i]->array.data();
+    t.dtypes[i] = three[i]->dtype;
+    t.rows[i] = three[i]->array.shape(0);
+  }
+  const int64_t count = ids.size();
   float *to = writeable(out);
-  call(op, [&] {
-    return sqz_embedding_layer_norm_f32(ids.size(), n, all_ids, tables, dtypes, rows, weight, bias, eps, to, n);
-  });
+  call_or_hold(
+      op, {ids, position_ids, type_ids, words.array, positions.array, types.array, hold[0], hold[1], out}, [=] {
+        return sqz_embedding_layer_norm_f32(count, n, t.ids, t.tables, t.dtypes, t.rows, weight, bias, eps, to, n);
+      });
   return out;
 }
 
@@ -550,7 +623,8 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   return p;
 }
 
-py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array &x, py::handle x_,
+// `keep` is the object of p, or null for one that does not outlive the call.
+py::array convolve(const char *op, const PackedPointwiseConv &p, py::handle keep, const py::array &x, py::handle x_,
                    py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_,
                    py::handle bias_) {
   Shape shape = shape_of(x);
@@ -562,11 +636,16 @@ py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array
   const float *residual = optional(op, "residual", residual_, shape, &hold);
   py::array out =
       output(op, out_, shape, {}, {{"x", x_}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
+  const float *from = floats_of(x);
   float *to = writeable(out);
-  call(op, [&] {
-    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed,
-                          p.has_bias ? p.bias.data() : nullptr, activation, residual, p.c_out, to, p.c_out);
-  });
+  const auto run = [=, &p] {
+    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, from, p.c_in, p.packed, p.has_bias ? p.bias.data() : nullptr,
+                          activation, residual, p.c_out, to, p.c_out);
+  };
+  if (keep)
+    call_or_hold(op, {keep, x, hold, out}, run);
+  else
+    call(op, run);
   return out;
 }
 
@@ -580,7 +659,7 @@ py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
   const auto p = pack(op, weight, SQZ_F32, bias_, groups, py::none());
-  return convolve(op, *p, x, x_, activation_, residual_, out_, weight_, bias_);
+  return convolve(op, *p, {}, x, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
@@ -592,10 +671,11 @@ std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py:
   return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), memory);
 }
 
-py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
+py::array run_pointwise_conv(py::handle conv, py::handle x, py::handle activation, py::handle residual,
                              py::handle out) {
   constexpr const char *op = "PointwiseConv";
-  return convolve(op, p, rows_of(op, "x", x), x, activation, residual, out, {}, {});
+  const auto &p = py::cast<const PackedPointwiseConv &>(conv);
+  return convolve(op, p, conv, rows_of(op, "x", x), x, activation, residual, out, {}, {});
 }
 
 // Several of one x; `outs` is None or has an array or None for each.
@@ -627,8 +707,9 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
     results[i] = std::move(out);
     shape.back() = c_in;
   }
-  call(op,
-       [&] { return sqz_pwconv_many_f32(rows, c_in, floats_of(x), c_in, static_cast<int64_t>(count), parts.data()); });
+  const float *from = floats_of(x);
+  call_or_hold(op, {convs, x, results},
+               [=] { return sqz_pwconv_many_f32(rows, c_in, from, c_in, static_cast<int64_t>(count), parts.data()); });
   return results;
 }
 
@@ -782,7 +863,7 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.v = floats_of(v);
   a.out = writeable(out);
   a.ldq = a.ldk = a.ldv = a.ldo = shape[1];
-  call(op, [&] { return sqz_attention_f32(&a); });
+  call_or_hold(op, {q, k, v, keys, queries, key_mask, out}, [=] { return sqz_attention_f32(&a); });
   return out;
 }
 
@@ -866,6 +947,8 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("run_pointwise_convs", &run_pointwise_convs);
+  m.def("hold_calls", &hold_calls);
+  m.def("run_held_calls", &run_held_calls);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);

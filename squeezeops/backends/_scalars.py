@@ -99,3 +99,11 @@ def several(op: str, handles: Any, outs: Any) -> Any:
     if given != len(handles):
         raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
     return outs
+
+
+def hold_calls() -> None:
+    """See `squeezeops.ops._together`; here every call runs at once."""
+
+
+def run_held_calls(run: bool) -> None:
+    """See `hold_calls`."""

@@ -87,7 +87,7 @@ class BaseHead(Head):
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
         if self.pooler is not None:
             first = batch.first_tokens()
-            x = first.of(x, out=work.first(len(first.indices)).chosen)  # [T, C] -> [B, C]
+            x = ops.embedding(first.indices, x, out=work.chosen[: len(first.indices)])  # [T, C] -> [B, C]
             pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
 
 
