@@ -82,6 +82,27 @@ def test_workers_really_start(work):
     assert tasks() >= 5
 
 
+@lists_threads
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="there is one CPU to run on"
+)
+def test_sleeping_workers_are_kept_off_the_callers_cpu():
+    code = """
+        import os, time, numpy as np
+        from squeezeops import ops
+        ops.set_num_threads(2)
+        x, w = np.ones((200, 192), np.float32), np.ones((384, 192), np.float32)
+        for _ in range(3):
+            ops.pointwise_conv(x, w)
+            time.sleep(0.05)  # longer than a worker spins
+        mine = os.sched_getaffinity(0)
+        others = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+        assert any(other < mine and len(other) == len(mine) - 1 for other in others), (mine, others)
+    """
+    result = python(code, OPENBLAS_NUM_THREADS="1")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("n", [0, -1, 257, 10**12])
 def test_a_number_out_of_range(n):
     with pytest.raises(ValueError, match="set_num_threads: n: expected"):
