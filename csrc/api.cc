@@ -408,9 +408,9 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
   SQZ_TRY(begin(kAttention, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
 
-  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about as
-  // much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and those
-  // with the most work come first, so that threads end together whatever the lengths.
+  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about
+  // as much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and
+  // those with the most work come first, so that threads end together whatever the lengths.
   struct Part {
     int64_t first_task, sequence, queries;  // queries of a part
   };
