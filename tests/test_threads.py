@@ -1,6 +1,7 @@
 """The thread pool: counts, fork, several callers at once, no thread to be had, the cgroup quota."""
 
 import concurrent.futures
+import itertools
 import os
 import subprocess
 import sys
@@ -72,6 +73,26 @@ def test_results_do_not_depend_on_the_number(work, n):
     assert ops.get_num_threads() == n
     for _ in range(20):
         assert_same(run(), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 3, 12])
+@pytest.mark.parametrize("lengths", [[130], [8] * 20 + [200], [0, 33, 0, 1, 90, 7, 90, 0], [0, 0]], ids=str)
+def test_attention_is_shared_out_by_its_work(rng, heads, lengths):
+    """Sequences come in order of their work and long ones in parts: each row has its place all the same."""
+    offsets = np.cumsum([0, *lengths], dtype=np.int32)
+    q, k, v = (normal(rng, offsets[-1], heads * 16) for _ in range(3))
+    mask = rng.random(offsets[-1]) < 0.5
+    results = []
+    for n in (1, 2, 5):
+        ops.set_num_threads(n)
+        plain = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets)
+        results.append([plain, ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=mask)])
+    for result in results[1:]:
+        assert_same(result, results[0])
+    for begin, end in itertools.pairwise(offsets):
+        alone = (a[begin:end] for a in (q, k, v))
+        part = ops.attention(*alone, num_heads=heads, cu_seqlens=np.array([0, end - begin], np.int32))
+        assert_same_bits(results[0][0][begin:end], part)
 
 
 @lists_threads
