@@ -22,12 +22,10 @@ struct Ahead {
 };
 struct NothingAhead {};
 
-// `valid` < 16 limits the loads of a last, partial panel that must not be over-read (NP is 1 then).
-template <class I, int MR, int NP, bool kPartial = false, class A = NothingAhead>
+template <class I, int MR, int NP, class A = NothingAhead>
 SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                              int64_t b_panel, typename I::V (&acc)[MR][NP], int valid = 16, A ahead = A()) {
-  static_assert(!kPartial || NP == 1, "a partial panel is taken alone");
-#pragma GCC unroll 8
+                              int64_t b_panel, typename I::V (&acc)[MR][NP], A ahead = A()) {
+#pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
@@ -39,8 +37,8 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     }
     typename I::V w[NP];
 #pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) w[j] = kPartial ? I::load_n(b, valid) : I::load(b + j * b_panel);
-#pragma GCC unroll 8
+    for (int j = 0; j < NP; ++j) w[j] = I::load(b + j * b_panel);
+#pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
       const typename I::V x = I::set1(a[i * lda]);
 #pragma GCC unroll 4
@@ -50,15 +48,6 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     ++a;
     __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
   }
-}
-
-// Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
-template <int Max, class F>
-SQZ_INLINE void with_rows(int rows, const F &f) {
-  if constexpr (Max > 1) {
-    if (rows < Max) return with_rows<Max - 1>(rows, f);
-  }
-  f.template run<Max>();
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ struct Pwconv {
                                                 Ahead ahead, float *out, int64_t ldo, const float *bias,
                                                 const float *residual, int64_t ldr) {
       V acc[MR][NP];
-      multiply_tile<I, MR, NP>(depth, x, ldx, panel, 16, depth * 16, acc, 16, ahead);
+      multiply_tile<I, MR, NP>(depth, x, ldx, panel, 16, depth * 16, acc, ahead);
 #pragma GCC unroll 4
       for (int j = 0; j < NP; ++j) {
         if (bias) {
