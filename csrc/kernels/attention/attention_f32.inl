@@ -48,11 +48,19 @@ struct Attention {
     }
   }
 
-  // acc[i][j] starts at +0 and takes fma(a[i][k], b[k][j], acc), k ascending. `valid` < 16 limits the loads of a last,
-  // partial panel that must not be over-read (NP is 1 then).
-  template <int MR, int NP, bool kPartial = false>
+  // The last elements of V's rows, fewer than 16, to a whole panel: masked loads in the inner loop would take
+  // registers, and SSE2 has none.
+  static SQZ_INLINE void pack_rest(const AttentionHead &h, float *packed) {
+    const int rest = static_cast<int>(h.head_size % 16);
+    if (rest == 0) return;
+    for (int64_t key = 0; key < h.keys; ++key)
+      I::store(packed + key * 16, I::load_n(h.v + key * h.ldv + h.head_size - rest, rest));
+  }
+
+  // acc[i][j] starts at +0 and takes fma(a[i][k], b[k][j], acc), k ascending.
+  template <int MR, int NP>
   static SQZ_INLINE void multiply(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                                  int64_t b_panel, V (&acc)[MR][NP], int valid = 16) {
+                                  int64_t b_panel, V (&acc)[MR][NP]) {
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
@@ -61,7 +69,7 @@ struct Attention {
     for (int64_t k = 0; k < depth; ++k) {
       V w[NP];
 #pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) w[j] = kPartial ? I::load_n(b, valid) : I::load(b + j * b_panel);
+      for (int j = 0; j < NP; ++j) w[j] = I::load(b + j * b_panel);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
         const V x = I::set1(i < 4 ? a[i * lda + k] : i < 8 ? a4[(i - 4) * lda + k] : a8[(i - 8) * lda + k]);
@@ -110,52 +118,41 @@ struct Attention {
 
   struct Values {
     const AttentionHead &h;
+    const float *rest;  // of pack_rest()
     const float *p;
     int64_t lds, row;
 
-    template <int MR, int NP, bool kPartial>
+    // Of the last panel `valid` columns are written.
+    template <int MR, int NP>
     __attribute__((noinline)) static void tile(const float *p, int64_t lds, int64_t keys, const float *v, int64_t ldv,
                                                float *out, int64_t ldo, int valid) {
       V acc[MR][NP];
-      multiply<MR, NP, kPartial>(keys, p, lds, v, ldv, 16, acc, valid);
+      multiply<MR, NP>(keys, p, lds, v, ldv, 16, acc);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
         for (int j = 0; j < NP; ++j) {
-          if (kPartial)
+          if (NP == 1 && valid < 16)
             I::store_n(out + i * ldo, acc[i][j], valid);
           else
             I::store(out + i * ldo + j * 16, acc[i][j]);
         }
       }
     }
-    template <int MR, int NP, bool kPartial>
-    SQZ_INLINE void at(int64_t d, int valid) const {
-      tile<MR, NP, kPartial>(p, lds, h.keys, h.v + d, h.ldv, h.out + row * h.ldo + d, h.ldo, valid);
-    }
     template <int MR>
     SQZ_INLINE void run() const {
       int64_t d = 0;
       while (d + 16 <= h.head_size) d += next<MR, ValuePanels>(d);
-      if (d < h.head_size) rest<MR>(d, static_cast<int>(h.head_size - d));
+      if (d < h.head_size)
+        tile<MR, 1>(p, lds, h.keys, rest, 16, h.out + row * h.ldo + d, h.ldo, static_cast<int>(h.head_size - d));
     }
     template <int MR, int NP>
     SQZ_INLINE int64_t next(int64_t d) const {
       if constexpr (NP > 1) {
         if (d + NP * 16 > h.head_size) return next<MR, NP - 1>(d);
       }
-      at<MR, NP, false>(d, 16);
+      tile<MR, NP>(p, lds, h.keys, h.v + d, h.ldv, h.out + row * h.ldo + d, h.ldo, 16);
       return NP * 16;
-    }
-    // Half the rows at a time: the masks of the loads take registers too.
-    template <int MR>
-    SQZ_INLINE void rest(int64_t d, int valid) const {
-      if constexpr (MR > 1 && MR > ValueRows / 2) {
-        rest<MR / 2>(d, valid);
-        Values{h, p + MR / 2 * lds, lds, row + MR / 2}.template rest<MR - MR / 2>(d, valid);
-      } else {
-        at<MR, 1, true>(d, valid);
-      }
     }
   };
 
@@ -195,8 +192,10 @@ struct Attention {
 
   static SQZ_INLINE void run(const AttentionHead &h) {
     const int64_t lds = AttentionHead::key_columns(h.keys) + 16;
-    float *packed = h.scratch, *s = packed + (lds - 16) * h.head_size;
+    float *packed = h.scratch, *rest = packed + (lds - 16) * h.head_size,
+          *s = rest + (h.head_size % 16 ? h.keys * 16 : 0);
     pack_keys(h, packed);
+    if (!h.scores) pack_rest(h, rest);
     const int64_t mask_bytes = h.mask_stride * (h.mask_kind == SQZ_MASK_ADD ? 4 : 1);
     for (int64_t row = 0; row < h.queries; row += BlockRows) {
       const int rows = static_cast<int>(min64(BlockRows, h.queries - row));
@@ -205,7 +204,8 @@ struct Attention {
       if (h.mask_kind == SQZ_MASK_NONE && !h.scores) {
         if (h.keys > 0) Softmax<I>::template block<true>(rows, h.keys, s, lds);
         for (int i = 0; i < rows; i += ValueRows)
-          with_rows<ValueRows>(static_cast<int>(min64(ValueRows, rows - i)), Values{h, s + i * lds, lds, row + i});
+          with_rows<ValueRows>(static_cast<int>(min64(ValueRows, rows - i)),
+                               Values{h, rest, s + i * lds, lds, row + i});
         continue;
       }
       for (int i = 0; i < rows; ++i) {
@@ -220,7 +220,7 @@ struct Attention {
           if (h.fully_masked == SQZ_MASKED_ZERO)
             for (int64_t d = 0; d < h.head_size; ++d) out[d] = 0.0f;
           else
-            Values{h, p, lds, row + i}.template run<1>();
+            Values{h, rest, p, lds, row + i}.template run<1>();
         }
       }
     }
