@@ -1,13 +1,9 @@
 // LayerNorm, two passes: 16 striped partial sums a row, then the tree (simd/f32_*.h, reduce_add_tree).
+// Four rows at once, because a row's sum is one chain of dependent additions.
 //
-//   sum        s = x + residual (put into out), acc += s     four rows in turn: a row's sum is one chain of dependent
-//   deviation  acc = fma(s - mean, s - mean, acc)            additions; the next four rows are fetched from L2
-//   meanwhile normalise  out = fma((s - mean) * scale, weight, bias)
-//
-// 768 columns, 128 rows, AVX-512, L2: 5.9 cycles for 16 values, where copying them takes 3.1 in a loop of loads and
-// stores and 2.3 in memcpy, which writes lines without reading them. Bound by lines moving between L1 and L2: 4 cycles
-// where all lies in L1. Rejected, each measured slower: blocks of two, six or eight rows, prefetching out for writing,
-// and one loop to normalise a block and sum the next.
+// 768 columns, 128 rows, AVX-512, L2: 5.9 cycles for 16 values, 4.5 where all lies in L1. Copying them takes 3.1 in a
+// loop of loads and stores, and 2.3 to 2.5 in memcpy. Measured and rejected, none faster: two, six or eight rows;
+// prefetching the next rows or out; storing row after row; one loop to normalise a block and sum the next.
 #include "kernels/layernorm/layernorm.h"
 #include "simd/common.h"
 
@@ -18,19 +14,12 @@ template <class I>
 struct LayerNorm {
   using V = typename I::V;
 
-  // Rows that are normalised in turn. Where a vector is one register, row after row: four streams of stores are slower
-  // than one. Where it is two, loading weight and bias for each row costs more than that.
-  static constexpr int kStreams = I::kWide < 8 ? 4 : 1;
-
   template <int R>
   static SQZ_INLINE void rows(int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
                               const float *weight, const float *bias, float eps, float *out, int64_t ldo) {
     const int64_t full = n / 16 * 16;
     const int rest = static_cast<int>(n - full);
     const typename I::M tail = I::tail(rest);
-
-    const float *next = x + R * ldx;  // beyond the last row this is but a hint
-    const int64_t next_ld = ldx;
 
     V acc[R];
     for (int r = 0; r < R; ++r) acc[r] = I::zero();
@@ -72,7 +61,6 @@ struct LayerNorm {
     for (int64_t i = 0; i < full; i += 16) {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        __builtin_prefetch(next + r * next_ld + i);
         const V d = I::sub(I::load(x + r * ldx + i), mean[r]);
         acc[r] = I::fma(d, d, acc[r]);
       }
@@ -86,14 +74,12 @@ struct LayerNorm {
     for (int r = 0; r < R; ++r) scale[r] = I::set1(1.0f / __builtin_sqrtf(I::reduce_add_tree(acc[r]) / count + eps));
 
     const V one = I::set1(1.0f), zero = I::zero();
-    for (int first = 0; first < R; first += kStreams < R ? kStreams : R) {
-      for (int64_t i = 0; i < full; i += 16) {
-        const V w = weight ? I::load(weight + i) : one, b = bias ? I::load(bias + i) : zero;
+    for (int64_t i = 0; i < full; i += 16) {
+      const V w = weight ? I::load(weight + i) : one, b = bias ? I::load(bias + i) : zero;
 #pragma GCC unroll 4
-        for (int r = first; r < first + (kStreams < R ? kStreams : R); ++r) {
-          const V d = I::sub(I::load(x + r * ldx + i), mean[r]);
-          I::store(out + r * ldo + i, I::fma(I::mul(d, scale[r]), w, b));
-        }
+      for (int r = 0; r < R; ++r) {
+        const V d = I::sub(I::load(x + r * ldx + i), mean[r]);
+        I::store(out + r * ldo + i, I::fma(I::mul(d, scale[r]), w, b));
       }
     }
     if (rest) {
