@@ -70,7 +70,7 @@ void call(const char *op, const F &f) {
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
-constexpr int kBool = 0, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
+constexpr int kBool = 0, kUint8 = 2, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
 
 Shape shape_of(const py::array &a) { return Shape(a.shape(), a.shape() + a.ndim()); }
 
@@ -491,13 +491,28 @@ struct Free {
   void operator()(void *p) const { std::free(p); }
 };
 
+// What a packed weight is stored in; the order is that of the words.
+enum class Storage { kFloat32, kFloat16, kInt8 };
+
 // A weight packed for the kernels, with its bias.
 struct PackedPointwiseConv {
+  Storage storage;
   int64_t groups, c_in, c_out;
-  std::unique_ptr<float, Free> packed;
+  std::unique_ptr<void, Free> packed;
   std::vector<float> bias;
   bool has_bias;
+
+  const float *bias_or_null() const { return has_bias ? bias.data() : nullptr; }
 };
+
+// Bytes of the packed form; below 0 for invalid sizes.
+int64_t packed_bytes(const PackedPointwiseConv &p) {
+  if (p.storage == Storage::kInt8) return sqz_pwconv_packed_size_s8(p.groups, p.c_in, p.c_out);
+  const int64_t half = p.storage == Storage::kFloat16;
+  const int64_t size = half ? sqz_pwconv_packed_size_f16(p.groups, p.c_in, p.c_out)
+                            : sqz_pwconv_packed_size_f32(p.groups, p.c_in, p.c_out);
+  return size > std::numeric_limits<std::ptrdiff_t>::max() / 4 ? size : size * (half ? 2 : 4);
+}
 
 // The number of groups, which fits the output channels of a weight of the right rank.
 int64_t weight_groups(const char *op, const py::array &weight, py::handle groups) {
@@ -508,52 +523,140 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
 }
 
 std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weight, sqz_dtype dtype, py::handle bias_,
-                                          int64_t groups) {
+                                          int64_t groups, Storage storage) {
   const Shape shape = shape_of(weight);
   auto p = std::make_unique<PackedPointwiseConv>();
+  p->storage = storage;
   p->c_out = shape[0];
   p->groups = groups;
   if (shape[1] > 0 && p->groups > (INT64_C(1) << 28) / shape[1])
     value_error(op, "weight", "at most 2^28 input channels",
                 std::to_string(p->groups) + " groups of " + std::to_string(shape[1]));
   p->c_in = p->groups * shape[1];
+  if (storage == Storage::kInt8 && shape[1] > (1 << 17))
+    value_error(op, "weight", "at most 2^17 input channels a group for int8", std::to_string(shape[1]));
   py::array hold;
   const float *bias = optional(op, "bias", bias_, {shape[0]}, &hold);
   p->has_bias = bias != nullptr;
   if (bias) p->bias.assign(bias, bias + shape[0]);
-  const int64_t size = sqz_pwconv_packed_size_f32(p->groups, p->c_in, p->c_out);
-  if (size < 0) check(op, SQZ_INVALID);
+  const int64_t bytes = packed_bytes(*p);
+  if (bytes < 0) check(op, SQZ_INVALID);
   void *memory = nullptr;
-  if (size > std::numeric_limits<std::ptrdiff_t>::max() / 4 ||
-      posix_memalign(&memory, 64, static_cast<size_t>(size > 0 ? size : 16) * sizeof(float)) != 0)
-    throw std::bad_alloc();
-  p->packed.reset(static_cast<float *>(memory));
-  call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed.get()); });
+  if (posix_memalign(&memory, 64, static_cast<size_t>(bytes > 0 ? bytes : 64)) != 0) throw std::bad_alloc();
+  p->packed.reset(memory);
+  call(op, [&] {
+    switch (storage) {
+      case Storage::kInt8: return sqz_pwconv_pack_s8(p->groups, p->c_in, p->c_out, weight.data(), dtype, memory);
+      case Storage::kFloat16:
+        return sqz_pwconv_pack_f16(p->groups, p->c_in, p->c_out, weight.data(), dtype, static_cast<uint16_t *>(memory));
+      default:
+        return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, static_cast<float *>(memory));
+    }
+  });
   return p;
 }
 
-py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array &x, py::handle x_,
-                   py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_,
-                   py::handle bias_) {
-  Shape shape = shape_of(x);
-  if (shape.back() != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
+// Quantised rows: a tuple of bytes (..., width) and scales (..., groups).
+struct QuantizedRows {
+  py::array values, scales;
+};
+
+// uint8, with any axes before the last of `width`, and scales to match.
+QuantizedRows quantized_rows(const char *op, const char *name, py::handle h, int64_t width, int64_t groups) {
+  const auto pair = py::reinterpret_borrow<py::tuple>(h);
+  if (pair.size() != 2) value_error(op, name, "values and scales", std::to_string(pair.size()) + " items");
+  const py::handle values = pair[0];
+  if (!is_array(values) || type_number(py::reinterpret_borrow<py::array>(values)) != kUint8)
+    type_error(op, name, "values of uint8", kind(values));
+  QuantizedRows rows = {contiguous(py::reinterpret_borrow<py::array>(values)), floats(op, name, pair[1])};
+  Shape shape = shape_of(rows.values);
+  if (shape.empty() || shape.back() != width)
+    value_error(op, name, "values of shape (..., " + std::to_string(width) + ")", text(shape));
+  shape.back() = groups;
+  if (shape_of(rows.scales) != shape)
+    value_error(op, name, "scales of shape " + text(shape), text(shape_of(rows.scales)));
+  return rows;
+}
+
+// Where quantised rows go: new arrays.
+py::tuple quantized_output(Shape shape, int64_t groups, sqz_pwconv_s8_args *a) {
+  shape.back() = sqz_quantized_width_s8(shape.back(), groups);
+  a->ldq_out = shape.back();
+  py::array values(py::dtype(kUint8), shape);
+  shape.back() = groups;
+  py::array scales(py::dtype(kFloat32), shape);
+  a->groups_out = groups;
+  a->q_out = static_cast<uint8_t *>(values.mutable_data());
+  a->scales_out = writeable(scales);
+  return py::make_tuple(values, scales);
+}
+
+py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle x_, py::handle activation_,
+                    py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
+                    py::handle quantize_ = py::none()) {
+  sqz_pwconv_s8_args a = {};
+  py::array x;
+  QuantizedRows rows;
+  Shape shape;
+  const bool quantized = PyTuple_Check(x_.ptr()) && p.storage == Storage::kInt8;
+  if (quantized) {
+    rows = quantized_rows(op, "x", x_, sqz_quantized_width_s8(p.c_in, p.groups), p.groups);
+    shape = shape_of(rows.values);
+    a.q = static_cast<const uint8_t *>(rows.values.data());
+    a.ldq = shape.back();
+    a.scales = floats_of(rows.scales);
+  } else {
+    x = rows_of(op, "x", x_);
+    shape = shape_of(x);
+    if (shape.back() != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
+    a.x = floats_of(x);
+    a.ldx = p.c_in;
+  }
   const sqz_activation activation = activation_of(op, activation_);
-  const int64_t rows = rows_in(shape);
+  a.rows = rows_in(shape);
   shape.back() = p.c_out;
   py::array hold;
   const float *residual = optional(op, "residual", residual_, shape, &hold);
-  py::array out =
-      output(op, out_, shape, {}, {{"x", x_}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
-  float *to = writeable(out);
+  py::object result;
+  py::array out;
+  if (quantize_.is_none()) {
+    const py::handle values = quantized ? py::handle(rows.values) : x_, scales = rows.scales;
+    result = out =
+        output(op, out_, shape, {},
+               {{"x", values}, {"x", scales}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
+  } else {
+    if (p.storage != Storage::kInt8)
+      value_error(op, "quantize_groups", "None for a dtype other than int8", kind(quantize_));
+    const int64_t groups = divisor(op, "quantize_groups", quantize_, "C_out", p.c_out);
+    if (!out_.is_none()) value_error(op, "out", "None for a quantised result", kind(out_));
+    result = quantized_output(shape, groups, &a);
+  }
+  float *to = a.q_out ? nullptr : writeable(out);
   call(op, [&] {
-    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed.get(),
-                          p.has_bias ? p.bias.data() : nullptr, activation, residual, p.c_out, to, p.c_out);
+    const void *packed = p.packed.get();
+    switch (p.storage) {
+      case Storage::kInt8:
+        a.groups = p.groups, a.c_in = p.c_in, a.c_out = p.c_out;
+        a.packed = packed;
+        a.bias = p.bias_or_null();
+        a.activation = activation;
+        a.residual = residual;
+        a.ldr = a.ldo = p.c_out;
+        a.out = to;
+        return sqz_pwconv_s8(&a);
+      case Storage::kFloat16:
+        return sqz_pwconv_f16(a.rows, p.groups, p.c_in, p.c_out, a.x, p.c_in, static_cast<const uint16_t *>(packed),
+                              p.bias_or_null(), activation, residual, p.c_out, to, p.c_out);
+      default:
+        return sqz_pwconv_f32(a.rows, p.groups, p.c_in, p.c_out, a.x, p.c_in, static_cast<const float *>(packed),
+                              p.bias_or_null(), activation, residual, p.c_out, to, p.c_out);
+    }
   });
-  return out;
+  return result;
 }
 
-py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
-                         py::handle activation_, py::handle residual_, py::handle out_) {
+py::object pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
+                          py::handle activation_, py::handle residual_, py::handle out_) {
   constexpr const char *op = "pointwise_conv";
   const py::array weight = floats(op, "weight", weight_), x = rows_of(op, "x", x_);
   const py::ssize_t c_in = x.shape(x.ndim() - 1);
@@ -561,23 +664,36 @@ py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py
   divisor(op, "groups", groups_, "C_in", c_in);
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
-  const auto p = pack(op, weight, SQZ_F32, bias_, groups);
-  return convolve(op, *p, x, x_, activation_, residual_, out_, weight_, bias_);
+  const auto p = pack(op, weight, SQZ_F32, bias_, groups, Storage::kFloat32);
+  return convolve(op, *p, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
                                                          py::handle dtype_) {
   constexpr const char *op = "PointwiseConv";
-  choice(op, "dtype", dtype_, {"float32"});
+  const auto storage = static_cast<Storage>(choice(op, "dtype", dtype_, {"float32", "float16", "int8"}));
   sqz_dtype dtype;
   const py::array weight = halves_or_floats(op, "weight", weight_, &dtype);
-  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups));
+  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), storage);
 }
 
-py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
-                             py::handle out) {
-  constexpr const char *op = "PointwiseConv";
-  return convolve(op, p, rows_of(op, "x", x), x, activation, residual, out, {}, {});
+py::object run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
+                              py::handle out, py::handle quantize) {
+  return convolve("PointwiseConv", p, x, activation, residual, out, {}, {}, quantize);
+}
+
+py::tuple quantize_rows(py::handle x_, py::handle groups_) {
+  constexpr const char *op = "quantize_rows";
+  const py::array x = rows_of(op, "x", x_);
+  const Shape shape = shape_of(x);
+  const int64_t n = shape.back(), groups = divisor(op, "groups", groups_, "C", n);
+  if (n > INT64_C(1) << 28) value_error(op, "x", "at most 2^28 channels", std::to_string(n));
+  sqz_pwconv_s8_args a = {};
+  const py::tuple result = quantized_output(shape, groups, &a);
+  call(op, [&] {
+    return sqz_quantize_rows_s8(rows_in(shape), n, groups, floats_of(x), n, a.q_out, a.ldq_out, a.scales_out);
+  });
+  return result;
 }
 
 // ---- attention -----------------------------------------------------------------------------------------------------
@@ -733,7 +849,8 @@ py::dict cpu_info() {
   for (int32_t i = 0; i < sqz_kernel_count(); ++i) {
     sqz_kernel_info kernel;
     check("cpu_info", sqz_kernel_get_info(i, &kernel));
-    if (std::string(kernel.isa) == chosen) kernels[kernel.op] = kernel.symbol;
+    const std::string op = kernel.op, dtype = kernel.dtype;
+    if (kernel.in_use) kernels[py::str(dtype == "f32" ? op : op + "_" + dtype)] = kernel.symbol;
   }
   info["isas"] = isas;
   info["compiled"] = compiled;
@@ -768,13 +885,14 @@ int get_num_threads() {
 }
 
 // Operations in a second; private to the benchmarks, as peak_read is.
-double peak_fma(py::handle seconds_) {
-  constexpr const char *op = "peak_fma";
+double peak_of(const char *op, sqz_status (*measure)(double, double *), py::handle seconds_) {
   const double seconds = real(op, "seconds", seconds_);
   double rate = 0;
-  call(op, [&] { return sqz_peak_fma(seconds, &rate); });
+  call(op, [&] { return measure(seconds, &rate); });
   return rate;
 }
+double peak_fma(py::handle seconds) { return peak_of("peak_fma", sqz_peak_fma, seconds); }
+double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_peak_s8, seconds); }
 
 // Bytes in a second.
 double peak_read(py::handle x_) {
@@ -794,6 +912,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("pointwise_conv", &pointwise_conv);
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
   m.def("run_pointwise_conv", &run_pointwise_conv);
+  m.def("quantize_rows", &quantize_rows);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);
@@ -814,6 +933,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     check("force_isa", sqz_force_isa(name ? name->c_str() : nullptr));
   });
   m.def("peak_fma", &peak_fma);
+  m.def("peak_s8", &peak_s8);
   m.def("peak_read", &peak_read);
   m.def("cpu_quota", [](const std::string &root) { return sqz_cpu_quota(root.c_str()); });
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squeezeops._library import get_include, get_library
     from squeezeops.ops import (
         PointwiseConv,
+        QuantizedRows,
         attention,
         available_backends,
         backend,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         layer_norm,
         mean_pool,
         pointwise_conv,
+        quantize_rows,
         set_backend,
         set_num_threads,
         softmax,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PointwiseConv",
+    "QuantizedRows",
     "SqueezeBert",
     "SqueezeBertConfig",
     "Tokenizer",
@@ -61,6 +64,7 @@ __all__ = [
     "mean_pool",
     "pipeline",
     "pointwise_conv",
+    "quantize_rows",
     "set_backend",
     "set_num_threads",
     "softmax",

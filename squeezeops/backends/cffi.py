@@ -13,7 +13,7 @@ from array import array
 from typing import Any
 
 from squeezeops.backends import _scalars as check
-from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
+from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, empty, ffi, lib, output, raise_for
 
 DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16}
 FULLY_MASKED = {"uniform": lib.SQZ_MASKED_UNIFORM, "zero": lib.SQZ_MASKED_ZERO}
@@ -223,43 +223,128 @@ def embedding_layer_norm(
 class _PackedPointwiseConv:
     """A weight packed for the kernels, with a copy of its bias."""
 
-    def __init__(self, op: str, weight: Array, bias: Any, groups: Any) -> None:
+    def __init__(self, op: str, weight: Array, bias: Any, groups: Any, dtype: str) -> None:
         shape = weight.shape
         if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)):
             expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
             raise ValueError(f"{op}: weight: expected {expected}, got {shape}")
+        self.dtype = dtype
         self.groups = check.divisor(op, "groups", groups, C_out=shape[0])
         self.c_out, self.c_in = shape[0], self.groups * shape[1]
         if self.c_in > 2**28:
             got = f"{self.groups} groups of {shape[1]}"
             raise ValueError(f"{op}: weight: expected at most 2^28 input channels, got {got}")
+        if dtype == "int8" and shape[1] > check.MOST_INT8_DEPTH:
+            raise ValueError(f"{op}: weight: expected at most 2^17 input channels a group for int8, got {shape[1]}")
         given = _optional(op, "bias", bias, (self.c_out,))
         # A copy: the handle outlives the call, and must not keep what holds the bias from being resized or closed.
         self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
-        size = lib.sqz_pwconv_packed_size_f32(self.groups, self.c_in, self.c_out)
+        suffix, pointer, itemsize = {
+            "float32": ("f32", "float *", 4),
+            "float16": ("f16", "uint16_t *", 2),
+            "int8": ("s8", "uint8_t *", 1),
+        }[dtype]
+        sizes = self.groups, self.c_in, self.c_out
+        size = getattr(lib, f"sqz_pwconv_packed_size_{suffix}")(*sizes)
         if size < 0:
             raise_for(op, lib.SQZ_INVALID)
-        self._memory = allocate(op, (size + 16,))
+        self._memory = allocate(op, (size * itemsize // 4 + 17,))
         start = address(self._memory)
-        self.packed = ffi.cast("float *", start + -start % 64)
+        self.packed = ffi.cast(pointer, start + -start % 64)
         source = weight.pointer, DTYPES[weight.kind]
-        raise_for(op, lib.sqz_pwconv_pack_f32(self.groups, self.c_in, self.c_out, *source, self.packed))
+        raise_for(op, getattr(lib, f"sqz_pwconv_pack_{suffix}")(*sizes, *source, self.packed))
+
+
+def _width(channels: int, groups: int) -> int:
+    return int(lib.sqz_quantized_width_s8(channels, groups))
+
+
+def _quantized_rows(op: str, value: tuple[Any, ...], channels: int, groups: int) -> tuple[Array, Array]:
+    """Check values (..., width) of bytes and scales (..., groups) of float32."""
+    if len(value) != 2:
+        raise ValueError(f"{op}: x: expected values and scales, got {len(value)} items")
+    try:
+        values = Array(op, "x", value[0], "uint8" if check.is_numpy(value[0], "ndarray") else "bool")
+    except TypeError:
+        raise TypeError(f"{op}: x: expected values of uint8, got {check.kind(value[0])}") from None
+    scales, width = _floats(op, "x", value[1]), _width(channels, groups)
+    if values.shape[-1:] != (width,):
+        raise ValueError(f"{op}: x: expected values of shape (..., {width}), got {values.shape}")
+    if scales.shape != (*values.shape[:-1], groups):
+        raise ValueError(f"{op}: x: expected scales of shape {(*values.shape[:-1], groups)}, got {scales.shape}")
+    return values, scales
+
+
+def _quantized_output(op: str, leading: Shape, channels: int, groups: int, of_numpy: bool) -> tuple[Any, Array, Array]:
+    """Make room for quantised rows."""
+    values, q = empty(op, (*leading, _width(channels, groups)), of_numpy, "uint8")
+    scales, s = empty(op, (*leading, groups), of_numpy)
+    return (values, scales), q, s
+
+
+def quantize_rows(x: Any, groups: int) -> Any:
+    """See `squeezeops.quantize_rows`."""
+    op = "quantize_rows"
+    given = _rows(op, "x", x)
+    rows, n = _matrix(given.shape)
+    groups = check.divisor(op, "groups", groups, C=n)
+    if n > 2**28:
+        raise ValueError(f"{op}: x: expected at most 2^28 channels, got {n}")
+    result, q, scales = _quantized_output(op, given.shape[:-1], n, groups, given.of_numpy)
+    to = q.pointer, _width(n, groups), scales.pointer
+    raise_for(op, lib.sqz_quantize_rows_s8(rows, n, groups, given.pointer, n, *to))
+    return result
 
 
 def _convolve(
-    op: str, handle: _PackedPointwiseConv, x: Array, activation: Any, residual: Any, out: Any, **inputs: Array | None
+    op: str,
+    handle: _PackedPointwiseConv,
+    x: Any,
+    activation: Any,
+    residual: Any,
+    out: Any,
+    quantize_groups: Any = None,
+    **inputs: Array | None,
 ) -> Any:
-    rows, c_in = _matrix(x.shape)
-    if c_in != handle.c_in:
-        raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {x.shape}")
+    arrays: tuple[Array, ...]
+    if handle.dtype == "int8" and isinstance(x, tuple):
+        arrays = _quantized_rows(op, x, handle.c_in, handle.groups)
+        inputs["x.scales"] = arrays[1]
+    else:
+        arrays = (_rows(op, "x", x),)
+        if arrays[0].shape[-1] != handle.c_in:
+            raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {arrays[0].shape}")
+    leading = arrays[0].shape[:-1]
+    rows, n = math.prod(leading), handle.c_out
     word = ACTIVATIONS[check.choice(op, "activation", activation, check.ACTIVATIONS)]
-    shape = (*x.shape[:-1], handle.c_out)
+    shape = (*leading, n)
     added = _optional(op, "residual", residual, shape)
-    result, y = output(op, out, shape, {"x": x, "residual": added, **inputs})
-    n = handle.c_out
+    store: dict[str, Any] = {}
+    if quantize_groups is None:
+        result, y = output(op, out, shape, {"x": arrays[0], "residual": added, **inputs})
+    else:
+        if handle.dtype != "int8":
+            got = check.kind(quantize_groups)
+            raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {got}")
+        groups = check.divisor(op, "quantize_groups", quantize_groups, C_out=n)
+        if out is not None:
+            raise ValueError(f"{op}: out: expected None for a quantised result, got {check.kind(out)}")
+        result, y, scales = _quantized_output(op, leading, n, groups, arrays[0].of_numpy)
+        store = {"q_out": y.pointer, "ldq_out": _width(n, groups), "scales_out": scales.pointer, "groups_out": groups}
+    sizes = rows, handle.groups, handle.c_in, n
+    if handle.dtype == "int8":
+        fields: dict[str, Any] = dict(zip(("rows", "groups", "c_in", "c_out"), sizes, strict=True))
+        if len(arrays) == 2:
+            fields |= {"q": arrays[0].pointer, "ldq": _width(handle.c_in, handle.groups), "scales": arrays[1].pointer}
+        else:
+            fields |= {"x": arrays[0].pointer, "ldx": handle.c_in}
+        fields |= {"packed": handle.packed, "bias": handle.bias, "activation": word, "residual": _pointer(added)}
+        fields |= {"ldr": n, **(store or {"out": y.pointer, "ldo": n})}
+        raise_for(op, lib.sqz_pwconv_s8(ffi.new("sqz_pwconv_s8_args *", fields)))
+        return result
+    run = lib.sqz_pwconv_f32 if handle.dtype == "float32" else lib.sqz_pwconv_f16
     epilogue = handle.bias, word, _pointer(added), n
-    sizes = rows, handle.groups, c_in, n
-    raise_for(op, lib.sqz_pwconv_f32(*sizes, x.pointer, c_in, handle.packed, *epilogue, y.pointer, n))
+    raise_for(op, run(*sizes, arrays[0].pointer, handle.c_in, handle.packed, *epilogue, y.pointer, n))
     return result
 
 
@@ -267,27 +352,32 @@ def pointwise_conv(x: Any, weight: Any, bias: Any, groups: int, activation: str 
     """See `squeezeops.pointwise_conv`."""
     op = "pointwise_conv"
     given = _floats(op, "weight", weight)
-    rows = _rows(op, "x", x)
-    c_in = rows.shape[-1]
-    handle = _PackedPointwiseConv(op, given, bias, groups)
+    c_in = _rows(op, "x", x).shape[-1]
+    handle = _PackedPointwiseConv(op, given, bias, groups, "float32")
     check.divisor(op, "groups", groups, C_in=c_in)
     if handle.c_in != c_in:
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // handle.groups}), got {given.shape}")
     biases = _optional(op, "bias", bias, (handle.c_out,))
-    return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=biases)
+    return _convolve(op, handle, x, activation, residual, out, weight=given, bias=biases)
 
 
 def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str) -> _PackedPointwiseConv:
     """See `squeezeops.PointwiseConv`."""
     op = "PointwiseConv"
-    check.choice(op, "dtype", dtype, ("float32",))
-    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups)
+    check.choice(op, "dtype", dtype, check.STORAGE)
+    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups, dtype)
 
 
-def run_pointwise_conv(handle: _PackedPointwiseConv, x: Any, activation: str | None, residual: Any, out: Any) -> Any:
+def run_pointwise_conv(
+    handle: _PackedPointwiseConv,
+    x: Any,
+    activation: str | None,
+    residual: Any,
+    out: Any,
+    quantize_groups: int | None,
+) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    op = "PointwiseConv"
-    return _convolve(op, handle, _rows(op, "x", x), activation, residual, out)
+    return _convolve("PointwiseConv", handle, x, activation, residual, out, quantize_groups)
 
 
 # Attention.
@@ -477,8 +567,9 @@ def cpu_info() -> dict[str, Any]:
     kernel = ffi.new("sqz_kernel_info *")
     for i in range(lib.sqz_kernel_count()):
         raise_for(op, lib.sqz_kernel_get_info(i, kernel))
-        if _text(kernel.isa) == _text(chosen):
-            kernels[_text(kernel.op)] = _text(kernel.symbol)
+        if kernel.in_use:
+            dtype = _text(kernel.dtype)
+            kernels[_text(kernel.op) + ("" if dtype == "f32" else f"_{dtype}")] = _text(kernel.symbol)
     return {
         "isas": [name for name, state in states.items() if state == lib.SQZ_ISA_RUNNABLE],
         "compiled": [name for name, state in states.items() if state != lib.SQZ_ISA_NOT_COMPILED],
