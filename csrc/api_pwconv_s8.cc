@@ -11,6 +11,14 @@ sqz_status check_group_in(int64_t groups, int64_t c_in) {
   return SQZ_OK;
 }
 
+sqz_status check_channels(int64_t channels, int64_t groups) {
+  SQZ_CHECK(channels >= 0 && channels <= INT64_C(1) << 28, "channels: expected 0 to 2^28, got %lld",
+            (long long)channels);
+  SQZ_CHECK(groups >= 1 && channels % groups == 0, "groups: expected a divisor of %lld channels, got %lld",
+            (long long)channels, (long long)groups);
+  return SQZ_OK;
+}
+
 sqz_status check_sizes(int64_t groups, int64_t c_in, int64_t c_out) {
   SQZ_TRY(check_groups(groups, c_in, c_out));
   return check_group_in(groups, c_in);
@@ -135,13 +143,13 @@ void convolve_and_quantize(const Kernels *kernels, const PwconvS8 &p, int64_t ro
 extern "C" {
 
 int64_t sqz_quantized_width_s8(int64_t channels, int64_t groups) {
-  if (check_groups(groups, channels, 0)) return -1;
+  if (check_channels(channels, groups)) return -1;
   return groups * QuantizeRows::width(channels / groups);
 }
 
 sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t groups, const float *x, int64_t ldx, uint8_t *q,
                                 int64_t ldq, float *scales) {
-  SQZ_TRY(check_groups(groups, channels, 0));
+  SQZ_TRY(check_channels(channels, groups));
   SQZ_TRY(check_matrix("x", x, rows, channels, ldx));
   SQZ_TRY(check_quantized("q", q, ldq, "scales", scales, rows, channels, groups));
   const Kernels *kernels;

@@ -208,7 +208,7 @@ def quantize_rows(x: Floats, *, groups: int = 1) -> QuantizedRows:
     >>> import squeezeops
     >>> rows = squeezeops.quantize_rows(np.array([[127, -64, 2, 2, -1, 0]], np.float32), groups=2)
     >>> rows.values.tolist()
-    [[255, 64, 130, 128, 255, 65, 128, 128]]
+    [[255, 64, 130, 128, 255, 64, 128, 128]]
     >>> rows.scales.round(4).tolist()
     [[1.0, 0.015699999406933784]]
     """

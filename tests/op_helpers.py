@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from golden_bits import TO_TOLERANCE
+from golden_bits import TO_TOLERANCE, kernels_of
 
 import squeezeops
 from squeezeops import backends, ops
@@ -59,6 +59,11 @@ EXACT_ISAS = [isa for isa in ISAS if isa not in TO_TOLERANCE]
 VARIANTS, INT8_VARIANTS = variants_on(ISAS), variants_on(INT8_ISAS)
 
 
+def golden_isas(name: str) -> list[str]:
+    """The instruction sets with kernels of their own for a case of `golden_bits`, that promise its bits."""
+    return INT8_ISAS if kernels_of(name) == "s8" else EXACT_ISAS
+
+
 def ran_on(isa: str) -> bool:
     """Whether the native kernel that last ran in this thread was that of `isa`."""
     return native.last_kernel().endswith("_" + isa)
@@ -78,7 +83,7 @@ class Guards:
 
     def _buffer(self, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         size = math.prod(shape)
-        fill = {"f": np.nan, "b": True, "i": 2**30 + 7}[np.dtype(dtype).kind]
+        fill = {"f": np.nan, "b": True, "i": 2**30 + 7, "u": 201}[np.dtype(dtype).kind]
         buffer = np.full(size + 2 * self.BAND, fill, dtype)
         return buffer, buffer[self.BAND : self.BAND + size].reshape(shape)
 

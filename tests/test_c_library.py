@@ -68,7 +68,9 @@ def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
     folder = tmp_path_factory.mktemp("build")
     cmake = tool("cmake")
-    without = [f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512")]
+    without = [
+        f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512", "AVXVNNI", "AVX512VL_VNNI", "AVX512VNNI")
+    ]
     tool("c++", "g++", "clang++")
     ninja = ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
     run(cmake, "-S", ROOT, "-B", folder, *ninja, "-DCMAKE_BUILD_TYPE=Debug", *without)
@@ -239,9 +241,17 @@ GOOD = {
     "sqz_pwconv_packed_size_f32": "2, 4, 6",
     "sqz_pwconv_pack_f32": "2, 4, 6, x, lib.SQZ_F32, packed",
     "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
+    "sqz_pwconv_packed_size_f16": "2, 4, 6",
+    "sqz_pwconv_pack_f16": "2, 4, 6, x, lib.SQZ_F32, halves",
+    "sqz_pwconv_f16": "3, 2, 4, 6, x, 4, halves, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
+    "sqz_quantized_width_s8": "4, 2",
+    "sqz_quantize_rows_s8": "3, 4, 2, x, 4, bytes, 8, out",
+    "sqz_pwconv_packed_size_s8": "2, 4, 6",
+    "sqz_pwconv_pack_s8": "2, 4, 6, x, lib.SQZ_F16, packed",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
     "sqz_peak_fma": "5e-5, rate",
+    "sqz_peak_s8": "5e-5, rate",
     "sqz_peak_read": f"{2**20}, many, rate",
 }
 ATTENTION = {
@@ -249,11 +259,31 @@ ATTENTION = {
     "k": "x", "ldk": 4, "v": "x", "ldv": 4, "mask": "y", "mask_kind": "lib.SQZ_MASK_ADD", "mask_strides": [0, 0, 3],
     "mask_ragged": 0, "scale": 0.5, "fully_masked": 0, "out": "out", "ldo": 4, "scores": "ffi.NULL",
 }  # fmt: skip
+# Functions of one struct, by the fields of good calls.
+PWCONV_S8 = {
+    "rows": 3, "groups": 2, "c_in": 4, "c_out": 6, "x": "x", "ldx": 4, "packed": "packed", "bias": "y",
+    "activation": "lib.SQZ_ACT_NONE", "residual": "y", "ldr": 6, "out": "out", "ldo": 6,
+}  # fmt: skip
+QUANTIZED = PWCONV_S8 | {
+    "q": "bytes", "ldq": 8, "scales": "y", "q_out": "more_bytes", "ldq_out": 8, "scales_out": "out", "groups_out": 6,
+}  # fmt: skip
+QUANTIZED = {name: v for name, v in QUANTIZED.items() if name not in ("x", "ldx", "out", "ldo")} | {"ldq_out": 24}
+STRUCTS = {"sqz_attention_f32": ATTENTION, "sqz_pwconv_s8": PWCONV_S8, "sqz_pwconv_s8 of bytes": QUANTIZED}
+# What is returned in place of a status.
+SIZES = {
+    "sqz_pwconv_packed_size_f32": 64,
+    "sqz_pwconv_packed_size_f16": 64,
+    "sqz_pwconv_packed_size_s8": 2 * (64 + 64 + 64),
+    "sqz_quantized_width_s8": 8,
+}
 MAY_BE_NULL = {
     "sqz_layer_norm_f32": {"residual", "weight", "bias"},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
     "sqz_pwconv_f32": {"bias", "residual"},
+    "sqz_pwconv_f16": {"bias", "residual"},
+    "sqz_pwconv_s8": {"bias", "residual"},
+    "sqz_pwconv_s8 of bytes": {"bias", "residual"},
 }
 
 
@@ -269,6 +299,9 @@ def c():
         "w": ffi.new("float[16]", [1.0] * 16),
         "out": ffi.new("float[64]", [7.0] * 64),
         "packed": ffi.new("float[256]"),
+        "halves": ffi.new("uint16_t[256]"),
+        "bytes": ffi.new("uint8_t[64]", [130] * 64),
+        "more_bytes": ffi.new("uint8_t[128]"),
         "keep": ffi.new("uint8_t[64]", [1] * 64),
         "ids": ffi.new("int64_t[3]", [0, 2, 1]),
         "offsets": ffi.new("int32_t[3]", [0, 1, 3]),
@@ -289,9 +322,9 @@ def c():
     def call(name, arguments):
         """Status, message, and whether `out` was left as it was."""
         before = bytes(ffi.buffer(arrays["out"]))
-        if name == "sqz_attention_f32":
-            fields = {field: value(v) for field, v in arguments.items()}
-            status = lib.sqz_attention_f32(ffi.new("sqz_attention_args *", fields))
+        if name in STRUCTS:
+            fields, function = {field: value(v) for field, v in arguments.items()}, name.split()[0]
+            status = getattr(lib, function)(ffi.new(function.replace("_f32", "") + "_args *", fields))
         else:
             status = getattr(lib, name)(*map(value, arguments.values()))
         message = ffi.string(lib.sqz_error_message()).decode()
@@ -303,8 +336,8 @@ def c():
 
 
 def good(name):
-    if name == "sqz_attention_f32":
-        return dict(ATTENTION)
+    if name in STRUCTS:
+        return dict(STRUCTS[name])
     values = [part.strip() for part in GOOD[name].split(",")]
     return dict(zip(FUNCTIONS[name], (int(v) if v.isdigit() else v for v in values), strict=True))
 
@@ -328,7 +361,7 @@ def wrong(name):
             yield parameter, 2**63 - 1
             if parameter.startswith("ld"):
                 yield parameter, value - 1
-            if parameter in ("groups", "c_in", "c_out"):
+            if parameter in ("groups", "c_in", "c_out", "groups_out"):
                 yield parameter, 5
         elif isinstance(value, int):
             yield from ((parameter, bad) for bad in (-1, 2**31 - 1))
@@ -336,9 +369,9 @@ def wrong(name):
             yield parameter, "ffi.NULL"
 
 
-@pytest.mark.parametrize("name", [*GOOD, "sqz_attention_f32"])
+@pytest.mark.parametrize("name", [*GOOD, *STRUCTS])
 def test_wrong_arguments(c, name):
-    assert c(name, good(name))[0] == (64 if name == "sqz_pwconv_packed_size_f32" else 0)
+    assert c(name, good(name))[0] == SIZES.get(name, 0)
     ways = list(wrong(name))
     assert {parameter for parameter, _ in ways} >= set(good(name)) - {"mask_ragged", "scores", "scale"}
     for parameter, value in ways:
@@ -347,7 +380,7 @@ def test_wrong_arguments(c, name):
         if value == "ffi.NULL" and parameter in MAY_BE_NULL.get(name, ()):
             assert status == 0, where
             continue
-        assert status == (-1 if name == "sqz_pwconv_packed_size_f32" else 1) and unchanged, where
+        assert status == (-1 if name in SIZES else 1) and unchanged, where
         assert re.match(r"\w+: expected .+, got .+", message), where
 
 
@@ -393,9 +426,10 @@ def test_a_peak_in_no_time():
 
     rate = ffi.new("double *")
     for seconds in (5e-324, 1e-10):
-        assert lib.sqz_peak_fma(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
+        for peak in (lib.sqz_peak_fma, lib.sqz_peak_s8):
+            assert peak(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
 
 
 def test_every_function_with_a_status_is_here():
     statuses = set(re.findall(r"^SQZ_API sqz_status (\w+)\(", TEXT, re.MULTILINE))
-    assert statuses - {"sqz_force_isa"} <= {*GOOD, "sqz_attention_f32"}
+    assert statuses - {"sqz_force_isa"} <= {*GOOD, *STRUCTS}

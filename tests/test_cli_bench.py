@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import COMMAND, caller, check_error, environment, on_posix, run
-from op_helpers import ISAS, native
+from op_helpers import INT8_ISAS, ISAS, native
 
 import squeezeops
 from squeezeops import ops
@@ -63,7 +63,7 @@ def test_json(call):
     assert report["machine"]["squeezeops"] == squeezeops.__version__ and report["machine"]["processor"]
     for when in ("before", "after"):
         (peaks,) = report["peaks"][when]
-        assert peaks["threads"] == 1 and list(peaks["fma"]) == ISAS
+        assert peaks["threads"] == 1 and list(peaks["fma"]) == ISAS and list(peaks["int8"]) == INT8_ISAS
         assert native is None or min(*peaks["fma"].values(), peaks["read"]) > 0
     assert [(row["backend"], row["isa"]) for row in report["results"]] == [(v.backend, v.isa) for v in all_variants()]
     for row in report["results"]:

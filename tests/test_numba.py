@@ -98,6 +98,7 @@ def test_the_rules_find_it(line):
 def test_there_are_kernels_to_look_at():
     text = "".join(path.read_text(encoding="utf-8") for path in KERNEL_FILES)
     kernels = {"activation", "layer_norm", "l2_normalize", "softmax", "convolve", "attend", "score", "embedding"}
+    kernels |= {"convolve_int8", "quantize_rows"}
     assert set(re.findall(r"@kernel\ndef (\w+)", text)) == kernels | {"mean_pool"}
 
 

@@ -14,13 +14,12 @@ import numpy as np
 from squeezeops.backends._scalars import ACTIVATIONS as ACTIVATIONS
 from squeezeops.backends._scalars import APPROXIMATE as APPROXIMATE
 from squeezeops.backends._scalars import FULLY_MASKED as FULLY_MASKED
-from squeezeops.backends._scalars import MOST_INT8_DEPTH
+from squeezeops.backends._scalars import MOST_INT8_DEPTH, kind, offsets
 from squeezeops.backends._scalars import STORAGE as STORAGE
 from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
 from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
-from squeezeops.backends._scalars import kind, offsets
 from squeezeops.backends._scalars import real as real
 
 
