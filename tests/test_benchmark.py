@@ -255,8 +255,13 @@ def test_without_the_extension(monkeypatch):
     monkeypatch.delattr("squeezeops._native", raising=False)
     monkeypatch.setitem(sys.modules, "squeezeops._native", None)
     assert compiled_library() is None and all_variants() == [Variant("numpy")]
-    assert measure.fma_peak() is None and measure.read_peak(None, 1) is None and measure.some_memory() is None
-    assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "read": None}
+    assert (
+        measure.fma_peak() is None
+        and measure.int8_peak() is None
+        and measure.read_peak(None, 1) is None
+        and measure.some_memory() is None
+    )
+    assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "int8": {}, "read": None}
     for name in ("gelu", "attention"):
         op = op_of(name)
         results = measure.bench(
@@ -351,16 +356,16 @@ def test_summary_of_nothing_accepted():
 
 
 @compiled
-@pytest.mark.parametrize("name", ["pointwise_conv", "layer_norm"])
+@pytest.mark.parametrize("name", ["pointwise_conv", "pointwise_conv_int8", "layer_norm"])
 def test_bench(name):
     op, threads = op_of(name), native.get_num_threads()
-    variants = all_variants()
+    variants = [variant for variant in all_variants() if has_kernel(variant, op)]
     results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
     assert [(result.backend, result.isa) for result in results] == [(v.backend, v.isa) for v in variants]
     for result in results:
         figures = result.figures
         assert (result.op, result.threads, result.unit, result.cold) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_f32_{result.isa}" if result.isa else result.backend)
+        assert result.kernel == (f"{op.kernel}_{op.dtype}_{result.isa}" if result.isa else result.backend)
         assert figures.samples >= 1
         assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
         assert result.as_dict()["figures"]["samples"] == figures.samples

@@ -23,7 +23,7 @@ PAGE = mmap.PAGESIZE
 NONE, READ, WRITE = 0, 1, 2
 FUNCTIONS = (
     "pointwise_conv layer_norm l2_normalize softmax gelu tanh mean_pool embedding embedding_layer_norm attention "
-    "_attention_ragged _attention_scores"
+    "_attention_ragged _attention_scores quantize_rows"
 )
 
 
@@ -71,8 +71,9 @@ def run_all(backend, isa, side, last):
         setattr(ops, name, with_fences(getattr(ops, name), side))
 
     class FencedConv(ops.PointwiseConv):
-        def __init__(self, weight, bias, **kwargs):
-            super().__init__(fenced(weight, side), fenced(bias, side), **kwargs)
+        def __init__(self, weight, bias=None, **kwargs):
+            bias = bias if bias is None else fenced(bias, side)
+            super().__init__(fenced(weight, side), bias, **kwargs)
 
         __call__ = with_fences(ops.PointwiseConv.__call__, side)
 

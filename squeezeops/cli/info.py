@@ -52,7 +52,7 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
     for op, symbol in cpu["kernels"].items():
         row = table.get(symbol, {"isa": cpu["isa"], "tile": None})
         own = row["isa"] == cpu["isa"]
-        reason = why if own else f"{why}, and has no kernel of its own for it"
+        reason = why if own else f"{why}, without a kernel of its own"
         kernels.append({"op": op, "kernel": symbol, "isa": row["isa"], "tile": row["tile"], "why": reason})
     return kernels
 
