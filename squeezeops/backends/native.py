@@ -19,6 +19,7 @@ from squeezeops._native import (  # noqa: F401
     mean_pool,
     pack_pointwise_conv,
     pointwise_conv,
+    quantize_rows,
     run_pointwise_conv,
     run_pointwise_convs,
     set_num_threads,
