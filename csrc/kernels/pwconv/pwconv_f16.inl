@@ -1,5 +1,6 @@
 // Pointwise convolution with float16 weights: as that of float32, but that a vector of weights is widened when it is
-// loaded, once for the rows of a tile.
+// loaded, once for the rows of a tile. While the first tiles of a run of panels are computed, the next run's weights
+// are fetched into L2.
 #include "kernels/pwconv/epilogue.inl"
 #include "kernels/pwconv/pwconv_f16.h"
 #include "simd/microkernel_f32.inl"
@@ -16,12 +17,15 @@ struct ConvolveF16 {
   struct Tile {
     const PwconvF16 &p;
     int64_t row, g, o, columns;
+    const char *ahead;  // what to fetch, `step` bytes after each input channel
+    int64_t step;
 
     template <int MR>
     SQZ_INLINE void run() const {
       const int64_t depth = p.group_in, c = g * p.group_out + o, lda = p.ldx;
       const uint16_t *b = p.packed + (g * p.panels_per_group() * 16 + o) * depth;
       const float *a = p.x + row * lda + g * depth;
+      const char *next = ahead;
       V acc[MR][NP];
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i)
@@ -31,6 +35,9 @@ struct ConvolveF16 {
         V w[NP];
 #pragma GCC unroll 4
         for (int j = 0; j < NP; ++j) w[j] = I::load_half(b + j * depth * 16);
+#pragma GCC unroll 2
+        for (int j = 0; j < (NP + 1) / 2; ++j) __builtin_prefetch(next + j * 64, 0, 2);
+        next += step;
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) {
           const V x = I::set1(a[i * lda + k]);
@@ -53,9 +60,18 @@ struct ConvolveF16 {
 
   template <int NP>
   static void column(const PwconvF16 &p, int64_t row, int64_t row_end, int64_t g, int64_t o) {
-    const int64_t columns = min64(NP * 16, p.group_out - o);
-    for (; row < row_end; row += I::kTileRows)
-      with_rows<I::kTileRows>(static_cast<int>(min64(I::kTileRows, row_end - row)), Tile<NP>{p, row, g, o, columns});
+    const int64_t depth = p.group_in, per_group = p.panels_per_group();
+    const char *run = reinterpret_cast<const char *>(p.packed + (g * per_group * 16 + o) * depth);
+    const char *ahead = run + NP * depth * 32;
+    const char *end = reinterpret_cast<const char *>(p.packed + p.groups * per_group * 16 * depth);
+    if (end > ahead + NP * depth * 32) end = ahead + NP * depth * 32;
+    const bool alone = row_end - row <= I::kTileRows;
+    Tile<NP> tile = {p, row, g, o, min64(NP * 16, p.group_out - o), ahead, alone && NP > 2 ? NP * 32 : 64};
+    for (; tile.row < row_end; tile.row += I::kTileRows) {
+      if (tile.ahead >= end) tile.ahead = run, tile.step = 0;
+      with_rows<I::kTileRows>(static_cast<int>(min64(I::kTileRows, row_end - tile.row)), tile);
+      tile.ahead += tile.step * depth;
+    }
   }
 
   // NP = min(kTilePanels, panels left)

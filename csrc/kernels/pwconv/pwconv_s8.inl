@@ -77,10 +77,11 @@ struct ConvolveS8 {
                      const uint8_t *end) {
     const int64_t tiles = (row_end - row + S::kTileRows - 1) / S::kTileRows;
     const uint8_t *ahead = panel + NP * p.panel_bytes();
+    if (end > ahead + NP * p.panel_bytes()) end = ahead + NP * p.panel_bytes();
     const int64_t lines = tiles >= NP ? 1 : (NP + tiles - 1) / tiles;
     Tile<NP> tile = {p, row, g, g * p.group_out + o, min64(NP * 16, p.group_out - o), panel, ahead, 64 * lines};
     for (; tile.row < row_end; tile.row += S::kTileRows) {
-      if (tile.ahead >= end || tile.ahead >= ahead + NP * p.panel_bytes()) tile.ahead = panel, tile.step = 0;
+      if (tile.ahead >= end) tile.ahead = panel, tile.step = 0;
       with_rows<S::kTileRows>(static_cast<int>(min64(S::kTileRows, row_end - tile.row)), tile);
       tile.ahead += tile.step * p.steps();
     }
