@@ -14,6 +14,8 @@ from typing import Any
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
+STORAGE = ("float32", "float16", "int8")  # what a packed weight may be stored in
+MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 
@@ -99,6 +101,15 @@ def several(op: str, handles: Any, outs: Any) -> Any:
     if given != len(handles):
         raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
     return outs
+
+
+def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
+    """Check where quantised rows go: None, or values and scales."""
+    if out is None:
+        return None, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
+    return out
 
 
 def hold_calls() -> None:

@@ -20,6 +20,7 @@ from squeezeops._native import (  # noqa: F401
     mean_pool,
     pack_pointwise_conv,
     pointwise_conv,
+    quantize_rows,
     run_held_calls,
     run_pointwise_conv,
     run_pointwise_convs,

@@ -229,7 +229,8 @@ def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]
 def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, output: SqueezeBertOutput) -> Floats:
     """The states of the first tokens through a linear layer and tanh: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
-    return dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
+    y: Floats = dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
+    return y
 
 
 def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
