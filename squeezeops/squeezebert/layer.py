@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from squeezeops import ops
+from squeezeops.squeezebert.tensors import dtype_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ __all__ = ["Layer", "make_layer"]
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of an encoder layer; C and F are hidden and intermediate size."""
+    """The weights of an encoder layer; C and F are hidden and intermediate size. A convolution may be of any dtype."""
 
     query: ops.PointwiseConv  # C -> C, q_groups
     key: ops.PointwiseConv  # C -> C, k_groups
@@ -34,13 +35,24 @@ class Layer:
     output: ops.PointwiseConv  # F -> C, output_groups
     output_norm: Norm
 
+    @property
+    def quantizes(self) -> bool:
+        """Whether what lies between intermediate and output is quantised as soon as it is computed."""
+        return self.intermediate.dtype == self.output.dtype == "int8"
 
-def make_layer(config: SqueezeBertConfig, weights: Weights, name: str, dtype: str, memory: Memory) -> Layer:
-    """Pack the layer whose tensors' names begin with `name`; `dtype` and `memory` are those of `ops.PointwiseConv`."""
+
+def make_layer(
+    config: SqueezeBertConfig, weights: Weights, name: str, dtype: str | Mapping[str, str], memory: Memory
+) -> Layer:
+    """Pack the layer whose tensors' names begin with `name`.
+
+    `dtype` and `memory` are those of `ops.PointwiseConv`; the former may map convolutions' names to theirs.
+    """
 
     def conv(part: str, groups: int) -> ops.PointwiseConv:
         weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-        return ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype, memory=memory)
+        stored = dtype_of(f"{name}.{part}", dtype, weight)
+        return ops.PointwiseConv(weight, bias, groups=groups, dtype=stored, memory=memory)
 
     def norm(part: str) -> Norm:
         return weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]

@@ -61,7 +61,8 @@ def encode(
     )
     a = layer.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
     a = ops.layer_norm(a, *layer.post_attention_norm, eps=eps, out=a)  # [N, C]
-    y = layer.intermediate(a, activation=model.config.activation, out=work.wide)  # [N, C] -> [N, F]
+    groups, room = (layer.output.groups, work.quantized) if layer.quantizes else (None, work.wide)
+    y = layer.intermediate(a, activation=model.config.activation, quantize_groups=groups, out=room)  # [N, C] -> [N, F]
     y = layer.output(y, residual=a, out=work.x)  # [N, F] -> [N, C]
     return ops.layer_norm(y, *layer.output_norm, eps=eps, out=y)  # [N, C]
 
@@ -93,8 +94,13 @@ class SqueezeBert:
         Its ``model_type`` says which of the two.
     weights : mapping of str to ndarray
         float32 or float16, under Hugging Face's names. Embedding tables are read where they lie: do not write to them.
-    dtype : str
-        What the convolutions compute in: "float32".
+    dtype : {"float32", "float16", "int8"}, or mapping of str to those
+        What the weights of the encoder's convolutions are stored in, see `squeezeops.PointwiseConv`: "float16" takes
+        half the memory, for a float16 checkpoint with the results of "float32"; "int8" takes a quarter, and multiplies
+        bytes. Embeddings, LayerNorm, attention and the heads compute in float32 always: a head is small, and where its
+        few numbers decide, rounding shows most. A float32 weight beyond the range of float16 stays float32. A mapping
+        says it for each convolution, by names as "encoder.layers.0.attention.query", or "post_attention.conv1d",
+        "intermediate.conv1d", "output.conv1d"; those not in it are float32.
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering"; by default the one that the checkpoint was saved for.
@@ -116,7 +122,12 @@ class SqueezeBert:
     path: str | None = None
 
     def __init__(
-        self, config: SqueezeBertConfig, weights: Weights, *, dtype: str = "float32", task: str | None = None
+        self,
+        config: SqueezeBertConfig,
+        weights: Weights,
+        *,
+        dtype: str | Mapping[str, str] = "float32",
+        task: str | None = None,
     ) -> None:
         tensors.check_arguments(config, weights, dtype)
         self.config, self.task = config, heads.choose_task(task, config, weights)
@@ -132,11 +143,11 @@ class SqueezeBert:
         layers, memory = range(config.num_hidden_layers), Memory()
         self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype, memory) for i in layers]
         self.head = head(config, w, memory)
-        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size)
+        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups)
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, dtype: str = "float32", task: str | None = None
+        cls, path: str | os.PathLike[str], *, dtype: str | Mapping[str, str] = "float32", task: str | None = None
     ) -> SqueezeBert:
         """Load a folder as Hugging Face writes it; its file is mapped into memory, bfloat16 widened to float32.
 

@@ -9,20 +9,32 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
+from squeezeops.backends._scalars import STORAGE
 from squeezeops.squeezebert.config import SqueezeBertConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Shape", "check_arguments", "check_dtype", "encoder_shapes", "select_tensors", "without_prefix"]
+__all__ = [
+    "Shape",
+    "check_arguments",
+    "check_dtype",
+    "dtype_of",
+    "encoder_shapes",
+    "groups_by_part",
+    "select_tensors",
+    "without_prefix",
+]
 
 Shape = tuple[int, ...]
 PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of all but the head's tensors in a model with a head
 HEADS = ("cls.", "classifier.", "qa_outputs.")  # how the names of the heads' tensors begin; they have no other prefix
 BUFFERS = ("position_ids", "token_type_ids")  # stale buffers that older versions of transformers saved
 NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of another head's checkpoint
+HALF_MAX = 65504.0  # the largest float16
 SHOWN = 20  # differences that the message of an error lists
 
 # What parts of our names are in BERT. No replacement brings about another's pattern.
@@ -53,21 +65,26 @@ def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
     yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
     yield "embeddings.LayerNorm.weight", (c,)
     yield "embeddings.LayerNorm.bias", (c,)
-    convolutions = {
-        "attention.query": (c, c, config.q_groups),
-        "attention.key": (c, c, config.k_groups),
-        "attention.value": (c, c, config.v_groups),
-        "post_attention.conv1d": (c, c, config.post_attention_groups),
-        "intermediate.conv1d": (inner, c, config.intermediate_groups),
-        "output.conv1d": (c, inner, config.output_groups),
-    }
     for i in range(config.num_hidden_layers):
-        for name, (c_out, c_in, groups) in convolutions.items():
+        for name, groups in groups_by_part(config).items():
+            c_out, c_in = inner if name == "intermediate.conv1d" else c, inner if name == "output.conv1d" else c
             yield f"encoder.layers.{i}.{name}.weight", (c_out, c_in // groups, 1)
             yield f"encoder.layers.{i}.{name}.bias", (c_out,)
         for name in ("post_attention.layernorm", "output.layernorm"):
             yield f"encoder.layers.{i}.{name}.weight", (c,)
             yield f"encoder.layers.{i}.{name}.bias", (c,)
+
+
+def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:
+    """The convolutions of a layer, with their groups."""
+    return {
+        "attention.query": config.q_groups,
+        "attention.key": config.k_groups,
+        "attention.value": config.v_groups,
+        "post_attention.conv1d": config.post_attention_groups,
+        "intermediate.conv1d": config.intermediate_groups,
+        "output.conv1d": config.output_groups,
+    }
 
 
 def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
@@ -181,8 +198,24 @@ def shown(label: str) -> str:
 
 
 def check_dtype(dtype: object) -> None:
-    if dtype != "float32":
-        raise ValueError(f"SqueezeBert: dtype: expected 'float32', got {dtype!r}")
+    expected = ", ".join(map(repr, STORAGE))
+    for word in dtype.values() if isinstance(dtype, Mapping) else (dtype,):
+        if not isinstance(word, str) or word not in STORAGE:
+            raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
+
+
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any]) -> str:
+    """What a convolution of the encoder is stored in; float32 for a weight that float16 cannot hold."""
+    chosen = dtype if isinstance(dtype, str) else dtype.get(name, "float32")
+    if chosen == "float16" and weight.dtype != "float16" and (finite_max(weight) > HALF_MAX):
+        return "float32"
+    return chosen
+
+
+def finite_max(weight: NDArray[Any]) -> float:
+    """The largest magnitude that is finite."""
+    most = max(weight.max(initial=0), -weight.min(initial=0))  # which copies nothing
+    return float(most if isfinite(most) else abs(weight[abs(weight) < inf]).max(initial=0))
 
 
 def check_arguments(config: object, weights: object, dtype: object) -> None:
@@ -195,3 +228,10 @@ def check_arguments(config: object, weights: object, dtype: object) -> None:
     for name in weights:
         if not isinstance(name, str):
             raise TypeError(f"SqueezeBert: weights: expected names as keys, got {name!r}")
+    if isinstance(dtype, Mapping):
+        known = {
+            f"encoder.layers.{i}.{part}" for i in range(config.num_hidden_layers) for part in groups_by_part(config)
+        }
+        for name in dtype:
+            if name not in known:
+                raise ValueError(f"SqueezeBert: dtype: expected names of the encoder's convolutions, got {name!r}")
