@@ -808,24 +808,6 @@ def _attention_scores(
     return _active().attention_scores(q, k, num_heads, mask, scale)
 
 
-class _together:
-    """A ``with`` block whose ops may run at its end, one after the other. For the model, not public.
-
-    A kernel streams megabytes of weights through the caches, after which Python is slow: as much as 7 us an op. The
-    arguments are checked in the block; nothing in it may look at a result, but to pass it to an op. An exception in the
-    block drops what has not run yet.
-    """
-
-    __slots__ = ("_module",)
-
-    def __enter__(self) -> None:
-        self._module = _active()
-        self._module.hold_calls()
-
-    def __exit__(self, exception: object, *_: object) -> None:
-        self._module.run_held_calls(exception is None)
-
-
 @contextmanager
 def backend(name: str) -> Iterator[None]:
     """Run the ops within a ``with`` block (or a decorated function) on another backend.

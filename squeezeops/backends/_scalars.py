@@ -110,11 +110,3 @@ def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
     return out
-
-
-def hold_calls() -> None:
-    """See `squeezeops.ops._together`; here every call runs at once."""
-
-
-def run_held_calls(run: bool) -> None:
-    """See `hold_calls`."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16, "int8": lib.SQZ_S8}
 FULLY_MASKED = {"uniform": lib.SQZ_MASKED_UNIFORM, "zero": lib.SQZ_MASKED_ZERO}

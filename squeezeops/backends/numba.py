@@ -23,7 +23,6 @@ from squeezeops.backends._numba import convolution, gather, rows
 from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from squeezeops.backends import _checks as check
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 F = np.float32
 LOG2E = F(1.44269504)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,14 +69,13 @@ def encode(
 def run(model: SqueezeBert, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
     """Compute a part of the inputs, whole sequences, and put the results into their places in `output`."""
     needed = model.head.rows(batch)
-    with nullcontext() if output.hidden_states or output.attentions else ops._together():
-        x = embed(model, batch, work)  # 3 x [T] -> [T, C]
-        for i, layer in enumerate(model.layers):
-            if output.hidden_states is not None:
-                batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
-            rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
-            scores = output.attentions and output.attentions[i]
-            x = encode(x, layer, model, batch, work, rows, scores)  # [T, C] -> [N, C]
+    x = embed(model, batch, work)  # 3 x [T] -> [T, C]
+    for i, layer in enumerate(model.layers):
+        if output.hidden_states is not None:
+            batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
+        rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
+        scores = output.attentions and output.attentions[i]
+        x = encode(x, layer, model, batch, work, rows, scores)  # [T, C] -> [N, C]
     if output.last_hidden_state is not None:
         batch.spread(output.last_hidden_state[batch.sequences], x)  # [T, C] -> [B, L, C]
         if needed is not None:
