@@ -13,6 +13,7 @@ from array import array
 from typing import Any
 
 from squeezeops.backends import _scalars as check
+from squeezeops.backends import _packed
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
 
 DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16}
@@ -317,6 +318,34 @@ def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs:
         arrays[f"out[{i}]"] = y
     raise_for(op, lib.sqz_pwconv_many_f32(rows, c_in, given.pointer, c_in, len(handles), parts))
     return tuple(results)
+
+
+class _UsedPointwiseConv(_PackedPointwiseConv):
+    """A weight that lies packed in memory of the caller's, which is kept and not copied."""
+
+    def __init__(
+        self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
+    ) -> None:
+        self.groups, self.c_in, self.c_out, self._memory = groups, c_in, c_out, packed
+        start = address(packed) if packed.nbytes else 0
+        _packed.check_address(op, start, packed.nbytes)
+        self.packed = ffi.cast("float *", start)
+        given = _optional(op, "bias", bias, (c_out,))
+        self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
+
+
+def use_packed_pointwise_conv(
+    packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
+) -> _PackedPointwiseConv:
+    """See `squeezeops.PointwiseConv.from_packed`."""
+    return _UsedPointwiseConv("PointwiseConv", packed, bias, c_in, c_out, groups, dtype)
+
+
+def packed_form(handle: _PackedPointwiseConv) -> Any:
+    """See `squeezeops.PointwiseConv.packed`."""
+    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, "float32")
+    start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
+    return memoryview(handle._memory).cast("B")[start : start + size]
 
 
 # Attention.

@@ -18,12 +18,14 @@ from squeezeops._native import (  # noqa: F401
     layer_norm,
     mean_pool,
     pack_pointwise_conv,
+    packed_form,
     pointwise_conv,
     run_pointwise_conv,
     run_pointwise_convs,
     set_num_threads,
     softmax,
     tanh,
+    use_packed_pointwise_conv,
 )
 
 check_version(_version)
