@@ -129,7 +129,11 @@ GOOD = {"in_channels": 6, "out_channels": 34, "groups": 2}
     "changes, error, message",
     [
         ({"packed": 5}, TypeError, r"packed: expected a buffer of bytes, got int"),
-        ({"packed": np.zeros(192, np.float32)}, TypeError, r"packed: expected a buffer of bytes, got one of format 'f'"),
+        (
+            {"packed": np.zeros(192, np.float32)},
+            TypeError,
+            r"packed: expected a buffer of bytes, got one of format 'f'",
+        ),
         ({"packed": aligned(bytes(767))}, ValueError, r"packed: expected 768 bytes, got 767"),
         ({"packed": aligned(bytes(832))}, ValueError, r"packed: expected 768 bytes, got 832"),
         ({"packed": aligned(bytes(1536))[::2]}, ValueError, r"packed: expected a C-contiguous buffer, got strides"),

@@ -48,4 +48,6 @@ def packed_weight(
 def check_address(op: str, address: int, size: int) -> None:
     """Check where a packed weight lies."""
     if size and address % LINE:
-        raise ValueError(f"{op}: packed: expected an address that is a multiple of {LINE}, got {LINE}n + {address % LINE}")
+        raise ValueError(
+            f"{op}: packed: expected an address that is a multiple of {LINE}, got {LINE}n + {address % LINE}"
+        )

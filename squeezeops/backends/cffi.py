@@ -323,9 +323,7 @@ def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs:
 class _UsedPointwiseConv(_PackedPointwiseConv):
     """A weight that lies packed in memory of the caller's, which is kept and not copied."""
 
-    def __init__(
-        self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
-    ) -> None:
+    def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
         self.groups, self.c_in, self.c_out, self._memory = groups, c_in, c_out, packed
         start = address(packed) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)

@@ -16,7 +16,18 @@ from squeezeops.squeezebert.config import SqueezeBertConfig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Shape", "check_arguments", "check_dtype", "encoder_shapes", "select_tensors", "without_prefix"]
+__all__ = [
+    "DECODER",
+    "Shape",
+    "check_arguments",
+    "check_dtype",
+    "encoder_shapes",
+    "groups_of",
+    "in_encoder",
+    "select_tensors",
+    "unused_prefixes",
+    "without_prefix",
+]
 
 Shape = tuple[int, ...]
 PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of all but the head's tensors in a model with a head
@@ -53,21 +64,41 @@ def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
     yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
     yield "embeddings.LayerNorm.weight", (c,)
     yield "embeddings.LayerNorm.bias", (c,)
-    convolutions = {
-        "attention.query": (c, c, config.q_groups),
-        "attention.key": (c, c, config.k_groups),
-        "attention.value": (c, c, config.v_groups),
-        "post_attention.conv1d": (c, c, config.post_attention_groups),
-        "intermediate.conv1d": (inner, c, config.intermediate_groups),
-        "output.conv1d": (c, inner, config.output_groups),
-    }
     for i in range(config.num_hidden_layers):
-        for name, (c_out, c_in, groups) in convolutions.items():
+        for name, groups in groups_by_part(config).items():
+            c_out, c_in = inner if name == "intermediate.conv1d" else c, inner if name == "output.conv1d" else c
             yield f"encoder.layers.{i}.{name}.weight", (c_out, c_in // groups, 1)
             yield f"encoder.layers.{i}.{name}.bias", (c_out,)
         for name in ("post_attention.layernorm", "output.layernorm"):
             yield f"encoder.layers.{i}.{name}.weight", (c,)
             yield f"encoder.layers.{i}.{name}.bias", (c,)
+
+
+def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:
+    """The convolutions of a layer, with their groups."""
+    return {
+        "attention.query": config.q_groups,
+        "attention.key": config.k_groups,
+        "attention.value": config.v_groups,
+        "post_attention.conv1d": config.post_attention_groups,
+        "intermediate.conv1d": config.intermediate_groups,
+        "output.conv1d": config.output_groups,
+    }
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a tensor or a convolution is one of the encoder's, neither the embeddings' nor a head's."""
+    return name.startswith("encoder.")
+
+
+def groups_of(name: str, config: SqueezeBertConfig) -> int:
+    """The groups of a convolution, by its name without ".weight"."""
+    return groups_by_part(config)[name.split(".", 3)[3]] if in_encoder(name) else 1
+
+
+def unused_prefixes(head: Mapping[str, Shape]) -> tuple[str, ...]:
+    """How the names begin of what a checkpoint may have for other heads than that of these tensors."""
+    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
 
 
 def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
@@ -161,7 +192,7 @@ def compare(
             yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
         else:
             selected[name] = array
-    unused = tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+    unused = unused_prefixes(head)
     for label in weights:
         stale = label.rpartition(".")[2] in BUFFERS
         if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):

@@ -1,0 +1,319 @@
+"""Converts a checkpoint to a model in one file, which loads without copying; `converted` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from squeezeops import ops
+from squeezeops._version import __version__
+from squeezeops.backends._packed import LINE, STORAGE, packed_size
+from squeezeops.squeezebert import heads, safetensors
+from squeezeops.squeezebert.checkpoint import load_folder, weight_files
+from squeezeops.squeezebert.converted import FORMAT, PACKED, STORED, VERSION, find_file
+from squeezeops.squeezebert.hub_cache import COMMIT, find_folder
+from squeezeops.squeezebert.safetensors import DTYPES, MAX_JSON
+from squeezeops.squeezebert.tensors import check_dtype, encoder_shapes, groups_of, in_encoder, select_tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from squeezeops.squeezebert.config import SqueezeBertConfig
+
+__all__ = ["Conversion", "convert", "open_for_renaming"]
+
+# What `Tokenizer.from_pretrained` reads, in a folder with the first and in one without it.
+TOKENIZER_FILES = (
+    ("tokenizer.json", "tokenizer_config.json"),
+    ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+HALF_MAX = 65504.0  # the largest float16
+ROWS = 4096  # of a table, converted at a time
+
+
+@dataclass
+class Stored:
+    """A tensor of the file to be."""
+
+    name: str
+    dtype: str  # as safetensors names it
+    shape: tuple[int, ...]
+    make: Callable[[], Any]  # its bytes
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * DTYPES[self.dtype][0]
+
+
+@dataclass
+class Conversion:
+    """What was done.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    dtype, task : str
+    bytes_before, bytes_after : int
+        Sizes of the checkpoint's weights and of the file.
+    layers : dict of str to str
+        What each convolution is stored in.
+    rounded : dict of str to float
+        For each tensor that was rounded to float16, the largest change of a value, as a part of the tensor's largest.
+    """
+
+    path: str
+    dtype: str
+    task: str
+    bytes_before: int = 0
+    bytes_after: int = 0
+    layers: dict[str, str] = field(default_factory=dict)
+    rounded: dict[str, float] = field(default_factory=dict)
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    task: str | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Write a checkpoint as a converted model.
+
+    The file appears under its name when it is complete. The same checkpoint gives the same bytes.
+
+    Parameters
+    ----------
+    checkpoint : str or path
+        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache.
+    path : str or path
+        Of the file to write, which ends in .safetensors.
+    dtype : {"float32"}
+        What the encoder's convolutions are stored and computed in. For another than "float32", the embedding tables
+        are stored as float16, unless one of their values is too large for it. Whatever else the checkpoint has as
+        float16 stays so.
+    task : str, optional
+        The head to store; by default that of the task which the checkpoint was saved for.
+    force : bool
+        Whether to replace a file that is there.
+    progress : callable, optional
+        Called with the number of bytes that are written, and of all.
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there, and not `force`.
+    TypeError, ValueError, OSError
+        As of `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted already, and a `path` that does not
+        end in .safetensors or is one of the checkpoint's files.
+    """
+    check_dtype(dtype)
+    target = check_target(path, force)
+    folder = find_folder(checkpoint)
+    if os.path.isdir(folder) and os.path.realpath(os.path.dirname(target)) == os.path.realpath(folder):
+        if os.path.basename(target) in os.listdir(folder) and os.path.basename(target) in weight_files(folder):
+            raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
+    found = find_file(folder)
+    if found is not None:
+        raise ValueError(f"{found}: expected a checkpoint, got a model that is converted already")
+    config, weights = load_folder(folder)
+    try:
+        task = heads.choose_task(task, config, weights)
+        shapes = heads.HEADS[task].shapes(config, weights)
+        shapes |= heads.BaseHead.shapes(config, weights)  # a pooler, so that the file will do for the task "base" too
+        arrays = select_tensors(config, weights, shapes)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    done = Conversion(target, dtype, task)
+    names = [name for name, _ in chain(encoder_shapes(config), shapes.items())]
+    stored = plan(config, names, arrays, done)
+    texts = read_texts(folder)
+    files = [*weight_files(folder), *texts]
+    metadata = {
+        "format": "squeezeops",
+        FORMAT: str(VERSION),
+        "squeezeops_version": __version__,
+        "dtype": dtype,
+        "task": task,
+        "source": json.dumps({"name": name_of(folder, checkpoint), "sha256": {f: digest(folder, f) for f in files}}),
+        **texts,
+    }
+    done.bytes_before = sum(os.path.getsize(os.path.join(folder, file)) for file in weight_files(folder))
+    total, written = sum(entry.size for entry in stored), 0
+
+    def data() -> Iterator[Any]:
+        nonlocal written
+        for entry in stored:
+            yield entry.make()
+            written += entry.size
+            if progress is not None:
+                progress(written, total)
+
+    with open_for_renaming(target, force) as file:
+        safetensors.write_file(file, {e.name: (e.dtype, e.shape) for e in stored}, metadata, data())
+        done.bytes_after = file.tell()
+    return done
+
+
+def check_target(path: str | os.PathLike[str], force: bool) -> str:
+    """The file behind the name that is to be written."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"convert: path: expected a str or a path, got {type(path).__name__}")
+    name = os.fsdecode(path)
+    if not name.endswith(".safetensors"):
+        raise ValueError(f"{name}: expected the name of a file, ending in .safetensors")
+    target = os.path.realpath(name)
+    if os.path.lexists(target):
+        if not os.path.isfile(target):
+            raise ValueError(f"{name}: expected the name of a file, got a folder or something else that is no file")
+        if not force:
+            raise FileExistsError(f"{name}: expected the name of a new file, got one that is there")
+    elif not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(f"{name}: expected a name in a folder, got no folder {os.path.dirname(target)}")
+    return target
+
+
+@contextmanager
+def open_for_renaming(target: str, force: bool) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name when it is complete and on the disk; after an error there is none."""
+    temporary = f"{target}.{os.urandom(4).hex()}.tmp"
+    file = open(temporary, "xb")  # noqa: SIM115
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not force and os.path.lexists(target):
+            raise FileExistsError(f"{target}: expected the name of a new file, got one that has appeared")
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    if os.name == "posix":  # the name, too
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def plan(
+    config: SqueezeBertConfig, names: list[str], arrays: dict[str, NDArray[Any]], done: Conversion
+) -> list[Stored]:
+    """What the file will hold, in order: sizes that are multiples of 64 bytes first, of bytes last."""
+    stored = []
+    for name in names:
+        array = arrays[name]
+        if array.ndim == 1:
+            stored.append(Stored(name, "F32", array.shape, lambda a=array: np.ascontiguousarray(a, "<f4").data))
+        elif name.startswith("embeddings."):
+            stored.append(plan_table(name, array, done))
+        else:
+            stored.append(plan_conv(name.removesuffix(".weight"), array, config, done))
+    return sorted(stored, key=lambda entry: (entry.size % LINE != 0, -DTYPES[entry.dtype][0]))
+
+
+def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
+    dtype = array.dtype
+    if done.dtype != "float32" and dtype == np.float32 and fits_half(array):
+        dtype = np.dtype("<f2")
+
+    def make() -> Any:
+        if dtype == array.dtype:
+            return np.ascontiguousarray(array).data
+        rounded = np.empty(array.shape, dtype)
+        largest = change = 0.0
+        for start in range(0, len(array), ROWS):
+            part = array[start : start + ROWS]
+            rounded[start : start + ROWS] = part
+            largest, change = worst(part, rounded[start : start + ROWS], largest, change)
+        done.rounded[name] = change / largest if largest else 0.0
+        return rounded.data
+
+    return Stored(name, "F16" if dtype.itemsize == 2 else "F32", array.shape, make)
+
+
+def plan_conv(name: str, array: NDArray[Any], config: SqueezeBertConfig, done: Conversion) -> Stored:
+    dtype = (
+        done.dtype
+        if in_encoder(name)
+        else "float16"
+        if array.dtype == np.float16 and "float16" in STORAGE
+        else "float32"
+    )
+    groups = groups_of(name, config)
+    c_out, depth = array.shape[:2]
+    size = packed_size(groups, groups * depth, c_out, dtype)
+    done.layers[name] = dtype
+
+    def make() -> Any:
+        packed = ops.PointwiseConv(np.ascontiguousarray(array), groups=groups, dtype=dtype).packed
+        return bytes(packed) + bytes(-size % LINE) if size % LINE else packed
+
+    padded = -(-size // LINE) * LINE
+    return Stored(name + PACKED, STORED[dtype], (padded // DTYPES[STORED[dtype]][0],), make)
+
+
+def fits_half(array: NDArray[Any]) -> bool:
+    """Whether float16 has room for all finite values."""
+    with np.errstate(all="ignore"):
+        return not any(
+            bool((np.isfinite(part) & (np.abs(part) > HALF_MAX)).any())
+            for part in (array[start : start + ROWS] for start in range(0, len(array), ROWS))
+        )
+
+
+def worst(exact: NDArray[Any], rounded: NDArray[Any], largest: float, change: float) -> tuple[float, float]:
+    """The largest finite value, and the largest change of one, of this part and those before."""
+    finite = np.isfinite(exact)
+    magnitudes = np.abs(exact, where=finite, out=np.zeros_like(exact))
+    changes = np.abs(np.subtract(exact, rounded, where=finite, out=np.zeros_like(exact)))
+    return max(largest, float(magnitudes.max(initial=0))), max(change, float(changes.max(initial=0)))
+
+
+def read_texts(folder: str) -> dict[str, str]:
+    """config.json and the tokenizer's files."""
+    names = next((names for names in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, names[0]))), ())
+    texts = {}
+    for name in ("config.json", *names):
+        file = os.path.join(folder, name)
+        if not os.path.isfile(file):
+            continue
+        if os.path.getsize(file) > MAX_JSON:
+            raise ValueError(f"{file}: expected at most {MAX_JSON} bytes, got {os.path.getsize(file)}")
+        with open(file, "rb") as content:
+            try:
+                texts[name] = content.read().decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file}: expected UTF-8, got another byte at offset {error.start}") from None
+    return texts
+
+
+def name_of(folder: str, checkpoint: str | os.PathLike[str]) -> str:
+    """What the source is called, without where it lies on this machine."""
+    given = os.fsdecode(checkpoint)
+    if COMMIT.fullmatch(os.path.basename(folder)) and not os.path.exists(given):
+        return f"{given}@{os.path.basename(folder)}"
+    return os.path.basename(os.path.realpath(folder))
+
+
+def digest(folder: str, name: str) -> str:
+    with open(os.path.join(folder, name), "rb") as file:
+        total = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
