@@ -2,12 +2,8 @@
 #include "squeezeops/squeezeops.h"
 
 #include <float.h>
-#include <stdio.h>
 
-#include "dispatch/registry.h"
-#include "error.h"
-#include "threading/float_environment.h"
-#include "threading/pool.h"
+#include "api_checks.h"
 
 #ifndef SQZ_VERSION
 #error "CMakeLists.txt defines SQZ_VERSION"
@@ -16,51 +12,6 @@
 using namespace sqz;
 
 namespace {
-
-// Elements of work worth a task of their own, a few microseconds.
-constexpr int64_t kRowGrain = 16384;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
-
-// Splits [0, count) into equal chunks of at least `grain`, a few per thread, and calls body(begin, end) for each.
-template <class Body>
-void for_chunks(int64_t count, int64_t grain, const Body &body) {
-  struct Context {
-    const Body &body;
-    int64_t count, chunk;
-  };
-  const int64_t chunks = at_most(ceil_div(count, grain < 1 ? 1 : grain), int64_t{4} * num_threads());
-  if (chunks <= 1) return body(int64_t{0}, count);
-  Context context{body, count, ceil_div(count, chunks)};
-  parallel_for(
-      ceil_div(count, context.chunk),
-      [](void *c, int64_t i, int) {
-        const Context &x = *static_cast<const Context *>(c);
-        x.body(i * x.chunk, at_most((i + 1) * x.chunk, x.count));
-      },
-      &context);
-}
-
-#define SQZ_CHECK(condition, ...) \
-  if (!(condition)) return fail(SQZ_INVALID, __VA_ARGS__)
-
-// Sizes of a matrix and its row stride; the last element's offset must fit ptrdiff_t with room to spare.
-sqz_status check_matrix(const char *name, const void *p, int64_t rows, int64_t n, int64_t ld) {
-  constexpr int64_t kLimit = INT64_C(1) << 58;
-  SQZ_CHECK(rows >= 0 && n >= 0, "%s: expected sizes >= 0, got (%lld, %lld)", name, (long long)rows, (long long)n);
-  SQZ_CHECK(ld >= n, "%s: expected a row stride >= %lld, got %lld", name, (long long)n, (long long)ld);
-  SQZ_CHECK(rows == 0 || ld <= kLimit / rows, "%s: expected fewer than 2^58 elements, got %lld rows of %lld", name,
-            (long long)rows, (long long)ld);
-  SQZ_CHECK(p || rows == 0 || n == 0, "%s: expected a pointer, got NULL", name);
-  return SQZ_OK;
-}
-
-#define SQZ_TRY(expression)                                      \
-  do {                                                           \
-    if (const sqz_status status_ = (expression)) return status_; \
-  } while (0)
 
 // A matrix, or one row for all with a stride of 0.
 sqz_status check_mask(const void *p, int64_t rows, int64_t n, int64_t stride) {
@@ -74,12 +25,6 @@ sqz_status check_eps(double eps) {
   return SQZ_OK;
 }
 
-// An enumeration's value comes from other languages too.
-sqz_status check_enum(const char *name, int value, int last) {
-  SQZ_CHECK(value >= 0 && value <= last, "%s: expected a value from 0 to %d, got %d", name, last, value);
-  return SQZ_OK;
-}
-
 // Where sequences begin and end in ragged rows.
 sqz_status check_offsets(const char *name, const int32_t *offsets, int64_t batch) {
   SQZ_CHECK(offsets, "%s: expected a pointer, got NULL", name);
@@ -88,12 +33,6 @@ sqz_status check_offsets(const char *name, const int32_t *offsets, int64_t batch
     SQZ_CHECK(offsets[b + 1] >= offsets[b], "%s: expected values that do not decrease, got %d after %d", name,
               offsets[b + 1], offsets[b]);
   return SQZ_OK;
-}
-
-// The chosen kernels and a valid thread count, or the reason why not.
-sqz_status begin(Op op, const Kernels **kernels) {
-  *kernels = kernels_for(op);
-  return *kernels && threads_valid() ? SQZ_OK : SQZ_UNSUPPORTED;
 }
 
 sqz_status check_ids(const char *name, const int64_t *ids, int64_t count, int64_t table_rows) {
@@ -146,7 +85,10 @@ int32_t sqz_kernel_count(void) { return kernel_count(); }
 sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info) {
   SQZ_CHECK(index >= 0 && index < kernel_count(), "index: expected a value in [0, %d), got %d", kernel_count(), index);
   SQZ_CHECK(info, "info: expected a pointer, got NULL");
-  *info = kernel_row(index).info;
+  const KernelRow &row = kernel_row(index);
+  *info = row.info;
+  const Isa isa = chosen_isa();
+  info->in_use = isa != kIsaCount && &row_of(row.op, isa) == &row;
   return SQZ_OK;
 }
 
@@ -295,132 +237,6 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
                                  {ids[2] + begin, tables[2], dtypes[2]}};
     kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps32, out + begin * ldo, ldo);
   });
-  return SQZ_OK;
-}
-
-static sqz_status check_groups(int64_t groups, int64_t c_in, int64_t c_out) {
-  constexpr int64_t kLimit = INT64_C(1) << 28;
-  SQZ_CHECK(c_in >= 0 && c_in <= kLimit, "c_in: expected 0 to 2^28 channels, got %lld", (long long)c_in);
-  SQZ_CHECK(c_out >= 0 && c_out <= kLimit, "c_out: expected 0 to 2^28 channels, got %lld", (long long)c_out);
-  SQZ_CHECK(groups >= 1 && c_in % groups == 0 && c_out % groups == 0,
-            "groups: expected a divisor of %lld input and %lld output channels, got %lld", (long long)c_in,
-            (long long)c_out, (long long)groups);
-  return SQZ_OK;
-}
-
-int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t c_out) {
-  if (check_groups(groups, c_in, c_out)) return -1;
-  return c_in * ceil_div(c_out / groups, 16) * 16;
-}
-
-sqz_status sqz_pwconv_pack_f32(int64_t groups, int64_t c_in, int64_t c_out, const void *weight, sqz_dtype weight_dtype,
-                               float *packed) {
-  SQZ_TRY(check_groups(groups, c_in, c_out));
-  SQZ_TRY(check_enum("weight_dtype", weight_dtype, SQZ_F16));
-  const int64_t size = c_in * c_out;
-  SQZ_CHECK(weight || size == 0, "weight: expected a pointer, got NULL");
-  SQZ_CHECK(packed || size == 0, "packed: expected a pointer, got NULL");
-  if (size == 0) return SQZ_OK;
-  FloatEnvironment environment;
-  pwconv_pack_f32(groups, c_in / groups, c_out / groups, weight, weight_dtype, packed);
-  return SQZ_OK;
-}
-
-static sqz_status check_part(int64_t rows, int64_t c_in, const sqz_pwconv_part &p) {
-  SQZ_TRY(check_groups(p.groups, c_in, p.c_out));
-  SQZ_TRY(check_matrix("out", p.out, rows, p.c_out, p.ldo));
-  if (p.residual) SQZ_TRY(check_matrix("residual", p.residual, rows, p.c_out, p.ldr));
-  SQZ_CHECK(p.packed || c_in == 0 || p.c_out == 0, "packed: expected a pointer, got NULL");
-  return check_enum("activation", p.activation, SQZ_ACT_TANH);
-}
-
-// Convolutions of one x in one parallel region. All are checked.
-static void run_parts(const Kernels &kernels, int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
-                      const sqz_pwconv_part *parts) {
-  // A task is a block of rows by a run of panels, and a thread's tasks follow each other in the packed weights. A
-  // block's part of x fits half of L2 with room for a column of panels; tiles are made of equal height, and
-  // the panels of a task are a multiple of every tile's width.
-  constexpr int64_t kBlockFloats = 96 * 1024, kPanelBlock = 3;
-  constexpr int64_t kTaskWork = INT64_C(1) << 18;  // multiply-adds worth the start of a task, about 2 us
-  constexpr int kMost = 8;                         // parts in a region; the description of each is on the stack
-  struct Part {
-    PwconvF32 args;
-    int64_t panels, unit, end;  // `end`: after its last task
-  };
-  struct Context {
-    pwconv_f32_fn run;
-    int64_t rows, row_block, row_blocks;
-    Part parts[kMost];
-  };
-  Context c;
-  c.run = kernels.pwconv;
-  c.rows = rows;
-  int64_t deepest = 1;
-  for (int64_t i = 0; i < count; ++i)
-    if (c_in / parts[i].groups > deepest) deepest = c_in / parts[i].groups;
-  const int64_t most_rows = at_least(24, kBlockFloats / deepest);
-  c.row_block = ceil_div(ceil_div(rows, ceil_div(rows, most_rows)), 8) * 8;
-  c.row_blocks = ceil_div(rows, c.row_block);
-  const int64_t threads = num_threads();
-  while (count > 0) {
-    int64_t tasks = 0;
-    int used = 0;
-    for (; count > 0 && used < kMost; ++parts, --count) {
-      const sqz_pwconv_part &p = *parts;
-      if (p.c_out == 0) continue;
-      Part &to = c.parts[used++];
-      to.args = {p.groups, c_in / p.groups, p.c_out / p.groups, x, ldx, p.packed, p.bias, p.residual, p.ldr,
-                 p.out,    p.ldo,           p.activation};
-      to.panels = p.groups * to.args.panels_per_group();
-      // One thread needs no more than one task. Several need some each, so that one that is held up can be helped.
-      const int64_t columns = ceil_div(to.panels, kPanelBlock);
-      const int64_t column_work = c.row_block * to.args.group_in * 16 * kPanelBlock;
-      const int64_t enough = threads == 1 ? columns : columns * c.row_blocks / (8 * threads);
-      to.unit = kPanelBlock * at_least(at_most(ceil_div(kTaskWork, column_work + 1), columns), enough);
-      to.end = tasks += ceil_div(to.panels, to.unit) * c.row_blocks;
-    }
-    parallel_for(
-        tasks,
-        [](void *context, int64_t i, int) {
-          const Context &x = *static_cast<const Context *>(context);
-          const Part *p = x.parts;
-          int64_t begin = 0;
-          for (; i >= p->end; ++p) begin = p->end;
-          const int64_t units = ceil_div(p->panels, p->unit);
-          const int64_t panel = (i - begin) % units * p->unit, row = (i - begin) / units * x.row_block;
-          FloatEnvironment environment;
-          x.run(p->args, row, at_most(row + x.row_block, x.rows), panel, at_most(panel + p->unit, p->panels));
-        },
-        &c);
-  }
-}
-
-sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
-                          const float *packed, const float *bias, sqz_activation activation, const float *residual,
-                          int64_t ldr, float *out, int64_t ldo) {
-  const sqz_pwconv_part part = {groups, c_out, packed, bias, activation, residual, ldr, out, ldo};
-  SQZ_TRY(check_part(rows, c_in, part));
-  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kPwconv, &kernels));
-  if (rows > 0) run_parts(*kernels, rows, c_in, x, ldx, 1, &part);
-  return SQZ_OK;
-}
-
-sqz_status sqz_pwconv_many_f32(int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
-                               const sqz_pwconv_part *parts) {
-  SQZ_TRY(check_matrix("x", x, rows, c_in, ldx));
-  SQZ_CHECK(count >= 0, "count: expected a number >= 0, got %lld", (long long)count);
-  SQZ_CHECK(parts || count == 0, "parts: expected a pointer, got NULL");
-  for (int64_t i = 0; i < count; ++i)
-    if (const sqz_status status = check_part(rows, c_in, parts[i])) {
-      char what[kMessageSize];
-      snprintf(what, sizeof what, "%s", sqz_error_message());
-      return fail(status, "parts[%lld].%s", (long long)i, what);
-    }
-  const Kernels *kernels;
-  SQZ_TRY(begin(kPwconv, &kernels));
-  if (rows > 0) run_parts(*kernels, rows, c_in, x, ldx, count, parts);
   return SQZ_OK;
 }
 

@@ -11,23 +11,27 @@
 
 namespace sqz {
 
-extern const PeakLoops peak_f32_scalar, peak_f32_sse2, peak_f32_avx2, peak_f32_avx512;
+#define SQZ_PEAK(isa, name) extern const PeakLoops peak_f32_##name;
+#define SQZ_PEAK_S8(isa, name) extern const PeakLoopS8 peak_s8_##name;
+#include "kernels/peak/peak.def"
 
 namespace {
 
+// The best that an ISA implies; better ones come later in the lists.
 const PeakLoops *loops_of(Isa isa) {
-  switch (isa) {
-#ifdef SQZ_HAVE_SSE2
-    case kSse2: return &peak_f32_sse2;
-#endif
-#ifdef SQZ_HAVE_AVX2
-    case kAvx2: return &peak_f32_avx2;
-#endif
-#ifdef SQZ_HAVE_AVX512
-    case kAvx512: return &peak_f32_avx512;
-#endif
-    default: return &peak_f32_scalar;
-  }
+  const PeakLoops *best = nullptr;
+#define SQZ_PEAK(tag, name) \
+  if (isa_implies(isa, tag)) best = &peak_f32_##name;
+#include "kernels/peak/peak.def"
+  return best;
+}
+
+const PeakLoopS8 *loop_s8_of(Isa isa) {
+  const PeakLoopS8 *best = nullptr;
+#define SQZ_PEAK_S8(tag, name) \
+  if (isa_implies(isa, tag)) best = &peak_s8_##name;
+#include "kernels/peak/peak.def"
+  return best;
 }
 
 // What one thread did.
@@ -36,14 +40,23 @@ struct Share {
 };
 
 struct MultiplyAdd {
-  const PeakLoops &loops;
+  const PeakLoops *loops;     // floats, or else
+  const PeakLoopS8 *loop_s8;  // bytes
   int threads;
   int64_t nanoseconds;
   std::atomic<int> arrived{0};
   std::atomic<bool> alone{false};  // the others did not come in time: they are not waited for again
   std::atomic<float> sink{0};
   float start[kPeakStart] = {};
+  uint8_t bytes[4] = {129, 130, 127, 131};
+  int8_t weights[kPeakStart] = {1, -2, 3, -4};
   Share shares[kMaxThreads] = {};
+
+  // x = x * 0.75 + 0.25 tends to 1.
+  float compute(int64_t steps) const {
+    return loops ? loops->multiply_add(steps, start, 0.75f, 0.25f) : loop_s8->dots(steps, bytes, weights);
+  }
+  int64_t operations() const { return loops ? loops->operations : loop_s8->operations; }
 
   // All threads begin together, so that none has the machine for itself for a while.
   void meet() {
@@ -63,8 +76,7 @@ struct MultiplyAdd {
     share->begin = share->end = now_nanoseconds();
     share->steps = 0;
     do {
-      // x = x * 0.75 + 0.25 tends to 1.
-      sink.store(loops.multiply_add(kSteps, start, 0.75f, 0.25f), std::memory_order_relaxed);
+      sink.store(compute(kSteps), std::memory_order_relaxed);
       share->steps += kSteps;
       share->end = now_nanoseconds();
     } while (share->end - share->begin < nanoseconds);
@@ -78,20 +90,14 @@ struct Read {
   std::atomic<float> sink{0};
 };
 
-}  // namespace
-}  // namespace sqz
-
-using namespace sqz;
-
-extern "C" {
-
-sqz_status sqz_peak_fma(double seconds, double *operations_per_second) {
+sqz_status peak_of(bool bytes, double seconds, double *operations_per_second) {
   if (!(seconds > 0 && seconds <= 10))
     return fail(SQZ_INVALID, "seconds: expected a number above 0, at most 10, got %g", seconds);
   if (!operations_per_second) return fail(SQZ_INVALID, "operations_per_second: expected a pointer, got NULL");
   const Isa isa = chosen_isa();
   if (isa == kIsaCount || !threads_valid()) return SQZ_UNSUPPORTED;
-  MultiplyAdd job = {*loops_of(isa), num_threads(), static_cast<int64_t>(seconds * 1e9)};
+  MultiplyAdd job = {bytes ? nullptr : loops_of(isa), bytes ? loop_s8_of(isa) : nullptr, num_threads(),
+                     static_cast<int64_t>(seconds * 1e9)};
   for (int i = 0; i < kPeakStart; ++i) job.start[i] = 1.0f + static_cast<float>(i) / kPeakStart;
   parallel_for(
       job.threads,
@@ -106,8 +112,23 @@ sqz_status sqz_peak_fma(double seconds, double *operations_per_second) {
     if (job.shares[i].begin < begin) begin = job.shares[i].begin;
     if (job.shares[i].end > end) end = job.shares[i].end;
   }
-  *operations_per_second = static_cast<double>(steps * job.loops.operations) * 1e9 / static_cast<double>(end - begin);
+  *operations_per_second = static_cast<double>(steps * job.operations()) * 1e9 / static_cast<double>(end - begin);
   return SQZ_OK;
+}
+
+}  // namespace
+}  // namespace sqz
+
+using namespace sqz;
+
+extern "C" {
+
+sqz_status sqz_peak_fma(double seconds, double *operations_per_second) {
+  return peak_of(false, seconds, operations_per_second);
+}
+
+sqz_status sqz_peak_s8(double seconds, double *operations_per_second) {
+  return peak_of(true, seconds, operations_per_second);
 }
 
 sqz_status sqz_peak_read(int64_t n, const float *x, double *bytes_per_second) {

@@ -70,7 +70,7 @@ void call(const char *op, const F &f) {
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
-constexpr int kBool = 0, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
+constexpr int kBool = 0, kUint8 = 2, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
 
 Shape shape_of(const py::array &a) { return Shape(a.shape(), a.shape() + a.ndim()); }
 
@@ -493,13 +493,25 @@ struct Free {
 
 // A weight packed for the kernels, with its bias.
 struct PackedPointwiseConv {
+  sqz_dtype dtype;
   int64_t groups, c_in, c_out;
-  std::unique_ptr<float, Free> own;  // the memory of `packed`, or
-  py::object given;                  // what keeps it
-  float *packed;
+  std::unique_ptr<void, Free> own;  // the memory of `packed`, or
+  py::object given;                 // what keeps it
+  void *packed;
   std::vector<float> bias;
   bool has_bias;
+
+  const float *bias_or_null() const { return has_bias ? bias.data() : nullptr; }
 };
+
+// Bytes of the packed form; below 0 for invalid sizes.
+int64_t packed_bytes(const PackedPointwiseConv &p) {
+  if (p.dtype == SQZ_S8) return sqz_pwconv_packed_size_s8(p.groups, p.c_in, p.c_out);
+  const int64_t half = p.dtype == SQZ_F16;
+  const int64_t size = half ? sqz_pwconv_packed_size_f16(p.groups, p.c_in, p.c_out)
+                            : sqz_pwconv_packed_size_f32(p.groups, p.c_in, p.c_out);
+  return size > std::numeric_limits<std::ptrdiff_t>::max() / 4 ? size : size * (half ? 2 : 4);
+}
 
 // The number of groups, which fits the output channels of a weight of the right rank.
 int64_t weight_groups(const char *op, const py::array &weight, py::handle groups) {
@@ -509,69 +521,169 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
   return divisor(op, "groups", groups, "C_out", shape[0]);
 }
 
-// The floats in what `memory` gave; that keeps them where they are.
-float *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
+// Where what `memory` gave begins; that keeps it there.
+void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
   constexpr const char *expected = "pieces of writeable memory of the size asked for, at multiples of 64";
   if (!PyObject_CheckBuffer(piece.ptr())) type_error(op, "memory", expected, kind(piece));
   const py::buffer_info info = py::reinterpret_borrow<py::buffer>(piece).request(true);
   if (info.size * info.itemsize < bytes || reinterpret_cast<uintptr_t>(info.ptr) % 64 != 0)
     value_error(op, "memory", expected, std::to_string(info.size * info.itemsize) + " bytes");
-  return static_cast<float *>(info.ptr);
+  return info.ptr;
 }
 
+// `dtype`: of the weight; `storage`: of its packed form
 std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weight, sqz_dtype dtype, py::handle bias_,
-                                          int64_t groups, py::handle memory) {
+                                          int64_t groups, sqz_dtype storage, py::handle memory) {
   const Shape shape = shape_of(weight);
   auto p = std::make_unique<PackedPointwiseConv>();
+  p->dtype = storage;
   p->c_out = shape[0];
   p->groups = groups;
   if (shape[1] > 0 && p->groups > (INT64_C(1) << 28) / shape[1])
     value_error(op, "weight", "at most 2^28 input channels",
                 std::to_string(p->groups) + " groups of " + std::to_string(shape[1]));
   p->c_in = p->groups * shape[1];
+  if (storage == SQZ_S8 && shape[1] > (1 << 17))
+    value_error(op, "weight", "at most 2^17 input channels a group for int8", std::to_string(shape[1]));
   py::array hold;
   const float *bias = optional(op, "bias", bias_, {shape[0]}, &hold);
   p->has_bias = bias != nullptr;
   if (bias) p->bias.assign(bias, bias + shape[0]);
-  const int64_t size = sqz_pwconv_packed_size_f32(p->groups, p->c_in, p->c_out);
-  if (size < 0) check(op, SQZ_INVALID);
-  if (size > std::numeric_limits<std::ptrdiff_t>::max() / 4) throw std::bad_alloc();
+  const int64_t bytes = packed_bytes(*p);
+  if (bytes < 0) check(op, SQZ_INVALID);
   if (memory.is_none()) {
     void *own = nullptr;
-    if (posix_memalign(&own, 64, static_cast<size_t>(size > 0 ? size : 16) * sizeof(float)) != 0)
-      throw std::bad_alloc();
-    p->own.reset(static_cast<float *>(own));
-    p->packed = p->own.get();
+    if (posix_memalign(&own, 64, static_cast<size_t>(bytes > 0 ? bytes : 64)) != 0) throw std::bad_alloc();
+    p->own.reset(own);
+    p->packed = own;
   } else {
-    p->given = memory.attr("take")(size * static_cast<int64_t>(sizeof(float)));
-    p->packed = buffer_of(op, p->given, size * static_cast<int64_t>(sizeof(float)));
+    p->given = memory.attr("take")(bytes);
+    p->packed = buffer_of(op, p->given, bytes);
   }
-  call(op, [&] { return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, weight.data(), dtype, p->packed); });
+  call(op, [&] {
+    const void *from = weight.data();
+    switch (storage) {
+      case SQZ_S8: return sqz_pwconv_pack_s8(p->groups, p->c_in, p->c_out, from, dtype, p->packed);
+      case SQZ_F16:
+        return sqz_pwconv_pack_f16(p->groups, p->c_in, p->c_out, from, dtype, static_cast<uint16_t *>(p->packed));
+      default: return sqz_pwconv_pack_f32(p->groups, p->c_in, p->c_out, from, dtype, static_cast<float *>(p->packed));
+    }
+  });
   return p;
 }
 
-py::array convolve(const char *op, const PackedPointwiseConv &p, const py::array &x, py::handle x_,
-                   py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_,
-                   py::handle bias_) {
-  Shape shape = shape_of(x);
-  if (shape.back() != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
-  const sqz_activation activation = activation_of(op, activation_);
-  const int64_t rows = rows_in(shape);
-  shape.back() = p.c_out;
-  py::array hold;
-  const float *residual = optional(op, "residual", residual_, shape, &hold);
-  py::array out =
-      output(op, out_, shape, {}, {{"x", x_}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
-  float *to = writeable(out);
-  call(op, [&] {
-    return sqz_pwconv_f32(rows, p.groups, p.c_in, p.c_out, floats_of(x), p.c_in, p.packed,
-                          p.has_bias ? p.bias.data() : nullptr, activation, residual, p.c_out, to, p.c_out);
-  });
-  return out;
+// Quantised rows: a tuple of bytes (..., width) and scales (..., groups).
+struct QuantizedRows {
+  py::array values, scales;
+};
+
+// uint8, with any axes before the last of `width`, and scales to match.
+QuantizedRows quantized_rows(const char *op, const char *name, py::handle h, int64_t width, int64_t groups) {
+  const auto pair = py::reinterpret_borrow<py::tuple>(h);
+  if (pair.size() != 2) value_error(op, name, "values and scales", std::to_string(pair.size()) + " items");
+  const py::handle values = pair[0];
+  if (!is_array(values) || type_number(py::reinterpret_borrow<py::array>(values)) != kUint8)
+    type_error(op, name, "values of uint8", kind(values));
+  QuantizedRows rows = {contiguous(py::reinterpret_borrow<py::array>(values)), floats(op, name, pair[1])};
+  Shape shape = shape_of(rows.values);
+  if (shape.empty() || shape.back() != width)
+    value_error(op, name, "values of shape (..., " + std::to_string(width) + ")", text(shape));
+  shape.back() = groups;
+  if (shape_of(rows.scales) != shape)
+    value_error(op, name, "scales of shape " + text(shape), text(shape_of(rows.scales)));
+  return rows;
 }
 
-py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
-                         py::handle activation_, py::handle residual_, py::handle out_) {
+// What convolutions take: floats, or quantised rows with the groups of int8 weights.
+struct Rows {
+  sqz_pwconv_input args = {};
+  py::array x;
+  QuantizedRows rows;
+  Shape shape;        // of x, or of what the rows were made from
+  py::handle values;  // for overlaps
+};
+
+Rows input_of(const char *op, py::handle x_, const PackedPointwiseConv *first) {
+  Rows in;
+  if (first && first->dtype == SQZ_S8 && PyTuple_Check(x_.ptr())) {
+    in.rows = quantized_rows(op, "x", x_, sqz_quantized_width_s8(first->c_in, first->groups), first->groups);
+    in.shape = shape_of(in.rows.values);
+    in.args.q = static_cast<const uint8_t *>(in.rows.values.data());
+    in.args.ldq = in.shape.back();
+    in.args.scales = floats_of(in.rows.scales);
+    in.args.groups = first->groups;
+    in.shape.back() = first->c_in;
+    in.values = in.rows.values;
+  } else {
+    in.x = rows_of(op, "x", x_);
+    in.shape = shape_of(in.x);
+    in.args.x = floats_of(in.x);
+    in.args.ldx = in.shape.back();
+    in.values = x_;
+  }
+  in.args.rows = rows_in(in.shape);
+  in.args.c_in = in.shape.back();
+  return in;
+}
+
+// The part of a weight, for its input; where the result goes is not set.
+sqz_pwconv_part part_of(const char *op, const PackedPointwiseConv &p, const Rows &in) {
+  if (in.shape.back() != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(in.shape));
+  if (in.args.q && (p.dtype != SQZ_S8 || p.groups != in.args.groups))
+    value_error(op, "x", "floats for weights of other types and groups", "quantised rows");
+  sqz_pwconv_part part = {};
+  part.dtype = p.dtype;
+  part.groups = p.groups;
+  part.c_out = p.c_out;
+  part.packed = p.packed;
+  part.bias = p.bias_or_null();
+  part.activation = SQZ_ACT_NONE;
+  part.ldr = part.ldo = p.c_out;
+  return part;
+}
+
+// Where quantised rows go: new arrays.
+py::tuple quantized_output(Shape shape, int64_t groups, sqz_pwconv_part *part) {
+  shape.back() = sqz_quantized_width_s8(shape.back(), groups);
+  part->ldq_out = shape.back();
+  py::array values(py::dtype(kUint8), shape);
+  shape.back() = groups;
+  py::array scales(py::dtype(kFloat32), shape);
+  part->groups_out = groups;
+  part->q_out = static_cast<uint8_t *>(values.mutable_data());
+  part->scales_out = writeable(scales);
+  return py::make_tuple(values, scales);
+}
+
+py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle x_, py::handle activation_,
+                    py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
+                    py::handle quantize_ = py::none()) {
+  const Rows in = input_of(op, x_, &p);
+  sqz_pwconv_part part = part_of(op, p, in);
+  part.activation = activation_of(op, activation_);
+  Shape shape = in.shape;
+  shape.back() = p.c_out;
+  py::array hold;
+  part.residual = optional(op, "residual", residual_, shape, &hold);
+  py::object result;
+  if (quantize_.is_none()) {
+    py::array out = output(
+        op, out_, shape, {},
+        {{"x", in.values}, {"x", in.rows.scales}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
+    part.out = writeable(out);
+    result = std::move(out);
+  } else {
+    if (p.dtype != SQZ_S8) value_error(op, "quantize_groups", "None for a dtype other than int8", kind(quantize_));
+    const int64_t groups = divisor(op, "quantize_groups", quantize_, "C_out", p.c_out);
+    if (!out_.is_none()) value_error(op, "out", "None for a quantised result", kind(out_));
+    result = quantized_output(shape, groups, &part);
+  }
+  call(op, [&] { return sqz_pwconv(&in.args, 1, &part); });
+  return result;
+}
+
+py::object pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
+                          py::handle activation_, py::handle residual_, py::handle out_) {
   constexpr const char *op = "pointwise_conv";
   const py::array weight = floats(op, "weight", weight_), x = rows_of(op, "x", x_);
   const py::ssize_t c_in = x.shape(x.ndim() - 1);
@@ -579,23 +691,36 @@ py::array pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py
   divisor(op, "groups", groups_, "C_in", c_in);
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
-  const auto p = pack(op, weight, SQZ_F32, bias_, groups, py::none());
-  return convolve(op, *p, x, x_, activation_, residual_, out_, weight_, bias_);
+  const auto p = pack(op, weight, SQZ_F32, bias_, groups, SQZ_F32, py::none());
+  return convolve(op, *p, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
                                                          py::handle dtype_, py::handle memory) {
   constexpr const char *op = "PointwiseConv";
-  choice(op, "dtype", dtype_, {"float32"});
+  const auto storage = static_cast<sqz_dtype>(choice(op, "dtype", dtype_, {"float32", "float16", "int8"}));
   sqz_dtype dtype;
   const py::array weight = halves_or_floats(op, "weight", weight_, &dtype);
-  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), memory);
+  return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), storage, memory);
 }
 
-py::array run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
-                             py::handle out) {
-  constexpr const char *op = "PointwiseConv";
-  return convolve(op, p, rows_of(op, "x", x), x, activation, residual, out, {}, {});
+py::object run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
+                              py::handle out, py::handle quantize) {
+  return convolve("PointwiseConv", p, x, activation, residual, out, {}, {}, quantize);
+}
+
+py::tuple quantize_rows(py::handle x_, py::handle groups_) {
+  constexpr const char *op = "quantize_rows";
+  const py::array x = rows_of(op, "x", x_);
+  const Shape shape = shape_of(x);
+  const int64_t n = shape.back(), groups = divisor(op, "groups", groups_, "C", n);
+  if (n > INT64_C(1) << 28) value_error(op, "x", "at most 2^28 channels", std::to_string(n));
+  sqz_pwconv_part to = {};
+  const py::tuple result = quantized_output(shape, groups, &to);
+  call(op, [&] {
+    return sqz_quantize_rows_s8(rows_in(shape), n, groups, floats_of(x), n, to.q_out, to.ldq_out, to.scales_out);
+  });
+  return result;
 }
 
 // Several of one x; `outs` is None or has an array or None for each.
@@ -603,9 +728,7 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
   constexpr const char *op = "pointwise_convs";
   const auto convs = py::reinterpret_borrow<py::tuple>(convs_);
   const size_t count = convs.size();
-  const py::array x = rows_of(op, "x", x_);
-  Shape shape = shape_of(x);
-  const int64_t c_in = shape.back(), rows = rows_in(shape);
+  const Rows in = input_of(op, x_, count > 0 ? &py::cast<const PackedPointwiseConv &>(convs[0]) : nullptr);
   if (!outs_.is_none()) {
     if (!PySequence_Check(outs_.ptr())) type_error(op, "out", "a sequence of arrays", kind(outs_));
     if (py::len(outs_) != count)
@@ -613,22 +736,20 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
   }
   py::tuple results(count);
   std::vector<sqz_pwconv_part> parts(count);
+  Shape shape = in.shape;
   for (size_t i = 0; i < count; ++i) {
     const auto &p = py::cast<const PackedPointwiseConv &>(convs[i]);
-    if (c_in != p.c_in) value_error(op, "x", "shape (..., " + std::to_string(p.c_in) + ")", text(shape));
+    parts[i] = part_of(op, p, in);
     shape.back() = p.c_out;
     const py::object given = outs_.is_none() ? py::none() : py::object(outs_[py::int_(i)]);
-    py::array out = output(op, given, shape, {}, {{"x", x_}});
+    py::array out = output(op, given, shape, {}, {{"x", in.values}, {"x", in.rows.scales}});
     for (size_t j = 0; j < i; ++j)
       if (overlap(out, py::reinterpret_borrow<py::array>(results[j])))
         value_error(op, "out", "memory apart from the inputs", "an overlap with out[" + std::to_string(j) + "]");
-    parts[i] = {p.groups, p.c_out,        p.packed, p.has_bias ? p.bias.data() : nullptr, SQZ_ACT_NONE, nullptr,
-                0,        writeable(out), p.c_out};
+    parts[i].out = writeable(out);
     results[i] = std::move(out);
-    shape.back() = c_in;
   }
-  call(op,
-       [&] { return sqz_pwconv_many_f32(rows, c_in, floats_of(x), c_in, static_cast<int64_t>(count), parts.data()); });
+  call(op, [&] { return sqz_pwconv(&in.args, static_cast<int64_t>(count), parts.data()); });
   return results;
 }
 
@@ -636,15 +757,15 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
 std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed, py::handle bias_, int64_t c_in,
                                                                int64_t c_out, int64_t groups, py::handle dtype) {
   constexpr const char *op = "PointwiseConv";
-  choice(op, "dtype", dtype, {"float32"});
   auto p = std::make_unique<PackedPointwiseConv>();
+  p->dtype = static_cast<sqz_dtype>(choice(op, "dtype", dtype, {"float32", "float16", "int8"}));
   p->groups = groups, p->c_in = c_in, p->c_out = c_out;
   p->given = py::reinterpret_borrow<py::object>(packed);
   const py::buffer_info info = py::reinterpret_borrow<py::buffer>(packed).request();
   const auto place = reinterpret_cast<uintptr_t>(info.ptr);
   if (info.size > 0 && place % 64 != 0)
     value_error(op, "packed", "an address that is a multiple of 64", "64n + " + std::to_string(place % 64));
-  p->packed = static_cast<float *>(info.ptr);
+  p->packed = info.ptr;
   py::array hold;
   const float *bias = optional(op, "bias", bias_, {c_out}, &hold);
   p->has_bias = bias != nullptr;
@@ -655,8 +776,7 @@ std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed
 // The bytes of the packed weight, read-only; the array keeps the weight.
 py::array packed_form(const py::object &handle) {
   const auto &p = py::cast<const PackedPointwiseConv &>(handle);
-  const int64_t size = sqz_pwconv_packed_size_f32(p.groups, p.c_in, p.c_out) * static_cast<int64_t>(sizeof(float));
-  py::array_t<uint8_t> bytes(size, reinterpret_cast<const uint8_t *>(p.packed), handle);
+  py::array_t<uint8_t> bytes(packed_bytes(p), static_cast<const uint8_t *>(p.packed), handle);
   bytes.attr("setflags")(false);
   return bytes;
 }
@@ -833,7 +953,8 @@ py::dict cpu_info() {
   for (int32_t i = 0; i < sqz_kernel_count(); ++i) {
     sqz_kernel_info kernel;
     check("cpu_info", sqz_kernel_get_info(i, &kernel));
-    if (std::string(kernel.isa) == chosen) kernels[kernel.op] = kernel.symbol;
+    const std::string op = kernel.op, dtype = kernel.dtype;
+    if (kernel.in_use) kernels[py::str(dtype == "f32" ? op : op + "_" + dtype)] = kernel.symbol;
   }
   info["isas"] = isas;
   info["compiled"] = compiled;
@@ -868,13 +989,14 @@ int get_num_threads() {
 }
 
 // Operations in a second; private to the benchmarks, as peak_read is.
-double peak_fma(py::handle seconds_) {
-  constexpr const char *op = "peak_fma";
+double peak_of(const char *op, sqz_status (*measure)(double, double *), py::handle seconds_) {
   const double seconds = real(op, "seconds", seconds_);
   double rate = 0;
-  call(op, [&] { return sqz_peak_fma(seconds, &rate); });
+  call(op, [&] { return measure(seconds, &rate); });
   return rate;
 }
+double peak_fma(py::handle seconds) { return peak_of("peak_fma", sqz_peak_fma, seconds); }
+double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_peak_s8, seconds); }
 
 // Bytes in a second.
 double peak_read(py::handle x_) {
@@ -897,6 +1019,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("packed_form", &packed_form);
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("run_pointwise_convs", &run_pointwise_convs);
+  m.def("quantize_rows", &quantize_rows);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);
@@ -917,6 +1040,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     check("force_isa", sqz_force_isa(name ? name->c_str() : nullptr));
   });
   m.def("peak_fma", &peak_fma);
+  m.def("peak_s8", &peak_s8);
   m.def("peak_read", &peak_read);
   m.def("cpu_quota", [](const std::string &root) { return sqz_cpu_quota(root.c_str()); });
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squeezeops._library import get_include, get_library
     from squeezeops.ops import (
         PointwiseConv,
+        QuantizedRows,
         attention,
         available_backends,
         backend,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         mean_pool,
         pointwise_conv,
         pointwise_convs,
+        quantize_rows,
         set_backend,
         set_num_threads,
         softmax,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PointwiseConv",
+    "QuantizedRows",
     "SqueezeBert",
     "SqueezeBertConfig",
     "Tokenizer",
@@ -63,6 +66,7 @@ __all__ = [
     "pipeline",
     "pointwise_conv",
     "pointwise_convs",
+    "quantize_rows",
     "set_backend",
     "set_num_threads",
     "softmax",

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops import backends
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PointwiseConv",
+    "QuantizedRows",
     "attention",
     "available_backends",
     "backend",
@@ -48,6 +49,7 @@ __all__ = [
     "mean_pool",
     "pointwise_conv",
     "pointwise_convs",
+    "quantize_rows",
     "set_backend",
     "set_num_threads",
     "softmax",
@@ -161,12 +163,71 @@ def _copied(y: Floats, out: Floats | None) -> Floats:
     return out
 
 
+class QuantizedRows(NamedTuple):
+    """Rows as bytes with scales; see `quantize_rows`, which makes them, and `PointwiseConv`, which takes them.
+
+    Attributes
+    ----------
+    values : ndarray of uint8, shape (..., W)
+        For each group its channels and up to 3 bytes of 128, which fill it up to a multiple of 4. A byte v stands for
+        ``(v - 128) * scale``.
+    scales : ndarray of float32, shape (..., groups)
+    """
+
+    values: Any
+    scales: Any
+
+
+def quantize_rows(x: Floats, *, groups: int = 1) -> QuantizedRows:
+    """Quantise rows to bytes, with a scale for each group of channels: the input of an int8 `PointwiseConv`.
+
+    With m the largest ``abs(x)`` in a group of a row: ``scale = m / 127`` and ``value = rint(x * (127 / m)) + 128``,
+    where rint rounds to nearest, ties to even. For m below 2^-100 the scale is 0 and the values are 128. If there is a
+    NaN or an infinity, the scale is NaN and the values are 128, so that what is computed from the group is NaN.
+
+    A `PointwiseConv` quantises its input itself. This is for an input of several: it is quantised once.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C)
+    groups : int
+        A divisor of C: the groups of the convolution.
+
+    Returns
+    -------
+    QuantizedRows
+        The same bits on every backend.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pointwise_conv`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> rows = squeezeops.quantize_rows(np.array([[127, -64, 2, 2, -1, 0]], np.float32), groups=2)
+    >>> rows.values.tolist()
+    [[255, 64, 130, 128, 255, 64, 128, 128]]
+    >>> rows.scales.round(4).tolist()
+    [[1.0, 0.015699999406933784]]
+    """
+    return QuantizedRows(*_active().quantize_rows(x, groups))
+
+
 class PointwiseConv:
-    """`pointwise_conv` with a weight that is packed once.
+    """`pointwise_conv` with a weight that is packed once, and stored as float32, float16 or int8.
 
     It may be called from several threads at a time. The weight is packed for the backend in force at construction;
     under another one, it is packed again at the first call there. To that end the arrays given are kept: do not modify
     them.
+
+    In int8, each output channel has a scale, and its weights are bytes: with m the largest ``abs(w)`` of the channel,
+    ``scale = m / 127`` and ``byte = rint(w * (127 / m))``, all 0 for m below 2^-100. The input is quantised likewise,
+    see `quantize_rows`. The result is ``act((sum * input's scale) * channel's scale + bias) + residual`` with the exact
+    sum of the products of bytes, so without an activation it has the same bits on every backend. NaN or infinity among
+    the weights of a channel makes that channel NaN.
 
     Parameters
     ----------
@@ -176,8 +237,10 @@ class PointwiseConv:
     bias : ndarray of float32, shape (C_out,), optional
     groups : int
         A divisor of C_in and of C_out.
-    dtype : {"float32"}
-        What the packed weight is stored and multiplied in.
+    dtype : {"float32", "float16", "int8"}
+        What the packed weight is stored in. "float16" takes half the memory and is widened as it is used: for a float16
+        weight the results are those of "float32"; a float32 one is rounded to nearest, ties to even. "int8" takes a
+        quarter, and multiplies bytes.
     memory : object with a method ``take(size)``, optional
         Asked for the memory of the packed weight: a writeable buffer of `size` bytes at an address that is a multiple
         of 64. By default each weight has memory of its own; the backends "numpy" and "numba" do not ask.
@@ -189,8 +252,10 @@ class PointwiseConv:
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError
         As `pointwise_conv`.
+    ValueError
+        As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels a group.
 
     Examples
     --------
@@ -291,16 +356,27 @@ class PointwiseConv:
 
     def __call__(
         self,
-        x: Floats,
+        x: Floats | QuantizedRows,
         *,
         activation: str | None = None,
         residual: Floats | None = None,
+        quantize_groups: int | None = None,
         out: Floats | None = None,
-    ) -> Floats:
-        """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`."""
+    ) -> Any:
+        """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`, and in int8 also:
+
+        Parameters
+        ----------
+        x : QuantizedRows
+            Rows that `quantize_rows` made, or another convolution, with the groups of this one.
+        quantize_groups : int, optional
+            Return the result as `quantize_rows` would make it with so many groups, those of the convolution that comes
+            next. That saves a pass over memory. Not with `out`.
+        """
         module = _active()
         handle = self._packed.get(module.__name__) or self._pack(module)
-        return module.run_pointwise_conv(handle, x, activation, residual, out)
+        result = module.run_pointwise_conv(handle, x, activation, residual, out, quantize_groups)
+        return result if quantize_groups is None else QuantizedRows(*result)
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:
@@ -330,15 +406,18 @@ class PointwiseConv:
 
 
 def pointwise_convs(
-    x: Floats, convs: Sequence[PointwiseConv], *, out: Sequence[Floats | None] | None = None
+    x: Floats | QuantizedRows, convs: Sequence[PointwiseConv], *, out: Sequence[Floats | None] | None = None
 ) -> tuple[Floats, ...]:
     """Several convolutions of one x, as calls one after the other, but with all work shared out to the threads at once.
 
+    x is quantised once for all convolutions in int8 that have the same number of groups.
+
     Parameters
     ----------
-    x : ndarray of float32, shape (..., C_in)
+    x : ndarray of float32, shape (..., C_in), or QuantizedRows
+        The latter if all are in int8, with the same number of groups.
     convs : sequence of PointwiseConv
-        Each with C_in input channels; groups and output channels may differ.
+        Each with C_in input channels; groups, output channels and dtype may differ.
     out : sequence of ndarray of float32 or None, one for each of `convs`, optional
         Where the results go. They do not overlap.
 

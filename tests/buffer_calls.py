@@ -33,11 +33,18 @@ def calls(ops, array):
     ragged = [floats(9, 12) for _ in range(3)]
     convs = [ops.PointwiseConv(floats(n, 24 // groups), floats(n), groups=groups) for n, groups in ((40, 4), (7, 1))]
     several = ops.pointwise_convs(x, convs)
+    int8 = ops.PointwiseConv(weight, bias, groups=4, dtype="int8")
+    next_int8 = ops.PointwiseConv(floats(10, 8, format="e"), groups=5, dtype="int8")
     return {
         "pointwise_convs": several[0],
         "pointwise_convs, the second": several[1],
         "pointwise_conv": ops.pointwise_conv(x, weight, bias, groups=4, activation="gelu", residual=residual),
         "PointwiseConv": ops.PointwiseConv(floats(40, 24, 1, format="e"), bias)(x, activation="tanh"),
+        "PointwiseConv, float16": ops.PointwiseConv(weight, bias, groups=4, dtype="float16")(x),
+        "PointwiseConv, int8": int8(x, activation="gelu", residual=residual),
+        "PointwiseConv, quantised": next_int8(int8(ops.quantize_rows(x, groups=4), quantize_groups=5)),
+        "quantize_rows": ops.quantize_rows(x, groups=4).scales,
+        "quantize_rows, values": ops.quantize_rows(x, groups=4).values,
         "layer_norm": ops.layer_norm(x, floats(24), floats(24), eps=1e-3, residual=floats(5, 24)),
         "l2_normalize": ops.l2_normalize(x),
         "softmax": ops.softmax(x, mask=bools(5, 24), scale=0.3),
@@ -73,6 +80,6 @@ if __name__ == "__main__":
     results = calls(squeezeops, view)
     out = memoryview(bytearray(4 * 120)).cast("f", (5, 24))
     assert squeezeops.tanh(view("f", [1.0] * 120, 5, 24), out=out) is out
-    assert all(type(result) is memoryview and result.format == "f" for result in results.values())
+    assert all(type(result) is memoryview and result.format in ("f", "B") for result in results.values())
     found = {name: [result.shape, result.tobytes().hex()] for name, result in results.items()}
     print(json.dumps({"mode": _buffers.mode, "numpy": sys.modules["numpy"], "results": found}))

@@ -88,6 +88,57 @@ def conv_cases() -> dict[str, Callable[[], np.ndarray]]:
     return cases
 
 
+def as_floats(rows: ops.QuantizedRows) -> np.ndarray:
+    """Values and scales as one float32 array."""
+    return np.concatenate([rows.values.astype(np.float32).ravel(), rows.scales.ravel()])
+
+
+def storage_cases() -> dict[str, Callable[[], np.ndarray]]:
+    """Convolutions in float16 and int8, and quantised rows: the shapes of `conv_cases`, sums of more than 2^24."""
+    cases: dict[str, Callable[[], np.ndarray]] = {}
+    activations = (None, "gelu", "gelu_tanh", "relu", "tanh")
+    shapes = (
+        (1, 1, 1, 1),
+        (13, 7, 5, 1),
+        (7, 17, 16, 3),
+        (9, 33, 17, 2),
+        (26, 64, 48, 4),
+        (17, 31, 49, 5),
+        (5, 1100, 33, 2),
+    )
+    for i, (rows, k, n, groups) in enumerate((*shapes, (100, 40, 65, 1), (130, 96, 200, 1), (130, 24, 48, 4))):
+        x, weight = numbers(51, rows, groups * k), numbers(52, groups * n, k)
+        bias, residual = numbers(53, groups * n), numbers(54, rows, groups * n)
+        x[rows // 2, : (k + 1) // 2] *= np.float32(2.0**-110)
+        x[rows // 3, -1] = np.nan if rows > 8 else 2
+        size = f"{rows}x{groups * k}to{groups * n}g{groups}"
+        given = {"activation": activations[i % len(activations)], "residual": residual}
+        for dtype in ("float16", "int8"):
+            cases[f"PointwiseConv/{size}-{dtype}"] = lambda x=x, w=weight, g=groups, d=dtype: ops.PointwiseConv(
+                w, groups=g, dtype=d
+            )(x)
+            cases[f"PointwiseConv/{size}-{dtype}-{given['activation']}"] = (
+                lambda x=x, w=weight, b=bias, g=groups, d=dtype, r=given: ops.PointwiseConv(w, b, groups=g, dtype=d)(
+                    x, **r
+                )
+            )
+        cases[f"PointwiseConv/{size}-int8-quantized"] = lambda x=x, w=weight, g=groups: as_floats(
+            ops.PointwiseConv(w, groups=g, dtype="int8")(ops.quantize_rows(x, groups=g), quantize_groups=g)
+        )
+        cases[f"quantize_rows/{size}"] = lambda x=x, g=groups: as_floats(ops.quantize_rows(x, groups=g))
+    odd = every_kind(55, 400, 33)
+    cases["quantize_rows/every_kind"] = lambda: as_floats(ops.quantize_rows(odd, groups=3))
+    cases["PointwiseConv/every_kind-int8"] = lambda: ops.PointwiseConv(odd[:50, :11], groups=2, dtype="int8")(
+        odd[:, :22]
+    )
+    return cases
+
+
+def kernels_of(name: str) -> str:
+    """The dtype, in the kernels' registry, of the kernels that a case is for."""
+    return "s8" if "int8" in name or name.startswith("quantize_rows/") else "f32"
+
+
 def row_cases() -> dict[str, Callable[[], np.ndarray]]:
     """gelu, tanh, l2_normalize, layer_norm and softmax at odd lengths, over all kinds of values."""
     cases: dict[str, Callable[[], np.ndarray]] = {}
@@ -204,7 +255,15 @@ def model_cases() -> dict[str, Callable[[], np.ndarray]]:
 
 def all_cases() -> dict[str, Callable[[], np.ndarray]]:
     """Every case by name; calling one runs it on the backend and the instruction set in force."""
-    return {**conv_cases(), **row_cases(), **pooling_cases(), **embedding_cases(), **attention_cases(), **model_cases()}
+    return {
+        **conv_cases(),
+        **storage_cases(),
+        **row_cases(),
+        **pooling_cases(),
+        **embedding_cases(),
+        **attention_cases(),
+        **model_cases(),
+    }
 
 
 def digest(result: np.ndarray) -> str:

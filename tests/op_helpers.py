@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from golden_bits import TO_TOLERANCE
+from golden_bits import TO_TOLERANCE, kernels_of
 
 import squeezeops
 from squeezeops import backends, ops
@@ -39,10 +39,29 @@ native: Any = None  # the extension module, where it was built
 if "native" in backends.available():
     from squeezeops import _native as native
 
-ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
+ALL_ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
+
+
+def isas_with(dtype: str) -> list[str]:
+    """The instruction sets that run here and have kernels of their own for a dtype, best first."""
+    own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype} if native else set()
+    return [isa for isa in ALL_ISAS if isa in own]
+
+
+def variants_on(isas: list[str]) -> list[Variant]:
+    """Every backend, the native one on each of some instruction sets."""
+    others = [Variant(name) for name in ("cffi", "numba") if name in backends.available()]
+    return [Variant("numpy"), *(Variant("native", isa) for isa in isas), *others]
+
+
+ISAS, INT8_ISAS = isas_with("f32"), isas_with("s8")
 EXACT_ISAS = [isa for isa in ISAS if isa not in TO_TOLERANCE]
-VARIANTS = [Variant("numpy")] + [Variant("native", isa) for isa in ISAS]
-VARIANTS += [Variant(name) for name in ("cffi", "numba") if name in backends.available()]
+VARIANTS, INT8_VARIANTS = variants_on(ISAS), variants_on(INT8_ISAS)
+
+
+def golden_isas(name: str) -> list[str]:
+    """The instruction sets with kernels of their own for a case of `golden_bits`, that promise its bits."""
+    return INT8_ISAS if kernels_of(name) == "s8" else EXACT_ISAS
 
 
 def ran_on(isa: str) -> bool:
@@ -64,7 +83,7 @@ class Guards:
 
     def _buffer(self, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         size = math.prod(shape)
-        fill = {"f": np.nan, "b": True, "i": 2**30 + 7}[np.dtype(dtype).kind]
+        fill = {"f": np.nan, "b": True, "i": 2**30 + 7, "u": 201}[np.dtype(dtype).kind]
         buffer = np.full(size + 2 * self.BAND, fill, dtype)
         return buffer, buffer[self.BAND : self.BAND + size].reshape(shape)
 

@@ -5,13 +5,13 @@ import threading
 
 import numpy as np
 import pytest
-from op_helpers import ISAS, native
+from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 from squeezeops import ops
 from squeezeops.benchmark import cases, machine, measure, shapes
 from squeezeops.benchmark.cases import OPS, op_of
 from squeezeops.benchmark.measure import Quartiles, Sample
-from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, using_threads
+from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
 
 compiled = pytest.mark.skipif(native is None, reason="built without the native extension")
 SMALL = {"tokens": 5, "batch": 2, "rows": 3, "columns": 7, "channels": 8, "c_in": 8, "c_out": 12, "heads": 2}
@@ -98,6 +98,8 @@ def test_wrong_words():
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 @pytest.mark.parametrize("which", all_variants(), ids=str)
 def test_every_case_runs(op, which):
+    if not has_kernel(which, op):
+        return  # another instruction set's, which has its turn
     with which.active():
         case = op.make(**small(op))
         first = np.array(case.call())
@@ -107,13 +109,16 @@ def test_every_case_runs(op, which):
             assert which.kernel() == f"{op.kernel}_{op.dtype}_{which.isa}"
         else:
             assert which.kernel() == which.backend
-    assert case.bytes > 0 and (case.flops > 0) == (op.unit == "GFLOP/s")
+    assert case.bytes > 0 and (case.flops > 0) == (op.unit in ("GFLOP/s", "GOP/s"))
 
 
 @pytest.mark.parametrize(
     ("name", "size", "flops"),
     [
         ("pointwise_conv", 4 * (12 * 2 + 12 + 5 * (8 + 12 + 12)), 2 * 5 * 2 * 12),
+        ("pointwise_conv_float16", 2 * 12 * 2 + 4 * (12 + 5 * (8 + 12 + 12)), 2 * 5 * 2 * 12),
+        ("pointwise_conv_int8", 12 * 2 + 4 * (12 + 5 * (8 + 12 + 12)), 2 * 5 * 2 * 12),
+        ("quantize_rows", 5 * (4 * 8 + 8 + 4 * 4), 0),
         ("attention", 4 * 4 * (2 * 5 * 8), 2 * 2 * (2 * 5 * 5 * 8)),
         ("layer_norm", 4 * (2 * 5 * 8 + 8 + 8), 0),
         ("softmax", 4 * 2 * 3 * 7, 0),
@@ -150,7 +155,7 @@ def test_cold_weights_take_turns(monkeypatch):
     for _ in range(6):
         case.call()
     assert len(set(map(id, used))) == 3 and used[:3] == used[3:]
-    assert [op.name for op in OPS if op.has_weights] == ["pointwise_conv"]
+    assert [op.name for op in OPS if op.has_weights] == [f"pointwise_conv{s}" for s in ("", "_float16", "_int8")]
     assert "cold" not in op.parameters
 
 
@@ -160,7 +165,7 @@ def test_cold_weights_take_turns(monkeypatch):
 def test_all_variants():
     found = all_variants()
     assert list(dict.fromkeys(variant.backend for variant in found)) == ops.available_backends()
-    assert [variant.isa for variant in found if variant.backend == "native"] == ISAS
+    assert [variant.isa for variant in found if variant.backend == "native"] == ALL_ISAS
     assert Variant("numpy") in found
     assert all_variants(["numpy"]) == [Variant("numpy")]
     assert str(Variant("numpy")) == "numpy" and str(Variant("native", "avx2")) == "native-avx2"
@@ -190,10 +195,11 @@ def test_another_kernel_is_an_error():
 
 @compiled
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", ALL_ISAS)
 def test_peaks(isa, threads):
     with Variant("native", isa).active(), using_threads(threads):
         assert 0 < native.peak_fma(1e-6) < 1e15
+        assert 0 < native.peak_s8(1e-6) < 1e15
         assert 0 < native.peak_read(MEMORY) < 1e15
         assert 0 < native.peak_read(np.ones(2**20 + 77, np.float32)) < 1e15
 
@@ -239,9 +245,9 @@ def test_wrong_arguments_of_peaks():
 @compiled
 def test_machine_peaks(monkeypatch):
     monkeypatch.setattr(measure, "TRIES", 2)
-    peaks = measure.machine_peaks(ISAS, 2, MEMORY)
-    assert peaks["threads"] == 2 and list(peaks["fma"]) == ISAS
-    assert min(*peaks["fma"].values(), peaks["read"]) > 0
+    peaks = measure.machine_peaks(ALL_ISAS, 2, MEMORY)
+    assert peaks["threads"] == 2 and list(peaks["fma"]) == ISAS and list(peaks["int8"]) == INT8_ISAS
+    assert min(*peaks["fma"].values(), *peaks["int8"].values(), peaks["read"]) > 0
 
 
 def test_without_the_extension(monkeypatch):
@@ -249,8 +255,13 @@ def test_without_the_extension(monkeypatch):
     monkeypatch.delattr("squeezeops._native", raising=False)
     monkeypatch.setitem(sys.modules, "squeezeops._native", None)
     assert compiled_library() is None and all_variants() == [Variant("numpy")]
-    assert measure.fma_peak() is None and measure.read_peak(None, 1) is None and measure.some_memory() is None
-    assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "read": None}
+    assert (
+        measure.fma_peak() is None
+        and measure.int8_peak() is None
+        and measure.read_peak(None, 1) is None
+        and measure.some_memory() is None
+    )
+    assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "int8": {}, "read": None}
     for name in ("gelu", "attention"):
         op = op_of(name)
         results = measure.bench(
@@ -345,16 +356,16 @@ def test_summary_of_nothing_accepted():
 
 
 @compiled
-@pytest.mark.parametrize("name", ["pointwise_conv", "layer_norm"])
+@pytest.mark.parametrize("name", ["pointwise_conv", "pointwise_conv_int8", "layer_norm"])
 def test_bench(name):
     op, threads = op_of(name), native.get_num_threads()
-    variants = all_variants()
+    variants = [variant for variant in all_variants() if has_kernel(variant, op)]
     results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
     assert [(result.backend, result.isa) for result in results] == [(v.backend, v.isa) for v in variants]
     for result in results:
         figures = result.figures
         assert (result.op, result.threads, result.unit, result.cold) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_f32_{result.isa}" if result.isa else result.backend)
+        assert result.kernel == (f"{op.kernel}_{op.dtype}_{result.isa}" if result.isa else result.backend)
         assert figures.samples >= 1
         assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
         assert result.as_dict()["figures"]["samples"] == figures.samples

@@ -47,7 +47,9 @@ def example(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
-    without = [f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512")]
+    without = [
+        f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512", "AVXVNNI", "AVX512VL_VNNI", "AVX512VNNI")
+    ]
     return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without)
 
 
@@ -213,10 +215,17 @@ GOOD = {
     "sqz_pwconv_packed_size_f32": "2, 4, 6",
     "sqz_pwconv_pack_f32": "2, 4, 6, x, lib.SQZ_F32, packed",
     "sqz_pwconv_f32": "3, 2, 4, 6, x, 4, packed, y, lib.SQZ_ACT_NONE, y, 6, out, 6",
-    "sqz_pwconv_many_f32": "3, 4, x, 4, 2, parts",
+    "sqz_pwconv_packed_size_f16": "2, 4, 6",
+    "sqz_pwconv_pack_f16": "2, 4, 6, x, lib.SQZ_F32, halves",
+    "sqz_quantized_width_s8": "4, 2",
+    "sqz_quantize_rows_s8": "3, 4, 2, x, 4, bytes, 8, out",
+    "sqz_pwconv_packed_size_s8": "2, 4, 6",
+    "sqz_pwconv_pack_s8": "2, 4, 6, x, lib.SQZ_F16, packed",
+    "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
     "sqz_peak_fma": "5e-5, rate",
+    "sqz_peak_s8": "5e-5, rate",
     "sqz_peak_read": f"{2**20}, many, rate",
 }
 ATTENTION = {
@@ -224,6 +233,32 @@ ATTENTION = {
     "k": "x", "ldk": 4, "v": "x", "ldv": 4, "mask": "y", "mask_kind": "lib.SQZ_MASK_ADD", "mask_strides": [0, 0, 3],
     "mask_ragged": 0, "scale": 0.5, "fully_masked": 0, "out": "out", "ldo": 4, "scores": "ffi.NULL",
 }  # fmt: skip
+STRUCTS = {"sqz_attention_f32": ATTENTION}  # functions of one struct, by the fields of good calls
+# Those of sqz_pwconv: an input with a part for it.
+INPUT = {"rows": 3, "c_in": 4, "x": "x", "ldx": 4}
+BYTES = {"rows": 3, "c_in": 4, "q": "bytes", "ldq": 8, "scales": "y", "groups": 2}
+PART = {
+    "dtype": 0, "groups": 2, "c_out": 6, "packed": "packed", "bias": "y", "activation": 0, "residual": "y", "ldr": 6,
+    "out": "out", "ldo": 6,
+}  # fmt: skip
+TO_BYTES = {k: v for k, v in PART.items() if k not in ("out", "ldo")} | {
+    "dtype": 2, "q_out": "more_bytes", "ldq_out": 24, "scales_out": "out", "groups_out": 6,
+}  # fmt: skip
+CONVOLUTIONS = {
+    "float32": (INPUT, PART),
+    "float16": (INPUT, PART | {"dtype": 1}),
+    "int8": (INPUT, PART | {"dtype": 2}),
+    "int8, of bytes": (BYTES, PART | {"dtype": 2}),
+    "int8, to bytes": (INPUT, TO_BYTES),
+    "int8, of bytes to bytes": (BYTES, TO_BYTES),
+}
+# What is returned in place of a status.
+SIZES = {
+    "sqz_pwconv_packed_size_f32": 64,
+    "sqz_pwconv_packed_size_f16": 64,
+    "sqz_pwconv_packed_size_s8": 2 * (64 + 64 + 64),
+    "sqz_quantized_width_s8": 8,
+}
 MAY_BE_NULL = {
     "sqz_layer_norm_f32": {"residual", "weight", "bias"},
     "sqz_mean_pool_f32": {"mask"},
@@ -244,6 +279,9 @@ def c():
         "w": ffi.new("float[16]", [1.0] * 16),
         "out": ffi.new("float[64]", [7.0] * 64),
         "packed": ffi.new("float[256]"),
+        "halves": ffi.new("uint16_t[256]"),
+        "bytes": ffi.new("uint8_t[64]", [130] * 64),
+        "more_bytes": ffi.new("uint8_t[128]"),
         "keep": ffi.new("uint8_t[64]", [1] * 64),
         "ids": ffi.new("int64_t[3]", [0, 2, 1]),
         "offsets": ffi.new("int32_t[3]", [0, 1, 3]),
@@ -255,29 +293,24 @@ def c():
         "ffi": ffi,
         "lib": lib,
     }
-    arrays["parts"] = ffi.new("sqz_pwconv_part[2]")
-    for i, part in enumerate(arrays["parts"]):
-        part.groups, part.c_out, part.packed, part.bias, part.ldr, part.ldo = (
-            i + 1,
-            4,
-            arrays["packed"],
-            arrays["w"],
-            4,
-            4,
-        )
-        part.residual, part.out = arrays["y"], arrays["out"] + 16 * i
     arrays["three_ids"] = ffi.new("int64_t *[3]", [arrays["ids"]] * 3)
     arrays["three_tables"] = ffi.new("void *[3]", [arrays["x"]] * 3)
 
     def value(text):
         return eval(text, {}, arrays) if isinstance(text, str) else text
 
+    def struct(kind, fields):
+        return ffi.new(kind, {field: value(v) for field, v in fields.items()})
+
+    arrays["input"] = struct("sqz_pwconv_input *", INPUT)
+    parts = [PART, {**PART, "groups": 1, "c_out": 2, "out": "out + 32"}]
+    arrays["parts"] = ffi.new("sqz_pwconv_part[]", [struct("sqz_pwconv_part *", part)[0] for part in parts])
+
     def call(name, arguments):
         """Status, message, and whether `out` was left as it was."""
         before = bytes(ffi.buffer(arrays["out"]))
-        if name == "sqz_attention_f32":
-            fields = {field: value(v) for field, v in arguments.items()}
-            status = lib.sqz_attention_f32(ffi.new("sqz_attention_args *", fields))
+        if name in STRUCTS:
+            status = getattr(lib, name)(struct(name.replace("_f32", "") + "_args *", arguments))
         else:
             status = getattr(lib, name)(*map(value, arguments.values()))
         message = ffi.string(lib.sqz_error_message()).decode()
@@ -285,20 +318,20 @@ def c():
         ffi.buffer(arrays["out"])[:] = ffi.buffer(ffi.new("float[64]", [7.0] * 64))[:]
         return status, message, unchanged
 
-    call.arrays = arrays
+    call.arrays, call.struct = arrays, struct
     return call
 
 
 def good(name):
-    if name == "sqz_attention_f32":
-        return dict(ATTENTION)
+    if name in STRUCTS:
+        return dict(STRUCTS[name])
     values = [part.strip() for part in GOOD[name].split(",")]
     return dict(zip(FUNCTIONS[name], (int(v) if v.isdigit() else v for v in values), strict=True))
 
 
-def wrong(name):
+def wrong(name, arguments):
     """(parameter, wrong value): NULL pointers, negative and overflowing sizes, short strides, unknown words."""
-    for parameter, value in good(name).items():
+    for parameter, value in arguments.items():
         if parameter in ("mask_ragged", "scores", "scale"):
             continue
         if parameter in ("eps", "seconds"):
@@ -311,12 +344,12 @@ def wrong(name):
                     yield parameter, [bad if i == j else stride for j, stride in enumerate(value)]
         elif isinstance(value, int) and parameter != "index":
             yield parameter, -1
-            if (name, parameter) != ("sqz_pwconv_many_f32", "count"):  # how many parts there are, no function can check
+            if (name, parameter) != ("sqz_pwconv", "count"):  # how many parts there are, no function can check
                 yield parameter, 2**62
                 yield parameter, 2**63 - 1
             if parameter.startswith("ld"):
                 yield parameter, value - 1
-            if parameter in ("groups", "c_in", "c_out"):
+            if parameter in ("groups", "c_in", "c_out", "groups_out"):
                 yield parameter, 5
         elif isinstance(value, int):
             yield from ((parameter, bad) for bad in (-1, 2**31 - 1))
@@ -324,10 +357,10 @@ def wrong(name):
             yield parameter, "ffi.NULL"
 
 
-@pytest.mark.parametrize("name", [*GOOD, "sqz_attention_f32"])
+@pytest.mark.parametrize("name", [*GOOD, *STRUCTS])
 def test_wrong_arguments(c, name):
-    assert c(name, good(name))[0] == (64 if name == "sqz_pwconv_packed_size_f32" else 0)
-    ways = list(wrong(name))
+    assert c(name, good(name))[0] == SIZES.get(name, 0)
+    ways = list(wrong(name, good(name)))
     assert {parameter for parameter, _ in ways} >= set(good(name)) - {"mask_ragged", "scores", "scale"}
     for parameter, value in ways:
         status, message, unchanged = c(name, good(name) | {parameter: value})
@@ -335,7 +368,7 @@ def test_wrong_arguments(c, name):
         if value == "ffi.NULL" and parameter in MAY_BE_NULL.get(name, ()):
             assert status == 0, where
             continue
-        assert status == (-1 if name == "sqz_pwconv_packed_size_f32" else 1) and unchanged, where
+        assert status == (-1 if name in SIZES else 1) and unchanged, where
         assert re.match(r"\w+: expected .+, got .+", message), where
 
 
@@ -362,26 +395,48 @@ def test_messages_name_the_argument(c):
         assert status == 1 and message.startswith(start), message
 
 
-@pytest.mark.parametrize("i", [0, 1])
-def test_wrong_parts(c, i):
-    from squeezeops.backends._buffers import ffi
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_wrong_convolutions(c, name):
+    """Fields of the input, and those of a part, alone or after a good one."""
+    fields, part = CONVOLUTIONS[name]
 
-    wrong = {"groups": (0, 3), "c_out": (-1, 5, 2**62), "packed": (ffi.NULL,), "activation": (5, 99), "ldr": (3, -1)}
-    wrong |= {"out": (ffi.NULL,), "ldo": (3, 2**62)}
-    for field, values in wrong.items():
-        for value in values:
-            parts = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
-            setattr(parts[i], field, value)
-            status, message, unchanged = c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": parts})
+    def call(fields, *parts):
+        pieces = c.arrays["ffi"].new("sqz_pwconv_part[]", [c.struct("sqz_pwconv_part *", p)[0] for p in parts])
+        arguments = {"input": c.struct("sqz_pwconv_input *", fields), "count": len(parts), "parts": pieces}
+        return c("sqz_pwconv", arguments)
+
+    assert call(fields, part)[0] == 0 and call(fields, part, part)[0] == 0 and call(fields)[0] == 0
+    for field, value in wrong("sqz_pwconv", fields):
+        if (field, value) == ("q", "ffi.NULL"):
+            continue  # is what makes it one of floats
+        status, message, unchanged = call(fields | {field: value}, part)
+        where = f"{field} = {value}: {status}, {message!r}"
+        assert status == 1 and unchanged, where
+        assert re.match(r"(parts\[0\]\.)?\w+: expected .+, got .+", message), where
+    for field, value in wrong("sqz_pwconv", part):
+        for before in ([], [part]):
+            status, message, unchanged = call(fields, *before, part | {field: value})
             where = f"{field} = {value}: {status}, {message!r}"
+            if value == "ffi.NULL" and field in ("bias", "residual"):
+                assert status == 0, where
+                continue
             assert status == 1 and unchanged, where
-            named = {"ldr": "residual", "ldo": "out"}.get(field, field)
-            assert re.match(rf"parts\[{i}\]\.({named}|groups|out): expected .+, got .+", message), where
-    nothing = ffi.new("sqz_pwconv_part[2]", list(c.arrays["parts"]))
-    for part in nothing:
-        part.bias = part.residual = ffi.NULL
-    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"parts": nothing})[0] == 0
-    assert c("sqz_pwconv_many_f32", good("sqz_pwconv_many_f32") | {"count": 0, "parts": "ffi.NULL"})[0] == 0
+            named = {"ldr": "residual", "ldo": "out", "ldq_out": "q_out", "q_out": "q_out|out"}.get(field, field)
+            anywhere = "groups|q_out|out" if field in ("groups", "c_out") else named
+            start = rf"parts\[{len(before)}\]\.({named}|{anywhere}): expected .+, got .+"
+            assert re.match(start, message), where
+
+
+def test_bytes_for_other_weights(c):
+    """A quantised input goes with int8 weights of its groups alone."""
+    for other, start in [
+        ({"dtype": 0}, "parts[0].dtype: expected int8 weights for a quantised input"),
+        ({"groups": 1}, "parts[0].groups: expected those of the quantised input, 2, got 1"),
+    ]:
+        part = c.struct("sqz_pwconv_part *", CONVOLUTIONS["int8"][1] | other)
+        arguments = {"input": c.struct("sqz_pwconv_input *", BYTES), "count": 1, "parts": part}
+        status, message, unchanged = c("sqz_pwconv", arguments)
+        assert status == 1 and unchanged and message.startswith(start), message
 
 
 def test_too_many_scores(c):
@@ -403,9 +458,10 @@ def test_a_peak_in_no_time():
 
     rate = ffi.new("double *")
     for seconds in (5e-324, 1e-10):
-        assert lib.sqz_peak_fma(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
+        for peak in (lib.sqz_peak_fma, lib.sqz_peak_s8):
+            assert peak(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
 
 
 def test_every_function_with_a_status_is_here():
     statuses = set(re.findall(r"^SQZ_API sqz_status (\w+)\(", TEXT, re.MULTILINE))
-    assert statuses - {"sqz_force_isa"} <= {*GOOD, "sqz_attention_f32"}
+    assert statuses - {"sqz_force_isa"} <= {*GOOD, *STRUCTS}

@@ -16,7 +16,7 @@ import buffer_calls
 import golden_bits
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, ISAS, assert_same_bits, native, normal, ran_on, run_python
+from op_helpers import ALL_ISAS, EXACT_ISAS, ISAS, assert_same_bits, golden_isas, native, normal, ran_on, run_python
 
 import squeezeops
 from squeezeops import backends, ops
@@ -48,14 +48,15 @@ def as_array(result):
 # Bits.
 
 
-@pytest.mark.parametrize("isa", EXACT_ISAS)
+@pytest.mark.parametrize("isa", [isa for isa in ALL_ISAS if isa not in golden_bits.TO_TOLERANCE])
 def test_golden_bits(isa):
     golden = json.loads(golden_bits.FILE.read_text())
     native.force_isa(isa)  # there is one library under both backends
     try:
         for name, run in golden_bits.all_cases().items():
-            assert golden_bits.digest(run()) == golden[name], name
-            assert ran_on(isa), name
+            if isa in golden_isas(name):
+                assert golden_bits.digest(run()) == golden[name], name
+                assert ran_on(isa), name
     finally:
         native.force_isa(None)
 
@@ -137,7 +138,7 @@ def test_all_ops_with_numpy_blocked(mode):
     with ops.backend("native"):
         expected = buffer_calls.calls(ops, numpy_array)
     called = {name.split(",")[0] for name in expected}
-    about_backends = {"available_backends", "backend", "get_backend", "set_backend"}
+    about_backends = {"available_backends", "backend", "get_backend", "set_backend", "QuantizedRows"}
     assert called == set(ops.__all__) - about_backends - {"cpu_info", "get_num_threads", "set_num_threads"}
     assert found["results"].keys() == expected.keys()
     for name, array_ in expected.items():

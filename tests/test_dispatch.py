@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from op_helpers import ISAS, native
+from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 from squeezeops import ops
 
@@ -38,30 +38,38 @@ def test_features_agree_with_the_kernels_list():
     needs = {
         "sse2": {"sse2"},
         "avx2": {"avx2", "fma", "f16c"},
+        "avxvnni": {"avx2", "fma", "f16c", "avx_vnni"},
         "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     }
+    needs["avx512vnni"] = needs["avx512vl_vnni"] = needs["avx512"] | {"avx512_vnni"}
     compiled = native.cpu_info()["compiled"]
-    expected = [isa for isa in ("avx512", "avx2", "sse2") if isa in compiled and needs[isa] <= flags]
-    assert ISAS == [*expected, "scalar"]
+    best_first = ("avx512vnni", "avx512vl_vnni", "avx512", "avxvnni", "avx2", "sse2")
+    expected = [isa for isa in best_first if isa in compiled and needs[isa] <= flags]
+    assert ALL_ISAS == [*expected, "scalar"]
 
 
 def test_cpu_info():
     info = ops.cpu_info()
-    assert info["isa"] == info["isas"][0] == ISAS[0]
+    assert info["isa"] == info["isas"][0] == ALL_ISAS[0]
     assert set(info["isas"]) <= set(info["compiled"])
     assert not set(info["isas"]) & set(info["missing"])
     assert set(info["kernels"]) == {
         "layer_norm", "l2_normalize", "softmax", "activation", "mean_pool", "embedding", "embedding_layer_norm",
-        "pwconv", "attention",
+        "pwconv", "pwconv_f16", "pwconv_s8", "quantize_rows_s8", "attention",
     }  # fmt: skip
-    for symbol in info["kernels"].values():
-        assert symbol.endswith("_" + info["isa"])
+    for op, symbol in info["kernels"].items():
+        best = (INT8_ISAS if op.endswith("_s8") else ISAS)[0]
+        assert symbol.endswith("_" + best)
 
 
 def test_the_table_has_every_op_on_every_isa():
+    """All of floats or none, all of int8 or none; the scalar one has both."""
     table = native.kernel_table()
-    ops_of = {isa: {row["op"] for row in table if row["isa"] == isa} for isa in native.cpu_info()["compiled"]}
-    assert len({frozenset(names) for names in ops_of.values()}) == 1
+    for int8 in (False, True):
+        rows = [row for row in table if (row["dtype"] == "s8") == int8]
+        ops_of = {isa: {(r["op"], r["dtype"]) for r in rows if r["isa"] == isa} for isa in {r["isa"] for r in rows}}
+        assert len({frozenset(names) for names in ops_of.values()}) == 1 and "scalar" in ops_of
+    assert {row["isa"] for row in table} == set(native.cpu_info()["compiled"])
     assert len({row["symbol"] for row in table}) == len(table)
     assert all(row["symbol"] == f"{row['op']}_{row['dtype']}_{row['isa']}" for row in table)
 
@@ -90,6 +98,45 @@ def test_forcing_by_call(isa):
             ids = np.array([1, 0])
             ops.embedding_layer_norm(ids, X, ids, X, ids, X, None, None)
             assert native.last_kernel() == f"embedding_layer_norm_f32_{isa}"
+            ops.PointwiseConv(X, dtype="float16")(X)
+            assert native.last_kernel() == f"pwconv_f16_{isa}"
+    finally:
+        native.force_isa(None)
+
+
+# What an instruction set stands on: where it has no kernel of its own for an op, the best of these that has one runs.
+STANDS_ON = {
+    "scalar": ["scalar"],
+    "sse2": ["sse2", "scalar"],
+    "avx2": ["avx2", "sse2", "scalar"],
+    "avxvnni": ["avxvnni", "avx2", "sse2", "scalar"],
+    "avx512": ["avx512", "avx2", "sse2", "scalar"],
+    "avx512vl_vnni": ["avx512vl_vnni", "avx512", "avx2", "sse2", "scalar"],
+    "avx512vnni": ["avx512vnni", "avx512", "avx2", "sse2", "scalar"],
+    "neon": ["neon", "scalar"],
+}
+
+
+@pytest.mark.parametrize("isa", ALL_ISAS)
+def test_the_best_kernel_that_an_isa_implies_runs(isa):
+    def best(dtype):
+        own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype}
+        return next(name for name in STANDS_ON[isa] if name in own)
+
+    native.force_isa(isa)
+    try:
+        with ops.backend("native"):
+            conv = ops.PointwiseConv(X, dtype="int8")
+            for call, symbol in [
+                (lambda: ops.tanh(X), f"activation_f32_{best('f32')}"),
+                (lambda: ops.PointwiseConv(X, dtype="float16")(X), f"pwconv_f16_{best('f16')}"),
+                (lambda: conv(X), f"pwconv_s8_{best('s8')}"),
+                (lambda: ops.quantize_rows(X), f"quantize_rows_s8_{best('s8')}"),
+            ]:
+                call()
+                assert native.last_kernel() == symbol
+                assert symbol in ops.cpu_info()["kernels"].values()
+            assert ops.cpu_info()["isa"] == isa
     finally:
         native.force_isa(None)
 
@@ -116,7 +163,7 @@ def test_an_isa_that_cannot_run_is_an_error():
         native.force_isa(foreign)
     with ops.backend("native"):
         ops.tanh(X)
-    assert native.last_kernel().endswith("_" + native.cpu_info()["isa"])  # the choice that was in force still is
+    assert native.last_kernel() == native.cpu_info()["kernels"]["activation"]  # the choice that was in force still is
     for isa, reason in native.cpu_info()["missing"].items():
         assert reason
         with pytest.raises(ValueError, match=f"got '{isa}', which is "):

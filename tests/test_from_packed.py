@@ -11,10 +11,11 @@ from op_helpers import VARIANTS, assert_repeats, assert_same_bits, normal
 
 from squeezeops import ops
 from squeezeops.backends import _packed
+from squeezeops.backends._scalars import STORAGE
 
 RNG = np.random.default_rng(8)
 SHAPES = [(1, 1, 1), (1, 5, 3), (1, 16, 16), (2, 34, 6), (4, 64, 32), (3, 51, 15), (1, 0, 4), (1, 4, 0), (2, 48, 2)]
-EVERY_DTYPE = pytest.mark.parametrize("dtype", _packed.STORAGE)
+EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
 
 
 def aligned(data, offset=0):

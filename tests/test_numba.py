@@ -98,6 +98,7 @@ def test_the_rules_find_it(line):
 def test_there_are_kernels_to_look_at():
     text = "".join(path.read_text(encoding="utf-8") for path in KERNEL_FILES)
     kernels = {"activation", "layer_norm", "l2_normalize", "softmax", "convolve", "attend", "score", "embedding"}
+    kernels |= {"convolve_int8", "quantize_rows"}
     assert set(re.findall(r"@kernel\ndef (\w+)", text)) == kernels | {"mean_pool"}
 
 
@@ -135,7 +136,7 @@ def test_compiled_code(numba_backend):
 
 @needs_numba
 def test_one_signature_a_kernel(numba_backend, rng):
-    """Whatever the arguments: so an op compiles once. (embedding has two, for its two types of tables.)"""
+    """Whatever the arguments: so an op compiles once. (Two have two, for the two types of tables and of weights.)"""
     from squeezeops.backends._numba import attention, convolution, gather, rows
 
     x = normal(rng, 2, 6, 8)
@@ -156,15 +157,20 @@ def test_one_signature_a_kernel(numba_backend, rng):
         ops.mean_pool(a)
         ops.pointwise_conv(a, a[0], groups=1)
         ops.pointwise_conv(a, a[1, :, :4], a[0, 0, :6], groups=2, residual=a[..., :6], activation="gelu")
+        ops.PointwiseConv(a[0].astype(np.float16), dtype="float16")(a)
+        ops.PointwiseConv(a[0], dtype="int8")(a)
+        ops.PointwiseConv(a[1, :, :4], a[0, 0, :6], groups=2, dtype="int8")(
+            ops.quantize_rows(a, groups=2), residual=a[..., :6], quantize_groups=3
+        )
         for table in (a[0], a[0].astype(np.float16)):
             ops.embedding(np.arange(3), table)
             ops.embedding_layer_norm(*(np.arange(3, dtype=np.int32), table) * 3, None, None)
     kernels = [
-        *(rows.activation, rows.layer_norm, rows.l2_normalize, rows.softmax, convolution.convolve, gather.mean_pool),
-        *(attention.attend, attention.score),
+        *(rows.activation, rows.layer_norm, rows.l2_normalize, rows.softmax, gather.mean_pool),
+        *(attention.attend, attention.score, convolution.convolve_int8, convolution.quantize_rows),
     ]
     assert {kernel.__name__: len(kernel.signatures) for kernel in kernels} == {k.__name__: 1 for k in kernels}
-    assert len(gather.embedding.signatures) == 2
+    assert len(gather.embedding.signatures) == len(convolution.convolve.signatures) == 2
 
 
 @needs_numba

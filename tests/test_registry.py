@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from op_helpers import ISAS, VARIANTS, native
+from op_helpers import ALL_ISAS, INT8_VARIANTS, VARIANTS, native
 
 from squeezeops.benchmark import shapes
 from squeezeops.benchmark.cases import OPS
@@ -38,6 +38,8 @@ def find_tested_ops(folder):
 
 def is_own_file(name, op):
     """test_<op>.py, or the file of a family: gelu is tested in test_activation.py, after its kernel."""
+    if op.function:  # which several rows share
+        return op.name == name
     return op.name.startswith(name) or op.kernel.startswith(name)
 
 
@@ -61,7 +63,7 @@ def what_lacks(rows, benchmarks, tested):
         for op in ops:
             if not shapes.model_shapes(op.name):
                 yield f"{symbol}: no shapes for the benchmark of {op.name}"
-            if not any(is_own_file(name, op) for name in tested.get(op.name, ())):
+            if not any(is_own_file(name, op) for name in tested.get(op.function or op.name, ())):
                 yield f"{symbol}: no test of {op.name} with the fixture variant"
 
 
@@ -72,12 +74,14 @@ def test_every_kernel_has_a_test_and_a_benchmark():
 
 
 def test_every_instruction_set_is_tested_and_measured():
-    assert ISAS
-    assert set(ISAS) <= {variant.isa for variant in VARIANTS}
+    assert ALL_ISAS
+    tested = [variant for variant in (*VARIANTS, *INT8_VARIANTS) if variant.backend == "native"]
+    assert set(ALL_ISAS) == {variant.isa for variant in tested}
     measured = {variant for variant in all_variants() if variant.backend == "native"}
-    assert {variant.isa for variant in measured} == set(ISAS)
-    for op in OPS:
-        assert all(has_kernel(variant, op) for variant in measured)
+    assert {variant.isa for variant in measured} == set(ALL_ISAS)
+    for variant in measured:
+        rows = {(row["op"], row["dtype"]) for row in native.kernel_table() if row["isa"] == variant.isa}
+        assert rows == {(op.kernel, op.dtype) for op in OPS if has_kernel(variant, op)} != set()
 
 
 def test_every_benchmark_is_of_a_kernel():
@@ -87,9 +91,9 @@ def test_every_benchmark_is_of_a_kernel():
 
 
 def test_the_check_finds_a_new_kernel():
-    row = {"op": "pwconv", "dtype": "s8", "isa": "avx512", "tile": "", "symbol": "pwconv_s8_avx512"}
+    row = {"op": "pwconv", "dtype": "s4", "isa": "avx512", "tile": "", "symbol": "pwconv_s4_avx512"}
     found = list(what_lacks([*native.kernel_table(), row], OPS, find_tested_ops(TESTS)))
-    assert found == ["pwconv_s8_avx512: no benchmark, so no op to find a test of"]
+    assert found == ["pwconv_s4_avx512: no benchmark, so no op to find a test of"]
 
 
 def test_the_check_finds_a_missing_benchmark():
@@ -105,6 +109,9 @@ def test_the_check_finds_a_missing_test(tmp_path):
     (tmp_path / "test_softmax.py").unlink()
     found = list(what_lacks(native.kernel_table(), OPS, find_tested_ops(tmp_path)))
     assert found and all("softmax_f32_" in line and "no test of softmax" in line for line in found)
+    (tmp_path / "test_pointwise_conv_int8.py").unlink()
+    found = list(what_lacks(native.kernel_table(), OPS, find_tested_ops(tmp_path)))
+    assert [line for line in found if "pwconv_s8_" in line and "no test of pointwise_conv_int8" in line]
 
 
 @pytest.mark.parametrize(

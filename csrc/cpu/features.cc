@@ -10,6 +10,20 @@
 
 namespace sqz {
 
+bool isa_implies(Isa isa, Isa other) {
+  constexpr unsigned scalar = 1u << kScalar, sse2 = scalar | 1u << kSse2, avx2 = sse2 | 1u << kAvx2,
+                     avx512 = avx2 | 1u << kAvx512;
+  constexpr unsigned kImplied[kIsaCount] = {scalar,
+                                            sse2,
+                                            avx2,
+                                            avx2 | 1u << kAvxVnni,
+                                            avx512,
+                                            avx512 | 1u << kAvx512VlVnni,
+                                            avx512 | 1u << kAvx512Vnni,
+                                            scalar | 1u << kNeon};
+  return isa != kIsaCount && kImplied[isa] >> other & 1;
+}
+
 #if defined(__x86_64__) || defined(__i386__)
 
 namespace {
@@ -26,17 +40,21 @@ uint64_t enabled_state() {
 }  // namespace
 
 bool cpu_has(Isa isa) {
-  uint32_t a, b, c1, d1, b7 = 0, c7 = 0, d7 = 0;
+  uint32_t a, b, c, d, c1, d1, most = 0, b7 = 0, c7 = 0, a71 = 0;
   if (!__get_cpuid(1, &a, &b, &c1, &d1)) return isa == kScalar;
-  __get_cpuid_count(7, 0, &a, &b7, &c7, &d7);
+  if (__get_cpuid_count(7, 0, &most, &b7, &c7, &d) && most >= 1) __get_cpuid_count(7, 1, &a71, &b, &c, &d);
   const uint64_t state = bit(c1, 27) ? enabled_state() : 0;
   const bool ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
-  const bool avx2 = ymm && bit(c1, 28) && bit(c1, 12) && bit(c1, 29) && bit(b7, 5);  // AVX, FMA, F16C, AVX2
+  const bool avx2 = ymm && bit(c1, 28) && bit(c1, 12) && bit(c1, 29) && bit(b7, 5);             // AVX, FMA, F16C, AVX2
+  const bool avx512 = avx2 && zmm && bit(b7, 16) && bit(b7, 30) && bit(b7, 17) && bit(b7, 31);  // F, BW, DQ, VL
   switch (isa) {
     case kScalar: return true;
     case kSse2: return bit(d1, 26);
     case kAvx2: return avx2;
-    case kAvx512: return avx2 && zmm && bit(b7, 16) && bit(b7, 30) && bit(b7, 17) && bit(b7, 31);  // F, BW, DQ, VL
+    case kAvxVnni: return avx2 && bit(a71, 4);
+    case kAvx512: return avx512;
+    case kAvx512VlVnni:
+    case kAvx512Vnni: return avx512 && bit(c7, 11);
     default: return false;
   }
 }

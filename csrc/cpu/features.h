@@ -5,7 +5,17 @@
 namespace sqz {
 
 // The ISA tags are CPU features, never CPU generations. The order is from plain to preferred.
-enum Isa { kScalar, kSse2, kAvx2, kAvx512, kNeon, kIsaCount };
+//
+//   avx2           AVX2, FMA, F16C
+//   avxvnni        those, and AVX_VNNI: dot products of bytes in 256-bit registers
+//   avx512         those of avx2, and AVX512F, BW, DQ, VL
+//   avx512vl_vnni  those of avx512, and AVX512_VNNI, used in 256-bit registers
+//   avx512vnni     the same features, used in 512-bit registers
+enum Isa { kScalar, kSse2, kAvx2, kAvxVnni, kAvx512, kAvx512VlVnni, kAvx512Vnni, kNeon, kIsaCount };
+
+// Whether code for `other` runs wherever code for `isa` does. An ISA need not have a kernel of its own for every op:
+// the best one that it implies stands in.
+bool isa_implies(Isa isa, Isa other);
 
 // Asks the processor (CPUID, XGETBV) or the kernel's auxiliary vector, never a file: emulators and containers show the
 // files of another machine.

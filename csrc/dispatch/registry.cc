@@ -25,36 +25,51 @@ constexpr Isa isa_avx2 = kAvx2;
 #ifdef SQZ_HAVE_AVX512
 constexpr Isa isa_avx512 = kAvx512;
 #endif
+#ifdef SQZ_HAVE_AVXVNNI
+constexpr Isa isa_avxvnni = kAvxVnni;
+#endif
+#ifdef SQZ_HAVE_AVX512VL_VNNI
+constexpr Isa isa_avx512vl_vnni = kAvx512VlVnni;
+#endif
+#ifdef SQZ_HAVE_AVX512VNNI
+constexpr Isa isa_avx512vnni = kAvx512Vnni;
+#endif
 
-constexpr Op op_layer_norm = kLayerNorm, op_l2_normalize = kL2Normalize, op_softmax = kSoftmax,
-             op_activation = kActivation, op_mean_pool = kMeanPool, op_embedding = kEmbedding,
-             op_embedding_layer_norm = kEmbeddingLayerNorm, op_pwconv = kPwconv, op_attention = kAttention;
+namespace ops {
+constexpr Op layer_norm = kLayerNorm, l2_normalize = kL2Normalize, softmax = kSoftmax, activation = kActivation,
+             mean_pool = kMeanPool, embedding = kEmbedding, embedding_layer_norm = kEmbeddingLayerNorm,
+             pwconv = kPwconv, pwconv_f16 = kPwconvF16, pwconv_s8 = kPwconvS8, quantize_rows_s8 = kQuantizeRowsS8,
+             attention = kAttention;
+}  // namespace ops
+
+// The name of an op on a dtype, in `ops` and in Kernels: float32 goes without saying.
+#define SQZ_NAME_f32(op) op
+#define SQZ_NAME_f16(op) op##_f16
+#define SQZ_NAME_s8(op) op##_s8
 
 const KernelRow kRows[] = {
-#define SQZ_KERNEL(op, dtype, isa, tile) {op_##op, isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa}},
+#define SQZ_KERNEL(op, dtype, isa, tile) \
+  {ops::SQZ_NAME_##dtype(op), isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa, 0}},
 #include "dispatch/registry.def"
 };
 constexpr int kRowCount = sizeof kRows / sizeof kRows[0];
 
-const char *const kNames[kIsaCount] = {"scalar", "sse2", "avx2", "avx512", "neon"};
+const char *const kNames[kIsaCount] = {"scalar", "sse2",          "avx2",       "avxvnni",
+                                       "avx512", "avx512vl_vnni", "avx512vnni", "neon"};
 
 Kernels fill_table(Isa isa) {
   Kernels k = {};
+// Better ones come later and take the place of plainer ones.
 #define SQZ_KERNEL(op, dtype, tag, tile) \
-  if (isa == isa_##tag) k.op = op##_##dtype##_##tag;
+  if (isa_implies(isa, isa_##tag)) k.SQZ_NAME_##dtype(op) = op##_##dtype##_##tag;
 #include "dispatch/registry.def"
   return k;
 }
 
 // The pointers that this reads are constants, so the order of initialisation between files does not matter.
-const Kernels kTables[kIsaCount] = {fill_table(kScalar), fill_table(kSse2), fill_table(kAvx2), fill_table(kAvx512),
-                                    fill_table(kNeon)};
-
-const char *symbol_of(Op op, Isa isa) {
-  for (const KernelRow &row : kRows)
-    if (row.op == op && row.isa == isa) return row.info.symbol;
-  return "";
-}
+const Kernels kTables[kIsaCount] = {fill_table(kScalar),     fill_table(kSse2),   fill_table(kAvx2),
+                                    fill_table(kAvxVnni),    fill_table(kAvx512), fill_table(kAvx512VlVnni),
+                                    fill_table(kAvx512Vnni), fill_table(kNeon)};
 
 constexpr int kUndecided = -1;
 std::atomic<int> chosen{kUndecided};
@@ -71,7 +86,7 @@ void runnable_names(char *text, size_t size) {
 
 // kIsaCount and a message if there is no such ISA or it cannot run.
 Isa parse_isa(const char *argument, const char *name) {
-  char runnable[64];
+  char runnable[96];
   runnable_names(runnable, sizeof runnable);
   for (int i = 0; i < kIsaCount; ++i) {
     const Isa isa = static_cast<Isa>(i);
@@ -119,6 +134,13 @@ bool isa_compiled(Isa isa) {
 int kernel_count() { return kRowCount; }
 const KernelRow &kernel_row(int index) { return kRows[index]; }
 
+const KernelRow &row_of(Op op, Isa isa) {
+  const KernelRow *best = nullptr;  // there is a scalar one, which every ISA implies
+  for (const KernelRow &row : kRows)
+    if (row.op == op && isa_implies(isa, row.isa)) best = &row;
+  return *best;
+}
+
 Isa chosen_isa() {
   int isa = chosen.load(std::memory_order_acquire);
   if (isa == kUndecided) {
@@ -131,7 +153,7 @@ Isa chosen_isa() {
 const Kernels *kernels_for(Op op) {
   const Isa isa = chosen_isa();
   if (isa == kIsaCount) return nullptr;
-  last = symbol_of(op, isa);
+  last = row_of(op, isa).info.symbol;
   return &kTables[isa];
 }
 

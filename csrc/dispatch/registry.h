@@ -10,11 +10,13 @@
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/pooling/pooling.h"
 #include "kernels/pwconv/pwconv.h"
+#include "kernels/pwconv/pwconv_s8.h"
+#include "kernels/quantize/quantize.h"
 #include "kernels/softmax/softmax.h"
 
 namespace sqz {
 
-// The kernels of one ISA.
+// What runs under one ISA: its own kernels, and for the other ops the best that it implies.
 struct Kernels {
   layer_norm_f32_fn layer_norm;
   l2_normalize_f32_fn l2_normalize;
@@ -24,6 +26,9 @@ struct Kernels {
   embedding_f32_fn embedding;
   embedding_layer_norm_f32_fn embedding_layer_norm;
   pwconv_f32_fn pwconv;
+  pwconv_f16_fn pwconv_f16;
+  pwconv_s8_fn pwconv_s8;
+  quantize_rows_s8_fn quantize_rows_s8;
   attention_f32_fn attention;
 };
 
@@ -36,6 +41,9 @@ enum Op {
   kEmbedding,
   kEmbeddingLayerNorm,
   kPwconv,
+  kPwconvF16,
+  kPwconvS8,
+  kQuantizeRowsS8,
   kAttention
 };
 
@@ -52,6 +60,8 @@ inline bool isa_runnable(Isa isa) { return isa_compiled(isa) && cpu_has(isa); }
 
 int kernel_count();
 const KernelRow &kernel_row(int index);
+// The row of the kernel that runs an op under an ISA.
+const KernelRow &row_of(Op op, Isa isa);
 
 // The ISA in force: forced, from SQUEEZEOPS_ISA, or the best; kIsaCount (and a message) if SQUEEZEOPS_ISA is invalid.
 Isa chosen_isa();

@@ -48,7 +48,7 @@ KINDS = {("f", 4): "float32", ("e", 2): "float16", ("H", 2): "uint16", ("?", 1):
 KINDS |= {(letter, size): f"int{8 * size}" for letter in "ilq" for size in (4, 8)}
 # What Python alone has no type for, so that these formats may stand for it. (NumPy has both, and means what it says.)
 STANDS_FOR = {"uint16": "float16", "uint8": "bool"}
-POINTERS = {"float32": "float *", "float16": "uint16_t *", "bool": "uint8_t *"}
+POINTERS = {"float32": "float *", "float16": "uint16_t *", "bool": "uint8_t *", "uint8": "uint8_t *"}
 NATIVE_ORDER = ("@", "=", "<" if sys.byteorder == "little" else ">")
 
 
@@ -128,8 +128,7 @@ def output(
     """
     if out is None:
         of_numpy = any(given is not None and given.of_numpy for given in (in_place, *inputs.values()))
-        result = sys.modules["numpy"].empty(shape, "float32") if of_numpy else allocate(op, shape)
-        return result, Array(op, "out", result, "float32")
+        return empty(op, shape, of_numpy)
     y = Array(op, "out", out, "float32")
     if y.shape != shape:
         raise ValueError(f"{op}: out: expected shape {shape}, got {y.shape}")
@@ -147,19 +146,26 @@ def output(
     return out, y
 
 
-def allocate(op: str, shape: Shape) -> Any:
-    """Return a memoryview of zeros of float32, which needs no NumPy."""
-    size = 4 * math.prod(shape)
+def empty(op: str, shape: Shape, of_numpy: bool, kind: str = "float32") -> tuple[Any, Array]:
+    """Make room for a result, float32 or uint8; return it, also as an Array."""
+    result = sys.modules["numpy"].empty(shape, kind) if of_numpy else allocate(op, shape, kind)
+    return result, Array(op, "out", result, kind if of_numpy else STANDS_FOR.get(kind, kind))
+
+
+def allocate(op: str, shape: Shape, kind: str = "float32") -> Any:
+    """Return a memoryview of zeros of float32 or uint8, which needs no NumPy."""
+    letter, itemsize = ("f", 4) if kind == "float32" else ("B", 1)
+    size = itemsize * math.prod(shape)
     if size > sys.maxsize:  # bytearray has another exception for that
         raise MemoryError(f"{op}: expected memory for a result of shape {shape}, got none")
     if size == 0:  # memoryview.cast knows no empty shapes
         import ctypes
 
-        empty: Any = ctypes.c_float
+        nothing: Any = ctypes.c_float if kind == "float32" else ctypes.c_uint8
         for n in reversed(shape):
-            empty = empty * n
-        return memoryview(empty())
-    return memoryview(bytearray(size)).cast("f", shape)
+            nothing = nothing * n
+        return memoryview(nothing())
+    return memoryview(bytearray(size)).cast(letter, shape)
 
 
 class Mask:

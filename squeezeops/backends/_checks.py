@@ -14,11 +14,12 @@ import numpy as np
 from squeezeops.backends._scalars import ACTIVATIONS as ACTIVATIONS
 from squeezeops.backends._scalars import APPROXIMATE as APPROXIMATE
 from squeezeops.backends._scalars import FULLY_MASKED as FULLY_MASKED
+from squeezeops.backends._scalars import MOST_INT8_DEPTH, kind, offsets
+from squeezeops.backends._scalars import STORAGE as STORAGE
 from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
 from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
-from squeezeops.backends._scalars import kind, offsets
 from squeezeops.backends._scalars import real as real
 from squeezeops.backends._scalars import several as several
 
@@ -137,6 +138,57 @@ def output(op: str, out: object, shape: tuple[int, ...], in_place: object = None
         if isinstance(value, np.ndarray) and np.may_share_memory(out, value):
             raise ValueError(f"{op}: out: expected memory apart from the inputs, got an overlap with {name}")
     return out
+
+
+# Quantised rows and float16 weights.
+
+
+def quantized_width(channels: int, groups: int) -> int:
+    """Bytes of a row of `channels`: those of a group are filled up to a multiple of 4."""
+    return groups * -(-(channels // groups) // 4) * 4
+
+
+def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, groups: int) -> tuple[Any, Any]:
+    """Check values (..., width) of uint8 and scales (..., groups) of float32."""
+    if len(value) != 2:
+        raise ValueError(f"{op}: {name}: expected values and scales, got {len(value)} items")
+    values, scales = value
+    if not isinstance(values, np.ndarray) or values.dtype != np.uint8:
+        raise TypeError(f"{op}: {name}: expected values of uint8, got {kind(values)}")
+    scales, width = floats(op, name, scales), quantized_width(channels, groups)
+    if values.shape[-1:] != (width,):
+        raise ValueError(f"{op}: {name}: expected values of shape (..., {width}), got {values.shape}")
+    if scales.shape != (*values.shape[:-1], groups):
+        raise ValueError(f"{op}: {name}: expected scales of shape {(*values.shape[:-1], groups)}, got {scales.shape}")
+    return np.asarray(values, order="C"), scales
+
+
+def quantize_groups(op: str, value: Any, dtype: str, c_out: int, out: object) -> int | None:
+    """Check the groups of a quantised result, which only int8 has."""
+    if value is None:
+        return None
+    if dtype != "int8":
+        raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {kind(value)}")
+    groups = divisor(op, "quantize_groups", value, C_out=c_out)
+    if out is not None:
+        raise ValueError(f"{op}: out: expected None for a quantised result, got {kind(out)}")
+    return groups
+
+
+def stored_weight(op: str, weight: np.ndarray, dtype: str) -> np.ndarray:
+    """A weight (C_out, C_in / groups) as float32, rounded to float16 if it is to be stored so; never subnormal."""
+    c_out, k = weight.shape[:2]
+    if dtype == "int8" and k > MOST_INT8_DEPTH:
+        raise ValueError(f"{op}: weight: expected at most 2^17 input channels a group for int8, got {k}")
+    w = weight.reshape(c_out, k).astype(np.float32)
+    if dtype == "float16" and weight.dtype != np.float16:
+        finite = np.where(np.isfinite(w), w, 0)
+        if np.abs(finite).max(initial=0) > 65504:
+            worst = finite.flat[np.abs(finite).argmax()]
+            raise ValueError(f"{op}: weight: expected values up to 65504, the largest float16, got {worst:g}")
+        w = w.astype(np.float16).astype(np.float32)
+    w[np.abs(w) < np.finfo(np.float32).tiny] = 0
+    return w
 
 
 # The arguments of an op with many, together.

@@ -14,6 +14,8 @@ from typing import Any
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
+STORAGE = ("float32", "float16", "int8")  # what a packed weight may be stored in
+MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 

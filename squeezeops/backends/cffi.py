@@ -12,11 +12,13 @@ import math
 from array import array
 from typing import Any
 
-from squeezeops.backends import _scalars as check
 from squeezeops.backends import _packed
-from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
+from squeezeops.backends import _scalars as check
+from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, empty, ffi, lib, output, raise_for
 
-DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16}
+# What the functions for a packed weight are called, what they point to, and the bytes of what they count.
+STORED = {"float32": ("f32", "float *", 4), "float16": ("f16", "uint16_t *", 2), "int8": ("s8", "uint8_t *", 1)}
+DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16, "int8": lib.SQZ_S8}
 FULLY_MASKED = {"uniform": lib.SQZ_MASKED_UNIFORM, "zero": lib.SQZ_MASKED_ZERO}
 ACTIVATIONS = {
     None: lib.SQZ_ACT_NONE,
@@ -224,46 +226,139 @@ def embedding_layer_norm(
 class _PackedPointwiseConv:
     """A weight packed for the kernels, with a copy of its bias."""
 
-    def __init__(self, op: str, weight: Array, bias: Any, groups: Any, memory: Any = None) -> None:
+    def __init__(self, op: str, weight: Array, bias: Any, groups: Any, dtype: str, memory: Any) -> None:
         shape = weight.shape
         if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)):
             expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
             raise ValueError(f"{op}: weight: expected {expected}, got {shape}")
+        self.dtype = dtype
         self.groups = check.divisor(op, "groups", groups, C_out=shape[0])
         self.c_out, self.c_in = shape[0], self.groups * shape[1]
         if self.c_in > 2**28:
             got = f"{self.groups} groups of {shape[1]}"
             raise ValueError(f"{op}: weight: expected at most 2^28 input channels, got {got}")
+        if dtype == "int8" and shape[1] > check.MOST_INT8_DEPTH:
+            raise ValueError(f"{op}: weight: expected at most 2^17 input channels a group for int8, got {shape[1]}")
         given = _optional(op, "bias", bias, (self.c_out,))
         # A copy: the handle outlives the call, and must not keep what holds the bias from being resized or closed.
         self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
-        size = lib.sqz_pwconv_packed_size_f32(self.groups, self.c_in, self.c_out)
+        suffix, pointer, itemsize = STORED[dtype]
+        sizes = self.groups, self.c_in, self.c_out
+        size = getattr(lib, f"sqz_pwconv_packed_size_{suffix}")(*sizes)
         if size < 0:
             raise_for(op, lib.SQZ_INVALID)
-        self._memory = memoryview(allocate(op, (size + 16,)) if memory is None else memory.take(4 * size))
+        size *= itemsize
+        self._memory = memoryview(allocate(op, (size + 64,), "uint8") if memory is None else memory.take(size))
         start = address(self._memory)
-        if memory is not None and (start % 64 or self._memory.nbytes < 4 * size or self._memory.readonly):
+        if memory is not None and (start % 64 or self._memory.nbytes < size or self._memory.readonly):
             expected = "pieces of writeable memory of the size asked for, at multiples of 64"
             raise ValueError(f"{op}: memory: expected {expected}, got {self._memory.nbytes} bytes")
-        self.packed = ffi.cast("float *", start + -start % 64)
+        self.packed = ffi.cast(pointer, start + -start % 64)
         source = weight.pointer, DTYPES[weight.kind]
-        raise_for(op, lib.sqz_pwconv_pack_f32(self.groups, self.c_in, self.c_out, *source, self.packed))
+        raise_for(op, getattr(lib, f"sqz_pwconv_pack_{suffix}")(*sizes, *source, self.packed))
+
+
+def _width(channels: int, groups: int) -> int:
+    return int(lib.sqz_quantized_width_s8(channels, groups))
+
+
+def _quantized_rows(op: str, value: tuple[Any, ...], channels: int, groups: int) -> tuple[Array, Array]:
+    """Check values (..., width) of bytes and scales (..., groups) of float32."""
+    if len(value) != 2:
+        raise ValueError(f"{op}: x: expected values and scales, got {len(value)} items")
+    try:
+        values = Array(op, "x", value[0], "uint8" if check.is_numpy(value[0], "ndarray") else "bool")
+    except TypeError:
+        raise TypeError(f"{op}: x: expected values of uint8, got {check.kind(value[0])}") from None
+    scales, width = _floats(op, "x", value[1]), _width(channels, groups)
+    if values.shape[-1:] != (width,):
+        raise ValueError(f"{op}: x: expected values of shape (..., {width}), got {values.shape}")
+    if scales.shape != (*values.shape[:-1], groups):
+        raise ValueError(f"{op}: x: expected scales of shape {(*values.shape[:-1], groups)}, got {scales.shape}")
+    return values, scales
+
+
+def _quantized_output(op: str, leading: Shape, channels: int, groups: int, of_numpy: bool) -> tuple[Any, Array, Array]:
+    """Make room for quantised rows."""
+    values, q = empty(op, (*leading, _width(channels, groups)), of_numpy, "uint8")
+    scales, s = empty(op, (*leading, groups), of_numpy)
+    return (values, scales), q, s
+
+
+def quantize_rows(x: Any, groups: int) -> Any:
+    """See `squeezeops.quantize_rows`."""
+    op = "quantize_rows"
+    given = _rows(op, "x", x)
+    rows, n = _matrix(given.shape)
+    groups = check.divisor(op, "groups", groups, C=n)
+    if n > 2**28:
+        raise ValueError(f"{op}: x: expected at most 2^28 channels, got {n}")
+    result, q, scales = _quantized_output(op, given.shape[:-1], n, groups, given.of_numpy)
+    to = q.pointer, _width(n, groups), scales.pointer
+    raise_for(op, lib.sqz_quantize_rows_s8(rows, n, groups, given.pointer, n, *to))
+    return result
+
+
+class _Input:
+    """What convolutions take: floats, or quantised rows in the groups of the first of them."""
+
+    def __init__(self, op: str, x: Any, handles: tuple[_PackedPointwiseConv, ...]) -> None:
+        self.groups: int | None = None
+        self.arrays: dict[str, Array | None]
+        if handles and handles[0].dtype == "int8" and isinstance(x, tuple):
+            c_in, self.groups = handles[0].c_in, handles[0].groups
+            values, scales = _quantized_rows(op, x, c_in, self.groups)
+            self.arrays = {"x": values, "x.scales": scales}
+            self.leading = values.shape[:-1]
+            pointers = {"q": values.pointer, "ldq": values.shape[-1], "scales": scales.pointer, "groups": self.groups}
+        else:
+            values = _rows(op, "x", x)
+            self.arrays = {"x": values}
+            *leading, c_in = values.shape
+            self.leading = tuple(leading)
+            pointers = {"x": values.pointer, "ldx": c_in}
+        self.c_in, self.of_numpy = c_in, values.of_numpy
+        self.struct = ffi.new("sqz_pwconv_input *", {"rows": math.prod(self.leading), "c_in": c_in, **pointers})
+
+    def part(self, op: str, handle: _PackedPointwiseConv) -> dict[str, Any]:
+        """Return the part of a weight, without an epilogue and without where the result goes."""
+        if self.c_in != handle.c_in:
+            got = (*self.leading, self.c_in)
+            raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {got}")
+        if self.groups is not None and (handle.dtype != "int8" or handle.groups != self.groups):
+            raise ValueError(f"{op}: x: expected floats for weights of other types and groups, got quantised rows")
+        part = {"dtype": DTYPES[handle.dtype], "groups": handle.groups, "c_out": handle.c_out}
+        return {**part, "packed": handle.packed, "bias": handle.bias}
 
 
 def _convolve(
-    op: str, handle: _PackedPointwiseConv, x: Array, activation: Any, residual: Any, out: Any, **inputs: Array | None
+    op: str,
+    handle: _PackedPointwiseConv,
+    x: Any,
+    activation: Any,
+    residual: Any,
+    out: Any,
+    quantize_groups: Any = None,
+    **inputs: Array | None,
 ) -> Any:
-    rows, c_in = _matrix(x.shape)
-    if c_in != handle.c_in:
-        raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {x.shape}")
-    word = ACTIVATIONS[check.choice(op, "activation", activation, check.ACTIVATIONS)]
-    shape = (*x.shape[:-1], handle.c_out)
+    given, n = _Input(op, x, (handle,)), handle.c_out
+    part, shape = given.part(op, handle), (*given.leading, n)
+    part["activation"] = ACTIVATIONS[check.choice(op, "activation", activation, check.ACTIVATIONS)]
     added = _optional(op, "residual", residual, shape)
-    result, y = output(op, out, shape, {"x": x, "residual": added, **inputs})
-    n = handle.c_out
-    epilogue = handle.bias, word, _pointer(added), n
-    sizes = rows, handle.groups, c_in, n
-    raise_for(op, lib.sqz_pwconv_f32(*sizes, x.pointer, c_in, handle.packed, *epilogue, y.pointer, n))
+    if quantize_groups is None:
+        result, y = output(op, out, shape, {**given.arrays, "residual": added, **inputs})
+        part |= {"out": y.pointer, "ldo": n}
+    else:
+        if handle.dtype != "int8":
+            got = check.kind(quantize_groups)
+            raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {got}")
+        groups = check.divisor(op, "quantize_groups", quantize_groups, C_out=n)
+        if out is not None:
+            raise ValueError(f"{op}: out: expected None for a quantised result, got {check.kind(out)}")
+        result, y, scales = _quantized_output(op, given.leading, n, groups, given.of_numpy)
+        part |= {"q_out": y.pointer, "ldq_out": _width(n, groups), "scales_out": scales.pointer, "groups_out": groups}
+    part |= {"residual": _pointer(added), "ldr": n}
+    raise_for(op, lib.sqz_pwconv(given.struct, 1, ffi.new("sqz_pwconv_part *", part)))
     return result
 
 
@@ -271,52 +366,48 @@ def pointwise_conv(x: Any, weight: Any, bias: Any, groups: int, activation: str 
     """See `squeezeops.pointwise_conv`."""
     op = "pointwise_conv"
     given = _floats(op, "weight", weight)
-    rows = _rows(op, "x", x)
-    c_in = rows.shape[-1]
-    handle = _PackedPointwiseConv(op, given, bias, groups)
+    c_in = _rows(op, "x", x).shape[-1]
+    handle = _PackedPointwiseConv(op, given, bias, groups, "float32", None)
     check.divisor(op, "groups", groups, C_in=c_in)
     if handle.c_in != c_in:
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // handle.groups}), got {given.shape}")
     biases = _optional(op, "bias", bias, (handle.c_out,))
-    return _convolve(op, handle, rows, activation, residual, out, weight=given, bias=biases)
+    return _convolve(op, handle, x, activation, residual, out, weight=given, bias=biases)
 
 
 def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str, memory: Any) -> _PackedPointwiseConv:
     """See `squeezeops.PointwiseConv`."""
     op = "PointwiseConv"
-    check.choice(op, "dtype", dtype, ("float32",))
-    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups, memory)
+    check.choice(op, "dtype", dtype, check.STORAGE)
+    return _PackedPointwiseConv(op, Array(op, "weight", weight, "float32", "float16"), bias, groups, dtype, memory)
 
 
-def run_pointwise_conv(handle: _PackedPointwiseConv, x: Any, activation: str | None, residual: Any, out: Any) -> Any:
+def run_pointwise_conv(
+    handle: _PackedPointwiseConv,
+    x: Any,
+    activation: str | None,
+    residual: Any,
+    out: Any,
+    quantize_groups: int | None,
+) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    op = "PointwiseConv"
-    return _convolve(op, handle, _rows(op, "x", x), activation, residual, out)
+    return _convolve("PointwiseConv", handle, x, activation, residual, out, quantize_groups)
 
 
 def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs: Any) -> tuple[Any, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
-    given = _rows(op, "x", x)
-    rows, c_in = _matrix(given.shape)
+    given = _Input(op, x, handles)
     results: list[Any] = []
-    arrays: dict[str, Array | None] = {"x": given}
+    arrays = dict(given.arrays)
     parts = ffi.new("sqz_pwconv_part[]", len(handles))
     for i, (handle, out) in enumerate(zip(handles, check.several(op, handles, outs), strict=True)):
-        if c_in != handle.c_in:
-            raise ValueError(f"{op}: x: expected shape (..., {handle.c_in}), got {given.shape}")
-        result, y = output(op, out, (*given.shape[:-1], handle.c_out), arrays)
-        parts[i] = {
-            "groups": handle.groups,
-            "c_out": handle.c_out,
-            "packed": handle.packed,
-            "bias": handle.bias,
-            "out": y.pointer,
-            "ldo": handle.c_out,
-        }
+        part = given.part(op, handle)
+        result, y = output(op, out, (*given.leading, handle.c_out), arrays)
+        parts[i] = {**part, "out": y.pointer, "ldo": handle.c_out}
         results.append(result)
         arrays[f"out[{i}]"] = y
-    raise_for(op, lib.sqz_pwconv_many_f32(rows, c_in, given.pointer, c_in, len(handles), parts))
+    raise_for(op, lib.sqz_pwconv(given.struct, len(handles), parts))
     return tuple(results)
 
 
@@ -324,10 +415,10 @@ class _UsedPointwiseConv(_PackedPointwiseConv):
     """A weight that lies packed in memory of the caller's, which is kept and not copied."""
 
     def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
-        self.groups, self.c_in, self.c_out, self._memory = groups, c_in, c_out, packed
+        self.dtype, self.groups, self.c_in, self.c_out, self._memory = dtype, groups, c_in, c_out, packed
         start = address(packed) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)
-        self.packed = ffi.cast("float *", start)
+        self.packed = ffi.cast(STORED[dtype][1], start)
         given = _optional(op, "bias", bias, (c_out,))
         self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
 
@@ -341,7 +432,7 @@ def use_packed_pointwise_conv(
 
 def packed_form(handle: _PackedPointwiseConv) -> Any:
     """See `squeezeops.PointwiseConv.packed`."""
-    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, "float32")
+    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
     start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
     return memoryview(handle._memory).cast("B")[start : start + size]
 
@@ -545,8 +636,9 @@ def cpu_info() -> dict[str, Any]:
     kernel = ffi.new("sqz_kernel_info *")
     for i in range(lib.sqz_kernel_count()):
         raise_for(op, lib.sqz_kernel_get_info(i, kernel))
-        if _text(kernel.isa) == _text(chosen):
-            kernels[_text(kernel.op)] = _text(kernel.symbol)
+        if kernel.in_use:
+            dtype = _text(kernel.dtype)
+            kernels[_text(kernel.op) + ("" if dtype == "f32" else f"_{dtype}")] = _text(kernel.symbol)
     return {
         "isas": [name for name, state in states.items() if state == lib.SQZ_ISA_RUNNABLE],
         "compiled": [name for name, state in states.items() if state != lib.SQZ_ISA_NOT_COMPILED],

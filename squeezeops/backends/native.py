@@ -20,6 +20,7 @@ from squeezeops._native import (  # noqa: F401
     pack_pointwise_conv,
     packed_form,
     pointwise_conv,
+    quantize_rows,
     run_pointwise_conv,
     run_pointwise_convs,
     set_num_threads,

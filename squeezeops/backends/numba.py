@@ -23,7 +23,7 @@ from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution, gather, rows
 from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
-from squeezeops.backends._numba.vector import TILE_ROWS
+from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 from squeezeops.backends._packed import check_address
 
 F = np.float32
@@ -97,45 +97,78 @@ def tanh(x: object, out: object) -> np.ndarray:
 
 
 class _Packed(NamedTuple):
+    dtype: str
     groups: int
     k: int  # input channels a group
     n: int  # output channels a group
     weight: np.ndarray
+    scales: np.ndarray  # of the output channels, for int8
     bias: np.ndarray | None
 
 
-def _pack(op: str, weight: np.ndarray, bias: object, groups: Any) -> _Packed:
+def _pack(op: str, weight: np.ndarray, bias: object, groups: Any, dtype: str) -> _Packed:
     """Check bias and groups, and pack the weight."""
     c_out, k = weight.shape[:2]
     groups = check.divisor(op, "groups", groups, C_out=c_out)
     b = check.optional(op, "bias", bias, (c_out,))
+    scales = NONE
     with np.errstate(all="ignore"):  # NaN is a weight like others
-        packed = convolution.pack(weight.astype(F).reshape(c_out, k), groups)
-    return _Packed(groups, k, c_out // groups, _flat(packed), None if b is None else b.copy())
+        w = check.stored_weight(op, weight, dtype)
+        if dtype == "int8":
+            values, row_scales = _quantize_rows(w, 1)
+            w, scales = (values[:, :k] - np.uint8(128)).view(np.int8), _flat(row_scales)
+        elif dtype == "float16":
+            w = w.astype(np.float16).view(np.uint16)
+        packed = convolution.pack(w, groups)
+    return _Packed(dtype, groups, k, c_out // groups, _flat(packed), scales, None if b is None else b.copy())
 
 
 def _convolve(
-    op: str, x: object, packed: _Packed, activation: str | None, residual: object, out: object, **inputs: Any
-) -> np.ndarray:
-    groups, k, n, weight, bias = packed
-    given, x = x, check.rows(op, "x", x)
-    if x.shape[-1] != groups * k:
-        raise ValueError(f"{op}: x: expected shape (..., {groups * k}), got {x.shape}")
+    op: str,
+    x: Any,
+    packed: _Packed,
+    activation: str | None,
+    residual: object,
+    out: object,
+    quantize_groups: Any = None,
+    **inputs: Any,
+) -> Any:
+    dtype, groups, k, n, weight, channels, bias = packed
+    given, row_scales = x, NONE
+    if dtype == "int8" and isinstance(x, tuple):
+        values, scales = check.quantized_rows(op, "x", x, groups * k, groups)
+        leading, given, inputs["x.scales"] = values.shape[:-1], x[0], x[1]
+        by_group = values.reshape(math.prod(leading), groups, values.shape[-1] // groups)[:, :, :k]
+        x, row_scales = by_group.astype(F, order="C") - F(128), _flat(scales)
+    else:
+        x = check.rows(op, "x", x)
+        if x.shape[-1] != groups * k:
+            raise ValueError(f"{op}: x: expected shape (..., {groups * k}), got {x.shape}")
+        leading = x.shape[:-1]
     check.choice(op, "activation", activation, check.ACTIVATIONS)
-    shape = (*x.shape[:-1], groups * n)
+    shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
+    wanted = check.quantize_groups(op, quantize_groups, dtype, groups * n, out)
     out = check.output(op, out, shape, x=given, residual=residual, **inputs)
     if out.size:
         source, target, biases, residuals = _flat(x), out.reshape(-1), _flat_or_none(bias), _flat_or_none(added)
-        number, floats = ACTIVATIONS[activation], convolution.scratch_size(k)
+        number = ACTIVATIONS[activation]
+        ends = biases, number, residuals, groups, k, n
 
         def part(first: int, last: int) -> None:
-            scratch = np.zeros(floats, F)
-            convolution.convolve(first, last, source, weight, biases, number, residuals, groups, k, n, scratch, target)
+            if dtype == "int8":
+                scratch = np.zeros(convolution.int8_scratch_size(groups, k), F)
+                totals = np.zeros(TILE_ROWS * WIDTH)
+                convolution.convolve_int8(
+                    first, last, source, row_scales, weight, channels, *ends, scratch, totals, target
+                )
+            else:
+                scratch = np.zeros(convolution.scratch_size(k), F)
+                convolution.convolve(first, last, source, weight, *ends, scratch, target)
 
         least = _least(PRODUCTS, groups * k * n)
         run(part, math.prod(shape[:-1]), least, max(least, convolution.ROW_BLOCK), TILE_ROWS)
-    return out
+    return out if wanted is None else _quantize_rows(out, wanted)
 
 
 def pointwise_conv(
@@ -143,25 +176,50 @@ def pointwise_conv(
 ) -> np.ndarray:
     """See `squeezeops.pointwise_conv`."""
     op = "pointwise_conv"
-    packed = _pack(op, check.conv_weight(op, weight, "float32"), bias, groups)
+    packed = _pack(op, check.conv_weight(op, weight, "float32"), bias, groups, "float32")
     c_in = check.rows(op, "x", x).shape[-1]
     check.divisor(op, "groups", groups, C_in=c_in)
     if packed.groups * packed.k != c_in:
         got = (packed.groups * packed.n, packed.k)
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // packed.groups}), got {got}")
-    return _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    y: np.ndarray = _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    return y
 
 
 def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, memory: object) -> _Packed:
     """See `squeezeops.PointwiseConv`; NumPy chooses the memory."""
     op = "PointwiseConv"
-    check.choice(op, "dtype", dtype, ("float32",))
-    return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups)
+    check.choice(op, "dtype", dtype, check.STORAGE)
+    return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups, dtype)
 
 
-def run_pointwise_conv(handle: _Packed, x: object, activation: str | None, residual: object, out: object) -> np.ndarray:
+def run_pointwise_conv(
+    handle: _Packed, x: object, activation: str | None, residual: object, out: object, quantize_groups: int | None
+) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    return _convolve("PointwiseConv", x, handle, activation, residual, out)
+    return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
+
+
+def _quantize_rows(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    leading, n = x.shape[:-1], x.shape[-1] // groups
+    values = np.empty((*leading, check.quantized_width(x.shape[-1], groups)), np.uint8)
+    scales = np.empty((*leading, groups), F)
+    source, bytes_of, scales_of = _flat(x), values.reshape(-1), scales.reshape(-1)
+
+    def part(first: int, last: int) -> None:
+        scratch = np.zeros(max(n, 1), F)
+        convolution.quantize_rows(first, last, source, groups, n, scratch, bytes_of, scales_of)
+
+    least = _least(ELEMENTS, x.shape[-1])
+    run(part, math.prod(leading), least, least)
+    return values, scales
+
+
+def quantize_rows(x: object, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """See `squeezeops.quantize_rows`."""
+    op = "quantize_rows"
+    x = check.rows(op, "x", x)
+    return _quantize_rows(x, check.divisor(op, "groups", groups, C=x.shape[-1]))
 
 
 def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
@@ -181,14 +239,16 @@ def use_packed_pointwise_conv(
     check_address(op, _layout.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
     n, k = c_out // groups, c_in // groups
-    with np.errstate(all="ignore"):
-        weight = convolution.pack(_layout.unpack(packed, c_in, c_out, groups, dtype).reshape(c_out, k), groups)
-    return _Packed(groups, k, n, _flat(weight), None if b is None else b.copy())
+    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    stored = weight.view({"float32": F, "float16": np.uint16, "int8": np.int8}[dtype]).reshape(c_out, k)
+    panels = _flat(convolution.pack(stored, groups))
+    return _Packed(dtype, groups, k, n, panels, _flat(scales), None if b is None else b.copy())
 
 
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
-    return _layout.pack(convolution.unpack(handle.weight, handle.groups, handle.k, handle.n), "float32")
+    weight = convolution.unpack(handle.weight, handle.groups, handle.k, handle.n)
+    return _layout.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.

@@ -134,42 +134,103 @@ def tanh(x: object, out: object) -> np.ndarray:
 # Grouped pointwise convolution.
 
 
+def _quantize(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers from -127 to 127 as float32, and scales: x is about integers * scales, along the last axis."""
+    most = np.abs(x).max(axis=-1, keepdims=True, initial=0)  # NaN if there is one
+    finite, tiny = np.isfinite(most), most < F(2.0**-100)
+    integers = np.where(finite & ~tiny, np.rint(x * (F(127) / most)), F(0))
+    scales = np.where(finite, np.where(tiny, F(0), most / F(127)), F(np.nan))
+    return integers, scales
+
+
+def _quantize_rows(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes (..., width), each group filled up with 128, and scales (..., groups)."""
+    n = x.shape[-1] // groups
+    integers, scales = _quantize(x.reshape(*x.shape[:-1], groups, n))
+    values = np.full((*x.shape[:-1], groups, -(-n // 4) * 4), 128, np.uint8)
+    values[..., :n] = integers + 128
+    return values.reshape(*x.shape[:-1], groups * values.shape[-1]), scales[..., 0]
+
+
+@_quiet
+def quantize_rows(x: object, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """See `squeezeops.quantize_rows`."""
+    op = "quantize_rows"
+    x = check.rows(op, "x", x)
+    return _quantize_rows(x, check.divisor(op, "groups", groups, C=x.shape[-1]))
+
+
 class _Packed(NamedTuple):
-    weight: np.ndarray  # (groups, C_out / groups, C_in / groups) float32
+    dtype: str
+    weight: np.ndarray  # (groups, C_out / groups, C_in / groups): float32; for int8 integers, as float64
+    scales: np.ndarray | None  # for int8, (C_out,)
     bias: np.ndarray | None  # (C_out,)
 
 
-def _pack(op: str, weight: np.ndarray, bias: object, groups: Any) -> _Packed:
+def _pack(op: str, weight: np.ndarray, bias: object, groups: Any, dtype: str) -> _Packed:
     """Check bias and groups, and split the weight by group."""
     c_out, k = weight.shape[:2]
     groups = check.divisor(op, "groups", groups, C_out=c_out)
     b = check.optional(op, "bias", bias, (c_out,))
-    w = weight.astype(F).reshape(groups, c_out // groups, k)
-    w[np.abs(w) < np.finfo(F).tiny] = 0  # a packed weight is never subnormal, in any backend
-    return _Packed(w, None if b is None else b.copy())
+    w, scales = check.stored_weight(op, weight, dtype), None
+    if dtype == "int8":
+        w, scales = _quantize(w)
+        w, scales = w.astype(float), scales[:, 0]
+    return _Packed(dtype, w.reshape(groups, c_out // groups, k), scales, None if b is None else b.copy())
+
+
+def _multiply_integers(rows: tuple[np.ndarray, np.ndarray], packed: _Packed) -> np.ndarray:
+    """conv(x) of quantised rows."""
+    groups, n, k = packed.weight.shape
+    values, scales = (_matrix(a) for a in rows)
+    integers = values.reshape(len(values), groups, values.shape[1] // groups)[:, :, :k] - 128.0
+    y = np.empty((len(values), groups, n), F)
+    for g in range(groups):
+        total = integers[:, g] @ packed.weight[g].T  # exact: float64 holds sums of so many products of bytes
+        y[:, g] = total.astype(F) * scales[:, g, None]
+    return y.reshape(len(values), groups * n) * packed.scales
 
 
 def _convolve(
-    op: str, x: object, packed: _Packed, activation: str | None, residual: object, out: object, **inputs: Any
-) -> np.ndarray:
+    op: str,
+    x: Any,
+    packed: _Packed,
+    activation: str | None,
+    residual: object,
+    out: object,
+    quantize_groups: Any = None,
+    **inputs: Any,
+) -> Any:
     """activation(conv(x) + bias) + residual."""
     groups, n, k = packed.weight.shape  # n outputs and k inputs a group
-    given, x = x, check.rows(op, "x", x)
-    if x.shape[-1] != groups * k:
-        raise ValueError(f"{op}: x: expected shape (..., {groups * k}), got {x.shape}")
+    given, rows = x, None
+    if packed.dtype == "int8" and isinstance(x, tuple):
+        rows = check.quantized_rows(op, "x", x, groups * k, groups)
+        leading, given = rows[0].shape[:-1], x[0]
+        inputs["x.scales"] = x[1]
+    else:
+        x = check.rows(op, "x", x)
+        if x.shape[-1] != groups * k:
+            raise ValueError(f"{op}: x: expected shape (..., {groups * k}), got {x.shape}")
+        leading = x.shape[:-1]
     check.choice(op, "activation", activation, check.ACTIVATIONS)
-    shape = (*x.shape[:-1], groups * n)
+    shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
+    wanted = check.quantize_groups(op, quantize_groups, packed.dtype, groups * n, out)
     out = check.output(op, out, shape, x=given, residual=residual, **inputs)
-    a, y = _matrix(x), _matrix(out)
-    for g in range(groups if y.size else 0):
-        y[:, g * n : (g + 1) * n] = a[:, g * k : (g + 1) * k] @ packed.weight[g].T
+    y = _matrix(out)
+    if packed.dtype == "int8":
+        y[...] = _multiply_integers(rows or _quantize_rows(x, groups), packed)
+    else:
+        a = _matrix(x)
+        for g in range(groups if y.size else 0):
+            y[:, g * n : (g + 1) * n] = a[:, g * k : (g + 1) * k] @ packed.weight[g].T
     if packed.bias is not None:
         y += packed.bias
     y[...] = ACTIVATION[activation](y)
     if added is not None:
         y += _matrix(added)
-    return out
+    return out if wanted is None else _quantize_rows(out, wanted)
 
 
 @_quiet
@@ -178,26 +239,30 @@ def pointwise_conv(
 ) -> np.ndarray:
     """See `squeezeops.pointwise_conv`."""
     op = "pointwise_conv"
-    packed = _pack(op, check.conv_weight(op, weight, "float32"), bias, groups)
+    packed = _pack(op, check.conv_weight(op, weight, "float32"), bias, groups, "float32")
     c_in = check.rows(op, "x", x).shape[-1]
     check.divisor(op, "groups", groups, C_in=c_in)
     split, n, k = packed.weight.shape
     if split * k != c_in:
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // split}), got {(split * n, k)}")
-    return _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
-
-
-def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, memory: object) -> _Packed:
-    """See `squeezeops.PointwiseConv`; NumPy chooses the memory."""
-    op = "PointwiseConv"
-    check.choice(op, "dtype", dtype, ("float32",))
-    return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups)
+    y: np.ndarray = _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    return y
 
 
 @_quiet
-def run_pointwise_conv(handle: _Packed, x: object, activation: str | None, residual: object, out: object) -> np.ndarray:
+def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, memory: object) -> _Packed:
+    """See `squeezeops.PointwiseConv`; NumPy chooses the memory."""
+    op = "PointwiseConv"
+    check.choice(op, "dtype", dtype, check.STORAGE)
+    return _pack(op, check.conv_weight(op, weight, "float32", "float16"), bias, groups, dtype)
+
+
+@_quiet
+def run_pointwise_conv(
+    handle: _Packed, x: object, activation: str | None, residual: object, out: object, quantize_groups: int | None
+) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    return _convolve("PointwiseConv", x, handle, activation, residual, out)
+    return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
 
 
 @_quiet
@@ -217,13 +282,14 @@ def use_packed_pointwise_conv(
     op = "PointwiseConv"
     check_address(op, _layout.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
-    weight = _layout.unpack(packed, c_in, c_out, groups, dtype)
-    return _Packed(weight.astype(F), None if b is None else b.copy())
+    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    values = weight.astype(float if dtype == "int8" else F)
+    return _Packed(dtype, values, scales if dtype == "int8" else None, None if b is None else b.copy())
 
 
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
-    return _layout.pack(handle.weight, "float32")
+    return _layout.pack(handle.weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.

@@ -43,14 +43,16 @@ class Op:
     Attributes
     ----------
     name : str
-        The function of `squeezeops.ops`.
+        As the command calls it.
     kernel, dtype : str
         The rows of the kernels' registry that it runs.
     unit : str
-        What it is judged by: "GFLOP/s" or "GB/s".
+        What it is judged by: "GFLOP/s", "GOP/s" (of products of bytes) or "GB/s".
     make : callable
         Makes the `Case` of a shape, for the backend in force; its parameters are the sizes. One named ``cold`` is no
         size: it asks for weights that are in no cache.
+    function : str, optional
+        The function or class of `squeezeops.ops`, where that has another name.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Op:
     dtype: str
     unit: str
     make: Callable[..., Case]
+    function: str | None = None
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -111,27 +114,66 @@ def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
 # Each writes to an array made beforehand, as a new one for each call would be timed with its page faults.
 
 
+WEIGHT_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+
+
+def _convolution(
+    name: str,
+    dtype: str,
+    tokens: int,
+    c_in: int,
+    c_out: int,
+    groups: int,
+    activation: str,
+    residual: int,
+    cold: bool,
+) -> Case:
+    function = None if activation == "none" else activation
+    if c_in % groups:
+        raise ValueError(f"{name}: groups: expected a divisor of c_in = {c_in}, got {groups}")
+    weight, bias, x = _floats(c_out, c_in // groups), _floats(c_out), _floats(tokens, c_in)
+    added = _floats(tokens, c_out) if residual else None
+    out = np.empty((tokens, c_out), np.float32)
+    size = weight.size * WEIGHT_BYTES[dtype]
+    copies = -(-COLD_BYTES // size) if cold else 1
+    if copies > MOST_COPIES:
+        raise ValueError(f"{name}: cold: expected a weight of at least {COLD_BYTES // MOST_COPIES} bytes, got {size}")
+    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype) for _ in range(copies)])
+    moved = c_out + tokens * (c_in + c_out * (2 if residual else 1))
+    return Case(
+        lambda: next(convs)(x, activation=function, residual=added, out=out),
+        bytes=size + FLOAT * moved,
+        flops=2 * tokens * weight.size,
+    )
+
+
 def _pointwise_conv(
     tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
 ) -> Case:
     """Packed weights and a bias. `residual`: 1 to add one."""
-    function = None if activation == "none" else activation
-    if c_in % groups:
-        raise ValueError(f"pointwise_conv: groups: expected a divisor of c_in = {c_in}, got {groups}")
-    weight, bias, x = _floats(c_out, c_in // groups), _floats(c_out), _floats(tokens, c_in)
-    added = _floats(tokens, c_out) if residual else None
-    out = np.empty((tokens, c_out), np.float32)
-    copies = -(-COLD_BYTES // weight.nbytes) if cold else 1
-    if copies > MOST_COPIES:
-        least = COLD_BYTES // MOST_COPIES
-        raise ValueError(f"pointwise_conv: cold: expected a weight of at least {least} bytes, got {weight.nbytes}")
-    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups) for _ in range(copies)])
-    moved = weight.size + c_out + tokens * (c_in + c_out * (2 if residual else 1))
-    return Case(
-        lambda: next(convs)(x, activation=function, residual=added, out=out),
-        bytes=FLOAT * moved,
-        flops=2 * tokens * weight.size,
-    )
+    return _convolution("pointwise_conv", "float32", tokens, c_in, c_out, groups, activation, residual, cold)
+
+
+def _pointwise_conv_float16(
+    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
+) -> Case:
+    name = "pointwise_conv_float16"
+    return _convolution(name, "float16", tokens, c_in, c_out, groups, activation, residual, cold)
+
+
+def _pointwise_conv_int8(
+    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
+) -> Case:
+    """The input comes as float32, and its quantisation is a part of the time."""
+    return _convolution("pointwise_conv_int8", "int8", tokens, c_in, c_out, groups, activation, residual, cold)
+
+
+def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:
+    x = _floats(tokens, channels)
+    if channels % groups:
+        raise ValueError(f"quantize_rows: groups: expected a divisor of channels = {channels}, got {groups}")
+    moved = x.nbytes + tokens * (channels + FLOAT * groups)
+    return Case(lambda: ops.quantize_rows(x, groups=groups).values, bytes=moved)
 
 
 def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
@@ -204,6 +246,9 @@ def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels
 
 OPS = (
     Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv),
+    Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv_float16, "PointwiseConv"),
+    Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv_int8, "PointwiseConv"),
+    Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows),
     Op("attention", "attention", "f32", "GFLOP/s", _attention),
     Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm),
     Op("softmax", "softmax", "f32", "GB/s", _softmax),

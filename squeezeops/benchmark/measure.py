@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from squeezeops.benchmark.variants import compiled_library, forced, using_threads
+from squeezeops.benchmark.variants import compiled_library, forced, isas_with, using_threads
 
 if TYPE_CHECKING:
     from squeezeops.benchmark.cases import Case, Op
@@ -30,6 +30,7 @@ __all__ = [
     "Sample",
     "bench",
     "fma_peak",
+    "int8_peak",
     "machine_peaks",
     "quartiles",
     "read_peak",
@@ -113,6 +114,12 @@ def fma_peak(seconds: float = PEAK_SECONDS) -> float | None:
     return None if library is None else float(library.peak_fma(seconds))
 
 
+def int8_peak(seconds: float = PEAK_SECONDS) -> float | None:
+    """Measure products of bytes likewise, a product and its addition counting as two."""
+    library = compiled_library()
+    return None if library is None else float(library.peak_s8(seconds))
+
+
 def read_peak(memory: Any, threads: int) -> float | None:
     """Measure how fast an array of float32 is read, in bytes a second; None without the compiled extension."""
     library = compiled_library()
@@ -128,16 +135,25 @@ def some_memory() -> Any:
 
 
 def machine_peaks(isas: Iterable[str], threads: int, memory: Any) -> dict[str, Any]:
-    """Measure all peaks, the best of many tries: "fma", GFLOP/s by instruction set, and "read", GB/s or None."""
-    fma = {}
-    with using_threads(threads):
-        for isa in isas:
+    """Measure all peaks, the best of many tries.
+
+    They are "fma", GFLOP/s by instruction set, "int8", GOP/s of products of bytes likewise, and "read", GB/s or None.
+    """
+    isas = list(isas)
+
+    def best_of(peak: Callable[[], float | None], dtype: str) -> dict[str, float]:
+        rates = {}
+        for isa in isas_with(dtype, isas):
             with forced(isa):
-                best = max(filter(None, (fma_peak() for _ in range(TRIES))), default=None)
-                if best is not None:
-                    fma[isa] = best / 1e9
+                best = max(filter(None, (peak() for _ in range(TRIES))), default=None)
+            if best is not None:
+                rates[isa] = best / 1e9
+        return rates
+
+    with using_threads(threads):
+        fma, int8 = best_of(fma_peak, "f32"), best_of(int8_peak, "s8")
     read = read_peak(memory, threads)
-    return {"threads": threads, "fma": fma, "read": read and read / 1e9}
+    return {"threads": threads, "fma": fma, "int8": int8, "read": read and read / 1e9}
 
 
 def take_samples(
@@ -247,7 +263,7 @@ def bench(
     for variant in variants:
         with variant.active(), using_threads(threads):
             case = op.make(**shape, **options)
-            samples = take_samples(case.call, seconds)
+            samples = take_samples(case.call, seconds, int8_peak if op.unit == "GOP/s" else fma_peak)
             taken.append((variant, variant.kernel(), case, samples))
     speeds += [read_peak(memory, threads)] if by_bytes else []
     known = [speed for speed in speeds if speed is not None]

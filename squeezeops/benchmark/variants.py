@@ -13,7 +13,16 @@ from squeezeops import backends, ops
 if TYPE_CHECKING:
     from squeezeops.benchmark.cases import Op
 
-__all__ = ["Variant", "all_variants", "chosen_isa", "compiled_library", "forced", "has_kernel", "using_threads"]
+__all__ = [
+    "Variant",
+    "all_variants",
+    "chosen_isa",
+    "compiled_library",
+    "forced",
+    "has_kernel",
+    "isas_with",
+    "using_threads",
+]
 
 
 def compiled_library() -> ModuleType | None:
@@ -26,9 +35,23 @@ def compiled_library() -> ModuleType | None:
 
 
 def chosen_isa() -> list[str]:
-    """The instruction set in force, by whose peak variants without one are judged; none without the extension."""
+    """The instruction sets of the kernels in use, best first, by whose peaks variants without one are judged.
+
+    They may be several: one for floats and one for int8. None without the extension.
+    """
     library = compiled_library()
-    return [] if library is None else [library.cpu_info()["isa"]]
+    if library is None:
+        return []
+    info, isa_of = library.cpu_info(), {row["symbol"]: row["isa"] for row in library.kernel_table()}
+    used = {isa_of[symbol] for symbol in info["kernels"].values()}
+    return [isa for isa in info["isas"] if isa in used]
+
+
+def isas_with(dtype: str, isas: Iterable[str]) -> list[str]:
+    """Those of some instruction sets that have kernels of their own for a dtype of the kernels' registry."""
+    library = compiled_library()
+    own = {row["isa"] for row in library.kernel_table() if row["dtype"] == dtype} if library else set()
+    return [isa for isa in isas if isa in own]
 
 
 @dataclass(frozen=True)

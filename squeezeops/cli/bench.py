@@ -239,11 +239,12 @@ def _print_table(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result
 
 def _print_peaks(when: str, peaks: list[dict[str, Any]]) -> None:
     for peak in peaks:
-        fma = ", ".join(f"{isa} {rate:.1f}" for isa, rate in peak["fma"].items())
+        fma, int8 = (", ".join(f"{isa} {rate:.1f}" for isa, rate in peak[kind].items()) for kind in ("fma", "int8"))
         if peak["read"] is None:
             print(f"peak {when}: not measured, for want of compiled kernels")
         else:
-            print(f"peak {when}, {_threads(peak['threads'])}: {fma} GFLOP/s; reads {peak['read']:.1f} GB/s")
+            rates = [*([f"{fma} GFLOP/s"] if fma else []), *([f"int8 {int8} GOP/s"] if int8 else [])]
+            print(f"peak {when}, {_threads(peak['threads'])}: {'; '.join(rates)}; reads {peak['read']:.1f} GB/s")
     streams.flush()
 
 

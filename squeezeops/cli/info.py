@@ -45,13 +45,16 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
     if not backends.load(backend).cpu_info()["isas"]:
         return []
     library = compiled_library()
-    tiles = {row["symbol"]: row["tile"] for row in library.kernel_table()} if library else {}
+    table = {row["symbol"]: row for row in library.kernel_table()} if library else {}
     forced = bool(os.environ.get("SQUEEZEOPS_ISA"))
     why = "forced by SQUEEZEOPS_ISA" if forced else f"{cpu['isa']} is the best that runs here"
-    return [
-        {"op": op, "kernel": symbol, "isa": cpu["isa"], "tile": tiles.get(symbol), "why": why}
-        for op, symbol in cpu["kernels"].items()
-    ]
+    kernels = []
+    for op, symbol in cpu["kernels"].items():
+        row = table.get(symbol, {"isa": cpu["isa"], "tile": None})
+        own = row["isa"] == cpu["isa"]
+        reason = why if own else f"{why}, without a kernel of its own"
+        kernels.append({"op": op, "kernel": symbol, "isa": row["isa"], "tile": row["tile"], "why": reason})
+    return kernels
 
 
 def _model_facts() -> dict[str, Any] | None:

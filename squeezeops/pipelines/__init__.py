@@ -88,8 +88,8 @@ def pipeline(
         ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
         A folder in Hugging Face's layout, a file that ``squeezeops convert`` has written, or the name of a model in the
-        local Hugging Face cache; nothing is downloaded. None is the model that ships with the package, for "text-classification" alone (English sentiment:
-        POSITIVE, NEGATIVE).
+        local Hugging Face cache; nothing is downloaded. None is the model that ships with the package, for
+        "text-classification" alone (English sentiment: POSITIVE, NEGATIVE).
     tokenizer : Tokenizer, str, path or None
         None takes the vocabulary from the model's folder. Needed where `model` is a SqueezeBert object.
     dtype : str or None

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from squeezeops import ops
 from squeezeops._version import __version__
-from squeezeops.backends._packed import LINE, STORAGE, packed_size
+from squeezeops.backends._packed import LINE, packed_size
 from squeezeops.squeezebert import heads, safetensors
 from squeezeops.squeezebert.checkpoint import load_folder, weight_files
 from squeezeops.squeezebert.converted import FORMAT, PACKED, STORED, VERSION, find_file
@@ -98,7 +99,7 @@ def convert(
         A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache.
     path : str or path
         Of the file to write, which ends in .safetensors.
-    dtype : {"float32"}
+    dtype : {"float32", "float16", "int8"}
         What the encoder's convolutions are stored and computed in. For another than "float32", the embedding tables
         are stored as float16, unless one of their values is too large for it. Whatever else the checkpoint has as
         float16 stays so.
@@ -124,13 +125,12 @@ def convert(
     check_dtype(dtype)
     target = check_target(path, force)
     folder = find_folder(checkpoint)
-    if os.path.isdir(folder) and os.path.realpath(os.path.dirname(target)) == os.path.realpath(folder):
-        if os.path.basename(target) in os.listdir(folder) and os.path.basename(target) in weight_files(folder):
-            raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
     found = find_file(folder)
     if found is not None:
         raise ValueError(f"{found}: expected a checkpoint, got a model that is converted already")
     config, weights = load_folder(folder)
+    if target in (os.path.realpath(os.path.join(folder, name)) for name in weight_files(folder)):
+        raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
     try:
         task = heads.choose_task(task, config, weights)
         shapes = heads.HEADS[task].shapes(config, weights)
@@ -219,7 +219,7 @@ def plan(
     for name in names:
         array = arrays[name]
         if array.ndim == 1:
-            stored.append(Stored(name, "F32", array.shape, lambda a=array: np.ascontiguousarray(a, "<f4").data))
+            stored.append(Stored(name, "F32", array.shape, partial(np.ascontiguousarray, array, "<f4")))
         elif name.startswith("embeddings."):
             stored.append(plan_table(name, array, done))
         else:
@@ -248,13 +248,9 @@ def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
 
 
 def plan_conv(name: str, array: NDArray[Any], config: SqueezeBertConfig, done: Conversion) -> Stored:
-    dtype = (
-        done.dtype
-        if in_encoder(name)
-        else "float16"
-        if array.dtype == np.float16 and "float16" in STORAGE
-        else "float32"
-    )
+    dtype = "float16" if array.dtype == np.float16 else "float32"
+    if in_encoder(name):
+        dtype = done.dtype if done.dtype != "float16" or fits_half(array) else "float32"
     groups = groups_of(name, config)
     c_out, depth = array.shape[:2]
     size = packed_size(groups, groups * depth, c_out, dtype)

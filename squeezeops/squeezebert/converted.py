@@ -1,6 +1,6 @@
-"""Reads converted models: one safetensors file with everything a model and its tokenizer need (`convert` writes them).
+"""Reads converted models: one safetensors file with all that a model and its tokenizer need (`convert` writes them).
 
-The weights of convolutions are stored packed, as the kernels read them, so that a mapped file is all that loading takes.
+The weights of convolutions are stored packed, as the kernels read them, so that loading is no more than mapping a file.
 ``docs/converted-models.md`` describes the format. A file may come from anywhere: its sizes, its configuration and its
 vocabulary are checked against each other. Only the values of weights are taken as they are, unread.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from squeezeops.backends._packed import LINE, STORAGE, packed_size
+from squeezeops.backends._packed import LINE, packed_size
 from squeezeops.squeezebert import safetensors
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.safetensors import DTYPES, TensorInfo, parse_json, quote
@@ -154,8 +154,6 @@ class ConvertedFile:
         self.tensors, self.metadata, self.mapped = safetensors.map_file(path)
         _check_version(path, self.metadata)
         self.dtype, self.task = self._choice("dtype", tuple(STORED)), self.metadata.get("task", "")
-        if self.dtype not in STORAGE:
-            self.fail("dtype", f"one of {', '.join(map(repr, STORAGE))}", repr(self.dtype))
         text = self.metadata.get("config.json")
         if text is None:
             self.fail("config.json", "a text in the metadata", "none")
@@ -211,7 +209,7 @@ class MappedWeights:
         from squeezeops import ops
 
         info, (c_out, depth, *_) = self._info(name + PACKED), self._shapes[f"{name}.weight"]
-        dtype = next((dtype for dtype in STORAGE if STORED[dtype] == info.dtype), None)
+        dtype = next((word for word, stored in STORED.items() if stored == info.dtype), None)
         allowed = self._allowed(name)
         if dtype not in allowed:
             self._file.fail(name + PACKED, " or ".join(STORED[word] for word in allowed), info.dtype)
@@ -234,9 +232,9 @@ class MappedWeights:
 
     def _allowed(self, name: str) -> list[str]:
         """What a convolution may be stored in: in the encoder the file's dtype, or a more exact one."""
-        least = self._file.dtype if in_encoder(name) or "float16" not in STORAGE else "float16"
+        least = self._file.dtype if in_encoder(name) else "float16"
         words = list(STORED)  # the most exact first
-        return [word for word in words[: words.index(least) + 1] if word in STORAGE]
+        return words[: words.index(least) + 1]
 
     def check_all_known(self) -> None:
         """Check, when the model is complete, that there is nothing that it has no use for."""

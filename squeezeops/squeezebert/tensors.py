@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from squeezeops.backends._scalars import STORAGE
 from squeezeops.squeezebert.config import SqueezeBertConfig
 
 if TYPE_CHECKING:
@@ -212,8 +213,8 @@ def shown(label: str) -> str:
 
 
 def check_dtype(dtype: object) -> None:
-    if dtype != "float32":
-        raise ValueError(f"SqueezeBert: dtype: expected 'float32', got {dtype!r}")
+    if not isinstance(dtype, str) or dtype not in STORAGE:
+        raise ValueError(f"SqueezeBert: dtype: expected one of {', '.join(map(repr, STORAGE))}, got {dtype!r}")
 
 
 def check_arguments(config: object, weights: object, dtype: object) -> None:

@@ -56,8 +56,8 @@ typedef enum {
   SQZ_ACT_TANH = 4
 } sqz_activation;
 
-/** Type of the elements behind a `const void *`. */
-typedef enum { SQZ_F32 = 0, SQZ_F16 = 1 } sqz_dtype;
+/** Type of the elements behind a `const void *`; SQZ_S8 is for packed weights alone. */
+typedef enum { SQZ_F32 = 0, SQZ_F16 = 1, SQZ_S8 = 2 } sqz_dtype;
 
 /** What a mask holds. */
 typedef enum {
@@ -99,6 +99,10 @@ SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
 /**
  * Name of the instruction set whose kernels run: the best, or that of sqz_force_isa() or of the environment variable
  * SQUEEZEOPS_ISA. NULL, with a message, if that variable names none that runs here.
+ *
+ * It need not have a kernel of its own for every function: for the others, the best one runs that needs no more than
+ * this instruction set brings. So "avx512vnni" and "avxvnni", which have kernels for int8 alone, run the float
+ * functions of "avx512" and "avx2"; and "avx512", without instructions for int8, runs the int8 functions of "avx2".
  */
 SQZ_API const char *sqz_isa_chosen(void);
 
@@ -117,6 +121,7 @@ typedef struct {
   const char *isa;    /**< as of sqz_isa_name() */
   const char *tile;   /**< what it works on at a time, for people to read */
   const char *symbol; /**< "softmax_f32_avx2" */
+  int32_t in_use;     /**< 1 if it is the one that runs under sqz_isa_chosen(), else 0 */
 } sqz_kernel_info;
 
 /** Number of kernels in this build. */
@@ -307,30 +312,137 @@ SQZ_API sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, in
                                   int64_t ldx, const float *packed, const float *bias, sqz_activation activation,
                                   const float *residual, int64_t ldr, float *out, int64_t ldo);
 
-/** One of the convolutions of sqz_pwconv_many_f32(): out = activation(conv(x) + bias) + residual. */
+/**
+ * Number of float16 elements in the packed form of a weight that is stored as float16.
+ *
+ * @param groups, c_in, c_out  as of sqz_pwconv_packed_size_f32()
+ * @return -1, with a message, for invalid sizes
+ */
+SQZ_API int64_t sqz_pwconv_packed_size_f16(int64_t groups, int64_t c_in, int64_t c_out);
+
+/**
+ * Pack a weight as float16: half the memory. float32 is rounded to nearest, ties to even.
+ *
+ * @param groups, c_in, c_out  as of sqz_pwconv_packed_size_f32()
+ * @param weight               (c_out, c_in / groups), dense; values below 2^-126 count as 0, finite ones above 65504 in
+ *                             magnitude are an error
+ * @param weight_dtype         type of its elements
+ * @param packed               sqz_pwconv_packed_size_f16(groups, c_in, c_out) elements
+ */
+SQZ_API sqz_status sqz_pwconv_pack_f16(int64_t groups, int64_t c_in, int64_t c_out, const void *weight,
+                                       sqz_dtype weight_dtype, uint16_t *packed);
+
+/** @} */
+/**
+ * @name Grouped pointwise convolution in int8
+ *
+ * A channel's weights become bytes with a scale: with m the largest magnitude among them, scale = m / 127 and byte =
+ * round(w * (127 / m)), to nearest, ties to even. So does what a group of input channels holds in a row. For m below
+ * 2^-100 all are 0. NaN or infinity in a channel's weights makes the results of that channel NaN, and in a row those of
+ * that row and group. Sums of products of bytes are exact, so all instruction sets, sse2 too, have the same bits; but
+ * GELU and tanh after them are as exact as they are on floats.
+ * @{
+ */
+
+/** Bytes of a row of quantised channels: each group is filled up to a multiple of 4; -1, with a message, for sizes that
+ * sqz_quantize_rows_s8() refuses.
+ *
+ * @param channels  0 to 2^28
+ * @param groups    >= 1, a divisor of channels
+ */
+SQZ_API int64_t sqz_quantized_width_s8(int64_t channels, int64_t groups);
+
+/**
+ * Quantise rows, with a scale for each group of channels of a row.
+ *
+ * The byte of a value is round(value * (127 / m)) + 128. The bytes that fill up a group are 128.
+ *
+ * @param rows      rows of x, q and scales
+ * @param channels  0 to 2^28
+ * @param groups    >= 1, a divisor of channels: that of the convolution which will read the rows
+ * @param x         (rows, channels), row stride ldx
+ * @param q         (rows, sqz_quantized_width_s8(channels, groups)), row stride ldq
+ * @param scales    (rows, groups), dense
+ */
+SQZ_API sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t groups, const float *x, int64_t ldx,
+                                        uint8_t *q, int64_t ldq, float *scales);
+
+/**
+ * Number of bytes in the packed form of a weight, a multiple of 64.
+ *
+ * @param groups  >= 1, a divisor of c_in and c_out
+ * @param c_in    input channels, 0 to 2^28, and at most 2^17 a group
+ * @param c_out   output channels, 0 to 2^28
+ * @return -1, with a message, for invalid sizes
+ */
+SQZ_API int64_t sqz_pwconv_packed_size_s8(int64_t groups, int64_t c_in, int64_t c_out);
+
+/**
+ * Quantise and pack a weight. The packed form is the same for every instruction set and can be kept in a file, of which
+ * the byte order is that of the machine.
+ *
+ * @param groups, c_in, c_out  as of sqz_pwconv_packed_size_s8()
+ * @param weight               (c_out, c_in / groups), dense; values below 2^-126 count as 0
+ * @param weight_dtype         type of its elements
+ * @param packed               sqz_pwconv_packed_size_s8(groups, c_in, c_out) bytes, aligned to 4; to 64 is fastest
+ */
+SQZ_API sqz_status sqz_pwconv_pack_s8(int64_t groups, int64_t c_in, int64_t c_out, const void *weight,
+                                      sqz_dtype weight_dtype, void *packed);
+
+/** @} */
+/** @name Convolutions of one input, with weights of any type @{ */
+
+/**
+ * What sqz_pwconv() convolves: x; or, if q is not NULL, rows that are quantised already, and x is not used. Initialise
+ * it to zero; then only what is wanted need be set.
+ */
 typedef struct {
+  int64_t rows;        /**< rows of the input and of every residual and result */
+  int64_t c_in;        /**< channels */
+  const float *x;      /**< (rows, c_in), row stride ldx */
+  int64_t ldx;         /**< elements */
+  const uint8_t *q;    /**< from sqz_quantize_rows_s8(), row stride ldq */
+  int64_t ldq;         /**< bytes */
+  const float *scales; /**< (rows, groups), dense */
+  int64_t groups;      /**< those that q was quantised in */
+} sqz_pwconv_input;
+
+/**
+ * One of the convolutions of sqz_pwconv(). Initialise it to zero; then only what is wanted need be set. The result goes
+ * to out; or, if q_out is not NULL, quantised to q_out and scales_out, and out is not used. Results lie apart from the
+ * input and from what the other parts read and write.
+ */
+typedef struct {
+  sqz_dtype dtype;           /**< that of the packed weight; int8 alone takes a quantised input, of its own groups */
   int64_t groups, c_out;     /**< those of the packed weight */
-  const float *packed;       /**< from sqz_pwconv_pack_f32() */
+  const void *packed;        /**< from sqz_pwconv_pack_f32(), _f16() or _s8() */
   const float *bias;         /**< (c_out); NULL for none */
   sqz_activation activation; /**< SQZ_ACT_NONE for none */
   const float *residual;     /**< (rows, c_out), row stride ldr; NULL for none */
-  int64_t ldr;
-  float *out; /**< (rows, c_out), row stride ldo; apart from x and from what the other parts read and write */
-  int64_t ldo;
+  int64_t ldr;               /**< elements */
+  float *out;                /**< (rows, c_out), row stride ldo */
+  int64_t ldo;               /**< elements */
+  uint8_t *q_out;            /**< (rows, sqz_quantized_width_s8(c_out, groups_out)), row stride ldq_out; or NULL */
+  int64_t ldq_out;           /**< bytes */
+  float *scales_out;         /**< (rows, groups_out), dense */
+  int64_t groups_out;        /**< groups of the convolution that will read q_out */
 } sqz_pwconv_part;
 
 /**
- * Several convolutions of one x, such as those to queries, keys and values: as calls of sqz_pwconv_f32(), but the
- * threads share out all of the work at once.
+ * Several convolutions of one input, such as those to queries, keys and values, or one: the threads share out all of
+ * the work at once, and x is quantised once for all int8 weights with the same groups.
  *
- * @param rows   rows of x and of every residual and out
- * @param c_in   columns of x
- * @param x      (rows, c_in), row stride ldx
+ * Each is out = activation(conv(x) + bias) + residual. For float16 weights that is what sqz_pwconv_f32() gives with the
+ * same weights as float32, to the bit. For int8, conv(x) = (sum of products of bytes * scale of the row's group) *
+ * scale of the output channel, each rounded once; and q_out and scales_out are what sqz_quantize_rows_s8() makes of
+ * out.
+ *
+ * @param input  not NULL
  * @param count  number of parts
  * @param parts  (count); messages begin with "parts[i]."
+ * @return SQZ_NO_MEMORY if there is none for the quantised rows of x, or for a part of a result before it is quantised
  */
-SQZ_API sqz_status sqz_pwconv_many_f32(int64_t rows, int64_t c_in, const float *x, int64_t ldx, int64_t count,
-                                       const sqz_pwconv_part *parts);
+SQZ_API sqz_status sqz_pwconv(const sqz_pwconv_input *input, int64_t count, const sqz_pwconv_part *parts);
 
 /** @} */
 /** @name Attention @{ */
@@ -392,6 +504,15 @@ SQZ_API double sqz_attention_scale(int64_t head_size);
  * @param operations_per_second  where the result goes; a multiply-add counts as two
  */
 SQZ_API sqz_status sqz_peak_fma(double seconds, double *operations_per_second);
+
+/**
+ * Measure how fast the machine multiplies bytes and adds the products: as sqz_peak_fma(), with the instructions that
+ * the int8 kernels have.
+ *
+ * @param seconds                how long, above 0 and at most 10; 50e-6 will do
+ * @param operations_per_second  where the result goes; a product and its addition count as two
+ */
+SQZ_API sqz_status sqz_peak_s8(double seconds, double *operations_per_second);
 
 /**
  * Measure how fast the machine reads: the sum of an array, on all threads of a call; the best of reading it in order,

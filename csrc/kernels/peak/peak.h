@@ -15,9 +15,15 @@ struct PeakLoops {
   // Sums of n floats (a multiple of kReadStep), read in three ways: which is fastest depends on the processor.
   float (*read[3])(int64_t n, const float *x);
 };
-constexpr int kPeakStart = 16 * 16;
+constexpr int kPeakStart = 64 * 16;
 constexpr int kReadWays = 3;
 constexpr int64_t kReadStep = 256;
+
+// Products of bytes, in registers.
+struct PeakLoopS8 {
+  float (*dots)(int64_t steps, const uint8_t *a, const int8_t *w);  // 4 of a, kPeakStart of w
+  int64_t operations;                                               // of one step, two a product
+};
 
 }  // namespace sqz
 

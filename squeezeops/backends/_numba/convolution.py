@@ -1,39 +1,51 @@
 """Grouped pointwise convolution, and the inner loop that attention has too.
 
 Weights are packed to [groups][panels][C_in / groups][WIDTH]: a panel is WIDTH successive output channels of a group,
-the last one filled up with zeros.
+the last one filled up with zeros. Their elements are float32, or float16 as its bits, or int8.
+
+Products of bytes are multiplied and added as float32, which is exact as long as sums stay below 2^24: that holds for
+EXACT_DEPTH of them, and longer sums are made of such parts.
 """
 
 import numpy as np
 
 from squeezeops.backends._numba.compiled import kernel, part
-from squeezeops.backends._numba.elementary import activate
-from squeezeops.backends._numba.rows import copy
+from squeezeops.backends._numba.elementary import ZERO, activate
+from squeezeops.backends._numba.rows import copy, fill
 from squeezeops.backends._numba.vector import (
     LANES,
     TILE_ROWS,
     WIDTH,
+    absolute,
     accumulate,
     load,
     load_n,
+    max_of,
     pointer,
+    rint,
+    select,
+    set1,
     store_n,
     store_tile,
+    sum_of,
     zero_tile,
 )
+
+F = np.float32
+EXACT_DEPTH = 2**24 // 127**2
+LARGEST_BYTE, LEAST_MOST, NAN = F(127), F(2.0**-100), F(np.nan)
 
 # Rows that take their turn at a panel before the next one comes: they stay in the second cache.
 ROW_BLOCK = 96
 
 
 def pack(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Pack a float32 weight (C_out, C_in / groups)."""
+    """Pack a weight (C_out, C_in / groups) of any type."""
     c_out, k = weight.shape
     n = c_out // groups
     panels = -(-n // WIDTH)
-    packed = np.zeros((groups, panels * WIDTH, k), np.float32)
+    packed = np.zeros((groups, panels * WIDTH, k), weight.dtype)
     packed[:, :n] = weight.reshape(groups, n, k)
-    packed[np.abs(packed) < np.finfo(np.float32).tiny] = 0  # a packed weight is never subnormal, in any backend
     return np.ascontiguousarray(packed.reshape(groups, panels, WIDTH, k).transpose(0, 1, 3, 2))
 
 
@@ -47,6 +59,11 @@ def unpack(packed: np.ndarray, groups: int, k: int, n: int) -> np.ndarray:
 def scratch_size(k: int) -> int:
     """Floats of memory that `convolve` works in, for k input channels a group."""
     return TILE_ROWS * (WIDTH + k)
+
+
+def int8_scratch_size(groups: int, k: int) -> int:
+    """Floats of memory that `convolve_int8` works in: for quantised rows too."""
+    return scratch_size(k) + ROW_BLOCK * groups * (k + 1)
 
 
 @part
@@ -94,6 +111,99 @@ def convolve(first, last, x, weight, bias, activation, residual, groups, k, n, s
                     for j in range(0, columns, LANES):
                         lanes = min(LANES, columns - j)
                         y = load(scratch, i * WIDTH + j)
+                        if has_bias:
+                            y = y + load_n(bias, to + j, lanes)
+                        y = activate(y, activation)
+                        if added:
+                            y = y + load_n(residual, place + j, lanes)
+                        store_n(out, place + j, y, lanes)
+
+
+@part
+def quantize(x, at, n, out, to):
+    """Integers out[to : to + n], as floats, that x[at : at + n] is about, divided by the scale; return the scale."""
+    most, special = set1(ZERO), set1(ZERO)
+    for i in range(0, n, LANES):
+        v = load_n(x, at + i, min(LANES, n - i))
+        magnitude = absolute(v)
+        most = select(most < magnitude, magnitude, most)
+        special = special + (v - v)  # NaN if v is NaN or infinite
+    total, m = sum_of(special), max_of(most)
+    if total != total or m < LEAST_MOST:
+        fill(out, to, n, ZERO)
+        return NAN if total != total else ZERO
+    factor = set1(LARGEST_BYTE / m)
+    for i in range(0, n, LANES):
+        lanes = min(LANES, n - i)
+        store_n(out, to + i, rint(load_n(x, at + i, lanes) * factor), lanes)
+    return m / LARGEST_BYTE
+
+
+@kernel
+def quantize_rows(first, last, x, groups, n, scratch, values, scales):
+    """Bytes and scales of rows from `first` to `last`; n channels a group."""
+    x, scratch, values, scales = pointer(x), pointer(scratch), pointer(values), pointer(scales)
+    width = (n + 3) // 4 * 4
+    for group in range(first * groups, last * groups):
+        scales[group] = quantize(x, group * n, n, scratch, 0)
+        for i in range(width):
+            values[group * width + i] = np.uint8(np.int32(scratch[i]) + 128) if i < n else np.uint8(128)
+
+
+@kernel
+def convolve_int8(
+    first, last, x, scales, weight, channels, bias, activation, residual, groups, k, n, scratch, totals, out
+):
+    """As `convolve` with a weight of int8 and its scales, `channels`.
+
+    x is quantised here; or, if `scales` are given, it holds integers.
+    """
+    has_bias, added, ready = bias.size > 0, residual.size > 0, scales.size > 0
+    x, weight, bias, residual = pointer(x), pointer(weight), pointer(bias), pointer(residual)
+    scales, channels, scratch, totals, out = (
+        pointer(scales), pointer(channels), pointer(scratch), pointer(totals), pointer(out)
+    )  # fmt: skip
+    c_in, c_out = groups * k, groups * n
+    panels = (n + WIDTH - 1) // WIDTH
+    copied = TILE_ROWS * WIDTH
+    integers = copied + TILE_ROWS * k
+    scales_at = integers + ROW_BLOCK * c_in
+    for block in range(first, last, ROW_BLOCK):
+        end = min(block + ROW_BLOCK, last)
+        for i in range((end - block) * groups):
+            at = block * c_in + i * k
+            if ready:
+                copy(x, at, scratch, integers + i * k, k)
+                scratch[scales_at + i] = scales[block * groups + i]
+            else:
+                scratch[scales_at + i] = quantize(x, at, k, scratch, integers + i * k)
+        for panel in range(groups * panels):
+            group, column = panel // panels, panel % panels * WIDTH
+            start, to = panel * k * WIDTH, group * n + column
+            columns = min(WIDTH, n - column)
+            for row in range(block, end, TILE_ROWS):
+                rows = min(TILE_ROWS, end - row)
+                at, stride = integers + (row - block) * c_in + group * k, c_in
+                if rows < TILE_ROWS:  # copied, so that there is a whole tile to read
+                    for i in range(rows):
+                        copy(scratch, at + i * c_in, scratch, copied + i * k, k)
+                    at, stride = copied, k
+                for depth in range(0, max(k, 1), EXACT_DEPTH):
+                    part_start = start + depth * WIDTH
+                    steps = min(EXACT_DEPTH, k - depth)
+                    multiply(scratch, at + depth, stride, weight, part_start, steps, scratch, 0, WIDTH)
+                    if k > EXACT_DEPTH:
+                        for i in range(copied):
+                            totals[i] = scratch[i] + (totals[i] if depth > 0 else 0.0)
+                if k > EXACT_DEPTH:
+                    for i in range(copied):
+                        scratch[i] = F(totals[i])
+                for i in range(rows):
+                    place = (row + i) * c_out + to
+                    scale = set1(scratch[scales_at + (row + i - block) * groups + group])
+                    for j in range(0, columns, LANES):
+                        lanes = min(LANES, columns - j)
+                        y = load(scratch, i * WIDTH + j) * scale * load_n(channels, to + j, lanes)
                         if has_bias:
                             y = y + load_n(bias, to + j, lanes)
                         y = activate(y, activation)

@@ -29,7 +29,9 @@ WIDTH = TILE_PANELS * LANES
 _FUSED = not _X86 or "+fma" in _FEATURES.split(",")
 
 _F32, _I1, _I32 = ir.FloatType(), ir.IntType(1), ir.IntType(32)
-_FLOATS, _INTS, _BOOLS, _HALVES = (ir.VectorType(lane, LANES) for lane in (_F32, _I32, _I1, ir.IntType(16)))
+_FLOATS, _INTS, _BOOLS, _HALVES, _BYTES = (
+    ir.VectorType(lane, LANES) for lane in (_F32, _I32, _I1, ir.IntType(16), ir.IntType(8))
+)
 
 
 class _Register(types.Type):
@@ -96,7 +98,7 @@ def _widen(builder, halves):
     return builder.bitcast(builder.or_(magnitude, sign), _FLOATS)
 
 
-# Memory. uint16 stands for the bits of float16, which are widened on the way.
+# Memory. uint16 stands for the bits of float16, int8 for a whole number; both become float32 on the way.
 
 
 @intrinsic
@@ -113,10 +115,13 @@ def pointer(typing, array):
 
 def _in_memory(place):
     """The LLVM type of 16 elements at a pointer; None for what is no pointer to them."""
-    return {types.CPointer(types.float32): _FLOATS, types.CPointer(types.uint16): _HALVES}.get(place)
+    known = {types.float32: _FLOATS, types.uint16: _HALVES, types.int8: _BYTES}
+    return known.get(place.dtype) if isinstance(place, types.CPointer) else None
 
 
 def _in_register(builder, loaded):
+    if loaded.type == _BYTES:
+        return builder.sitofp(builder.sext(loaded, _INTS), _FLOATS)
     return _widen(builder, loaded) if loaded.type == _HALVES else loaded
 
 
@@ -379,7 +384,8 @@ def zero_row(builder):
 @intrinsic
 def accumulate(typing, tile, a, at, stride, b, start):
     """tile[i, j] = fma(a[at + i * stride], b[start + 16 * j : start + 16 * j + 16], tile[i, j])."""
-    if tile not in (_tile, _row) or _in_memory(a) != _FLOATS or _in_memory(b) != _FLOATS:
+    elements = _in_memory(b)
+    if tile not in (_tile, _row) or _in_memory(a) != _FLOATS or elements is None:
         return None
 
     def generate(context, builder, signature, args):
@@ -387,7 +393,8 @@ def accumulate(typing, tile, a, at, stride, b, start):
         weights = []
         for j in range(TILE_PANELS):
             place = builder.add(start, _index(j * LANES))
-            weights.append(builder.load(_place(builder, panels, place, _FLOATS), align=1))
+            loaded = builder.load(_place(builder, panels, place, elements), align=1)
+            weights.append(_in_register(builder, loaded))
         for i in range(tile.count):
             x = _splat(builder, builder.load(_place(builder, rows, at, _F32), align=1))
             at = builder.add(at, stride)

@@ -141,7 +141,7 @@ def zero_row() -> np.ndarray:
 def accumulate(tile: np.ndarray, a: np.ndarray, at: int, stride: int, b: np.ndarray, start: int) -> np.ndarray:
     """tile[i, j] = fma(a[at + i * stride], b[start + 16 * j : start + 16 * j + 16], tile[i, j])."""
     x = a[at + stride * np.arange(len(tile))]
-    return fma(x[:, None, None], b[start : start + WIDTH].reshape(TILE_PANELS, LANES), tile)
+    return fma(x[:, None, None], _widened(b[start : start + WIDTH]).reshape(TILE_PANELS, LANES), tile)
 
 
 def store_tile(array: np.ndarray, at: int, stride: int, tile: np.ndarray) -> None:

@@ -1,0 +1,58 @@
+// Pointwise convolution of bytes.
+//
+// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16, 12 +
+// 2
+// + 1 (15 of 16). AVX2, which takes three instructions for a product: 4 x 16, 8 + 4 + 2 (14 of 16).
+#include "kernels/pwconv/pwconv.inl"
+#include "kernels/pwconv/pwconv_s8.h"
+#include "kernels/quantize/quantize.h"
+#include "simd/microkernel_s8.inl"
+
+namespace sqz {
+namespace {
+
+template <class S>
+struct S8Tile {
+  using I = typename S::Float;
+  static constexpr int kTileRows = S::kTileRows, kTilePanels = S::kTilePanels;
+
+  static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
+  static int64_t panel_bytes(const Pwconv &p) { return PackedS8::panel_bytes(p.group_in); }
+
+  template <int MR, int NP>
+  static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead, float *out,
+                               int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
+    multiply<MR, NP>(steps(p), p.q + row * p.ldq + g * QuantizeRows::width(p.group_in), p.ldq, panel, ahead,
+                     p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+  }
+
+  template <int MR, int NP>
+  static __attribute__((noinline)) void multiply(int64_t steps, const uint8_t *q, int64_t ldq, const uint8_t *panel,
+                                                 Ahead ahead, const float *scales, int64_t lds, float *out, int64_t ldo,
+                                                 const float *bias, const float *residual, int64_t ldr) {
+    const int64_t stride = PackedS8::kHead + 64 * steps;
+    typename S::Sum sum[MR][NP];
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) {
+      const typename S::Sum first = S::start(reinterpret_cast<const int32_t *>(panel + j * stride));
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) sum[i][j] = first;
+    }
+    multiply_tile_s8<S, MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + PackedS8::kHead, stride, sum,
+                                ahead);
+    typename I::V y[MR][NP];
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) {
+      const typename I::V channel = I::load(reinterpret_cast<const float *>(panel + j * stride + 64));
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) y[i][j] = I::mul(I::mul(S::to_float(sum[i][j]), I::set1(scales[i * lds])), channel);
+    }
+    store_tile<I, MR, NP>(y, out, ldo, bias, residual, ldr);
+  }
+};
+
+template <class S>
+using ConvolveS8 = Convolve<S8Tile<S>>;
+
+}  // namespace
+}  // namespace sqz

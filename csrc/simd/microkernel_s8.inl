@@ -1,0 +1,41 @@
+// The register-blocked inner loop of products of bytes.
+//
+//            panel 0         panel 1  ...  NP panels of 16 columns, `b_panel` bytes apart; four successive weights of
+//   k = 0   [16][4 bytes]  [16][4 bytes]   each column lie together
+//   k = 4   [16][4 bytes]  [16][4 bytes]
+//
+// sum[i][j] starts as the caller set it and takes the products of a row's four bytes and a column's, `steps` times.
+#ifndef SQZ_SIMD_MICROKERNEL_S8_INL_
+#define SQZ_SIMD_MICROKERNEL_S8_INL_
+
+#include "simd/microkernel_f32.inl"
+
+namespace sqz {
+namespace {
+
+template <class S, int MR, int NP>
+SQZ_INLINE void multiply_tile_s8(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, int64_t b_panel,
+                                 typename S::Sum (&sum)[MR][NP], Ahead ahead) {
+  for (int64_t k = 0; k < steps; ++k) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
+    ahead.at += ahead.step;
+    typename S::Weights w[NP];
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) w[j] = S::load(b + j * b_panel);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) {
+      const typename S::Four x = S::broadcast(a + i * lda);
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) sum[i][j] = S::dot(sum[i][j], x, w[j]);
+    }
+    b += 64;
+    a += 4;
+    __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
+  }
+}
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_MICROKERNEL_S8_INL_

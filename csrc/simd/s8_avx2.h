@@ -1,0 +1,39 @@
+// Products of bytes on AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs, saturating at 2^15 - 1.
+// Of |w| and sign(a, w), whose product is w a, a pair is at most 2 * 127 * 127 = 32258 and cannot saturate.
+#ifndef SQZ_SIMD_S8_AVX2_H_
+#define SQZ_SIMD_S8_AVX2_H_
+
+#include "simd/s8_256.h"
+
+namespace sqz {
+namespace {
+
+struct S8Avx2 : S8Ymm {
+  struct Weights {
+    __m256i a, b, abs_a, abs_b;
+  };
+
+  // 8 accumulators, 4 registers of weights, a row's bytes, ones: 14 of 16 registers.
+  static constexpr int kTileRows = 4, kTilePanels = 1;
+
+  static SQZ_INLINE Sum start(const int32_t *) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static SQZ_INLINE Weights load(const int8_t *p) {
+    const __m256i a = load256(p), b = load256(p + 32);
+    return {a, b, _mm256_abs_epi8(a), _mm256_abs_epi8(b)};
+  }
+  static SQZ_INLINE Four broadcast(const uint8_t *p) { return _mm256_xor_si256(four(p), _mm256_set1_epi8(-128)); }
+  static SQZ_INLINE Sum dot(Sum s, Four a, const Weights &w) {
+    return {dot8(s.a, a, w.a, w.abs_a), dot8(s.b, a, w.b, w.abs_b)};
+  }
+
+ private:
+  static SQZ_INLINE __m256i dot8(__m256i s, __m256i a, __m256i w, __m256i abs_w) {
+    const __m256i pairs = _mm256_maddubs_epi16(abs_w, _mm256_sign_epi8(a, w));
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_S8_AVX2_H_

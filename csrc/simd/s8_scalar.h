@@ -1,0 +1,79 @@
+// Products of bytes, 16 sums at a time, in plain C: the oracle of the other traits.
+//
+// Every trait s8_*.h offers the same over Sum (16 int32, one an output channel), Four (four successive activations, for
+// all channels) and Weights (four successive weights of each of 16 channels). An activation a lies in memory as the
+// byte a + 128. A trait that multiplies those bytes as they are starts its sums at -128 times the sum of the weights,
+// which a panel holds ready; one that multiplies a starts at 0. Integer sums are exact, so all give the same.
+#ifndef SQZ_SIMD_S8_SCALAR_H_
+#define SQZ_SIMD_S8_SCALAR_H_
+
+#include "simd/f32_scalar.h"
+
+namespace sqz {
+namespace {
+
+struct S8Scalar {
+  using Float = F32Scalar;
+  struct Sum {
+    int32_t v[16];
+  };
+  struct Four {
+    int32_t v[4];
+  };
+  struct Weights {
+    const int8_t *p;
+  };
+
+  static constexpr int kTileRows = 1, kTilePanels = 1;
+
+  static SQZ_INLINE Sum start(const int32_t *) { return {{0}}; }
+  static SQZ_INLINE Weights load(const int8_t *p) { return {p}; }
+  static SQZ_INLINE Four broadcast(const uint8_t *p) { return {{p[0] - 128, p[1] - 128, p[2] - 128, p[3] - 128}}; }
+  static SQZ_INLINE Sum dot(Sum s, Four a, Weights w) {
+    for (int i = 0; i < 16; ++i)
+      for (int k = 0; k < 4; ++k) s.v[i] += a.v[k] * w.p[4 * i + k];
+    return s;
+  }
+  static SQZ_INLINE Float::V to_float(Sum s) {
+    Float::V r;
+    for (int i = 0; i < 16; ++i) r.v[i] = static_cast<float>(s.v[i]);
+    return r;
+  }
+
+  // The largest of the magnitudes' bits: that order is the order of the magnitudes, with infinity and then NaN at the
+  // end. As a running maximum and its end.
+  using Most = uint32_t;
+  static SQZ_INLINE Most no_most() { return 0; }
+  static SQZ_INLINE Most most(Most m, Float::V x) {
+    for (int i = 0; i < 16; ++i) {
+      uint32_t bits;
+      memcpy(&bits, &x.v[i], 4);
+      bits &= 0x7fffffffu;
+      m = m < bits ? bits : m;
+    }
+    return m;
+  }
+  static SQZ_INLINE Most most_of_two(Most a, Most b) { return a < b ? b : a; }
+  static SQZ_INLINE uint32_t most_of(Most m) { return m; }
+
+  // rne(x) + 128 as bytes, for 64 floats |x| <= 127 in four vectors.
+  static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
+    for (int i = 0; i < 64; ++i) {
+      // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits.
+      const float shifted = x[i / 16].v[i % 16] + 12582912.0f;
+      uint32_t bits;
+      memcpy(&bits, &shifted, 4);
+      p[i] = static_cast<uint8_t>(bits + 128);
+    }
+  }
+
+  // For a loop that measures the speed of `dot`: what its argument holds may have changed.
+  static SQZ_INLINE void renew(Four *a) {
+    __asm__ volatile("" : "+r"(a->v[0]), "+r"(a->v[1]), "+r"(a->v[2]), "+r"(a->v[3]));
+  }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_S8_SCALAR_H_

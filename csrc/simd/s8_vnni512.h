@@ -1,0 +1,62 @@
+// Products of bytes on AVX512_VNNI in 512-bit registers.
+#ifndef SQZ_SIMD_S8_VNNI512_H_
+#define SQZ_SIMD_S8_VNNI512_H_
+
+#include "simd/f32_avx512.h"
+
+namespace sqz {
+namespace {
+
+struct S8Vnni512 {
+  using Float = F32Avx512;
+  using Sum = __m512i;
+  using Four = __m512i;
+  using Weights = __m512i;
+
+  // 24 accumulators, 3 registers of weights, a row's bytes: 28 of 32 registers.
+  static constexpr int kTileRows = 8, kTilePanels = 3;
+
+  static SQZ_INLINE Sum start(const int32_t *first) { return _mm512_loadu_si512(first); }
+  static SQZ_INLINE Weights load(const int8_t *p) { return _mm512_loadu_si512(p); }
+  static SQZ_INLINE Four broadcast(const uint8_t *p) {
+    int32_t bytes;
+    memcpy(&bytes, p, 4);
+    return _mm512_set1_epi32(bytes);
+  }
+  // Not the intrinsic: with many accumulators, GCC copies and spills those (three times slower).
+  static SQZ_INLINE Sum dot(Sum s, Four a, Weights w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(w));
+    return s;
+  }
+  static SQZ_INLINE Float::V to_float(Sum s) { return _mm512_cvtepi32_ps(s); }
+
+  using Most = __m512i;
+  static SQZ_INLINE Most no_most() { return _mm512_setzero_si512(); }
+  static SQZ_INLINE Most most(Most m, Float::V x) {
+    return _mm512_max_epi32(m, _mm512_and_si512(_mm512_set1_epi32(0x7fffffff), _mm512_castps_si512(x)));
+  }
+  static SQZ_INLINE Most most_of_two(Most a, Most b) { return _mm512_max_epi32(a, b); }
+  static SQZ_INLINE uint32_t most_of(Most m) {
+    const __m256i h = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_max_epi32(q, _mm_unpackhi_epi64(q, q));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(q));
+  }
+
+  static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
+    // Packing takes turns between the 128-bit lanes; the permutation undoes that.
+    const __m512i u = _mm512_packs_epi32(_mm512_cvtps_epi32(x[0]), _mm512_cvtps_epi32(x[1]));
+    const __m512i v = _mm512_packs_epi32(_mm512_cvtps_epi32(x[2]), _mm512_cvtps_epi32(x[3]));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(u, v));
+    _mm512_storeu_si512(p, _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
+  }
+
+  static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+v"(*a)); }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_S8_VNNI512_H_

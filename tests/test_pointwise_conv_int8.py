@@ -1,0 +1,439 @@
+"""PointwiseConv in int8: the same bits as integer arithmetic, on every backend and instruction set."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from op_helpers import ACTIVATIONS64, INT8_ISAS, INT8_VARIANTS, ROWS, Variant, assert_same_bits, native, normal
+
+from squeezeops import ops
+
+F = np.float32
+
+
+@pytest.fixture(params=INT8_VARIANTS, ids=str)
+def variant(request):
+    """A backend, on an instruction set with int8 kernels of its own."""
+    with request.param.active():
+        yield request.param
+
+
+def quantized(a):
+    """Integers (int64) and scales of the rows of a, by the formula."""
+    with np.errstate(all="ignore"):
+        m = np.abs(a).max(axis=-1, keepdims=True, initial=0)
+        some = (m >= 2.0**-100) & np.isfinite(m)
+        integers = np.where(some, np.rint(a * (F(127) / np.where(some, m, 1))), 0).astype(np.int64)
+        scales = np.where(some, m / F(127), np.where(np.isfinite(m), F(0), F(np.nan)))
+    return integers, scales.astype(F)[..., 0]
+
+
+def product(x, weight, groups=1):
+    """conv(x): exact sums, and then one float32 operation at a time."""
+    c_out, k = weight.shape[:2]
+    n, rows = c_out // groups, int(np.prod(x.shape[:-1]))
+    w32 = weight.reshape(c_out, k).astype(F)
+    w, w_scales = quantized(np.where(np.abs(w32) < 2.0**-126, F(0), w32))
+    a, a_scales = quantized(x.reshape(rows, groups, k))
+    total = np.einsum("rgk,gnk->rgn", a, w.reshape(groups, n, k))
+    assert np.abs(total).max(initial=0) < 2**31
+    with np.errstate(all="ignore"):
+        y = total.astype(F) * a_scales[:, :, None] * w_scales.reshape(groups, n)
+    return y.reshape(*x.shape[:-1], c_out)
+
+
+def reference(x, weight, bias=None, *, groups=1, activation=None, residual=None):
+    """The result; the activation is the op's of the backend in force, which has tests of its own."""
+    with np.errstate(all="ignore"):
+        z = product(x, weight, groups)
+        z = z if bias is None else z + bias
+        act = {"gelu": ops.gelu, "gelu_tanh": lambda z: ops.gelu(z, approximate="tanh"), "tanh": ops.tanh}
+        act |= {None: lambda z: z, "relu": lambda z: np.where(z < 0, F(0), z)}
+        y = act[activation](z)
+        return y if residual is None else y + residual
+
+
+def conv(weight, bias=None, groups=1):
+    return ops.PointwiseConv(weight, bias, groups=groups, dtype="int8")
+
+
+def check(guards, x, weight, bias=None, *, groups=1, **rest):
+    packed = conv(weight if guards is None else guards.keep(weight), bias, groups)
+    y = packed(x, **rest) if guards is None else guards.call(packed, x, **rest)
+    assert_same_bits(y, reference(x, weight, bias, groups=groups, **rest))
+    return y
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7, 8, 17, 33, 64])
+def test_sizes(variant, guards, rng, groups, k):
+    """Outputs per group around the 16 of a panel, rows around the tiles', inputs around the 4 of a step."""
+    for n in (1, 3, 15, 16, 17, 33):
+        weight, bias = normal(rng, groups * n, k), normal(rng, groups * n)
+        for rows in ROWS if n in (3, 17) else (5, 9):
+            check(guards, normal(rng, rows, groups * k), weight, bias, groups=groups)
+
+
+@pytest.mark.parametrize("n", [31, 32, 47, 48, 49, 64, 96, 97])
+def test_wide_outputs(variant, guards, rng, n):
+    for rows in (*ROWS, 24, 25):
+        check(guards, normal(rng, rows, 2 * 6), normal(rng, 2 * n, 6), normal(rng, 2 * n), groups=2)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_many_rows_and_channels(variant, guards, rng, groups):
+    """Enough of both to be shared out over threads in both directions."""
+    check(guards, normal(rng, 130, 96), normal(rng, 200, 96 // groups), normal(rng, 200), groups=groups)
+    check(guards, normal(rng, 1100, 400), normal(rng, 20, 400 // groups), groups=groups)
+
+
+@pytest.mark.parametrize("k", [255, 767, 1039, 1040, 1041, 2081])
+def test_long_sums(variant, guards, rng, k):
+    check(guards, normal(rng, 9, k), normal(rng, 49, k), normal(rng, 49))
+    check(guards, normal(rng, 2, 2 * k), normal(rng, 2 * 17, k), groups=2)
+
+
+@pytest.mark.parametrize("k", [1, 4, 63, 1041, 5000])
+def test_the_largest_numbers(variant, rng, k):
+    """All integers 127 or -127: where an instruction saturates at 16 bits it would show here."""
+    for signs in (np.ones, lambda s: -np.ones(s), lambda s: rng.choice([-1.0, 1.0], s)):
+        check(None, signs((9, k)).astype(F), rng.choice([-1.0, 1.0], (50, k)).astype(F))
+        check(None, signs((7, k)).astype(F), np.ones((3, k), F))
+        check(None, signs((7, k)).astype(F), -np.ones((3, k), F))
+
+
+def test_the_longest_sums(variant):
+    """2^17 products of 127 and 127: int32 holds their sum, and no more of them may be asked for."""
+    k = 2**17
+    x, weight = np.ones((2, k), F), np.ones((2, k), F)
+    x[1], weight[1, ::2] = -1, -1
+    check(None, x, weight)
+    with pytest.raises(ValueError, match=r"PointwiseConv: weight: expected at most 2\^17 input channels a group"):
+        conv(np.ones((1, k + 1), F))
+    ops.PointwiseConv(np.ones((1, k + 1), F))
+
+
+def test_every_weight_counts(variant):
+    """One-hot inputs and weights that are integers spell out the weight."""
+    weight = (np.arange(2 * 19 * 21) % 255 - 127).astype(F).reshape(2 * 19, 21)
+    weight[:, 20] = 127
+    y = check(None, np.eye(2 * 21, dtype=F), weight, groups=2)
+    np.testing.assert_allclose(y[:21, :19], weight[:19].T, rtol=1e-6)
+    np.testing.assert_allclose(y[21:, 19:], weight[19:].T, rtol=1e-6)
+    assert (y[:21, 19:] == 0).all() and (y[21:, :19] == 0).all()
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS64))
+@pytest.mark.parametrize("given", ["", "b", "r", "br"])
+def test_epilogue(variant, guards, rng, activation, given):
+    for groups, n in [(1, 33), (4, 5), (1, 96)]:
+        bias = normal(rng, groups * n) if "b" in given else None
+        residual = normal(rng, 2, 9, groups * n) if "r" in given else None
+        weight = normal(rng, groups * n, 12 // groups)
+        check(guards, normal(rng, 2, 9, 12), weight, bias, groups=groups, activation=activation, residual=residual)
+
+
+def test_close_to_float32(variant, rng):
+    """What it is for: some thousandths of the result's size."""
+    x, weight = normal(rng, 30, 768), normal(rng, 96, 192)
+    y, exact = conv(weight, groups=4)(x), ops.PointwiseConv(weight, groups=4)(x)
+    assert np.abs(y - exact).max() < 0.05 * np.abs(exact).max()
+    assert np.sqrt(np.mean((y - exact) ** 2)) < 0.012 * np.sqrt(np.mean(exact**2))
+
+
+def test_zero_and_tiny_rows_and_channels(variant, rng):
+    x, weight, bias = normal(rng, 6, 7), normal(rng, 8, 7), normal(rng, 8)
+    least = F(2.0**-100)
+    x[1], x[2], x[3] = 0, least, np.nextafter(least, F(0))
+    weight[1], weight[2], weight[3], weight[4] = 0, least, np.nextafter(least, F(0)), 2.0**-127
+    y = check(None, x, weight, bias)
+    for row, column in [(1, slice(None)), (3, slice(None)), (slice(None), 1), (slice(None), 3), (slice(None), 4)]:
+        assert_same_bits(y[row, column], np.broadcast_to(bias, y.shape)[row, column].copy())
+    ones = np.ones((1, 7), F)
+    assert conv(weight[2:3])(ones)[0, 0] > 0 and conv(weight[3:4])(ones)[0, 0] == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_special_values_stay_in_their_row_and_group(variant, rng, bad):
+    for activation in ACTIVATIONS64:
+        x, weight = normal(rng, 9, 2 * 7), normal(rng, 2 * 17, 7)
+        packed = conv(weight, groups=2)
+        y = packed(x, activation=activation)
+        spoilt = x.copy()
+        spoilt[4, 6] = bad
+        z = packed(spoilt, activation=activation)
+        assert np.isnan(z[4, :17]).all()
+        z[4, :17] = y[4, :17]
+        assert_same_bits(z, y)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_special_weights_stay_in_their_channel(variant, rng, bad):
+    for half in (False, True):
+        x, weight = normal(rng, 9, 2 * 7), normal(rng, 2 * 17, 7).astype(np.float16 if half else F)
+        spoilt = weight.copy()
+        spoilt[18, 3] = bad
+        y, z = conv(weight, groups=2)(x), conv(spoilt, groups=2)(x)
+        assert np.isnan(z[:, 18]).all() and np.isnan(conv(spoilt, groups=2)(0 * x)[:, 18]).all()
+        z[:, 18] = y[:, 18]
+        assert_same_bits(z, y)
+
+
+@pytest.mark.parametrize(
+    "rows, c_in, c_out, groups",
+    [((0,), 6, 4, 2), ((2, 0), 6, 4, 2), ((3,), 0, 4, 2), ((3,), 6, 0, 2), ((), 6, 4, 2), ((0,), 0, 0, 1)],
+)
+def test_empty_and_single(variant, guards, rng, rows, c_in, c_out, groups):
+    check(guards, normal(rng, *rows, c_in), normal(rng, c_out, c_in // groups), normal(rng, c_out), groups=groups)
+    packed, x = conv(normal(rng, c_out, c_in // groups), groups=groups), normal(rng, *rows, c_in)
+    same(packed(x, quantize_groups=2 if c_out else 1), ops.quantize_rows(packed(x), groups=2 if c_out else 1))
+
+
+def test_random_shapes(variant, rng):
+    for _ in range(60):
+        groups, k, n, rows = rng.integers(1, (7, 90, 70, 40))
+        x = normal(rng, rows, groups * k) * F(10.0) ** rng.integers(-5, 5, (rows, 1)).astype(F)
+        weight, bias = normal(rng, groups * n, k), normal(rng, groups * n)
+        x[rng.random(x.shape) < 0.3] = 0
+        weight[rng.random(weight.shape) < 0.3] = 0
+        residual = normal(rng, rows, groups * n) if rng.random() < 0.5 else None
+        check(None, x, weight, bias, groups=int(groups), residual=residual)
+
+
+def test_memory_layouts(variant, rng):
+    x, weight, bias, residual = normal(rng, 10, 24), normal(rng, 16, 6), normal(rng, 16), normal(rng, 10, 16)
+    views = (x[::2, ::2], weight[::2, ::2], bias[::-2])
+    y = check(None, *(v.copy() for v in views), groups=4, residual=residual[::2, ::2].copy())
+    assert_same_bits(conv(*views[1:], 4)(views[0], residual=residual[::2, ::2]), y)
+    assert_same_bits(conv(weight[:, :, None])(x[:, :6]), conv(weight)(x[:, :6]))
+
+
+# ---- quantised rows in and out ---------------------------------------------------------------------------------------
+
+
+def same(actual, expected):
+    assert type(actual) is type(expected) is ops.QuantizedRows
+    assert actual.values.dtype == np.uint8 and actual.values.flags.c_contiguous
+    np.testing.assert_array_equal(actual.values, expected.values)
+    assert_same_bits(actual.scales, expected.scales)
+
+
+@pytest.mark.parametrize("groups, k", [(1, 7), (3, 16), (4, 50), (2, 65)])
+def test_takes_quantised_rows(variant, guards, rng, groups, k):
+    x, weight, bias = normal(rng, 2, 17, groups * k), normal(rng, groups * 20, k), normal(rng, groups * 20)
+    x[1, 3, 0] = np.nan
+    residual = normal(rng, 2, 17, groups * 20)
+    packed, rows = conv(weight, bias, groups), ops.quantize_rows(x, groups=groups)
+    kept = ops.QuantizedRows(*map(guards.keep, rows))
+    y = packed(kept, residual=residual)
+    assert_same_bits(y, packed(x, residual=residual))
+    assert_same_bits(packed(tuple(kept), residual=residual, out=guards.empty(y.shape)), y)
+    strided = ops.QuantizedRows(np.repeat(rows.values, 2, axis=1)[:, ::2], np.repeat(rows.scales, 2, axis=0)[::2])
+    assert_same_bits(packed(strided, residual=residual), y)
+    for a in rows:
+        a.flags.writeable = False
+    assert_same_bits(packed(rows, activation="gelu"), packed(x, activation="gelu"))
+    assert_same_bits(packed((rows.values[0, 0], rows.scales[0, 0])), packed(x[0, 0]))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 31, 32, 33, 70])
+@pytest.mark.parametrize(
+    "groups, n, to", [(1, 96, 4), (4, 32, 4), (2, 48, 6), (1, 20, 5), (3, 20, 4), (4, 24, 8), (1, 7, 1), (2, 48, 2)]
+)
+def test_quantises_its_result(variant, rng, rows, groups, n, to):
+    """Groups that begin where panels do, and others."""
+    x, weight, bias = normal(rng, rows, groups * 9), normal(rng, groups * n, 9), normal(rng, groups * n)
+    residual = normal(rng, rows, groups * n)
+    x[rows // 3 : rows // 3 + 1, 1] = np.inf
+    packed = conv(weight, bias, groups)
+    for rest in ({}, {"activation": "gelu", "residual": residual}):
+        same(packed(x, quantize_groups=to, **rest), ops.quantize_rows(packed(x, **rest), groups=to))
+        given = ops.quantize_rows(x, groups=groups)
+        same(packed(given, quantize_groups=to, **rest), ops.quantize_rows(packed(x, **rest), groups=to))
+
+
+def test_a_chain(variant, rng):
+    x = normal(rng, 40, 48)
+    first, second = conv(normal(rng, 192, 12), normal(rng, 192), 4), conv(normal(rng, 48, 48), None, 4)
+    y = second(first(x, activation="gelu", quantize_groups=4), residual=x)
+    assert_same_bits(y, second(first(x, activation="gelu"), residual=x))
+
+
+def test_wrong_quantised_rows(variant, rng):
+    packed = conv(normal(rng, 8, 5), groups=2)
+    values, scales = ops.quantize_rows(normal(rng, 3, 10), groups=2)
+    out = np.zeros((3, 8), F)
+    wrong = [
+        ((values,), ValueError, "expected values and scales, got 1 items"),
+        ((values[:, :-1], scales), ValueError, r"expected values of shape \(\.\.\., 16\), got \(3, 15\)"),
+        ((np.ones((), np.uint8), scales), ValueError, "expected values of shape"),
+        ((values.astype(np.int8), scales), TypeError, "expected values of uint8, got int8"),
+        ((values.tolist(), scales), TypeError, "expected values of uint8, got list"),
+        ((values, scales.astype(float)), TypeError, "expected an array of float32, got float64"),
+        ((values, scales[:2]), ValueError, r"expected scales of shape \(3, 2\), got \(2, 2\)"),
+        ((values, scales[:, :1]), ValueError, r"expected scales of shape \(3, 2\), got \(3, 1\)"),
+    ]
+    for rows, exception, message in wrong:
+        with pytest.raises(exception, match=f"PointwiseConv: x: .*{message}"):
+            packed(rows, out=out)
+    with pytest.raises(TypeError, match="PointwiseConv: x: expected an array of float32"):
+        ops.PointwiseConv(normal(rng, 8, 5), groups=2)((values, scales))
+    x = normal(rng, 3, 10)
+    with pytest.raises(ValueError, match="quantize_groups: expected None for a dtype other than int8, got int"):
+        ops.PointwiseConv(normal(rng, 8, 5), groups=2)(x, quantize_groups=2)
+    with pytest.raises(ValueError, match="quantize_groups: expected a divisor of C_out = 8, got 3"):
+        packed(x, quantize_groups=3)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="quantize_groups: expected a positive int"):
+            packed(x, quantize_groups=count)
+    for count in (2.0, True, "2"):
+        with pytest.raises(TypeError, match="quantize_groups: expected an int"):
+            packed(x, quantize_groups=count)
+    with pytest.raises(ValueError, match="out: expected None for a quantised result, got float32"):
+        packed(x, quantize_groups=2, out=out)
+    assert (out == 0).all()
+    memory = np.zeros(96 + values.nbytes, np.uint8)
+    inside = memory[92 : 92 + values.nbytes].reshape(values.shape)  # which begins in the last float of out
+    with pytest.raises(ValueError, match="out: expected memory apart from the inputs, got an overlap with x"):
+        packed((inside, scales), out=memory[:96].view(F).reshape(3, 8))
+    both = np.zeros(24 + 6, F)
+    with pytest.raises(ValueError, match="out: expected memory apart from the inputs, got an overlap with x"):
+        packed((values, both[23:29].reshape(3, 2)), out=both[:24].reshape(3, 8))
+
+
+# ---- handles ---------------------------------------------------------------------------------------------------------
+
+
+def test_attributes_and_copies(variant, rng):
+    x, packed = normal(rng, 5, 12), conv(normal(rng, 8, 3), normal(rng, 8), 4)
+    assert (packed.groups, packed.in_channels, packed.out_channels, packed.dtype) == (4, 12, 8, "int8")
+    assert repr(packed) == "PointwiseConv(12, 8, groups=4, dtype='int8')"
+    y = packed(x)
+    assert_same_bits(copy.deepcopy(packed)(x), y)
+    assert_same_bits(pickle.loads(pickle.dumps(packed))(x), y)
+
+
+def test_follows_the_backend(rng):
+    x, weight = normal(rng, 9, 12), normal(rng, 8, 3)
+    expected = product(x, weight, 4)
+    for home in INT8_VARIANTS:
+        with home.active():
+            packed = conv(weight, groups=4)
+        for away in INT8_VARIANTS:
+            with away.active():
+                assert_same_bits(packed(x), expected)
+
+
+@pytest.mark.skipif(native is None, reason="built without the native extension")
+def test_every_instruction_set_ran(rng, record_property):
+    x, packed, ran = normal(rng, 40, 70), conv(normal(rng, 60, 35), groups=2), []
+    for isa in INT8_ISAS:
+        with Variant("native", isa).active():
+            packed(x)
+            ran.append(native.last_kernel())
+    assert ran == [f"pwconv_s8_{isa}" for isa in INT8_ISAS] and "pwconv_s8_scalar" in ran
+    record_property("ran", ran)
+
+
+def test_does_not_depend_on_the_threads(rng):
+    """Of many rows, and of many channels; with quantised rows in and out."""
+    for rows, k, n in [(700, 40, 20), (33, 96, 400), (70, 192, 192)]:
+        x, packed = normal(rng, rows, 4 * k), conv(normal(rng, 4 * n, k), groups=4)
+        expected, before = product(x, packed._weight, 4), ops.get_num_threads()
+        quantised = ops.quantize_rows(expected, groups=2)
+        try:
+            for threads in (1, 2, 3, 4):
+                ops.set_num_threads(threads)
+                for _ in range(3):
+                    assert_same_bits(packed(x), expected)
+                    same(packed(ops.quantize_rows(x, groups=4), quantize_groups=2), quantised)
+        finally:
+            ops.set_num_threads(before)
+
+
+# ---- the C interface -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def c():
+    pytest.importorskip("cffi", reason="cffi is not installed")
+    if native is None:
+        pytest.skip(reason="built without the native extension")
+    from squeezeops.backends import _buffers
+
+    return _buffers
+
+
+def pointer(c, kind, array):
+    return c.ffi.cast(f"{kind} *", array.__array_interface__["data"][0])
+
+
+@pytest.mark.parametrize("groups, n, k", [(1, 5, 3), (2, 16, 4), (3, 33, 9), (1, 48, 0)])
+def test_the_packed_form(c, rng, groups, n, k):
+    """As pwconv_s8.h draws it: it is what a file holds."""
+    weight = normal(rng, groups * n, k)
+    panels, steps = -(-n // 16), -(-k // 4)
+    size = c.lib.sqz_pwconv_packed_size_s8(groups, groups * k, groups * n)
+    assert size == groups * panels * (128 + 64 * steps) and size % 64 == 0
+    packed = np.full(size + 64, 77, np.uint8)
+    arguments = pointer(c, "float", weight), c.lib.SQZ_F32, pointer(c, "uint8_t", packed)
+    assert c.lib.sqz_pwconv_pack_s8(groups, groups * k, groups * n, *arguments) == 0
+    assert (packed[size:] == 77).all()
+    integers, scales = quantized(weight)
+    all_panels = packed[:size].reshape(groups, panels, 128 + 64 * steps)
+    first = all_panels[..., :64].copy().view(np.int32).reshape(groups, panels * 16)
+    found = all_panels[..., 64:128].copy().view(F).reshape(groups, panels * 16)
+    bytes_of = all_panels[..., 128:].copy().view(np.int8).reshape(groups, panels, steps, 16, 4)
+    bytes_of = bytes_of.transpose(0, 1, 3, 2, 4).reshape(groups, panels * 16, steps * 4)
+    np.testing.assert_array_equal(bytes_of[:, :n, :k], integers.reshape(groups, n, k))
+    np.testing.assert_array_equal(first[:, :n], -128 * integers.sum(axis=1).reshape(groups, n))
+    assert_same_bits(found[:, :n].copy(), scales.reshape(groups, n))
+    assert (
+        not bytes_of[:, n:].any() and not bytes_of[..., k:].any() and not first[:, n:].any() and not found[:, n:].any()
+    )
+
+
+def test_row_strides(c, rng):
+    """Between rows nothing is read that counts, and nothing written."""
+    rows, groups, k, n, to = 37, 3, 10, 20, 2
+    x, weight, bias = normal(rng, rows, groups * k), normal(rng, groups * n, k), normal(rng, groups * n)
+    residual = normal(rng, rows, groups * n)
+    packed = np.zeros(c.lib.sqz_pwconv_packed_size_s8(groups, groups * k, groups * n), np.uint8)
+    sizes = groups, groups * k, groups * n
+    c.lib.sqz_pwconv_pack_s8(*sizes, pointer(c, "float", weight), c.lib.SQZ_F32, pointer(c, "uint8_t", packed))
+
+    def apart(array, extra):
+        wide = np.full((len(array), array.shape[1] + extra), np.nan if array.dtype == F else 99, array.dtype)
+        wide[:, : array.shape[1]] = array
+        return wide
+
+    wide_x, wide_residual, wide_out = apart(x, 5), apart(residual, 7), apart(0 * residual, 3)
+    q = apart(np.zeros((rows, 36), np.uint8), 13)
+    q_out = apart(np.zeros((rows, 64), np.uint8), 9)
+    scales, scales_out = np.zeros((rows, groups), F), np.zeros((rows, to), F)
+    status = c.lib.sqz_quantize_rows_s8(
+        rows, groups * k, groups, pointer(c, "float", wide_x), wide_x.shape[1], pointer(c, "uint8_t", q), q.shape[1],
+        pointer(c, "float", scales),
+    )  # fmt: skip
+    assert status == 0 and (q[:, 36:] == 99).all()
+    expected = ops.quantize_rows(x, groups=groups)
+    same(ops.QuantizedRows(q[:, :36].copy(), scales), expected)
+    common = {"dtype": c.lib.SQZ_S8, "groups": groups, "c_out": groups * n}
+    common |= {"packed": pointer(c, "uint8_t", packed), "bias": pointer(c, "float", bias)}
+    common |= {"residual": pointer(c, "float", wide_residual), "ldr": wide_residual.shape[1]}
+    of_floats = {"x": pointer(c, "float", wide_x), "ldx": wide_x.shape[1]}
+    of_bytes = {"q": pointer(c, "uint8_t", q), "ldq": q.shape[1], "scales": pointer(c, "float", scales)}
+    of_bytes["groups"] = groups
+    to_floats = {"out": pointer(c, "float", wide_out), "ldo": wide_out.shape[1]}
+    to_bytes = {"q_out": pointer(c, "uint8_t", q_out), "ldq_out": q_out.shape[1], "groups_out": to}
+    to_bytes |= {"scales_out": pointer(c, "float", scales_out)}
+    y = product(x, weight, groups) + bias + residual
+    for given in (of_floats, of_bytes):
+        wide_out[:, : groups * n] = q_out[:, :64] = 0
+        for result in (to_floats, to_bytes):
+            given_rows = c.ffi.new("sqz_pwconv_input *", given | {"rows": rows, "c_in": groups * k})
+            assert c.lib.sqz_pwconv(given_rows, 1, c.ffi.new("sqz_pwconv_part *", common | result)) == 0
+        assert_same_bits(wide_out[:, : groups * n].copy(), y)
+        assert np.isnan(wide_out[:, groups * n :]).all() and (q_out[:, 64:] == 99).all()
+        same(ops.QuantizedRows(q_out[:, :64].copy(), scales_out), ops.quantize_rows(y, groups=to))
