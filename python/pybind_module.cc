@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -57,15 +58,69 @@ void check(const char *op, sqz_status status) {
   throw py::value_error(message);
 }
 
+// Between hold_calls() and run_held_calls() a thread's calls are checked and kept, and at the end they run one after
+// the other. A kernel streams megabytes of weights through the caches, so that Python in between would have to be
+// fetched from memory each time, at several times its cost. Calls that are not made for it run at once, after those
+// kept.
+struct HeldCall {
+  const char *op;
+  std::vector<py::object> keep;  // what `run` has pointers to
+  std::function<sqz_status()> run;
+};
+struct HeldCalls {
+  int depth = 0;
+  std::vector<HeldCall> calls;
+};
+thread_local HeldCalls held;
+
+void run_held() {
+  if (held.calls.empty()) return;
+  const std::vector<HeldCall> calls = std::move(held.calls);
+  held.calls.clear();
+  sqz_status status = SQZ_OK;
+  const char *op = nullptr;
+  {
+    py::gil_scoped_release release;
+    for (size_t i = 0; i < calls.size() && status == SQZ_OK; ++i) {
+      op = calls[i].op;
+      status = calls[i].run();
+    }
+  }
+  check(op, status);
+}
+
+void hold_calls() { ++held.depth; }
+
+// Runs them, or drops them.
+void run_held_calls(bool run) {
+  --held.depth;
+  if (!run)
+    held.calls.clear();
+  else if (held.depth == 0)
+    run_held();
+}
+
 // Runs a function of the C interface without the GIL.
 template <class F>
 void call(const char *op, const F &f) {
+  run_held();
   sqz_status status;
   {
     py::gil_scoped_release release;
     status = f();
   }
   check(op, status);
+}
+
+// The same, now or later: `f` has copies of all that it needs, and pointers only to what is kept.
+template <class F>
+void call_or_hold(const char *op, std::initializer_list<py::handle> keep, const F &f) {
+  if (held.depth == 0) return call(op, f);
+  std::vector<py::object> objects;
+  objects.reserve(keep.size());
+  for (py::handle h : keep)
+    if (h) objects.push_back(py::reinterpret_borrow<py::object>(h));
+  held.calls.push_back({op, std::move(objects), f});
 }
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
@@ -88,6 +143,7 @@ constexpr int kUsable = py::array::c_style | kAligned;
 // A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
 // py::array::ensure would pass over.
 py::array copied(const py::array &a, py::object type = {}) {
+  run_held();  // its elements may be the result of one
   PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
       a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
   if (!copy) throw py::error_already_set();
@@ -254,11 +310,12 @@ struct Input {
 
 // `out` if it is usable, or a new array. It may be the array `in_place` (argument x) itself, and overlap nothing else.
 py::array output(const char *op, py::handle out, const Shape &shape, py::handle in_place,
-                 std::initializer_list<Input> inputs) {
-  if (out.is_none()) return py::array(py::dtype(kFloat32), shape);
-  if (!is_array(out)) type_error(op, "out", "an array of float32", kind(out));
+                 std::initializer_list<Input> inputs, int type = kFloat32) {
+  if (out.is_none()) return py::array(py::dtype(type), shape);
+  const char *expected = type == kFloat32 ? "an array of float32" : "an array of uint8";
+  if (!is_array(out)) type_error(op, "out", expected, kind(out));
   auto a = py::reinterpret_borrow<py::array>(out);
-  if (type_number(a) != kFloat32) type_error(op, "out", "an array of float32", kind(out));
+  if (type_number(a) != type) type_error(op, "out", expected, kind(out));
   check_shape(op, "out", a, shape);
   if (!(a.flags() & py::array::c_style))
     value_error(op, "out", "a C-contiguous array", "strides " + text(Shape(a.strides(), a.strides() + a.ndim())));
@@ -274,6 +331,9 @@ py::array output(const char *op, py::handle out, const Shape &shape, py::handle 
       value_error(op, "out", "memory apart from the inputs", std::string("an overlap with ") + input.name);
   return a;
 }
+
+// No array yet; py::array() would make an empty one.
+py::array no_array() { return py::reinterpret_steal<py::array>(py::handle()); }
 
 float *writeable(py::array &a) { return static_cast<float *>(a.mutable_data()); }
 const float *floats_of(const py::array &a) { return static_cast<const float *>(a.data()); }
@@ -296,6 +356,7 @@ struct Mask {
 };
 
 py::array broadcast(const py::array &a, const Shape &shape) {
+  run_held();  // its elements may be the result of one
   const py::module_ numpy = py::module_::import("numpy");
   return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
 }
@@ -360,8 +421,10 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   const double eps = real(op, "eps", eps_);
   const float *residual = optional(op, "residual", residual_, shape, &hold[2]);
   py::array out = output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
+  const float *from = floats_of(x);
   float *to = writeable(out);
-  call(op, [&] { return sqz_layer_norm_f32(rows, n, floats_of(x), n, residual, n, weight, bias, eps, to, n); });
+  call_or_hold(op, {x, hold[0], hold[1], hold[2], out},
+               [=] { return sqz_layer_norm_f32(rows, n, from, n, residual, n, weight, bias, eps, to, n); });
   return out;
 }
 
@@ -438,11 +501,12 @@ py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
   Shape shape = shape_of(ids);
   shape.push_back(n);
   py::array out = output(op, out_, shape, {}, {{"table", table_}, {"ids", ids_}});
+  const int64_t count = ids.size(), rows = table.array.shape(0), *numbers = static_cast<const int64_t *>(ids.data());
+  const void *from = table.array.data();
+  const sqz_dtype dtype = table.dtype;
   float *to = writeable(out);
-  call(op, [&] {
-    return sqz_embedding_f32(ids.size(), n, static_cast<const int64_t *>(ids.data()), table.array.data(), table.dtype,
-                             table.array.shape(0), to, n);
-  });
+  call_or_hold(op, {ids, table.array, out},
+               [=] { return sqz_embedding_f32(count, n, numbers, from, dtype, rows, to, n); });
   return out;
 }
 
@@ -472,16 +536,29 @@ py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle po
                           {"type_table", type_table_},
                           {"weight", weight_},
                           {"bias", bias_}});
-  const int64_t *const all_ids[3] = {static_cast<const int64_t *>(ids.data()),
-                                     static_cast<const int64_t *>(position_ids.data()),
-                                     static_cast<const int64_t *>(type_ids.data())};
-  const void *const tables[3] = {words.array.data(), positions.array.data(), types.array.data()};
-  const sqz_dtype dtypes[3] = {words.dtype, positions.dtype, types.dtype};
-  const int64_t rows[3] = {words.array.shape(0), positions.array.shape(0), types.array.shape(0)};
+  struct Tables {
+    const int64_t *ids[3];
+    const void *tables[3];
+    sqz_dtype dtypes[3];
+    int64_t rows[3];
+  };
+  const Table *const three[3] = {&words, &positions, &types};
+  Tables t = {{static_cast<const int64_t *>(ids.data()), static_cast<const int64_t *>(position_ids.data()),
+               static_cast<const int64_t *>(type_ids.data())},
+              {},
+              {},
+              {}};
+  for (int i = 0; i < 3; ++i) {
+    t.tables[i] = three[i]->array.data();
+    t.dtypes[i] = three[i]->dtype;
+    t.rows[i] = three[i]->array.shape(0);
+  }
+  const int64_t count = ids.size();
   float *to = writeable(out);
-  call(op, [&] {
-    return sqz_embedding_layer_norm_f32(ids.size(), n, all_ids, tables, dtypes, rows, weight, bias, eps, to, n);
-  });
+  call_or_hold(
+      op, {ids, position_ids, type_ids, words.array, positions.array, types.array, hold[0], hold[1], out}, [=] {
+        return sqz_embedding_layer_norm_f32(count, n, t.ids, t.tables, t.dtypes, t.rows, weight, bias, eps, to, n);
+      });
   return out;
 }
 
@@ -574,7 +651,9 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
 
 // Quantised rows: a tuple of bytes (..., width) and scales (..., groups).
 struct QuantizedRows {
-  py::array values, scales;
+  py::array values = no_array(), scales = no_array();
+
+  py::object pair() const { return py::make_tuple(values, scales); }
 };
 
 // uint8, with any axes before the last of `width`, and scales to match.
@@ -597,7 +676,7 @@ QuantizedRows quantized_rows(const char *op, const char *name, py::handle h, int
 // What convolutions take: floats, or quantised rows with the groups of int8 weights.
 struct Rows {
   sqz_pwconv_input args = {};
-  py::array x;
+  py::array x = no_array();
   QuantizedRows rows;
   Shape shape;        // of x, or of what the rows were made from
   py::handle values;  // for overlaps
@@ -642,44 +721,54 @@ sqz_pwconv_part part_of(const char *op, const PackedPointwiseConv &p, const Rows
   return part;
 }
 
-// Where quantised rows go: new arrays.
-py::tuple quantized_output(Shape shape, int64_t groups, sqz_pwconv_part *part) {
-  shape.back() = sqz_quantized_width_s8(shape.back(), groups);
-  part->ldq_out = shape.back();
-  py::array values(py::dtype(kUint8), shape);
-  shape.back() = groups;
-  py::array scales(py::dtype(kFloat32), shape);
-  part->groups_out = groups;
-  part->q_out = static_cast<uint8_t *>(values.mutable_data());
-  part->scales_out = writeable(scales);
-  return py::make_tuple(values, scales);
+// Where quantised rows go: to those of `out`, or new arrays.
+QuantizedRows quantized_output(const char *op, py::handle out, Shape shape, int64_t groups,
+                               std::initializer_list<Input> inputs, sqz_pwconv_part *part) {
+  py::object given[2] = {py::none(), py::none()};
+  if (!out.is_none()) {
+    if (!PyTuple_Check(out.ptr()) || py::len(out) != 2) type_error(op, "out", "quantised rows", kind(out));
+    for (size_t i = 0; i < 2; ++i) given[i] = py::reinterpret_borrow<py::tuple>(out)[i];
+  }
+  shape.back() = part->ldq_out = sqz_quantized_width_s8(shape.back(), groups);
+  QuantizedRows rows;
+  rows.values = output(op, given[0], shape, {}, inputs, kUint8);
+  shape.back() = part->groups_out = groups;
+  rows.scales = output(op, given[1], shape, {}, inputs);
+  if (overlap(rows.values, rows.scales)) value_error(op, "out", "values apart from scales", "an overlap");
+  part->q_out = static_cast<uint8_t *>(rows.values.mutable_data());
+  part->scales_out = writeable(rows.scales);
+  return rows;
 }
 
-py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle x_, py::handle activation_,
-                    py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
+// `keep` is the object of p, or null for one that does not outlive the call.
+py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle keep, py::handle x_,
+                    py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
                     py::handle quantize_ = py::none()) {
   const Rows in = input_of(op, x_, &p);
   sqz_pwconv_part part = part_of(op, p, in);
   part.activation = activation_of(op, activation_);
   Shape shape = in.shape;
   shape.back() = p.c_out;
-  py::array hold;
+  py::array hold = no_array(), out = no_array();
   part.residual = optional(op, "residual", residual_, shape, &hold);
-  py::object result;
+  const std::initializer_list<Input> inputs = {
+      {"x", in.values}, {"x", in.rows.scales}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}};
+  QuantizedRows rows;
   if (quantize_.is_none()) {
-    py::array out = output(
-        op, out_, shape, {},
-        {{"x", in.values}, {"x", in.rows.scales}, {"residual", residual_}, {"weight", weight_}, {"bias", bias_}});
+    out = output(op, out_, shape, {}, inputs);
     part.out = writeable(out);
-    result = std::move(out);
   } else {
     if (p.dtype != SQZ_S8) value_error(op, "quantize_groups", "None for a dtype other than int8", kind(quantize_));
     const int64_t groups = divisor(op, "quantize_groups", quantize_, "C_out", p.c_out);
-    if (!out_.is_none()) value_error(op, "out", "None for a quantised result", kind(out_));
-    result = quantized_output(shape, groups, &part);
+    rows = quantized_output(op, out_, shape, groups, inputs, &part);
   }
-  call(op, [&] { return sqz_pwconv(&in.args, 1, &part); });
-  return result;
+  const sqz_pwconv_input from = in.args;
+  const auto run = [=] { return sqz_pwconv(&from, 1, &part); };
+  if (keep)
+    call_or_hold(op, {keep, in.x, in.rows.values, in.rows.scales, hold, out, rows.values, rows.scales}, run);
+  else
+    call(op, run);
+  return part.q_out ? rows.pair() : py::object(out);
 }
 
 py::object pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, py::handle groups_,
@@ -692,7 +781,7 @@ py::object pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, p
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
   const auto p = pack(op, weight, SQZ_F32, bias_, groups, SQZ_F32, py::none());
-  return convolve(op, *p, x_, activation_, residual_, out_, weight_, bias_);
+  return convolve(op, *p, {}, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
@@ -704,23 +793,25 @@ std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py:
   return pack(op, weight, dtype, bias, weight_groups(op, weight, groups), storage, memory);
 }
 
-py::object run_pointwise_conv(const PackedPointwiseConv &p, py::handle x, py::handle activation, py::handle residual,
-                              py::handle out, py::handle quantize) {
-  return convolve("PointwiseConv", p, x, activation, residual, out, {}, {}, quantize);
+py::object run_pointwise_conv(py::handle conv, py::handle x, py::handle activation, py::handle residual, py::handle out,
+                              py::handle quantize) {
+  const auto &p = py::cast<const PackedPointwiseConv &>(conv);
+  return convolve("PointwiseConv", p, conv, x, activation, residual, out, {}, {}, quantize);
 }
 
-py::tuple quantize_rows(py::handle x_, py::handle groups_) {
+py::object quantize_rows(py::handle x_, py::handle groups_, py::handle out_) {
   constexpr const char *op = "quantize_rows";
   const py::array x = rows_of(op, "x", x_);
   const Shape shape = shape_of(x);
   const int64_t n = shape.back(), groups = divisor(op, "groups", groups_, "C", n);
   if (n > INT64_C(1) << 28) value_error(op, "x", "at most 2^28 channels", std::to_string(n));
   sqz_pwconv_part to = {};
-  const py::tuple result = quantized_output(shape, groups, &to);
-  call(op, [&] {
-    return sqz_quantize_rows_s8(rows_in(shape), n, groups, floats_of(x), n, to.q_out, to.ldq_out, to.scales_out);
-  });
-  return result;
+  const QuantizedRows rows = quantized_output(op, out_, shape, groups, {{"x", x_}}, &to);
+  const int64_t count = rows_in(shape);
+  const float *from = floats_of(x);
+  call_or_hold(op, {x, rows.values, rows.scales},
+               [=] { return sqz_quantize_rows_s8(count, n, groups, from, n, to.q_out, to.ldq_out, to.scales_out); });
+  return rows.pair();
 }
 
 // Several of one x; `outs` is None or has an array or None for each.
@@ -749,7 +840,9 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
     parts[i].out = writeable(out);
     results[i] = std::move(out);
   }
-  call(op, [&] { return sqz_pwconv(&in.args, static_cast<int64_t>(count), parts.data()); });
+  const sqz_pwconv_input from = in.args;
+  call_or_hold(op, {convs, in.x, in.rows.values, in.rows.scales, results},
+               [=] { return sqz_pwconv(&from, static_cast<int64_t>(parts.size()), parts.data()); });
   return results;
 }
 
@@ -931,7 +1024,7 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.v = floats_of(v);
   a.out = writeable(out);
   a.ldq = a.ldk = a.ldv = a.ldo = shape[1];
-  call(op, [&] { return sqz_attention_f32(&a); });
+  call_or_hold(op, {q, k, v, keys, queries, key_mask, out}, [=] { return sqz_attention_f32(&a); });
   return out;
 }
 
@@ -1020,6 +1113,8 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("run_pointwise_convs", &run_pointwise_convs);
   m.def("quantize_rows", &quantize_rows);
+  m.def("hold_calls", &hold_calls);
+  m.def("run_held_calls", &run_held_calls);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);

@@ -178,7 +178,7 @@ class QuantizedRows(NamedTuple):
     scales: Any
 
 
-def quantize_rows(x: Floats, *, groups: int = 1) -> QuantizedRows:
+def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = None) -> QuantizedRows:
     """Quantise rows to bytes, with a scale for each group of channels: the input of an int8 `PointwiseConv`.
 
     With m the largest ``abs(x)`` in a group of a row: ``scale = m / 127`` and ``value = rint(x * (127 / m)) + 128``,
@@ -192,6 +192,8 @@ def quantize_rows(x: Floats, *, groups: int = 1) -> QuantizedRows:
     x : ndarray of float32, shape (..., C)
     groups : int
         A divisor of C: the groups of the convolution.
+    out : QuantizedRows, optional
+        Where the result goes.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def quantize_rows(x: Floats, *, groups: int = 1) -> QuantizedRows:
     >>> rows.scales.round(4).tolist()
     [[1.0, 0.015699999406933784]]
     """
-    return QuantizedRows(*_active().quantize_rows(x, groups))
+    return QuantizedRows(*_active().quantize_rows(x, groups, out))
 
 
 class PointwiseConv:
@@ -361,7 +363,7 @@ class PointwiseConv:
         activation: str | None = None,
         residual: Floats | None = None,
         quantize_groups: int | None = None,
-        out: Floats | None = None,
+        out: Floats | QuantizedRows | None = None,
     ) -> Any:
         """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`, and in int8 also:
 
@@ -371,7 +373,7 @@ class PointwiseConv:
             Rows that `quantize_rows` made, or another convolution, with the groups of this one.
         quantize_groups : int, optional
             Return the result as `quantize_rows` would make it with so many groups, those of the convolution that comes
-            next. That saves a pass over memory. Not with `out`.
+            next. That saves a pass over memory. `out` is then QuantizedRows too.
         """
         module = _active()
         handle = self._packed.get(module.__name__) or self._pack(module)
@@ -885,6 +887,24 @@ def _attention_scores(
 ) -> Floats:
     """Scores (B, H, Lq, Lk) before the softmax: ``q . k * scale + mask``, -inf where excluded. For the model."""
     return _active().attention_scores(q, k, num_heads, mask, scale)
+
+
+class _together:
+    """A ``with`` block whose ops may run at its end, one after the other. For the model, not public.
+
+    A kernel streams megabytes of weights through the caches, after which Python is slow: as much as 7 us an op. The
+    arguments are checked in the block; nothing in it may look at a result, but to pass it to an op. An exception in the
+    block drops what has not run yet.
+    """
+
+    __slots__ = ("_module",)
+
+    def __enter__(self) -> None:
+        self._module = _active()
+        self._module.hold_calls()
+
+    def __exit__(self, exception: object, *_: object) -> None:
+        self._module.run_held_calls(exception is None)
 
 
 @contextmanager

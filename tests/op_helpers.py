@@ -94,9 +94,9 @@ class Guards:
         self._kept.append((buffer, buffer.tobytes(), slice(0, 0)))
         return inside
 
-    def empty(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Make room for a float32 output between two bands."""
-        buffer, inside = self._buffer(shape, np.float32)
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Make room for an output between two bands."""
+        buffer, inside = self._buffer(shape, dtype)
         self._kept.append((buffer, buffer.tobytes(), slice(self.BAND, self.BAND + inside.size)))
         return inside
 

@@ -58,11 +58,17 @@ def embedding_layer_norm(ids, table, position_ids, position_table, type_ids, typ
     )
 
 
+def quantize_rows(x, groups):
+    return ops.quantize_rows(x, groups=groups).scales
+
+
 OPS = {
     "pointwise_conv": ops.pointwise_conv,
     "pointwise_conv NCW": ops.pointwise_conv,
     "PointwiseConv": packed_conv,
     "pointwise_convs": several_convs,
+    "PointwiseConv int8": packed_conv,
+    "quantize_rows": quantize_rows,
     "layer_norm": ops.layer_norm,
     "l2_normalize": ops.l2_normalize,
     "softmax": ops.softmax,
@@ -93,6 +99,11 @@ GOOD = {
         "activation": "relu", "residual": floats(5, 8), "out": floats(5, 8),
     },
     "pointwise_convs": {"x": floats(5, 12), "out": floats(5, 8)},
+    "PointwiseConv int8": {
+        "x": floats(5, 12), "weight": floats(8, 3), "bias": floats(8), "groups": 4, "dtype": "int8",
+        "activation": "relu", "residual": floats(5, 8), "out": floats(5, 8),
+    },
+    "quantize_rows": {"x": floats(5, 12), "groups": 4},
     "layer_norm": {
         "x": floats(5, 12), "weight": floats(12), "bias": floats(12), "eps": 1e-5, "residual": floats(5, 12),
         "out": floats(5, 12),
@@ -363,7 +374,7 @@ OVERLAPS = [
     for op, good in GOOD.items()
     for argument, value in good.items()
     if "out" in good and argument != "out" and isinstance(value, np.ndarray)
-    if not (op == "PointwiseConv" and argument in ("weight", "bias"))  # these were copied when packed
+    if not (op.startswith("PointwiseConv") and argument in ("weight", "bias"))  # these were copied when packed
 ]
 
 

@@ -5,7 +5,17 @@ import pickle
 
 import numpy as np
 import pytest
-from op_helpers import ACTIVATIONS64, INT8_ISAS, INT8_VARIANTS, ROWS, Variant, assert_same_bits, native, normal
+from op_helpers import (
+    ACTIVATIONS64,
+    INT8_ISAS,
+    INT8_VARIANTS,
+    ROWS,
+    Variant,
+    assert_repeats,
+    assert_same_bits,
+    native,
+    normal,
+)
 
 from squeezeops import ops
 
@@ -241,16 +251,48 @@ def test_takes_quantised_rows(variant, guards, rng, groups, k):
 @pytest.mark.parametrize(
     "groups, n, to", [(1, 96, 4), (4, 32, 4), (2, 48, 6), (1, 20, 5), (3, 20, 4), (4, 24, 8), (1, 7, 1), (2, 48, 2)]
 )
-def test_quantises_its_result(variant, rng, rows, groups, n, to):
+def test_quantises_its_result(variant, guards, rng, rows, groups, n, to):
     """Groups that begin where panels do, and others."""
     x, weight, bias = normal(rng, rows, groups * 9), normal(rng, groups * n, 9), normal(rng, groups * n)
     residual = normal(rng, rows, groups * n)
     x[rows // 3 : rows // 3 + 1, 1] = np.inf
     packed = conv(weight, bias, groups)
     for rest in ({}, {"activation": "gelu", "residual": residual}):
+        room = ops.QuantizedRows(
+            guards.empty((rows, to * -(-groups * n // to // 4) * 4), "uint8"), guards.empty((rows, to))
+        )
+        into = packed(x, quantize_groups=to, out=room, **rest)
+        assert into.values is room.values and into.scales is room.scales
+        same(into, ops.quantize_rows(packed(x, **rest), groups=to))
+        guards.check()
         same(packed(x, quantize_groups=to, **rest), ops.quantize_rows(packed(x, **rest), groups=to))
         given = ops.quantize_rows(x, groups=groups)
         same(packed(given, quantize_groups=to, **rest), ops.quantize_rows(packed(x, **rest), groups=to))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_several_of_one_input(variant, guards, rng, rows):
+    """Of all types of weights, from floats; and of bytes, from rows quantised for all of them."""
+    x = guards.keep(normal(rng, rows, 24))
+    kinds = [("int8", 4), ("float32", 2), ("int8", 2), ("float16", 4), ("int8", 4), ("int8", 1), ("int8", 24)] * 2
+    convs = [
+        ops.PointwiseConv(normal(rng, 48, 24 // g), normal(rng, 48) if i % 3 else None, groups=g, dtype=dtype)
+        for i, (dtype, g) in enumerate(kinds)
+    ]
+    expected = [conv(x) for conv in convs]
+    for count in (1, 2, 7, len(convs)):
+        outs = [guards.empty(y.shape) for y in expected[:count]]
+        for room in (None, outs):
+            for actual, wanted in zip(ops.pointwise_convs(x, convs[:count], out=room), expected, strict=False):
+                assert_repeats(actual, wanted)
+    alike, given = [convs[0], convs[4]], ops.quantize_rows(x, groups=4)
+    for actual, wanted in zip(ops.pointwise_convs(given, alike), (expected[0], expected[4]), strict=True):
+        assert_same_bits(actual, wanted)
+    for other in convs[1:4]:
+        with pytest.raises((TypeError, ValueError), match="pointwise_convs: x: expected "):
+            ops.pointwise_convs(given, [convs[0], other])
+        with pytest.raises((TypeError, ValueError), match="pointwise_convs: x: expected "):
+            ops.pointwise_convs(given, [other, convs[0]])
 
 
 def test_a_chain(variant, rng):
@@ -290,8 +332,26 @@ def test_wrong_quantised_rows(variant, rng):
     for count in (2.0, True, "2"):
         with pytest.raises(TypeError, match="quantize_groups: expected an int"):
             packed(x, quantize_groups=count)
-    with pytest.raises(ValueError, match="out: expected None for a quantised result, got float32"):
-        packed(x, quantize_groups=2, out=out)
+    room = np.zeros((3, 8), np.uint8), np.zeros((3, 2), F)
+    for bad, exception, message in [
+        (out, TypeError, "expected quantised rows, got float32"),
+        (room[:1], TypeError, "expected quantised rows, got tuple"),
+        ((room[1], room[1]), TypeError, "expected an array of "),
+        ((room[0], room[0]), TypeError, "expected an array of float32"),
+        ((room[0][:2], room[1]), ValueError, r"expected shape \(3, 8\), got \(2, 8\)"),
+        ((room[0], room[1][:, :1]), ValueError, r"expected shape \(3, 2\), got \(3, 1\)"),
+        (
+            (room[0], x.reshape(-1)[:6].reshape(3, 2)),
+            ValueError,
+            "expected memory apart from the inputs, got an overlap",
+        ),
+        ((room[0], room[0].reshape(-1).view(F).reshape(3, 2)), ValueError, "expected values apart from scales"),
+    ]:
+        with pytest.raises(exception, match=f"PointwiseConv: out: {message}"):
+            packed(x, quantize_groups=2, out=bad)
+    with pytest.raises(TypeError, match="PointwiseConv: out: expected an array of float32"):
+        packed(x, out=room)
+    assert not room[0].any() and not room[1].any()
     assert (out == 0).all()
     memory = np.zeros(96 + values.nbytes, np.uint8)
     inside = memory[92 : 92 + values.nbytes].reshape(values.shape)  # which begins in the last float of out

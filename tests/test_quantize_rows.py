@@ -44,6 +44,11 @@ def check(x, groups=1):
     assert rows.values.dtype == np.uint8 and rows.values.flags.c_contiguous
     np.testing.assert_array_equal(rows.values, values)
     assert_same_bits(rows.scales, scales)
+    room = ops.QuantizedRows(np.empty_like(values), np.empty_like(scales))
+    into = ops.quantize_rows(x, groups=groups, out=room)
+    assert into.values is room.values and into.scales is room.scales
+    np.testing.assert_array_equal(into.values, values)
+    assert_same_bits(into.scales, scales)
     return rows
 
 

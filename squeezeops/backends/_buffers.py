@@ -120,7 +120,12 @@ class Array:
 
 
 def output(
-    op: str, out: Any, shape: Shape, inputs: dict[str, Array | None], in_place: Array | None = None
+    op: str,
+    out: Any,
+    shape: Shape,
+    inputs: dict[str, Array | None],
+    in_place: Array | None = None,
+    kind: str = "float32",
 ) -> tuple[Any, Array]:
     """Check `out`, or allocate the result; return it, also as an Array.
 
@@ -128,8 +133,8 @@ def output(
     """
     if out is None:
         of_numpy = any(given is not None and given.of_numpy for given in (in_place, *inputs.values()))
-        return empty(op, shape, of_numpy)
-    y = Array(op, "out", out, "float32")
+        return empty(op, shape, of_numpy, kind)
+    y = Array(op, "out", out, kind if check.is_numpy(out, "ndarray") else STANDS_FOR.get(kind, kind))
     if y.shape != shape:
         raise ValueError(f"{op}: out: expected shape {shape}, got {y.shape}")
     if not y.view.c_contiguous:
@@ -165,7 +170,8 @@ def allocate(op: str, shape: Shape, kind: str = "float32") -> Any:
         for n in reversed(shape):
             nothing = nothing * n
         return memoryview(nothing())
-    return memoryview(bytearray(size)).cast(letter, shape)
+    whole: Any = memoryview(bytearray(size))
+    return whole.cast(letter, shape)
 
 
 class Mask:

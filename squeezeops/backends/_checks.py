@@ -20,6 +20,7 @@ from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
 from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
+from squeezeops.backends._scalars import quantized_pair as quantized_pair
 from squeezeops.backends._scalars import real as real
 from squeezeops.backends._scalars import several as several
 
@@ -120,10 +121,16 @@ def output(op: str, out: object, shape: tuple[int, ...], in_place: object = None
 
     The overlap is that of the memory bounds, as a compiled backend sees it: interleaved views count as overlapping.
     """
+    return _output(op, out, shape, "float32", in_place, inputs)
+
+
+def _output(
+    op: str, out: object, shape: tuple[int, ...], dtype: str, in_place: object, inputs: dict[str, object]
+) -> np.ndarray:
     if out is None:
-        return np.empty(shape, np.float32)
-    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
-        raise TypeError(f"{op}: out: expected an array of float32, got {kind(out)}")
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"{op}: out: expected an array of {dtype}, got {kind(out)}")
     if out.shape != shape:
         raise ValueError(f"{op}: out: expected shape {shape}, got {out.shape}")
     if not out.flags.c_contiguous:
@@ -163,16 +170,25 @@ def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, gr
     return np.asarray(values, order="C"), scales
 
 
-def quantize_groups(op: str, value: Any, dtype: str, c_out: int, out: object) -> int | None:
+def quantize_groups(op: str, value: Any, dtype: str, c_out: int) -> int | None:
     """Check the groups of a quantised result, which only int8 has."""
     if value is None:
         return None
     if dtype != "int8":
         raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {kind(value)}")
-    groups = divisor(op, "quantize_groups", value, C_out=c_out)
-    if out is not None:
-        raise ValueError(f"{op}: out: expected None for a quantised result, got {kind(out)}")
-    return groups
+    return divisor(op, "quantize_groups", value, C_out=c_out)
+
+
+def quantized_output(
+    op: str, out: Any, leading: tuple[int, ...], channels: int, groups: int, **inputs: object
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check the values and scales of `out`, or allocate them."""
+    given = quantized_pair(op, out)
+    values = _output(op, given[0], (*leading, quantized_width(channels, groups)), "uint8", None, inputs)
+    scales = output(op, given[1], (*leading, groups), **inputs)
+    if np.may_share_memory(values, scales):
+        raise ValueError(f"{op}: out: expected values apart from scales, got an overlap")
+    return values, scales
 
 
 def stored_weight(op: str, weight: np.ndarray, dtype: str) -> np.ndarray:

@@ -114,3 +114,20 @@ def several(op: str, handles: Any, outs: Any) -> Any:
     if given != len(handles):
         raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
     return outs
+
+
+def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
+    """Check where quantised rows go: None, or values and scales."""
+    if out is None:
+        return None, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
+    return out
+
+
+def hold_calls() -> None:
+    """See `squeezeops.ops._together`; here every call runs at once."""
+
+
+def run_held_calls(run: bool) -> None:
+    """See `hold_calls`."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from squeezeops.backends import _packed
 from squeezeops.backends import _scalars as check
-from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, empty, ffi, lib, output, raise_for
+from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
+from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 # What the functions for a packed weight are called, what they point to, and the bytes of what they count.
 STORED = {"float32": ("f32", "float *", 4), "float16": ("f16", "uint16_t *", 2), "int8": ("s8", "uint8_t *", 1)}
@@ -278,14 +279,19 @@ def _quantized_rows(op: str, value: tuple[Any, ...], channels: int, groups: int)
     return values, scales
 
 
-def _quantized_output(op: str, leading: Shape, channels: int, groups: int, of_numpy: bool) -> tuple[Any, Array, Array]:
-    """Make room for quantised rows."""
-    values, q = empty(op, (*leading, _width(channels, groups)), of_numpy, "uint8")
-    scales, s = empty(op, (*leading, groups), of_numpy)
+def _quantized_output(
+    op: str, out: Any, leading: Shape, channels: int, groups: int, inputs: dict[str, Array | None]
+) -> tuple[Any, Array, Array]:
+    """Check where quantised rows go, or make room for them."""
+    given = check.quantized_pair(op, out)
+    values, q = output(op, given[0], (*leading, _width(channels, groups)), inputs, kind="uint8")
+    scales, s = output(op, given[1], (*leading, groups), inputs)
+    if q.overlaps(s):
+        raise ValueError(f"{op}: out: expected values apart from scales, got an overlap")
     return (values, scales), q, s
 
 
-def quantize_rows(x: Any, groups: int) -> Any:
+def quantize_rows(x: Any, groups: int, out: Any) -> Any:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given = _rows(op, "x", x)
@@ -293,7 +299,7 @@ def quantize_rows(x: Any, groups: int) -> Any:
     groups = check.divisor(op, "groups", groups, C=n)
     if n > 2**28:
         raise ValueError(f"{op}: x: expected at most 2^28 channels, got {n}")
-    result, q, scales = _quantized_output(op, given.shape[:-1], n, groups, given.of_numpy)
+    result, q, scales = _quantized_output(op, out, given.shape[:-1], n, groups, {"x": given})
     to = q.pointer, _width(n, groups), scales.pointer
     raise_for(op, lib.sqz_quantize_rows_s8(rows, n, groups, given.pointer, n, *to))
     return result
@@ -317,7 +323,7 @@ class _Input:
             *leading, c_in = values.shape
             self.leading = tuple(leading)
             pointers = {"x": values.pointer, "ldx": c_in}
-        self.c_in, self.of_numpy = c_in, values.of_numpy
+        self.c_in = c_in
         self.struct = ffi.new("sqz_pwconv_input *", {"rows": math.prod(self.leading), "c_in": c_in, **pointers})
 
     def part(self, op: str, handle: _PackedPointwiseConv) -> dict[str, Any]:
@@ -345,17 +351,16 @@ def _convolve(
     part, shape = given.part(op, handle), (*given.leading, n)
     part["activation"] = ACTIVATIONS[check.choice(op, "activation", activation, check.ACTIVATIONS)]
     added = _optional(op, "residual", residual, shape)
+    inputs |= {**given.arrays, "residual": added}
     if quantize_groups is None:
-        result, y = output(op, out, shape, {**given.arrays, "residual": added, **inputs})
+        result, y = output(op, out, shape, inputs)
         part |= {"out": y.pointer, "ldo": n}
     else:
         if handle.dtype != "int8":
             got = check.kind(quantize_groups)
             raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {got}")
         groups = check.divisor(op, "quantize_groups", quantize_groups, C_out=n)
-        if out is not None:
-            raise ValueError(f"{op}: out: expected None for a quantised result, got {check.kind(out)}")
-        result, y, scales = _quantized_output(op, given.leading, n, groups, given.of_numpy)
+        result, y, scales = _quantized_output(op, out, given.leading, n, groups, inputs)
         part |= {"q_out": y.pointer, "ldq_out": _width(n, groups), "scales_out": scales.pointer, "groups_out": groups}
     part |= {"residual": _pointer(added), "ldr": n}
     raise_for(op, lib.sqz_pwconv(given.struct, 1, ffi.new("sqz_pwconv_part *", part)))

@@ -25,6 +25,7 @@ from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 from squeezeops.backends._packed import check_address
+from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.
@@ -148,8 +149,10 @@ def _convolve(
     check.choice(op, "activation", activation, check.ACTIVATIONS)
     shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
-    wanted = check.quantize_groups(op, quantize_groups, dtype, groups * n, out)
-    out = check.output(op, out, shape, x=given, residual=residual, **inputs)
+    wanted = check.quantize_groups(op, quantize_groups, dtype, groups * n)
+    inputs |= {"x": given, "residual": residual}
+    room = None if wanted is None else check.quantized_output(op, out, leading, groups * n, wanted, **inputs)
+    out = check.output(op, out if room is None else None, shape, **inputs)
     if out.size:
         source, target, biases, residuals = _flat(x), out.reshape(-1), _flat_or_none(bias), _flat_or_none(added)
         number = ACTIVATIONS[activation]
@@ -168,7 +171,7 @@ def _convolve(
 
         least = _least(PRODUCTS, groups * k * n)
         run(part, math.prod(shape[:-1]), least, max(least, convolution.ROW_BLOCK), TILE_ROWS)
-    return out if wanted is None else _quantize_rows(out, wanted)
+    return out if wanted is None else _quantize_rows(out, wanted, room)
 
 
 def pointwise_conv(
@@ -200,10 +203,11 @@ def run_pointwise_conv(
     return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
 
 
-def _quantize_rows(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def _quantize_rows(
+    x: np.ndarray, groups: int, out: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     leading, n = x.shape[:-1], x.shape[-1] // groups
-    values = np.empty((*leading, check.quantized_width(x.shape[-1], groups)), np.uint8)
-    scales = np.empty((*leading, groups), F)
+    values, scales = out or check.quantized_output("", None, leading, x.shape[-1], groups)
     source, bytes_of, scales_of = _flat(x), values.reshape(-1), scales.reshape(-1)
 
     def part(first: int, last: int) -> None:
@@ -215,11 +219,12 @@ def _quantize_rows(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
     return values, scales
 
 
-def quantize_rows(x: object, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(x: object, groups: int, out: object) -> tuple[np.ndarray, np.ndarray]:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
-    x = check.rows(op, "x", x)
-    return _quantize_rows(x, check.divisor(op, "groups", groups, C=x.shape[-1]))
+    given, x = x, check.rows(op, "x", x)
+    groups = check.divisor(op, "groups", groups, C=x.shape[-1])
+    return _quantize_rows(x, groups, check.quantized_output(op, out, x.shape[:-1], x.shape[-1], groups, x=given))
 
 
 def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from squeezeops.backends import _checks as check
 from squeezeops.backends import _layout
 from squeezeops.backends._packed import check_address
+from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
 F = np.float32
 LOG2E = F(1.44269504)
@@ -143,21 +144,27 @@ def _quantize(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return integers, scales
 
 
-def _quantize_rows(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def _quantize_rows(
+    x: np.ndarray, groups: int, out: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Bytes (..., width), each group filled up with 128, and scales (..., groups)."""
-    n = x.shape[-1] // groups
-    integers, scales = _quantize(x.reshape(*x.shape[:-1], groups, n))
-    values = np.full((*x.shape[:-1], groups, -(-n // 4) * 4), 128, np.uint8)
-    values[..., :n] = integers + 128
-    return values.reshape(*x.shape[:-1], groups * values.shape[-1]), scales[..., 0]
+    values, scales = out or check.quantized_output("", None, x.shape[:-1], x.shape[-1], groups)
+    n = x.shape[-1] // scales.shape[-1]
+    integers, factors = _quantize(x.reshape(*scales.shape, n))
+    by_group = values.reshape(*scales.shape, -(-n // 4) * 4)
+    by_group[...] = 128
+    by_group[..., :n] = integers + 128
+    scales[...] = factors[..., 0]
+    return values, scales
 
 
 @_quiet
-def quantize_rows(x: object, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(x: object, groups: int, out: object) -> tuple[np.ndarray, np.ndarray]:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
-    x = check.rows(op, "x", x)
-    return _quantize_rows(x, check.divisor(op, "groups", groups, C=x.shape[-1]))
+    given, x = x, check.rows(op, "x", x)
+    groups = check.divisor(op, "groups", groups, C=x.shape[-1])
+    return _quantize_rows(x, groups, check.quantized_output(op, out, x.shape[:-1], x.shape[-1], groups, x=given))
 
 
 class _Packed(NamedTuple):
@@ -188,7 +195,9 @@ def _multiply_integers(rows: tuple[np.ndarray, np.ndarray], packed: _Packed) -> 
     for g in range(groups):
         total = integers[:, g] @ packed.weight[g].T  # exact: float64 holds sums of so many products of bytes
         y[:, g] = total.astype(F) * scales[:, g, None]
-    return y.reshape(len(values), groups * n) * packed.scales
+    assert packed.scales is not None
+    product: np.ndarray = y.reshape(len(values), groups * n) * packed.scales
+    return product
 
 
 def _convolve(
@@ -216,8 +225,10 @@ def _convolve(
     check.choice(op, "activation", activation, check.ACTIVATIONS)
     shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
-    wanted = check.quantize_groups(op, quantize_groups, packed.dtype, groups * n, out)
-    out = check.output(op, out, shape, x=given, residual=residual, **inputs)
+    wanted = check.quantize_groups(op, quantize_groups, packed.dtype, groups * n)
+    inputs |= {"x": given, "residual": residual}
+    room = None if wanted is None else check.quantized_output(op, out, leading, groups * n, wanted, **inputs)
+    out = check.output(op, out if room is None else None, shape, **inputs)
     y = _matrix(out)
     if packed.dtype == "int8":
         y[...] = _multiply_integers(rows or _quantize_rows(x, groups), packed)
@@ -230,7 +241,7 @@ def _convolve(
     y[...] = ACTIVATION[activation](y)
     if added is not None:
         y += _matrix(added)
-    return out if wanted is None else _quantize_rows(out, wanted)
+    return out if wanted is None else _quantize_rows(out, wanted, room)
 
 
 @_quiet

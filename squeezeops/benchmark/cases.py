@@ -20,7 +20,7 @@ from squeezeops.benchmark.shapes import LARGEST, Shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OPS", "Case", "Op", "op_of"]
+__all__ = ["COLD_BYTES", "OPS", "Case", "Op", "floats", "op_of"]
 
 COLD_BYTES = 128 * 2**20  # more than the last cache of most processors
 MOST_COPIES = 2**14  # of a weight; with a smaller one, the time would go into Python's own objects
@@ -95,7 +95,7 @@ class Op:
         return full
 
 
-def _floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
+def floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
     """Normally distributed numbers, the same ones each time; a large array repeats them."""
     block = np.random.default_rng(0).standard_normal(min(math.prod(shape), 99_991), np.float32)
     return np.resize(block.astype(dtype), shape)
@@ -108,7 +108,7 @@ def _ids(count: int, rows: int) -> NDArray[np.int64]:
 def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
     if dtype not in ("float32", "float16"):
         raise ValueError(f"{name}: table: expected float32 or float16, got {dtype!r}")
-    return _floats(rows, channels, dtype=dtype)
+    return floats(rows, channels, dtype=dtype)
 
 
 # Each writes to an array made beforehand, as a new one for each call would be timed with its page faults.
@@ -131,8 +131,8 @@ def _convolution(
     function = None if activation == "none" else activation
     if c_in % groups:
         raise ValueError(f"{name}: groups: expected a divisor of c_in = {c_in}, got {groups}")
-    weight, bias, x = _floats(c_out, c_in // groups), _floats(c_out), _floats(tokens, c_in)
-    added = _floats(tokens, c_out) if residual else None
+    weight, bias, x = floats(c_out, c_in // groups), floats(c_out), floats(tokens, c_in)
+    added = floats(tokens, c_out) if residual else None
     out = np.empty((tokens, c_out), np.float32)
     size = weight.size * WEIGHT_BYTES[dtype]
     copies = -(-COLD_BYTES // size) if cold else 1
@@ -169,7 +169,7 @@ def _pointwise_conv_int8(
 
 
 def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:
-    x = _floats(tokens, channels)
+    x = floats(tokens, channels)
     if channels % groups:
         raise ValueError(f"quantize_rows: groups: expected a divisor of channels = {channels}, got {groups}")
     moved = x.nbytes + tokens * (channels + FLOAT * groups)
@@ -178,7 +178,7 @@ def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:
 
 def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
     """Sequences of equal length without a mask. The two matrix products count, the softmax between them does not."""
-    q, k, v = (_floats(batch, tokens, channels) for _ in range(3))
+    q, k, v = (floats(batch, tokens, channels) for _ in range(3))
     out = np.empty_like(q)
     return Case(
         lambda: ops.attention(q, k, v, num_heads=heads, out=out),
@@ -188,37 +188,37 @@ def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
 
 
 def _layer_norm(tokens: int, channels: int) -> Case:
-    x, weight, bias = _floats(tokens, channels), _floats(channels), _floats(channels)
+    x, weight, bias = floats(tokens, channels), floats(channels), floats(channels)
     out = np.empty_like(x)
     return Case(lambda: ops.layer_norm(x, weight, bias, out=out), bytes=2 * x.nbytes + 2 * weight.nbytes)
 
 
 def _l2_normalize(rows: int, channels: int) -> Case:
-    x = _floats(rows, channels)
+    x = floats(rows, channels)
     out = np.empty_like(x)
     return Case(lambda: ops.l2_normalize(x, out=out), bytes=2 * x.nbytes)
 
 
 def _softmax(rows: int, columns: int) -> Case:
-    x = _floats(rows, columns)
+    x = floats(rows, columns)
     out = np.empty_like(x)
     return Case(lambda: ops.softmax(x, out=out), bytes=2 * x.nbytes)
 
 
 def _gelu(tokens: int, channels: int, approximate: str = "none") -> Case:
-    x = _floats(tokens, channels)
+    x = floats(tokens, channels)
     out = np.empty_like(x)
     return Case(lambda: ops.gelu(x, approximate=approximate, out=out), bytes=2 * x.nbytes)
 
 
 def _tanh(tokens: int, channels: int) -> Case:
-    x = _floats(tokens, channels)
+    x = floats(tokens, channels)
     out = np.empty_like(x)
     return Case(lambda: ops.tanh(x, out=out), bytes=2 * x.nbytes)
 
 
 def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
-    x = _floats(batch, tokens, channels)
+    x = floats(batch, tokens, channels)
     out = np.empty((batch, channels), np.float32)
     return Case(lambda: ops.mean_pool(x, out=out), bytes=x.nbytes + out.nbytes)
 
@@ -235,7 +235,7 @@ def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels
     name = "embedding_layer_norm"
     words, places, types = (_table(name, rows, channels, table) for rows in (vocabulary, positions, 2))
     ids, place_ids, type_ids = _ids(tokens, vocabulary), np.arange(tokens) % positions, np.zeros(tokens, np.int64)
-    weight, bias = _floats(channels), _floats(channels)
+    weight, bias = floats(channels), floats(channels)
     out = np.empty((tokens, channels), np.float32)
     moved = tokens * (3 * (ID + channels * words.itemsize) + FLOAT * channels) + 2 * FLOAT * channels
     return Case(

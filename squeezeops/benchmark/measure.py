@@ -37,6 +37,7 @@ __all__ = [
     "some_memory",
     "summarize",
     "take_samples",
+    "without_garbage_collection",
 ]
 
 PEAK_SECONDS = 50e-6
@@ -176,7 +177,7 @@ def take_samples(
     calls = max(1, round(SAMPLE_SECONDS / once))
     samples: list[Sample] = []
     accepted = 0
-    with _no_garbage_collection():
+    with without_garbage_collection():
         begin = clock()
         before = peak()
         while True:
@@ -191,7 +192,7 @@ def take_samples(
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -31,12 +31,8 @@ MASKED = np.finfo(np.float32).min  # what a masked key adds to its raw score
 class Rows(NamedTuple):
     """Some of the rows of a batch, N of them, in order."""
 
-    indices: NDArray[np.integer[Any]]  # (N,)
+    indices: NDArray[np.int64]  # (N,)
     cu_rows: NDArray[np.int32]  # where those of each sequence begin, and N: (B + 1,)
-
-    def of(self, x: Floats, out: Floats) -> Floats:
-        """Copy them: (T, C) to (N, C)."""
-        return np.take(x, self.indices, axis=0, out=out, mode="clip")  # "raise" would go through another copy
 
 
 @dataclass(slots=True)
@@ -119,7 +115,7 @@ class Batch:
 
     def first_tokens(self) -> Rows:
         """The row of each sequence's first token."""
-        return Rows(self.cu_seqlens[:-1], np.arange(len(self.cu_seqlens), dtype=np.int32))
+        return Rows(self.cu_seqlens[:-1].astype(np.int64), np.arange(len(self.cu_seqlens), dtype=np.int32))
 
     def spread(self, padded: Floats, rows: Floats | None = None) -> None:
         """Put packed rows (T, ...) into their places in (B, L, ...), with zeros where there are none.

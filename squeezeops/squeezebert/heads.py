@@ -88,7 +88,7 @@ class BaseHead(Head):
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
         if self.pooler is not None:
             first = batch.first_tokens()
-            x = first.of(x, out=work.first(len(first.indices)).chosen)  # [T, C] -> [B, C]
+            x = ops.embedding(first.indices, x, out=work.chosen[: len(first.indices)])  # [T, C] -> [B, C]
             pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
 
 
@@ -229,7 +229,8 @@ def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]
 def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, output: SqueezeBertOutput) -> Floats:
     """The states of the first tokens through a linear layer and tanh: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
-    return dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
+    y: Floats = dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
+    return y
 
 
 def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:

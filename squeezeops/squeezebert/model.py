@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def encode(
     else:
         k, v = ops.pointwise_convs(x, (layer.key, layer.value), out=work[2:4])  # [T, C] -> 2 x [T, C]
         work, queries = work.first(len(rows.indices)), rows.cu_rows
-        x = rows.of(x, out=work.chosen)  # [T, C] -> [N, C]
+        x = ops.embedding(rows.indices, x, out=work.chosen)  # [T, C] -> [N, C]
         q = layer.query(x, out=work.q)  # [N, C]
     if scores is not None:
         scores[batch.sequences] = attention_scores(q, k, model.config, batch)  # 2 x [T, C] -> [B, H, L, L]
@@ -69,16 +70,18 @@ def encode(
 def run(model: SqueezeBert, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
     """Compute a part of the inputs, whole sequences, and put the results into their places in `output`."""
     needed = model.head.rows(batch)
-    x = embed(model, batch, work)  # 3 x [T] -> [T, C]
-    for i, layer in enumerate(model.layers):
-        if output.hidden_states is not None:
-            batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
-        rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
-        x = encode(x, layer, model, batch, work, rows, output.attentions and output.attentions[i])  # [T, C] -> [N, C]
+    with nullcontext() if output.hidden_states or output.attentions else ops._together():
+        x = embed(model, batch, work)  # 3 x [T] -> [T, C]
+        for i, layer in enumerate(model.layers):
+            if output.hidden_states is not None:
+                batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
+            rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
+            scores = output.attentions and output.attentions[i]
+            x = encode(x, layer, model, batch, work, rows, scores)  # [T, C] -> [N, C]
     if output.last_hidden_state is not None:
         batch.spread(output.last_hidden_state[batch.sequences], x)  # [T, C] -> [B, L, C]
         if needed is not None:
-            x = needed.of(x, out=work.q[: len(needed.indices)])  # [T, C] -> [N, C]
+            x = ops.embedding(needed.indices, x, out=work.q[: len(needed.indices)])  # [T, C] -> [N, C]
     model.head(x, batch, work.first(len(x)), output)  # [N, C] -> what the task has
 
 

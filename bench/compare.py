@@ -1,0 +1,179 @@
+"""squeezeops against torch, onnxruntime and OpenVINO: ``python -m bench.compare`` from the repository's root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import report, running, shapes, targets
+from bench.footprint import footprint
+from bench.libraries import OURS, PEERS
+from bench.running import Disagreement, Libraries, note
+from squeezeops.benchmark.machine import describe_machine
+
+__all__ = ["main"]
+
+TABLES = ("forward", "ops", "footprint")
+OP_LIBRARIES = ("torch", "onnxruntime", "numpy")  # next to our own kernels, held to AVX2, and a copy
+QUICK_OP_PAIRS = 30
+QUICK_SECONDS, SECONDS = 5.0, 300.0  # for a case, after which no further round begins
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
+    p.add_argument("--quick", action="store_true", help="fewer cases and fewer pairs: under 4 minutes")
+    p.add_argument("--threads", type=int, action="append", help="only the cases on so many threads; may be repeated")
+    p.add_argument("--peers", help=f"comma-separated, of {', '.join((*PEERS, 'numpy'))}; by default all")
+    p.add_argument("--tables", default=",".join(TABLES), help=f"comma-separated, of {', '.join(TABLES)}")
+    p.add_argument("--only", action="append", help="only the cases whose description contains this; may be repeated")
+    p.add_argument("--pairs", type=int, help="accepted pairs to take with each peer")
+    p.add_argument("--seconds", type=float, help="for a case, after which no further round begins")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write the results there")
+    p.add_argument("--merge", action="store_true", help="keep the rows of that file that are not measured now")
+    p.add_argument("--plot", metavar="FOLDER", type=Path, help="draw the results; with --check, those of that file")
+    p.add_argument("--check", metavar="FILE", type=Path, help="hold a results file against the targets; measures none")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    given = parser().parse_args(arguments)
+    if given.check:
+        results = json.loads(given.check.read_text(encoding="utf-8"))
+        if given.plot:
+            draw(results, given.plot)
+        return judge(results)
+    peers = given.peers.split(",") if given.peers is not None else [*PEERS, "numpy"]
+    for name in peers:
+        if name and name not in (*PEERS, "numpy"):
+            parser().error(f"--peers: expected names among {', '.join((*PEERS, 'numpy'))}, got {name!r}")
+    tables = given.tables.split(",")
+    for name in tables:
+        if name not in TABLES:
+            parser().error(f"--tables: expected names among {', '.join(TABLES)}, got {name!r}")
+    results = measure(given, peers, tables)
+    if given.json:
+        if given.merge and given.json.exists():
+            results = merge(json.loads(given.json.read_text(encoding="utf-8")), results)
+        given.json.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
+    if given.plot:
+        draw(results, given.plot)
+    return 0
+
+
+def measure(given: argparse.Namespace, peers: Sequence[str], tables: Sequence[str]) -> dict[str, Any]:
+    """Measure what the arguments ask for, and print each table."""
+    begin = time.monotonic()
+    results: dict[str, Any] = {"machine": describe_machine(), "versions": {}, "forward": [], "ops": [], "footprint": {}}
+    if "forward" in tables:
+        results["forward"] = measure_forward(given, [name for name in PEERS if name in peers], results["versions"])
+        print("\nforward (* the best peer; pairs p25 / median / p75)\n" + report.forward_table(results["forward"]))
+    if "ops" in tables:
+        results["ops"] = measure_ops(given, [name for name in OP_LIBRARIES if name in peers], results["versions"])
+        print("\nops, one thread\n" + report.op_table(results["ops"]))
+    if "footprint" in tables:
+        for name in (OURS, *(name for name in PEERS if name in peers)):
+            found = footprint(name, compressed=not given.quick)
+            if found:
+                results["footprint"][name] = found
+        print("\nfootprint\n" + report.footprint_table(results["footprint"]))
+    note(f"{time.monotonic() - begin:.0f} s")
+    return results
+
+
+def chosen(given: argparse.Namespace, description: str) -> bool:
+    return not given.only or any(part in description for part in given.only)
+
+
+def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
+    cases = [
+        case
+        for case in shapes.forward_cases()
+        if chosen(given, case.describe())
+        and (case.quick or not given.quick)
+        and (not given.threads or case.threads in given.threads)
+    ]
+    rows = []
+    for threads in sorted({case.threads for case in cases}):
+        with Libraries([OURS, *peers], threads) as libraries:
+            tell_missing(libraries, versions)
+            for case in (case for case in cases if case.threads == threads):
+                note(f"forward: {case.describe()}")
+                pairs = given.pairs or (case.quick if given.quick else None)
+                limit = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
+                row = running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick)
+                rows.append(row)
+    return rows
+
+
+def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
+    wanted = targets.read_targets()
+    rows = []
+    with Libraries([OURS, *peers, "avx2", "memcpy"], 1) as libraries:
+        tell_missing(libraries, versions)
+        for case in shapes.op_cases():
+            fields = {"op": case.op, **case.shape, "cold": case.cold}
+            if not chosen(given, case.describe()) or (given.quick and not targets.is_target("ops", fields, wanted)):
+                continue
+            note(f"op: {case.describe()}")
+            pairs = given.pairs or (QUICK_OP_PAIRS if given.quick else None)
+            limit = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
+            rows.append(running.run_op(libraries, case, pairs=pairs, limit=limit))
+    return rows
+
+
+def tell_missing(libraries: Libraries, versions: dict[str, str]) -> None:
+    for reason in libraries.missing.values():
+        note(f"left out: {reason}")
+    versions.update(libraries.versions)
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the new results, with the rows of the old ones that they lack; in the order of the old file."""
+    merged = {**old, **new, "versions": {**old.get("versions", {}), **new["versions"]}}
+    for table in ("forward", "ops"):
+        rows = {key(row): row for row in [*old.get(table, []), *new[table]]}
+        merged[table] = list(rows.values())
+    merged["footprint"] = {**old.get("footprint", {}), **new["footprint"]}
+    return merged
+
+
+def key(row: dict[str, Any]) -> str:
+    return json.dumps({name: value for name, value in row["case"].items() if name != "quick"}, sort_keys=True)
+
+
+def rounded(value: Any) -> Any:
+    """Four digits of each float."""
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def judge(results: dict[str, Any]) -> int:
+    """Print what the targets say of results; 1 if one is missed."""
+    lines = targets.check(results, targets.read_targets())
+    print(report.target_table(lines))
+    missed = sum(not line.fine for line in lines)
+    print(f"{len(lines) - missed} of {len(lines)} targets reached")
+    return 1 if missed else 0
+
+
+def draw(results: dict[str, Any], folder: Path) -> None:
+    from bench import plots
+
+    for path in plots.draw(results, folder):
+        note(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Disagreement as error:
+        sys.exit(f"bench.compare: {error}")

@@ -1,0 +1,241 @@
+"""The model as an ONNX graph, in several forms, of which each peer is given the one that it runs fastest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from bench.model import CONFIG, cache_folder, convolutions, saved_weights
+
+__all__ = ["FORMS", "Graph", "export", "model_of"]
+
+FORMS = ("conv1d", "conv2d", "split", "batched", "contrib")
+OPSET = 20
+EPS = 1e-12
+
+
+class Graph:
+    """Nodes and constants as they are written down; each method returns the name of its result."""
+
+    def __init__(self, weights: dict[str, Any]) -> None:
+        self.weights = weights
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+        names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, value: Any, name: str | None = None) -> str:
+        name = name or f"constant_{len(self.constants)}"
+        self.constants[name] = np.asarray(value, order="C")
+        return name
+
+    def ints(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64), "ints_" + "_".join(str(v).replace("-", "m") for v in values))
+
+    def weight(self, name: str) -> str:
+        return self.constant(self.weights[name], name)
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return str(self.op("Reshape", x, self.ints(*shape)))
+
+    def transpose(self, x: str, *axes: int) -> str:
+        return str(self.op("Transpose", x, perm=list(axes)))
+
+    def norm(self, x: str, name: str) -> str:
+        y = self.op("LayerNormalization", x, self.weight(name + ".weight"), self.weight(name + ".bias"), epsilon=EPS)
+        return str(y)
+
+
+def embed(g: Graph) -> str:
+    """[B, L] to [B, L, C]."""
+    words = g.op("Gather", g.weight("embeddings.word_embeddings.weight"), "input_ids")
+    length = g.op("Gather", g.op("Shape", "input_ids"), g.constant(np.array(1, np.int64), "one"))
+    zero = g.constant(np.array(0, np.int64), "zero")
+    places = g.op("Range", zero, length, "one")
+    # The first row of the types is added to all positions, which no peer would be slower for.
+    table = g.weights["embeddings.position_embeddings.weight"] + g.weights["embeddings.token_type_embeddings.weight"][0]
+    return g.norm(g.op("Add", words, g.op("Gather", g.constant(table, "places"), places)), "embeddings.LayerNorm")
+
+
+def conv(g: Graph, x: str, name: str, groups: int, form: str) -> str:
+    """Channels first: [B, C, L], or [B, C, 1, L]."""
+    w = g.weights[name + ".weight"]
+    if form == "conv2d":
+        w = w[..., None]
+    y = g.op("Conv", x, g.constant(w, name + ".weight"), g.weight(name + ".bias"), group=groups)
+    return str(y)
+
+
+def linear(g: Graph, x: str, name: str, groups: int, form: str) -> str:
+    """Channels last: [B, L, C_in] to [B, L, C_out]."""
+    w, bias = g.weights[name + ".weight"][..., 0], g.weights[name + ".bias"]
+    if groups == 1:
+        return str(g.op("Add", g.op("MatMul", x, g.constant(w.T, name)), g.constant(bias, name + ".bias")))
+    c_out = len(w) // groups
+    parts = g.op("Split", x, outputs=groups, axis=-1, num_outputs=groups)
+    results = []
+    for i, part in enumerate(parts):
+        rows = slice(i * c_out, (i + 1) * c_out)
+        results.append(g.op("MatMul", part, g.constant(w[rows].T, f"{name}.{i}")))
+    y = g.op("Concat", *results, axis=-1)
+    return str(g.op("Add", y, g.constant(bias, name + ".bias")))
+
+
+def batched(g: Graph, x: str, name: str, groups: int) -> str:
+    """Groups first: [G, T, C_in / G] to [G, T, C_out / G]."""
+    w, bias = g.weights[name + ".weight"][..., 0], g.weights[name + ".bias"]
+    w = w.reshape(groups, len(w) // groups, -1).transpose(0, 2, 1)
+    y = g.op("MatMul", x, g.constant(w, name))
+    return str(g.op("Add", y, g.constant(bias.reshape(groups, 1, -1), name + ".bias")))
+
+
+def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
+    """[B, H, L, D], [B, H, D, L], [B, H, L, D] to [B, H, L, D]."""
+    size = CONFIG["hidden_size"] // CONFIG["num_attention_heads"]
+    scale = g.constant(np.array(size**-0.5, np.float32), "scale")
+    scores = g.op("Mul", g.op("MatMul", q, k), scale)
+    if masked:
+        scores = g.op("Add", scores, "bias")
+    return str(g.op("MatMul", g.op("Softmax", scores, axis=-1), v))
+
+
+def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
+    """Channels first, as in the reference implementation; x and y are [B, L, C]."""
+    heads = CONFIG["num_attention_heads"]
+    size = CONFIG["hidden_size"] // heads
+    groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
+
+    def first(x: str) -> str:
+        x = g.transpose(x, 0, 2, 1)
+        return g.op("Unsqueeze", x, g.ints(2)) if form == "conv2d" else x
+
+    def last(x: str) -> str:
+        x = g.op("Squeeze", x, g.ints(2)) if form == "conv2d" else x
+        return g.transpose(x, 0, 2, 1)
+
+    t = first(x)
+    q, k, v = (
+        g.reshape(conv(g, t, f"{layer}.attention.{n}", groups[f"attention.{n}"], form), 0, heads, size, -1)
+        for n in ("query", "key", "value")
+    )
+    a = attention(g, g.transpose(q, 0, 1, 3, 2), k, g.transpose(v, 0, 1, 3, 2), masked)
+    a = g.reshape(g.transpose(a, 0, 1, 3, 2), 0, CONFIG["hidden_size"], -1)
+    a = g.op("Unsqueeze", a, g.ints(2)) if form == "conv2d" else a
+    a = last(conv(g, a, f"{layer}.post_attention.conv1d", groups["post_attention.conv1d"], form))
+    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
+    y = g.op("Gelu", conv(g, first(a), f"{layer}.intermediate.conv1d", groups["intermediate.conv1d"], form))
+    y = last(conv(g, y, f"{layer}.output.conv1d", groups["output.conv1d"], form))
+    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
+
+
+def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
+    """Channels last, a matrix product for each group."""
+    heads, c = CONFIG["num_attention_heads"], CONFIG["hidden_size"]
+    groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
+    q, k, v = (
+        linear(g, x, f"{layer}.attention.{n}", groups[f"attention.{n}"], form) for n in ("query", "key", "value")
+    )
+    if form == "contrib":  # onnxruntime's own attention
+        inputs = (q, k, v, "", "", "bias") if masked else (q, k, v)
+        a = g.op("MultiHeadAttention", *inputs, domain="com.microsoft", num_heads=heads)
+    else:
+        q, k, v = (g.reshape(t, 0, -1, heads, c // heads) for t in (q, k, v))
+        a = attention(g, g.transpose(q, 0, 2, 1, 3), g.transpose(k, 0, 2, 3, 1), g.transpose(v, 0, 2, 1, 3), masked)
+        a = g.reshape(g.transpose(a, 0, 2, 1, 3), 0, -1, c)
+    a = linear(g, a, f"{layer}.post_attention.conv1d", groups["post_attention.conv1d"], form)
+    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
+    y = g.op("Gelu", linear(g, a, f"{layer}.intermediate.conv1d", groups["intermediate.conv1d"], form))
+    y = linear(g, y, f"{layer}.output.conv1d", groups["output.conv1d"], form)
+    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
+
+
+def layer_batched(g: Graph, x: str, layer: str, masked: bool) -> str:
+    """Groups first: a batched matrix product each; the network of a group stays in its own block from end to end."""
+    heads, c, n = CONFIG["num_attention_heads"], CONFIG["hidden_size"], CONFIG["q_groups"]
+
+    def grouped(x: str) -> str:
+        return g.transpose(g.reshape(x, -1, n, c // n), 1, 0, 2)
+
+    batch = g.op("Slice", g.op("Shape", "input_ids"), g.ints(0), g.ints(1))
+    length = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2))
+    split = g.op("Concat", g.ints(n), batch, length, g.ints(heads // n), g.ints(c // heads), axis=0)
+    joined = g.op("Concat", batch, length, g.ints(c), axis=0)
+    t = grouped(x)
+    q, k, v = (
+        g.op("Reshape", batched(g, t, f"{layer}.attention.{name}", n), split) for name in ("query", "key", "value")
+    )  # [G, B, L, H / G, D]
+    q, k, v = g.transpose(q, 1, 0, 3, 2, 4), g.transpose(k, 1, 0, 3, 4, 2), g.transpose(v, 1, 0, 3, 2, 4)
+    q, v = (g.reshape(t, 0, heads, -1, c // heads) for t in (q, v))
+    k = g.reshape(k, 0, heads, c // heads, -1)
+    a = attention(g, q, k, v, masked)
+    a = g.op("Reshape", g.transpose(a, 0, 2, 1, 3), joined)
+    a = linear(g, a, f"{layer}.post_attention.conv1d", 1, "split")
+    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
+    y = g.op("Gelu", batched(g, grouped(a), f"{layer}.intermediate.conv1d", n))
+    y = batched(g, y, f"{layer}.output.conv1d", n)
+    y = g.op("Reshape", g.transpose(y, 1, 0, 2), joined)
+    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
+
+
+def classify(g: Graph, x: str) -> str:
+    """[B, L, C] to [B, labels]."""
+    first = g.op("Gather", x, g.constant(np.array(0, np.int64), "zero"), axis=1)
+    pooled = g.op("Gemm", first, g.weight("pooler.dense.weight"), g.weight("pooler.dense.bias"), transB=1)
+    weight, bias = g.weight("classifier.weight"), g.weight("classifier.bias")
+    return str(g.op("Gemm", g.op("Tanh", pooled), weight, bias, transB=1))
+
+
+def build(weights: dict[str, Any], form: str, masked: bool, task: str) -> Any:
+    g = Graph(weights)
+    x = embed(g)
+    inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])]
+    if masked:
+        inputs.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "length"]))
+        left_out = g.op("Sub", g.constant(np.float32(1), "unit"), g.op("Cast", "attention_mask", to=TensorProto.FLOAT))
+        bias = g.op("Mul", left_out, g.constant(np.finfo(np.float32).min, "lowest"))
+        bias = g.op("Unsqueeze", bias, g.ints(1, 2))  # [B, 1, 1, L]
+        if form == "contrib":
+            length = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2))
+            bias = g.op("Expand", bias, g.op("Concat", g.ints(1, 1), length, g.ints(1), axis=0))
+        g.nodes.append(helper.make_node("Identity", [bias], ["bias"]))
+    for i in range(CONFIG["num_hidden_layers"]):
+        layer = f"encoder.layers.{i}"
+        if form.startswith("conv"):
+            x = layer_first(g, x, layer, form, masked)
+        elif form == "batched":
+            x = layer_batched(g, x, layer, masked)
+        else:
+            x = layer_last(g, x, layer, form, masked)
+    shape = ["batch", "length", CONFIG["hidden_size"]]
+    if task == "text-classification":
+        x, shape = classify(g, x), ["batch", CONFIG["num_labels"]]
+    g.nodes.append(helper.make_node("Identity", [x], ["result"]))
+    return model_of(g, inputs, shape)
+
+
+def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
+    """The model of nodes that end in "result", a tensor of this shape."""
+    output = helper.make_tensor_value_info("result", TensorProto.FLOAT, shape)
+    tensors = [numpy_helper.from_array(value, name) for name, value in g.constants.items()]
+    graph = helper.make_graph(g.nodes, "graph", inputs, [output], tensors)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def export(form: str, masked: bool, task: str) -> Path:
+    """Return the file of a form of the model, with an attention mask or without; it is written the first time."""
+    path = cache_folder() / f"{task}-{form}{'-masked' if masked else ''}.onnx"
+    if not path.exists():
+        written = path.with_suffix(f".{os.getpid()}")
+        onnx.save(build(saved_weights(), form, masked, task), written)
+        written.rename(path)
+    return path

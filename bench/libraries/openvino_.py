@@ -1,0 +1,69 @@
+"""OpenVINO: latency hint, float32, threads pinned, shapes fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import openvino
+
+from bench.graph import export
+from bench.libraries import Inputs
+
+# "conv2d" is no faster than "conv1d", "split" slower than both; "batched" wins at few tokens.
+FEW = 24  # tokens
+thread_count = 1
+
+
+def version() -> str:
+    return str(openvino.__version__).partition("-")[0]
+
+
+def forms(tokens: int, lengths: int) -> tuple[str, ...]:
+    """Texts of several lengths: one model for all, or one for each, which takes a minute and 9 GB for 30 of them."""
+    best = ("batched", "conv1d") if tokens <= FEW else ("conv1d", "batched")
+    return ("conv1d-any", "batched-any", "conv1d") if lengths > 1 else best
+
+
+def start(threads: int) -> None:
+    global thread_count
+    thread_count = threads
+
+
+def settings() -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": thread_count,
+        "ENABLE_CPU_PINNING": True,
+    }
+
+
+def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
+    graph, _, any_length = form.partition("-")
+    path = export(graph, inputs[0].mask is not None, task)
+    runs: dict[Any, Callable[[Any], Any]] = {}
+    for item in inputs:
+        shape = None if any_length else item.ids.shape
+        if shape not in runs:
+            runs[shape] = _runner(path, shape, shared=len(inputs) == 1)
+    calls = [
+        (runs[None if any_length else item.ids.shape], [array for array in item if array is not None])
+        for item in inputs
+    ]
+    return lambda: [run(feed) for run, feed in calls]
+
+
+def _runner(path: Any, shape: tuple[int, ...] | None, shared: bool) -> Callable[[Any], Any]:
+    """`shared`: the result may lie in memory that the next call writes to."""
+    core = openvino.Core()
+    model = core.read_model(path)
+    if shape:
+        model.reshape(dict.fromkeys(range(len(model.inputs)), list(shape)))
+    compiled = core.compile_model(model, "CPU", settings())
+    request, output = compiled.create_infer_request(), compiled.output(0)
+    return lambda feed: request.infer(feed, share_inputs=True, share_outputs=shared)[output]
+
+
+def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
+    return None

@@ -1,0 +1,152 @@
+"""The model that is compared: SqueezeBERT-base by its official configuration, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+__all__ = [
+    "CONFIG",
+    "cache_folder",
+    "convolutions",
+    "flops",
+    "make_weights",
+    "saved_model",
+    "saved_weights",
+    "weight_bytes",
+]
+
+CONFIG: dict[str, Any] = {
+    "model_type": "squeezebert",
+    "vocab_size": 30528,
+    "embedding_size": 768,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "q_groups": 4,
+    "k_groups": 4,
+    "v_groups": 4,
+    "post_attention_groups": 1,
+    "intermediate_groups": 4,
+    "output_groups": 4,
+    "layer_norm_eps": 1e-12,
+    "num_labels": 3,
+}
+
+
+def convolutions() -> dict[str, tuple[int, int, int]]:
+    """The convolutions of a layer: output channels, input channels and groups by name."""
+    c, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    return {
+        "attention.query": (c, c, CONFIG["q_groups"]),
+        "attention.key": (c, c, CONFIG["k_groups"]),
+        "attention.value": (c, c, CONFIG["v_groups"]),
+        "post_attention.conv1d": (c, c, CONFIG["post_attention_groups"]),
+        "intermediate.conv1d": (inner, c, CONFIG["intermediate_groups"]),
+        "output.conv1d": (c, inner, CONFIG["output_groups"]),
+    }
+
+
+def make_weights() -> dict[str, Floats]:
+    """Make the weights, the same ones each time, under Hugging Face's names without a prefix.
+
+    Matrices are normally distributed with standard deviation 0.04: attention is far from uniform.
+    """
+    random = np.random.default_rng(0)
+    c = CONFIG["hidden_size"]
+
+    def normal(*shape: int) -> Floats:
+        return random.standard_normal(shape, np.float32) * np.float32(0.04)
+
+    weights = {
+        "embeddings.word_embeddings.weight": normal(CONFIG["vocab_size"], c),
+        "embeddings.position_embeddings.weight": normal(CONFIG["max_position_embeddings"], c),
+        "embeddings.token_type_embeddings.weight": normal(CONFIG["type_vocab_size"], c),
+        "embeddings.LayerNorm.weight": 1 + normal(c),
+        "embeddings.LayerNorm.bias": normal(c),
+    }
+    for i in range(CONFIG["num_hidden_layers"]):
+        layer = f"encoder.layers.{i}"
+        for name, (c_out, c_in, groups) in convolutions().items():
+            weights[f"{layer}.{name}.weight"] = normal(c_out, c_in // groups, 1)
+            weights[f"{layer}.{name}.bias"] = normal(c_out)
+        for name in ("post_attention.layernorm", "output.layernorm"):
+            weights[f"{layer}.{name}.weight"] = 1 + normal(c)
+            weights[f"{layer}.{name}.bias"] = normal(c)
+    weights["pooler.dense.weight"], weights["pooler.dense.bias"] = normal(c, c), normal(c)
+    labels = CONFIG["num_labels"]
+    weights["classifier.weight"], weights["classifier.bias"] = normal(labels, c), normal(labels)
+    return weights
+
+
+def flops(lengths: list[int]) -> int:
+    """Operations of the encoder for texts of these lengths, two a multiply-add: convolutions, attention's products."""
+    a_token = sum(c_out * c_in // groups for c_out, c_in, groups in convolutions().values())
+    layer = sum(2 * length * a_token + 4 * length * length * CONFIG["hidden_size"] for length in lengths)
+    return int(CONFIG["num_hidden_layers"] * layer)
+
+
+def weight_bytes() -> int:
+    """Bytes of the encoder's weights in float32, which a forward must read; of the embeddings it reads a few rows."""
+    c = CONFIG["hidden_size"]
+    layer = sum(c_out * c_in // groups + c_out for c_out, c_in, groups in convolutions().values()) + 4 * c
+    return int(CONFIG["num_hidden_layers"] * layer * 4)
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is exported from this model, outside the tree; it is made if need be."""
+    sources = [Path(__file__), Path(__file__).with_name("graph.py")]
+    content = b"".join(path.read_bytes() for path in sources)
+    folder = Path(tempfile.gettempdir()) / f"squeezeops-bench-{hashlib.sha256(content).hexdigest()[:16]}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def saved_model() -> Path:
+    """Return a folder with the model as Hugging Face writes it; it is written the first time."""
+    folder = cache_folder() / "model"
+    if not (folder / "model.safetensors").exists():
+        folder.mkdir(exist_ok=True)
+        config = {**CONFIG, "architectures": ["SqueezeBertForSequenceClassification"]}
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        write_tensors(folder / "model.safetensors.tmp", make_weights())
+        (folder / "model.safetensors.tmp").rename(folder / "model.safetensors")
+    return folder
+
+
+def write_tensors(path: Path, weights: dict[str, Floats]) -> None:
+    """Write a safetensors file: the length of the header, the header in JSON, the data."""
+    header, offset = {}, 0
+    for name, array in weights.items():
+        label = name if name.startswith("classifier.") else "transformer." + name
+        end = offset + array.nbytes
+        header[label] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in weights.values():
+            file.write(array.tobytes())
+
+
+def saved_weights() -> dict[str, Any]:
+    """Map the weights of the saved model into memory, under the names of `make_weights`; read-only."""
+    from squeezeops.squeezebert.checkpoint import load_folder
+
+    return {name.removeprefix("transformer."): array for name, array in load_folder(saved_model())[1].items()}

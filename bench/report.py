@@ -1,0 +1,129 @@
+"""The tables of a results file as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.libraries import OURS
+from bench.targets import Line
+
+__all__ = ["footprint_table", "forward_table", "op_table", "target_table"]
+
+MEBI = 2**20
+
+
+def columns(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Align columns, the first `left` ones to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f}%"
+
+
+def times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def median(quartiles: Any) -> float | None:
+    return quartiles["median"] if quartiles else None
+
+
+def spread(quartiles: Any) -> str:
+    return f"{quartiles['p25']:.2f} / {quartiles['median']:.2f} / {quartiles['p75']:.2f}" if quartiles else "-"
+
+
+def forward_table(rows: Sequence[Any]) -> str:
+    """A line for each library of each case."""
+    head = ["case", "library", "ms", "peer / ours", "pairs", "dropped", "of peak", "of read", "x floor", "read GB/s"]
+    lines = [head]
+    for row in rows:
+        case = row["case"]
+        name = f"{case['batch']} x {case['tokens']}, {case['threads']} thread{'s'[: case['threads'] - 1]}"
+        name += {"each": ", peers one by one", "": ""}.get(case["against"], "")
+        name += "" if case["task"] == "base" else f", {case['task']}"
+        for library, figures in row["libraries"].items():
+            found = row["ratios"].get(library)
+            seconds, share = figures["seconds"], figures["share"]
+            best = " *" if library == row["best"] else ""
+            lines.append(
+                [
+                    name,
+                    library + best,
+                    f"{1e3 * seconds['median']:.2f}" if seconds else "-",
+                    spread(found["quartiles"]) if found else "",
+                    str(found["pairs"]) if found else str(figures["accepted"]),
+                    percent(found["dropped"] if found else 1 - figures["accepted"] / figures["samples"]),
+                    percent(share["p75"]) if share else "-",
+                    percent(figures.get("of_read")),
+                    times(median(figures.get("over_floor"))),
+                    f"{row['read'] / 1e9:.1f}" if library == OURS and row["read"] else "",
+                ]
+            )
+            name = ""
+    return columns(lines, left=2)
+
+
+def op_table(rows: Sequence[Any]) -> str:
+    """A line for each op at a shape."""
+    names = list(dict.fromkeys(name for row in rows for name in row["libraries"] if name != OURS))
+    lines = [["op", "us", "rate", "of peak", *(f"{name} / ours" for name in names), "dropped"]]
+    for row in rows:
+        case, ours = row["case"], row["libraries"][OURS]
+        sizes = " ".join(f"{k}={v}" for k, v in case.items() if k not in ("op", "cold") and v not in ("none", 0))
+        seconds = median(ours["seconds"])
+        rate = "-"
+        if seconds:
+            work, unit = (row["flops"], "GFLOP/s") if row["flops"] else (row["bytes"], "GB/s")
+            rate = f"{work / seconds / 1e9:.1f} {unit}"
+            rate = f"{ours['gigaelements']:.2f} Gelem/s" if "gigaelements" in ours else rate
+        ratios = [row["ratios"].get(name, {}).get("quartiles") for name in names]
+        lines.append(
+            [
+                f"{case['op']} {sizes}{' cold' if case['cold'] else ''}",
+                f"{1e6 * seconds:.1f}" if seconds else "-",
+                rate,
+                percent(ours["share"]["p75"]) if ours["share"] else "",
+                *(times(median(found)) for found in ratios),
+                percent(1 - ours["accepted"] / ours["samples"]),
+            ]
+        )
+    return columns(lines)
+
+
+def footprint_table(rows: dict[str, Any]) -> str:
+    """A line for each library."""
+    lines = [["library", "import s", "load s", "peak memory MiB", "after import", "installed MiB", "wheel MiB"]]
+    for name, row in rows.items():
+        lines.append(
+            [
+                name,
+                f"{row['import_seconds']:.2f}",
+                f"{row['load_seconds']:.2f}",
+                f"{row['memory'] / MEBI:.0f}",
+                f"{row['memory_after_import'] / MEBI:.0f}",
+                f"{row['installed'] / MEBI:.1f}",
+                f"{row['wheel'] / MEBI:.1f}" if row.get("wheel") else "-",
+            ]
+        )
+    return columns(lines)
+
+
+def target_table(lines: Sequence[Line]) -> str:
+    """A line for each target and what it is about."""
+    rows = [["target", "", "wanted", "reached", "", ""]]
+    for line in lines:
+        target = line.target
+        reached = "-" if line.reached is None else f"{line.reached:.2f}"
+        wanted = f"{target.relation} {target.limit:.2f}"
+        rows.append([target.name, line.which, wanted, reached, "ok" if line.fine else "MISSED", line.note])
+    return columns(rows, left=2)

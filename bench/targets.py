@@ -1,0 +1,132 @@
+"""Holds a results file against targets.csv, a line each; what is not in the file has missed its target."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Line", "Target", "check", "is_target", "parse_targets", "read_targets"]
+
+FILE = Path(__file__).with_name("targets.csv")
+RELATIONS = (">=", "<=")
+FIGURES = ("ratio", "ratio_or_traffic", "share", "over_floor", "gigaelements")  # and ratio:NAME, over:NAME
+
+
+class Target(NamedTuple):
+    """A row of targets.csv.
+
+    Attributes
+    ----------
+    name : str
+    table : "forward" or "ops"
+    where : dict of str to tuple of str
+        The values that a row of results may have for a field. Every combination must be among the results.
+    figure : str
+        "ratio", the best peer's time in ours; "ratio:NAME", that of one library; "over:NAME", our time in its; "share"
+        of the FMA peak, at p75; "over_floor", our time in the floor; "gigaelements" a second. "ratio_or_traffic" is
+        "ratio" unless the best peer is so near the traffic floor that nothing could be ahead of it by the limit.
+    relation, limit : ">=" or "<=", and float
+    """
+
+    name: str
+    table: str
+    where: dict[str, tuple[str, ...]]
+    figure: str
+    relation: str
+    limit: float
+
+
+class Line(NamedTuple):
+    """A target in one row of results; `reached` is None if the row or the figure is not there."""
+
+    target: Target
+    which: str
+    reached: float | None
+    note: str
+    fine: bool
+
+
+def parse_targets(lines: Iterable[str]) -> list[Target]:
+    """Read targets; ValueError that names the line of a mistake."""
+    targets = []
+    for number, row in enumerate(csv.DictReader(lines), 2):
+        try:
+            pairs = [part.split("=") for part in row["where"].split()]
+            where = {name: tuple(values.split("/")) for name, values in pairs}
+            target = Target(row["target"], row["table"], where, row["figure"], row["relation"], float(row["limit"]))
+            if target.table not in ("forward", "ops"):
+                raise ValueError(f"table: expected forward or ops, got {target.table!r}")
+            if target.relation not in RELATIONS:
+                raise ValueError(f"relation: expected one of {', '.join(RELATIONS)}, got {target.relation!r}")
+            if target.figure not in FIGURES and not target.figure.startswith(("ratio:", "over:")):
+                raise ValueError(f"figure: expected one of {', '.join(FIGURES)}, got {target.figure!r}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"line {number}: {error}") from None
+        targets.append(target)
+    return targets
+
+
+def read_targets() -> list[Target]:
+    """Return the targets of targets.csv."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return parse_targets(file)
+
+
+def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
+    return all(name in row and _text(row[name]) == value for name, value in where.items())
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def is_target(table: str, row: dict[str, Any], targets: Iterable[Target]) -> bool:
+    """Whether a target is about a case."""
+    return any(
+        target.table == table
+        and all(name in row and _text(row[name]) in values for name, values in target.where.items())
+        for target in targets
+    )
+
+
+def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
+    """Hold results against targets: a line for each target and each combination of its values."""
+    lines = []
+    for target in targets:
+        for values in itertools.product(*target.where.values()):
+            where = dict(zip(target.where, values, strict=True))
+            varied = [f"{name} {where[name]}" for name, all_ in target.where.items() if len(all_) > 1]
+            rows = [row for row in results.get(target.table, []) if matches(row["case"], where)]
+            judged = [_judge(target, ", ".join(varied), row) for row in rows]
+            lines += judged or [Line(target, ", ".join(varied), None, "not measured", False)]
+    return lines
+
+
+def _judge(target: Target, which: str, row: dict[str, Any]) -> Line:
+    reached, note = _figure(target.figure, row)
+    if reached is None:
+        return Line(target, which, None, note, False)
+    fine = reached >= target.limit if target.relation == ">=" else reached <= target.limit
+    if target.figure == "ratio_or_traffic" and not fine:
+        room = row["ratios"][row["best"]]["quartiles"]["median"] * row["libraries"]["squeezeops"]["over_traffic"]
+        fine, note = room < target.limit, f"{note}, itself at {room:.2f} x the traffic floor"
+    return Line(target, which, reached, note, fine)
+
+
+def _figure(figure: str, row: dict[str, Any]) -> tuple[float | None, str]:
+    ours = row["libraries"]["squeezeops"]
+    kind, _, name = figure.partition(":")
+    if kind in ("ratio", "ratio_or_traffic", "over"):
+        name = name or row.get("best") or ""
+        quartiles = row["ratios"].get(name, {}).get("quartiles")
+        if not quartiles:
+            return None, f"no pair with {name or 'a peer'}"
+        median = quartiles["median"]
+        return (1 / median if kind == "over" else median), f"against {name}"
+    value = ours.get(figure)
+    if isinstance(value, dict):
+        value = value["p75" if figure == "share" else "median"]
+    return value, "" if value is not None else "no figure"

@@ -1,0 +1,546 @@
+"""The comparison with other libraries (bench/): what makes a figure of samples, and what makes a verdict of figures.
+
+No library is needed, and nothing is timed.
+"""
+
+import copy
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # after what is installed: only bench/ is taken from here
+
+from bench import compare, model, pairs, running, targets, worker  # noqa: E402
+from bench.inputs import lengths_of, one_by_one, padded  # noqa: E402
+from bench.shapes import Forward, forward_cases, op_cases, parse_forward  # noqa: E402
+from squeezeops.benchmark.measure import Sample  # noqa: E402
+
+HEADER = "batch,tokens,threads,task,against,quick"
+
+
+def sample(seconds, peak=100.0, after=None):
+    return Sample(seconds, peak, peak if after is None else after)
+
+
+# --- pairs
+
+
+def test_a_pair_counts_if_both_of_its_samples_are_accepted():
+    ours = [sample(1), sample(1, 100, 80), sample(1), sample(2)]
+    peer = [sample(3), sample(9), sample(9, 100, 120), sample(8)]
+    found = pairs.ratio(ours, peer)
+    assert found.pairs == 2
+    assert found.dropped == 0.5
+    assert found.quartiles == (3.25, 3.5, 3.75)
+
+
+def test_ratios_are_those_of_the_same_round():
+    """The machine is half as fast in every other round; ratios of medians would not be 2 throughout."""
+    ours = [sample(seconds) for seconds in (1, 2, 1, 2, 2)]
+    peer = [sample(2 * seconds) for seconds in (1, 2, 1, 2, 2)]
+    assert pairs.ratio(ours, peer).quartiles == (2, 2, 2)
+
+
+def test_without_an_accepted_pair_there_is_no_ratio():
+    assert pairs.ratio([sample(1, 100, 50)], [sample(1)]) == (None, 0, 1.0)
+    assert pairs.ratio([], []) == (None, 0, 0.0)
+
+
+def takers(order, bad=()):
+    """Takers that note their names; the samples numbered in `bad`, from 0, of "a" are to be dropped."""
+    count = itertools.count()
+
+    def make(name):
+        def take():
+            order.append(name)
+            dropped = name == "a" and next(count) in bad
+            return sample(1, 100, 50 if dropped else 100)
+
+        return take
+
+    return {name: make(name) for name in "abc"}
+
+
+def test_the_order_of_turns_rotates():
+    order = []
+    pairs.take_rounds(takers(order), "a", 4)
+    assert "".join(order) == "abcbcacababc"
+
+
+def test_rounds_go_on_until_there_are_enough_pairs():
+    assert len(pairs.take_rounds(takers([]), "a", 4)["b"]) == 4
+    assert len(pairs.take_rounds(takers([], bad=(0, 2)), "a", 4)["b"]) == 6
+
+
+def test_rounds_end_where_no_sample_is_ever_accepted():
+    taken = pairs.take_rounds(takers([], bad=range(1000)), "a", 4)
+    assert {name: len(samples) for name, samples in taken.items()} == {"a": 8, "b": 8, "c": 8}
+
+
+def test_rounds_end_after_a_time_but_not_before_the_first():
+    clock = itertools.count()
+    assert len(pairs.take_rounds(takers([]), "a", 100, limit=3, clock=lambda: next(clock))["a"]) == 4
+    assert len(pairs.take_rounds(takers([]), "a", 100, limit=-1)["a"]) == 1
+
+
+def test_alone_a_library_gives_as_many_samples_as_are_wanted():
+    count = itertools.count()
+    taken = pairs.take_rounds({"a": lambda: sample(1, 100, 50 if next(count) == 0 else 100)}, "a", 3)
+    assert len(taken["a"]) == 4
+
+
+def test_between_rounds_comes_before_each():
+    order = []
+    pairs.take_rounds({"a": takers(order)["a"]}, "a", 2, between=lambda: order.append("-"))
+    assert "".join(order) == "-a-a"
+
+
+def test_long_forwards_need_fewer_pairs():
+    assert pairs.wanted_pairs(0.19) == 200
+    assert pairs.wanted_pairs(0.21) == 30
+
+
+def test_share_of_the_peak_around_a_sample():
+    samples = [sample(1, 100), sample(1, 200), sample(1, 100, 50)]
+    assert pairs.shares(samples, 50).median == (0.5 + 0.25) / 2
+    assert pairs.shares([sample(1, 100, 50)], 50) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [(1000, 4.0), (10, 2.0)],  # 0.5 s of operations against 0.02 s and 1 s of reading
+)
+def test_the_floor_is_the_longer_of_reading_and_computing(read, expected):
+    assert (
+        pairs.over_floor([sample(2, 100)], work=50, moved=10 * 2 if read == 1000 else 10, read=read).median == expected
+    )
+
+
+# --- the model and its inputs
+
+
+def test_operations_and_bytes_of_the_model():
+    """7.4 GFLOP at 128 tokens, and 106 MB of weights."""
+    assert model.flops([128]) == pytest.approx(7.40e9, rel=0.002)
+    assert model.flops([128, 16]) == model.flops([128]) + model.flops([16])
+    assert model.weight_bytes() == pytest.approx(106e6, rel=0.01)
+
+
+def test_lengths():
+    assert lengths_of(3, "128") == [128] * 3
+    lengths = lengths_of(32, "8-128")
+    assert lengths == lengths_of(32, "8-128")
+    assert 8 <= min(lengths) < 24 and 112 < max(lengths) <= 128
+
+
+@pytest.mark.parametrize("tokens", ["", "-", "8-", "x", "0", "513", "9-8", "-1", "8-600", "1.5"])
+def test_lengths_that_are_none(tokens):
+    with pytest.raises(ValueError, match="tokens: expected"):
+        lengths_of(2, tokens)
+
+
+def test_padded_texts_are_those_taken_one_by_one():
+    ids, mask = padded([3, 5])
+    texts = one_by_one([3, 5])
+    assert mask.sum(axis=1).tolist() == [3, 5]
+    for row, text in enumerate(texts):
+        assert text.mask is None
+        np.testing.assert_array_equal(ids[row, : len(text.ids[0])], text.ids[0])
+    assert padded([4, 4]).mask is None
+
+
+def test_rows_of_padded_texts_are_those_of_single_ones():
+    lengths = [2, 4]
+    batch, texts = [padded(lengths)], one_by_one(lengths)
+    y = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
+    alone = [y[:1, :2], y[1:]]
+    np.testing.assert_array_equal(running.rows_of([y], batch, "base"), running.rows_of(alone, texts, "base"))
+
+
+# --- files of shapes
+
+
+def test_the_cases_that_targets_ask_for_are_measured():
+    """Each combination of each target is among the cases, and a quick run has some with each number of threads."""
+    lines = targets.check(empty_results(), targets.read_targets())
+    assert not [line for line in lines if line.note == "not measured"]
+    assert {case.threads for case in forward_cases() if case.quick} == {1, 2}
+
+
+def test_a_case_is_read():
+    assert parse_forward([HEADER, "32,8-128,2,base,each,3"]) == [Forward(32, "8-128", 2, "base", "each", 3)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([HEADER + ",more", "1,8,1,base,,0,1"], "line 1: expected columns batch"),
+        ([HEADER.replace("batch,", ""), "8,1,base,,0"], "line 1: expected columns batch"),
+        ([HEADER, "1,8,1,base,,0", "one,8,1,base,,0"], "line 3: .*'one'"),
+        ([HEADER, "1,8"], "line 2: "),
+        ([HEADER, "0,8,1,base,,0"], "line 2: batch: expected at least 1, got 0"),
+        ([HEADER, "1,8,0,base,,0"], "line 2: threads: expected at least 1"),
+        ([HEADER, "1,8,1,base,,-1"], "line 2: quick: expected at least 0"),
+        ([HEADER, "1,8,1,bass,,0"], "line 2: task: expected one of 'base'.*got 'bass'"),
+        ([HEADER, "1,8,1,base,alone,0"], "line 2: against: expected one of"),
+        ([HEADER, "1,600,1,base,,0"], "line 2: tokens: expected lengths from 1 to 512"),
+        ([HEADER, "1,8,1,base,,0", "1,8,1,base,,0"], "line 3: expected each case once"),
+    ],
+)
+def test_a_file_of_cases_that_is_wrong(lines, message):
+    with pytest.raises(ValueError, match=message):
+        parse_forward(lines)
+
+
+# --- targets
+
+
+def empty_results():
+    """A row without figures for every case."""
+    cases = {
+        "forward": [case._asdict() for case in forward_cases()],
+        "ops": [{"op": case.op, **case.shape, "cold": int(case.cold)} for case in op_cases()],
+    }
+    return {
+        table: [
+            {"case": case, "libraries": {"squeezeops": {"over_traffic": 2.0}}, "ratios": {}, "best": "torch"}
+            for case in cases[table]
+        ]
+        for table in cases
+    }
+
+
+def put(row, figure, value):
+    """Write a figure where a target finds it."""
+    kind, _, name = figure.partition(":")
+    ours = row["libraries"]["squeezeops"]
+    if kind in ("ratio", "ratio_or_traffic", "over"):
+        median = 1 / value if kind == "over" else value
+        row["ratios"][name or "torch"] = {"quartiles": {"p25": 0.0, "median": median, "p75": 0.0}}
+    elif kind == "gigaelements":
+        ours[kind] = value
+    else:
+        ours[kind] = {"p25": 0.0, "median": 0.0, "p75": 0.0, "p75" if kind == "share" else "median": value}
+
+
+def results_that_reach(chosen):
+    """Rows for every case, with figures that just reach the strictest of their targets, and no others."""
+    results = empty_results()
+    # The last one written stays: the highest of those that ask for so much, the lowest of those that ask for so little.
+    for target in sorted(chosen, key=lambda target: target.limit if target.relation == ">=" else -target.limit):
+        for row in results[target.table]:
+            if targets.is_target(target.table, row["case"], [target]):
+                put(row, target.figure, target.limit * (1.01 if target.relation == ">=" else 0.99))
+    return results
+
+
+@pytest.fixture
+def results():
+    return results_that_reach(targets.read_targets())
+
+
+def test_every_line_of_the_targets_is_judged(results):
+    lines = targets.check(results, targets.read_targets())
+    assert all(line.fine for line in lines), [line for line in lines if not line.fine]
+    assert {line.target.name for line in lines} == {target.name for target in targets.read_targets()}
+
+
+def test_every_target_can_be_missed(results):
+    """Each figure of each row in turn is made worse by a half: some line has missed its target then."""
+    chosen = targets.read_targets()
+    found = 0
+    for table in ("forward", "ops"):
+        for number, row in enumerate(results[table]):
+            for place in ("ratios", "squeezeops"):
+                for name in row["ratios"] if place == "ratios" else row["libraries"]["squeezeops"]:
+                    if name == "over_traffic":
+                        continue
+                    worse = copy.deepcopy(results)
+                    changed = worse[table][number]
+                    if place == "ratios":
+                        changed["ratios"][name]["quartiles"]["median"] /= 2
+                    else:
+                        figures = changed["libraries"]["squeezeops"]
+                        factor = 2 if name.startswith("over") else 0.5
+                        value = figures[name]
+                        figures[name] = (
+                            {k: v * factor for k, v in value.items()} if isinstance(value, dict) else value * factor
+                        )
+                    assert not all(line.fine for line in targets.check(worse, chosen)), (row["case"], name)
+                    found += 1
+    assert found >= 30
+
+
+def test_a_row_that_is_not_there_has_missed_its_target(results):
+    results["ops"] = [row for row in results["ops"] if row["case"]["op"] != "gelu"]
+    (line,) = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
+    assert (line.note, line.reached) == ("not measured", None)
+
+
+def test_a_figure_that_is_not_there_has_missed_its_target(results):
+    for row in results["forward"]:
+        row["best"] = None
+    lines = targets.check(results, targets.read_targets())
+    assert {line.note for line in lines if not line.fine} == {"no pair with a peer"}
+
+
+def test_shares_are_judged_at_p75(results):
+    """The fixture has 0 for the other quartiles."""
+    (row,) = [row for row in results["ops"] if row["case"]["op"] == "attention" and row["case"]["tokens"] == 128]
+    row["libraries"]["squeezeops"]["share"] = {"p25": 0.9, "median": 0.9, "p75": 0.6}
+    missed = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
+    assert [(line.target.name, line.reached) for line in missed] == [("attention alone", 0.6)]
+
+
+def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results):
+    rows = [row for row in results["forward"] if row["case"]["tokens"] == "16"]
+    assert len(rows) == 2
+    for row in rows:
+        row["ratios"]["torch"]["quartiles"]["median"] = 1.1
+        row["libraries"]["squeezeops"]["over_traffic"] = 1.1  # the peer is at 1.21 of the floor: 1.25 cannot be had
+    assert all(line.fine for line in targets.check(results, targets.read_targets()))
+    rows[0]["libraries"]["squeezeops"]["over_traffic"] = 1.2  # at 1.32
+    (line,) = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
+    assert line.target.figure == "ratio_or_traffic"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a,forward,tokens=1,ratio,>=,much", "line 2: .*'much'"),
+        ("a,forward,tokens=1,ratio,>,1", "line 2: relation: expected one of >=, <=, got '>'"),
+        ("a,backward,tokens=1,ratio,>=,1", "line 2: table: expected forward or ops"),
+        ("a,ops,tokens=1,speed,>=,1", "line 2: figure: expected one of"),
+        ("a,ops,tokens,ratio,>=,1", "line 2: "),
+        ("a,ops,tokens=1", "line 2: "),
+    ],
+)
+def test_a_file_of_targets_that_is_wrong(line, message):
+    with pytest.raises(ValueError, match=message):
+        targets.parse_targets(["target,table,where,figure,relation,limit", line])
+
+
+def test_the_command_checks_a_file(results, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results), encoding="utf-8")
+    assert compare.main(["--check", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "MISSED" not in printed and " ok" in printed
+
+    (row,) = [row for row in results["ops"] if row["case"]["op"] == "gelu" and row["case"]["tokens"] == 32]
+    row["libraries"]["squeezeops"]["gigaelements"] = 0.01
+    file.write_text(json.dumps(results), encoding="utf-8")
+    assert compare.main(["--check", str(file)]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("MISSED") == 1
+    (line,) = [line for line in printed.splitlines() if "MISSED" in line]
+    assert "0.01" in line
+
+
+# --- agreement
+
+
+def test_results_agree_or_the_run_ends():
+    y = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    assert running.agree("case", "peer", y, y + np.float32(5e-5)) == pytest.approx(5e-5, rel=0.01)
+    for wrong in (y + np.float32(2e-4), y[:2], np.full_like(y, np.nan)):
+        with pytest.raises(running.Disagreement, match="case: peer differs from squeezeops by"):
+            running.agree("case", "peer", y, wrong)
+
+
+def test_large_results_agree_relative_to_the_largest():
+    y = np.array([100.0, 1.0], np.float32)
+    assert running.largest_difference(y, y + np.float32(0.005)) == pytest.approx(5e-5, rel=0.01)
+
+
+class FakeWorker:
+    """Answers as a library would whose results are off by `error`, and which takes `seconds` in each of its forms."""
+
+    def __init__(self, seconds, error=0.0):
+        self.seconds, self.error, self.kept = seconds, error, []
+
+    def ask(self, method, *arguments):
+        return getattr(self, method)(*arguments)
+
+    def forms(self, tokens, lengths):
+        return tuple(self.seconds)
+
+    def forward(self, form, task, inputs):
+        results = [np.full((*item.ids.shape, 2), self.error, np.float32) for item in inputs]
+        return worker.Prepared(results, 0.5, self.seconds[form])
+
+    def sample(self, key, calls, warm, pause):
+        return tuple(sample(self.seconds[key[1]], peak=1e12))
+
+    def keep(self, key):
+        self.kept.append(key)
+
+    def read_peak(self):
+        return 1e9
+
+
+@pytest.fixture
+def libraries(monkeypatch):
+    made = {
+        "squeezeops": FakeWorker({"ragged": 0.01}),
+        "torch": FakeWorker({"slow": 0.03, "fast": 0.02}),
+    }
+    libraries = running.Libraries([], 1)
+    libraries.workers = made
+    return libraries
+
+
+CASE = Forward(2, "3", 1, "base", "padded", 0)
+
+
+def test_a_peer_is_measured_in_its_fastest_form(libraries):
+    row = running.run_forward(libraries, CASE, pairs=3, limit=10, choose=True)
+    assert row["libraries"]["torch"]["form"] == "fast"
+    assert row["ratios"]["torch"]["quartiles"]["median"] == 2
+    assert row["best"] == "torch"
+    assert libraries.workers["torch"].kept == [("forward", "fast"), None]
+
+
+def test_a_quick_run_takes_the_first_form(libraries):
+    row = running.run_forward(libraries, CASE, pairs=3, limit=10, choose=False)
+    assert row["ratios"]["torch"]["quartiles"]["median"] == 3
+
+
+def test_figures_of_a_forward(libraries):
+    row = running.run_forward(libraries, CASE, pairs=3, limit=10, choose=True)
+    ours = row["libraries"]["squeezeops"]
+    assert ours["seconds"]["median"] == 0.01
+    assert ours["share"]["median"] == pytest.approx(model.flops([3, 3]) / 0.01 / 1e12)
+    assert ours["over_traffic"] == pytest.approx(0.01 / (model.weight_bytes() / 1e9))
+    assert ours["over_floor"]["median"] == pytest.approx(ours["over_traffic"])
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_nothing_is_timed_of_a_peer_that_disagrees(libraries, monkeypatch):
+    libraries.workers["torch"].error = 0.01
+    monkeypatch.setattr(FakeWorker, "sample", lambda *_: pytest.fail("timed"))
+    with pytest.raises(running.Disagreement, match="torch differs from squeezeops by 0.01"):
+        running.run_forward(libraries, CASE, pairs=3, limit=10, choose=True)
+
+
+def test_our_own_kernels_and_copies_are_no_peers():
+    ratios = {name: {"quartiles": {"median": m}} for name, m in (("memcpy", 0.1), ("avx2", 0.5), ("torch", 2.0))}
+    assert running.best_peer({**ratios, "numpy": {"quartiles": None}}) == "torch"
+    assert running.best_peer({}) is None
+
+
+# --- the worker
+
+
+FAKE = """
+import os, sys
+sys.path.append(sys.argv[1])
+from bench.worker import serve
+
+class Host:
+    def add(self, a, b): return a + b
+    def arguments(self): return sys.argv[2:], os.environ["OMP_NUM_THREADS"]
+    def absent(self): raise ModuleNotFoundError("No module named 'peer'")
+    def wrong(self): raise ValueError("this is wrong")
+    def die(self): os._exit(3)
+
+serve(Host(), sys.stdin.buffer, sys.stdout.buffer)
+"""
+
+
+@pytest.fixture
+def fake():
+    made = worker.Worker("peer", 2, [0, 1], command=[sys.executable, "-c", FAKE, str(ROOT)])
+    yield made
+    made.close()
+
+
+def test_a_worker_answers(fake):
+    assert fake.ask("add", 2, 3) == 5
+    np.testing.assert_array_equal(fake.ask("add", np.arange(3), 1), [1, 2, 3])
+    assert fake.ask("arguments") == (["peer", "2", "0", "1"], "2")
+
+
+def test_a_worker_tells_what_failed_and_goes_on(fake):
+    with pytest.raises(worker.WorkerError, match="(?s)peer: wrong failed:.*ValueError: this is wrong"):
+        fake.ask("wrong")
+    with pytest.raises(worker.Missing, match="peer: No module named 'peer'"):
+        fake.ask("absent")
+    with pytest.raises(worker.WorkerError, match="AttributeError"):
+        fake.ask("unknown")
+    assert fake.ask("add", 1, 1) == 2
+
+
+def test_a_worker_that_ends_is_noticed(fake):
+    with pytest.raises(worker.WorkerError, match="peer: its process ended with status 3 in die"):
+        fake.ask("die")
+
+
+def test_a_worker_ends_with_its_pipe(fake):
+    fake.close()
+    assert fake.process.returncode == 0
+
+
+def test_a_library_that_is_missing_is_left_out(monkeypatch):
+    class Absent:
+        def __init__(self, name, threads, cpus):
+            self.name = name
+
+        def ask(self, method):
+            if self.name == "torch":
+                raise worker.Missing("torch: no module")
+            return "1.0"
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(running, "Worker", Absent)
+    libraries = running.Libraries(["squeezeops", "torch", "openvino"], 1)
+    assert libraries.peers() == ["openvino"]
+    assert libraries.missing == {"torch": "torch: no module"}
+    assert libraries.versions == {"squeezeops": "1.0", "openvino": "1.0"}
+
+
+def test_pools_that_spin_are_waited_for():
+    spent = iter([0.0, 0.02, 0.02, 0.035, 0.035, 0.036])  # before and after each step
+    slept = []
+    assert worker.settle(0.02, cpu=lambda: next(spent), sleep=slept.append) == pytest.approx(0.06)
+    assert slept == [0.02] * 3
+
+
+def test_pools_that_never_sleep_are_not_waited_for_without_end():
+    clock = itertools.count()
+    assert worker.settle(0.02, cpu=lambda: next(clock), sleep=lambda _: None) < 0.35
+
+
+def test_one_thread_needs_no_pause():
+    assert worker.settle(0.0, sleep=lambda _: pytest.fail("slept")) == 0
+
+
+# --- results files
+
+
+def test_a_merged_file_has_the_new_rows_and_the_old_ones_that_were_not_measured():
+    def results(**rows):
+        made = [{"case": {"tokens": name, "quick": len(rows)}, "flops": value} for name, value in rows.items()]
+        return {"versions": {}, "forward": made, "ops": [], "footprint": {}}
+
+    merged = compare.merge(results(a=1, b=2), results(b=3))
+    assert [(row["case"]["tokens"], row["flops"]) for row in merged["forward"]] == [("a", 1), ("b", 3)]
+
+
+def test_figures_in_files_have_four_digits():
+    assert compare.rounded({"a": [1.234567, 7], "b": "x", "c": None}) == {"a": [1.235, 7], "b": "x", "c": None}
+
+
+@pytest.mark.parametrize(("option", "value"), [("--peers", "torch,tensorflow"), ("--tables", "forward,backward")])
+def test_unknown_words_are_refused(option, value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        compare.main([option, value])
+    assert stop.value.code == 2
+    assert f"{option}: expected names among" in capsys.readouterr().err
