@@ -126,8 +126,10 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
     others = [name for name, layer in done.layers.items() if layer.reason]
     if others:
         yield f"  {len(others)} of {len(done.layers)} layers are not in {done.dtype} (--report says which and why)"
-    for name, change in done.rounded.items():
-        yield f"  {name} rounded to float16: by at most {change:.2g} of its largest value"
+    if done.rounded:
+        worst = max(done.rounded, key=lambda name: done.rounded[name])
+        tensors = "1 tensor was" if len(done.rounded) == 1 else f"{len(done.rounded)} tensors were"
+        yield f"  {tensors} rounded to float16, {worst} most: by up to {done.rounded[worst]:.2g} of its largest value"
 
 
 def report(done: Conversion) -> Iterator[str]:

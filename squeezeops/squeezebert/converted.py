@@ -172,7 +172,7 @@ class ConvertedFile:
     def fail(self, what: str, expected: object, got: object) -> NoReturn:
         raise ValueError(f"{self.path}: {what}: expected {expected}, got {got}")
 
-    def check_dtype(self, dtype: str | None) -> None:
+    def check_dtype(self, dtype: str | Mapping[str, str] | None) -> None:
         """Check what the caller asks for."""
         if dtype not in (None, self.dtype):
             self.fail("dtype", f"{self.dtype!r}, which the file was converted to, or none", repr(dtype))

@@ -121,7 +121,7 @@ class SqueezeBert:
         config: SqueezeBertConfig,
         weights: Mapping[str, NDArray[Any]],
         *,
-        dtype: str = "float32",
+        dtype: str | Mapping[str, str] = "float32",
         task: str | None = None,
     ) -> None:
         tensors.check_arguments(config, weights, dtype)
@@ -129,7 +129,7 @@ class SqueezeBert:
         shapes = heads.HEADS[task].shapes(config, weights)
         self._build(config, ArrayWeights(config, weights, shapes, dtype), dtype, task)
 
-    def _build(self, config: SqueezeBertConfig, w: Weights, dtype: str, task: str) -> None:
+    def _build(self, config: SqueezeBertConfig, w: Weights, dtype: str | Mapping[str, str], task: str) -> None:
         self.config, self.dtype, self.task = config, dtype, task
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
@@ -141,7 +141,7 @@ class SqueezeBert:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, dtype: str | None = None, task: str | None = None
+        cls, path: str | os.PathLike[str], *, dtype: str | Mapping[str, str] | None = None, task: str | None = None
     ) -> SqueezeBert:
         """Load a folder as Hugging Face writes it, or a file that ``squeezeops convert`` has written.
 
@@ -176,7 +176,7 @@ class SqueezeBert:
         return model
 
     @classmethod
-    def _from_converted(cls, file: str, dtype: str | None, task: str | None) -> SqueezeBert:
+    def _from_converted(cls, file: str, dtype: str | Mapping[str, str] | None, task: str | None) -> SqueezeBert:
         opened = converted.ConvertedFile(file)
         opened.check_dtype(dtype)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.backends._scalars import STORAGE
@@ -22,7 +23,9 @@ __all__ = [
     "Shape",
     "check_arguments",
     "check_dtype",
+    "dtype_of",
     "encoder_shapes",
+    "groups_by_part",
     "groups_of",
     "in_encoder",
     "select_tensors",
@@ -35,6 +38,7 @@ PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of all but the he
 HEADS = ("cls.", "classifier.", "qa_outputs.")  # how the names of the heads' tensors begin; they have no other prefix
 BUFFERS = ("position_ids", "token_type_ids")  # stale buffers that older versions of transformers saved
 NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of another head's checkpoint
+HALF_MAX = 65504.0  # the largest float16
 SHOWN = 20  # differences that the message of an error lists
 
 # What parts of our names are in BERT. No replacement brings about another's pattern.
@@ -213,8 +217,24 @@ def shown(label: str) -> str:
 
 
 def check_dtype(dtype: object) -> None:
-    if not isinstance(dtype, str) or dtype not in STORAGE:
-        raise ValueError(f"SqueezeBert: dtype: expected one of {', '.join(map(repr, STORAGE))}, got {dtype!r}")
+    expected = ", ".join(map(repr, STORAGE))
+    for word in dtype.values() if isinstance(dtype, Mapping) else (dtype,):
+        if not isinstance(word, str) or word not in STORAGE:
+            raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
+
+
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any]) -> str:
+    """What a convolution of the encoder is stored in; float32 for a weight that float16 cannot hold."""
+    chosen = dtype if isinstance(dtype, str) else dtype.get(name, "float32")
+    if chosen == "float16" and weight.dtype != "float16" and (finite_max(weight) > HALF_MAX):
+        return "float32"
+    return chosen
+
+
+def finite_max(weight: NDArray[Any]) -> float:
+    """The largest magnitude that is finite."""
+    most = max(weight.max(initial=0), -weight.min(initial=0))  # which copies nothing
+    return float(most if isfinite(most) else abs(weight[abs(weight) < inf]).max(initial=0))
 
 
 def check_arguments(config: object, weights: object, dtype: object) -> None:
@@ -227,3 +247,10 @@ def check_arguments(config: object, weights: object, dtype: object) -> None:
     for name in weights:
         if not isinstance(name, str):
             raise TypeError(f"SqueezeBert: weights: expected names as keys, got {name!r}")
+    if isinstance(dtype, Mapping):
+        known = {
+            f"encoder.layers.{i}.{part}" for i in range(config.num_hidden_layers) for part in groups_by_part(config)
+        }
+        for name in dtype:
+            if name not in known:
+                raise ValueError(f"SqueezeBert: dtype: expected names of the encoder's convolutions, got {name!r}")

@@ -37,7 +37,11 @@ class ArrayWeights:
     """Arrays of a checkpoint; the encoder's convolutions are packed for `dtype`, others for float32."""
 
     def __init__(
-        self, config: SqueezeBertConfig, arrays: Mapping[str, NDArray[Any]], head: Mapping[str, Shape], dtype: str
+        self,
+        config: SqueezeBertConfig,
+        arrays: Mapping[str, NDArray[Any]],
+        head: Mapping[str, Shape],
+        dtype: str | Mapping[str, str],
     ) -> None:
         selected = tensors.select_tensors(config, arrays, head)
         # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
@@ -54,5 +58,5 @@ class ArrayWeights:
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         weight, added = self._arrays[f"{name}.weight"], self._arrays[bias or f"{name}.bias"]
-        dtype = self._dtype if tensors.in_encoder(name) else "float32"
+        dtype = tensors.dtype_of(name, self._dtype, weight) if tensors.in_encoder(name) else "float32"
         return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
