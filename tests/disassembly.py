@@ -48,9 +48,9 @@ X86 = Architecture(
     stack=r"\(%[re]sp\b",
     frame=r"\(%rbp\b",
     frame_setup=r"movq? %rsp, *%rbp",
-    fused=r"vfn?m(add|sub)\d+p[sd]|vpdpbusds?|vpmaddubsw",
-    product=r"mulps",
-    sum=r"addps",
+    fused=r"vfn?m(add|sub)\d+p[sd]|vpdpbusds?",
+    product=r"mulps|vpmaddwd",
+    sum=r"addps|vpaddd",
     destination=r"%([xyz]mm)(\d+)[^%]*(\{%k\d\}(\{z\})?)?$",
     vector=r"%[xyz]mm\d",
 )
@@ -78,7 +78,6 @@ class Instruction:
     address: int
     name: str
     operands: str
-    sources: tuple  # the file, and those that this was inlined into; empty without debugging information
 
     def __str__(self):
         return f"{self.name} {self.operands}".rstrip()
@@ -102,11 +101,6 @@ class Loop:
 
     def named(self, *patterns):
         return [i for i in self.instructions if any(re.fullmatch(pattern, i.name) for pattern in patterns)]
-
-    def comes_from(self, pattern):
-        """Whether an instruction does, by the path of its source file. Clang's objects may name the innermost inlined
-        function alone, but a loop's counter is its own."""
-        return any(re.search(pattern, source) for i in self.instructions for source in i.sources)
 
     @cached_property
     def multiply_adds(self):
@@ -152,22 +146,15 @@ class Loop:
 
 def parse(listing):
     """Architecture, and the functions of a listing: (symbol, instructions)."""
-    architecture, functions = None, []  # of sources, objdump names the innermost when it changes, inliners always
+    architecture, functions = None, []
     for line in listing.splitlines():
         if found := re.search(r"file format (\S+)", line):
             architecture = ARCHITECTURES[found[1]]
         elif found := re.match(r"[0-9a-f]+ <(.+)>:$", line):
             functions.append((found[1], []))
-            own, inliners = "", []
-        elif found := re.match(r"(inlined by )?([^ ].*):\d+(?: \(|$)", line):
-            if found[1]:
-                inliners.append(found[2])
-            else:
-                own = found[2]
         elif found := re.match(r" *([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock|data16|cs) +)*([\w.]+)\s*(.*)", line):
             operands = re.split(r"\s(?:# |//)", found[3])[0].strip()
-            functions[-1][1].append(Instruction(int(found[1], 16), found[2], operands, (own, *inliners)))
-            inliners = []
+            functions[-1][1].append(Instruction(int(found[1], 16), found[2], operands))
     return architecture, functions
 
 
@@ -237,7 +224,7 @@ def find_loops(listing, file=""):
 
 
 def disassemble(path, objdump="objdump"):
-    options = ["--disassemble", "--demangle", "--no-show-raw-insn", "--line-numbers", "--inlines"]
+    options = ["--disassemble", "--demangle", "--no-show-raw-insn"]
     return subprocess.run([objdump, *options, os.fspath(path)], check=True, capture_output=True, text=True).stdout
 
 

@@ -250,7 +250,7 @@ def model_cases() -> dict[str, Callable[[], np.ndarray]]:
         model = SqueezeBert.from_pretrained(folder, dtype=dtype)
         return model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]).logits
 
-    return {f"embedded_model/{dtype}": lambda dtype=dtype: logits(dtype) for dtype in ("float32",)}
+    return {f"embedded_model/{dtype}": lambda dtype=dtype: logits(dtype) for dtype in ("float32", "float16", "int8")}
 
 
 def all_cases() -> dict[str, Callable[[], np.ndarray]]:

@@ -1,7 +1,7 @@
 """The micro-kernels keep to registers: their inner loops, as the compiler in CXX makes them, leave the stack alone.
 
-A micro-kernel multiplies a tile of a matrix: what is in MICROKERNELS, compiled for an instruction set with vectors.
-Elementwise loops are free: exp and GELU have more coefficients than some instruction sets have registers.
+A micro-kernel multiplies a tile of a matrix, in a function of its own that MICROKERNELS names. Elementwise loops are
+free: exp and GELU have more coefficients than some instruction sets have registers.
 """
 
 import os
@@ -14,7 +14,8 @@ from disassembly import disassemble, find_loops
 
 from squeezeops import backends
 
-MICROKERNELS = r"/csrc/(simd/microkernel_\w+\.inl|kernels/peak/)"
+# Not those of a last, partial panel, which some instruction sets copy to where it can be read whole.
+MICROKERNELS = r"::(multiply<|tile<\d+, \d+(, false)?>|multiply_add\(|dots\()"
 
 
 def tiles():
@@ -32,18 +33,17 @@ compiled = pytest.mark.skipif("native" not in backends.available(), reason="buil
 
 @pytest.fixture(scope="module")
 def microkernels(tmp_path_factory):
-    """Their inner loops, by object file. Debugging information says what is one; it does not change the code."""
+    """Their inner loops, by object file."""
     objdump = tool(os.environ.get("OBJDUMP", "objdump"))
-    symbols = [*TILES, *sorted({re.sub("^[a-z]+", "peak", symbol) for symbol in TILES if "_f32_" in symbol})]
+    symbols = [*TILES, *sorted({re.sub("^[a-z]+", "peak", symbol) for symbol in TILES if "_f16_" not in symbol})]
     sources = [path for symbol in symbols for path in (ROOT / "csrc" / "kernels").glob(f"*/{symbol}.cc")]
     assert [path.stem for path in sources] == symbols
     objects = [f"CMakeFiles/squeezeops_core.dir/{path.relative_to(ROOT).as_posix()}.o" for path in sources]
-    flags = f"{os.environ.get('CXXFLAGS', '')} -g"
-    folder = cmake_build(tmp_path_factory.mktemp("build"), targets=objects, CXXFLAGS=flags)
+    folder = cmake_build(tmp_path_factory.mktemp("build"), targets=objects)
     found = {}
     for symbol, path in zip(symbols, objects, strict=True):
         loops = find_loops(disassemble(folder / path, objdump), f"{symbol}.cc.o")
-        found[symbol] = [loop for loop in loops if loop.comes_from(MICROKERNELS)]
+        found[symbol] = [loop for loop in loops if re.search(MICROKERNELS, loop.symbol)]
     return found
 
 
@@ -55,9 +55,11 @@ def test_inner_loops_leave_the_stack_alone(microkernels):
 
 @compiled
 def test_every_micro_kernel_is_seen(microkernels):
-    isas = {symbol.split("_")[-1] for symbol in TILES}
-    assert set(TILES) >= {f"{op}_f32_{isa}" for op in ("pwconv", "attention") for isa in isas}
-    assert isas == {row["isa"] for row in backends.load("native").kernel_table()} - {"scalar"}
+    rows = [row for row in backends.load("native").kernel_table() if row["isa"] != "scalar"]
+    floats, bytes_ = ({row["isa"] for row in rows if row["op"] == op} for op in ("layer_norm", "quantize_rows"))
+    expected = {f"{op}_{isa}" for op in ("pwconv_f32", "pwconv_f16", "attention_f32") for isa in floats}
+    assert set(TILES) == expected | {f"pwconv_s8_{isa}" for isa in bytes_}
+    assert floats | bytes_ == {row["isa"] for row in rows}
     largest = {symbol: max((loop.outputs for loop in microkernels[symbol]), default=0) for symbol in TILES}
     assert largest == TILES
     assert all(microkernels.values())
@@ -227,10 +229,17 @@ def test_an_unrolled_loop_has_the_outputs_of_one_step():
     assert (loop.multiply_adds, loop.outputs, loop.loads) == (4, 32, 4)
 
 
-@pytest.mark.parametrize("instruction", ["vpdpbusd %zmm1,%zmm2,%zmm0", "vpmaddubsw %ymm1,%ymm2,%ymm0"])
-def test_integers(instruction):
-    (loop,) = loops(f"   0:	{instruction}\n   8:	jne    0 <f>\n")
-    assert loop.multiply_adds == 1
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        ["vpdpbusd %ymm1,%ymm2,%ymm0"],
+        ["vpmaddubsw %ymm1,%ymm2,%ymm3", "vpmaddwd %ymm4,%ymm3,%ymm3", "vpaddd %ymm3,%ymm0,%ymm0"],
+    ],
+)
+def test_integers(instructions):
+    listing = "".join(f"   {i}:	{instruction}\n" for i, instruction in enumerate(instructions))
+    (loop,) = loops(f"{listing}   8:	jne    0 <f>\n")
+    assert (loop.multiply_adds, loop.outputs) == (1, 8)
 
 
 AARCH64 = """
@@ -255,20 +264,3 @@ def test_aarch64():
     for add in ("sdot	v2.4s, v0.16b, v1.4b[0]", "udot	v2.4s, v0.16b, v1.16b", "smmla	v2.4s, v0.16b, v1.16b"):
         (loop,) = loops(AARCH64.replace("fmla	v2.4s, v0.4s, v1.s[0]", add), "elf64-littleaarch64")
         assert (loop.multiply_adds, loop.outputs) == (1, 4)
-
-
-def test_where_a_loop_comes_from():
-    (loop,) = loops("""
-f():
-/src/csrc/kernels/pwconv/pwconv_f32.inl:20
-   0:	xor    %eax,%eax
-/usr/include/avxintrin.h:12
-inlined by /src/csrc/simd/microkernel_f32.inl:36 (multiply_tile)
-inlined by /src/csrc/kernels/pwconv/pwconv_f32.inl:27 (discriminator 3) (run<6>)
-   4:	vfmadd231ps %ymm1,%ymm2,%ymm0
-/usr/include/avxintrin.h:14
-   8:	jne    4 <f+0x4>
-   c:	ret
-""")
-    assert loop.comes_from(MICROKERNELS) and loop.comes_from("pwconv_f32") and loop.comes_from("avxintrin")
-    assert not loop.comes_from("math.h")

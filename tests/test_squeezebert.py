@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, VARIANTS, assert_repeats, assert_same_bits
+from op_helpers import INT8_VARIANTS, VARIANTS, assert_repeats, assert_same_bits
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, SqueezeBertOutput
@@ -36,6 +36,16 @@ OF_TOKENS = [name for name in MODELS if name.endswith("masked_lm") or name == "t
 POOLED = [name for name in MODELS if name.endswith("classification") and name not in OF_TOKENS]
 POOLED += ["float16", "bfloat16", "multiple_choice"]
 WITH_STATES = ["classification", "odd_groups", "bert_classification"]
+# Each kind of neighbours: before and after a convolution of int8 one of floats, and the other way round.
+MIXED = {
+    "encoder.layers.0.attention.query": "int8",
+    "encoder.layers.0.attention.key": "float16",
+    "encoder.layers.0.intermediate.conv1d": "int8",
+    "encoder.layers.1.attention.key": "int8",
+    "encoder.layers.1.attention.value": "int8",
+    "encoder.layers.1.post_attention.conv1d": "float16",
+    "encoder.layers.1.output.conv1d": "int8",
+}
 TOLERANCE = 1e-5  # absolute, on values of a few units
 MASKED = np.finfo(np.float32).min
 NATIVE = [variant for variant in VARIANTS if variant.backend == "native"]
@@ -206,14 +216,65 @@ def test_float16_weights_give_the_bits_of_their_float32_values(variant):
         assert_same_bits(array, full[key])
 
 
+@pytest.mark.parametrize("name", ["float16", "classification"])
+def test_float16_storage(variant, name):
+    """Of a float16 checkpoint the bits of float32; of another those of the rounded weights."""
+    config, weights = load_folder(GOLDEN / name)
+    encoder = {
+        key: a.astype(np.float16) if ".encoder." in f".{key}" and a.ndim > 1 else a for key, a in weights.items()
+    }
+    inputs = [expected_of(name)[key] for key in INPUTS]
+    half = SqueezeBert(config, weights, dtype="float16")(*inputs, output_hidden_states=True)
+    full = SqueezeBert(config, encoder)(*inputs, output_hidden_states=True)
+    for key, array in arrays_of(half).items():
+        assert_repeats(array, arrays_of(full)[key])
+
+
+def test_what_float16_cannot_hold_stays_float32():
+    config, weights = load_folder(GOLDEN / "classification")
+    name = next(key for key in weights if key.endswith("layers.1.intermediate.conv1d.weight"))
+    for value, dtype in [(65504.0, "float16"), (np.inf, "float16"), (65505.0, "float32"), (-1e30, "float32")]:
+        changed = weights[name].copy()
+        changed[3, 1], changed[0, 0] = value, np.nan
+        layer = SqueezeBert(config, weights | {name: changed}, dtype="float16").layers[1]
+        assert (layer.intermediate.dtype, layer.output.dtype) == (dtype, "float16")
+
+
+@pytest.mark.parametrize("name", WITH_STATES)
+def test_int8_is_close_to_float32(variant, name):
+    expected = expected_of(name)
+    inputs = [expected[key] for key in INPUTS]
+    exact, close = (
+        load(name, dtype=dtype)(*inputs, output_hidden_states=True).last_hidden_state for dtype in ("float32", "int8")
+    )
+    keep = kept(expected["attention_mask"])
+    a, b = exact[keep].astype(float), close[keep].astype(float)
+    assert 0.001 < np.sqrt(((a - b) ** 2).mean() / (a**2).mean()) < 0.04  # narrow layers of large random weights
+    assert ((a * b).sum(axis=-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min() > 0.995
+
+
+def test_dtypes_of_convolutions():
+    model = load("classification", dtype=MIXED)
+    parts = {"query": "attention.query", "key": "attention.key", "value": "attention.value"}
+    parts |= {part: f"{part}.conv1d" for part in ("post_attention", "intermediate", "output")}
+    for i, layer in enumerate(model.layers):
+        for attribute, part in parts.items():
+            assert getattr(layer, attribute).dtype == MIXED.get(f"encoder.layers.{i}.{part}", "float32")
+
+
 # ---- the same bits in any company ----------------------------------------------------------------------------------
 
 
 # Not the NumPy backend: its bits are those of a BLAS, which may depend on the number of rows.
 @pytest.mark.parametrize("variant", NATIVE, ids=str, indirect=True)
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("float16", "bfloat16", "multiple_choice")])
-def test_batch_and_padding_do_not_change_bits(variant, name, rng):
-    model = load(name)
+@pytest.mark.parametrize(
+    "name, dtype",
+    [(name, "float32") for name in MODELS if name not in ("float16", "bfloat16", "multiple_choice")]
+    + [(name, dtype) for name in ("classification", "odd_groups") for dtype in ("float16", "int8", MIXED)]
+    + [("masked_lm", "int8")],
+)
+def test_batch_and_padding_do_not_change_bits(variant, name, dtype, rng):
+    model = load(name, dtype=dtype)
     config, limit = model.config, 10
     lengths = rng.integers(1, limit + 1, 7)
     rows = [rng.integers(0, config.vocab_size, n) for n in lengths]
@@ -252,12 +313,15 @@ def test_choices_are_rows(variant):
     assert_same_bits(output.pooler_output, rows.pooler_output)
 
 
-@pytest.mark.parametrize("variant", [v for v in NATIVE if v.isa in EXACT_ISAS], ids=str, indirect=True)
-@pytest.mark.parametrize("name", MODELS)
-def test_instruction_sets_agree(variant, name):
+@pytest.mark.parametrize("variant", [v for v in INT8_VARIANTS if v.backend == "native"], ids=str, indirect=True)
+@pytest.mark.parametrize(
+    "name, dtype",
+    [(name, "float32") for name in MODELS] + [(name, "int8") for name in WITH_STATES] + [("float16", MIXED)],
+)
+def test_instruction_sets_agree(variant, name, dtype):
     expected = expected_of(name)
     inputs = [expected[key] for key in INPUTS]
-    model = load(name)
+    model = load(name, dtype=dtype)
     here = arrays_of(model(*inputs, output_hidden_states=True, output_attentions=True))
     with replace(variant, isa="scalar").active():
         there = arrays_of(model(*inputs, output_hidden_states=True, output_attentions=True))
@@ -606,9 +670,16 @@ def test_the_message_for_many_differences_is_short():
     assert lines[21:] == [f"  and {16 * 9998 - 20} more"]
 
 
-def test_dtype():
-    with pytest.raises(ValueError, match="SqueezeBert: dtype: expected 'float32', got 'int8'"):
-        load("classification", dtype="int8")
+@pytest.mark.parametrize("dtype", ["int7", None, 8, {"encoder.layers.0.attention.query": "int7"}])
+def test_unknown_dtypes(dtype):
+    with pytest.raises(ValueError, match="SqueezeBert: dtype: expected one of 'float32', 'float16', 'int8', got "):
+        load("classification", dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["encoder.layers.2.attention.query", "encoder.layers.0.attention", "pooler.dense", 0])
+def test_a_dtype_for_an_unknown_convolution(name):
+    with pytest.raises(ValueError, match="SqueezeBert: dtype: expected names of the encoder's convolutions, got "):
+        load("classification", dtype={name: "int8"})
 
 
 def test_another_model_type_is_named(tmp_path):

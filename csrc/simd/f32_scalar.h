@@ -26,7 +26,7 @@ struct F32Scalar {
   static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // Micro-kernel tile: rows x panels of 16 columns.
-  static constexpr int kTileRows = 1, kTilePanels = 1;
+  static constexpr int kTileRows = 1, kHalfTileRows = 1, kTilePanels = 1;
 
 #define SQZ_EACH(expr)                          \
   V r;                                          \

@@ -20,7 +20,7 @@ struct F32Sse2 {
   static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // 8 accumulators, 4 panel vectors, a broadcast row element and a product: 14 of 16 registers.
-  static constexpr int kTileRows = 2, kTilePanels = 1;
+  static constexpr int kTileRows = 2, kHalfTileRows = 1, kTilePanels = 1;
 
 #define SQZ_EACH(expr)                         \
   V r;                                         \
@@ -35,7 +35,15 @@ struct F32Sse2 {
     memcpy(buffer, p, static_cast<size_t>(n) * 4);
     return load(buffer);
   }
-  static SQZ_INLINE V load_half(const uint16_t *p) { return load_half_n(p, 16); }
+  static SQZ_INLINE V load_half(const uint16_t *p) {
+    V r;
+    for (int i = 0; i < 2; ++i) {
+      const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p + 8 * i));
+      r.q[2 * i] = widen(_mm_unpacklo_epi16(h, _mm_setzero_si128()));
+      r.q[2 * i + 1] = widen(_mm_unpackhi_epi16(h, _mm_setzero_si128()));
+    }
+    return r;
+  }
   static SQZ_INLINE V load_half_n(const uint16_t *p, int n) {
     float buffer[16] = {0};
     for (int i = 0; i < n; ++i) buffer[i] = half_to_float(p[i]);
@@ -109,6 +117,15 @@ struct F32Sse2 {
 #undef SQZ_EACH
 
  private:
+  // Four halves as int32: with the exponent in its place they are too small by 2^112, and infinity and NaN have to have
+  // theirs set.
+  static SQZ_INLINE __m128 widen(__m128i h) {
+    const __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
+    h = _mm_and_si128(h, _mm_set1_epi32(0x7fff));
+    const __m128i special = _mm_and_si128(_mm_cmpgt_epi32(h, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f800000));
+    const __m128 x = _mm_mul_ps(_mm_castsi128_ps(_mm_slli_epi32(h, 13)), _mm_set1_ps(0x1p112f));
+    return _mm_or_ps(x, _mm_castsi128_ps(_mm_or_si128(sign, special)));
+  }
   static SQZ_INLINE __m128 sign() { return _mm_set1_ps(-0.0f); }
   static SQZ_INLINE __m128 select4(__m128 m, __m128 x, __m128 y) {
     return _mm_or_ps(_mm_and_ps(m, x), _mm_andnot_ps(m, y));

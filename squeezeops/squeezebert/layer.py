@@ -21,7 +21,7 @@ __all__ = ["Layer", "make_layer"]
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of an encoder layer; C and F are hidden and intermediate size."""
+    """The weights of an encoder layer; C and F are hidden and intermediate size. A convolution may be of any dtype."""
 
     query: ops.PointwiseConv  # C -> C, q_groups
     key: ops.PointwiseConv  # C -> C, k_groups
@@ -31,6 +31,11 @@ class Layer:
     intermediate: ops.PointwiseConv  # C -> F, intermediate_groups
     output: ops.PointwiseConv  # F -> C, output_groups
     output_norm: Norm
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether what lies between intermediate and output is quantised as soon as it is computed."""
+        return self.intermediate.dtype == self.output.dtype == "int8"
 
 
 def make_layer(config: SqueezeBertConfig, weights: Weights, name: str) -> Layer:

@@ -62,7 +62,8 @@ def encode(
     )
     a = layer.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
     a = ops.layer_norm(a, *layer.post_attention_norm, eps=eps, out=a)  # [N, C]
-    y = layer.intermediate(a, activation=model.config.activation, out=work.wide)  # [N, C] -> [N, F]
+    groups, room = (layer.output.groups, work.quantized) if layer.quantizes else (None, work.wide)
+    y = layer.intermediate(a, activation=model.config.activation, quantize_groups=groups, out=room)  # [N, C] -> [N, F]
     y = layer.output(y, residual=a, out=work.x)  # [N, F] -> [N, C]
     return ops.layer_norm(y, *layer.output_norm, eps=eps, out=y)  # [N, C]
 
@@ -94,8 +95,13 @@ class SqueezeBert:
         Its ``model_type`` says which of the two.
     weights : mapping of str to ndarray
         float32 or float16, under Hugging Face's names. Embedding tables are read where they lie: do not write to them.
-    dtype : str
-        What the convolutions compute in: "float32".
+    dtype : {"float32", "float16", "int8"}, or mapping of str to those
+        What the weights of the encoder's convolutions are stored in, see `squeezeops.PointwiseConv`: "float16" takes
+        half the memory, for a float16 checkpoint with the results of "float32"; "int8" takes a quarter, and multiplies
+        bytes. Embeddings, LayerNorm, attention and the heads compute in float32 always: a head is small, and where its
+        few numbers decide, rounding shows most. A float32 weight beyond the range of float16 stays float32. A mapping
+        says it for each convolution, by names as "encoder.layers.0.attention.query", or "post_attention.conv1d",
+        "intermediate.conv1d", "output.conv1d"; those not in it are float32.
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering"; by default the one that the checkpoint was saved for.
@@ -137,7 +143,7 @@ class SqueezeBert:
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
         self.layers = [make_layer(config, w, f"encoder.layers.{i}") for i in range(config.num_hidden_layers)]
         self.head = heads.HEADS[task](config, w)
-        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size)
+        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups)
 
     @classmethod
     def from_pretrained(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from squeezeops import ops
 from squeezeops.squeezebert.memory import pages
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Activations", "Workspace", "Workspaces"]
 
-ALIGNED = 16  # floats in 64 bytes
+LINE = 64  # bytes
 STEP = 64  # rows by which a workspace grows
 
 
 class Activations(NamedTuple):
-    """Arrays for n rows: hidden and intermediate size are C and F."""
+    """Arrays for n rows: hidden and intermediate size are C and F, the output convolution has G groups."""
 
     x: Floats  # a layer's input, and its output, [n, C]
     q: Floats  # [n, C]
@@ -30,31 +31,42 @@ class Activations(NamedTuple):
     context: Floats  # what attention gives, [n, C]
     chosen: Floats  # rows of x, [n, C]
     wide: Floats  # [n, F]
+    values: NDArray[np.uint8]  # those, quantised, with up to 3 bytes more a group, [n, F + ...]
+    scales: Floats  # [n, G]
 
     def first(self, n: int) -> Activations:
         """Arrays for n rows at most as many, in the same memory."""
-        return Activations(*[array[:n] for array in self])
+        parts: list[Any] = [array[:n] for array in self]
+        return Activations(*parts)
+
+    @property
+    def quantized(self) -> ops.QuantizedRows:
+        return ops.QuantizedRows(self.values, self.scales)
 
 
 class Workspace:
     """The memory of one forward pass at a time, as large as the largest so far."""
 
-    def __init__(self, *widths: int) -> None:
-        self._widths = widths
+    def __init__(self, channels: int, intermediate: int, groups: int) -> None:
+        floats = (*[channels] * 6, intermediate)
+        bytes_wide = groups * -(-(intermediate // groups) // 4) * 4
+        self._columns = [*[(np.float32, width) for width in floats], (np.uint8, bytes_wide), (np.float32, groups)]
         self._capacity = 0
         self._memory: Any = None
         self._arrays: Activations | None = None
 
     def rows(self, n: int) -> Activations:
-        """Arrays for n rows, which hold anything."""
+        """Arrays for n rows, which hold anything. What is not written to takes no memory."""
         if self._arrays is None or len(self._arrays.x) != n:
             if n > self._capacity:
                 self._capacity = -(-n // STEP) * STEP
-                self._memory = pages(4 * sum(self._capacity * width + ALIGNED for width in self._widths))
+                widths = [np.dtype(kind).itemsize * width for kind, width in self._columns]
+                self._memory = pages(sum(self._capacity * width + LINE for width in widths))
             arrays, start = [], 0
-            for width in self._widths:
-                arrays.append(np.frombuffer(self._memory, np.float32, n * width, 4 * start).reshape(n, width))
-                start += -(-n * width // ALIGNED) * ALIGNED
+            for kind, width in self._columns:
+                array = np.frombuffer(self._memory, kind, n * width, start).reshape(n, width)
+                arrays.append(array)
+                start += -(-array.nbytes // LINE) * LINE
             self._arrays = Activations(*arrays)
         return self._arrays
 
@@ -65,8 +77,8 @@ class Workspaces:
     Threads may share it: a list's pop and append are atomic, without the GIL too. A copy begins empty.
     """
 
-    def __init__(self, channels: int, intermediate: int) -> None:
-        self._sizes = channels, intermediate
+    def __init__(self, channels: int, intermediate: int, groups: int) -> None:
+        self._sizes = channels, intermediate, groups
         self._idle: list[Workspace] = []
 
     def take(self) -> Workspace:
@@ -74,8 +86,7 @@ class Workspaces:
         try:
             return self._idle.pop()
         except IndexError:
-            channels, intermediate = self._sizes
-            return Workspace(*[channels] * 6, intermediate)
+            return Workspace(*self._sizes)
 
     def give(self, workspace: Workspace) -> None:
         """Take it back; there is no need to keep more than can run at a time."""
