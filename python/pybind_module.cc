@@ -777,6 +777,34 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
   return results;
 }
 
+// A weight that lies packed in `packed`, read-only bytes of the right size, which is kept and not copied.
+std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed, py::handle bias_, int64_t c_in,
+                                                               int64_t c_out, int64_t groups, py::handle dtype) {
+  constexpr const char *op = "PointwiseConv";
+  auto p = std::make_unique<PackedPointwiseConv>();
+  p->dtype = static_cast<sqz_dtype>(choice(op, "dtype", dtype, {"float32", "float16", "int8"}));
+  p->groups = groups, p->c_in = c_in, p->c_out = c_out;
+  p->given = py::reinterpret_borrow<py::object>(packed);
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(packed).request();
+  const auto place = reinterpret_cast<uintptr_t>(info.ptr);
+  if (info.size > 0 && place % 64 != 0)
+    value_error(op, "packed", "an address that is a multiple of 64", "64n + " + std::to_string(place % 64));
+  p->packed = info.ptr;
+  py::array hold;
+  const float *bias = optional(op, "bias", bias_, {c_out}, &hold);
+  p->has_bias = bias != nullptr;
+  if (bias) p->bias.assign(bias, bias + c_out);
+  return p;
+}
+
+// The bytes of the packed weight, read-only; the array keeps the weight.
+py::array packed_form(const py::object &handle) {
+  const auto &p = py::cast<const PackedPointwiseConv &>(handle);
+  py::array_t<uint8_t> bytes(packed_bytes(p), static_cast<const uint8_t *>(p.packed), handle);
+  bytes.attr("setflags")(false);
+  return bytes;
+}
+
 // ---- attention -----------------------------------------------------------------------------------------------------
 
 double attention_scale(const char *op, py::handle scale, int64_t head_size) {
@@ -1011,6 +1039,8 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   py::class_<PackedPointwiseConv>(m, "PackedPointwiseConv");
   m.def("pointwise_conv", &pointwise_conv);
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
+  m.def("use_packed_pointwise_conv", &use_packed_pointwise_conv);
+  m.def("packed_form", &packed_form);
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("run_pointwise_convs", &run_pointwise_convs);
   m.def("quantize_rows", &quantize_rows);

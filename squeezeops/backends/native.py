@@ -18,6 +18,7 @@ from squeezeops._native import (  # noqa: F401
     layer_norm,
     mean_pool,
     pack_pointwise_conv,
+    packed_form,
     pointwise_conv,
     quantize_rows,
     run_pointwise_conv,
@@ -25,6 +26,7 @@ from squeezeops._native import (  # noqa: F401
     set_num_threads,
     softmax,
     tanh,
+    use_packed_pointwise_conv,
 )
 
 check_version(_version)

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DECODER",
     "Shape",
     "check_arguments",
     "check_dtype",
     "dtype_of",
     "encoder_shapes",
     "groups_by_part",
+    "groups_of",
+    "in_encoder",
     "select_tensors",
+    "unused_prefixes",
     "without_prefix",
 ]
 
@@ -85,6 +89,21 @@ def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:
         "intermediate.conv1d": config.intermediate_groups,
         "output.conv1d": config.output_groups,
     }
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a tensor or a convolution is one of the encoder's, neither the embeddings' nor a head's."""
+    return name.startswith("encoder.")
+
+
+def groups_of(name: str, config: SqueezeBertConfig) -> int:
+    """The groups of a convolution, by its name without ".weight"."""
+    return groups_by_part(config)[name.split(".", 3)[3]] if in_encoder(name) else 1
+
+
+def unused_prefixes(head: Mapping[str, Shape]) -> tuple[str, ...]:
+    """How the names begin of what a checkpoint may have for other heads than that of these tensors."""
+    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
 
 
 def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
@@ -178,7 +197,7 @@ def compare(
             yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
         else:
             selected[name] = array
-    unused = tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+    unused = unused_prefixes(head)
     for label in weights:
         stale = label.rpartition(".")[2] in BUFFERS
         if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
