@@ -233,6 +233,7 @@ def test_an_unrolled_loop_has_the_outputs_of_one_step():
     "instructions",
     [
         ["vpdpbusd %ymm1,%ymm2,%ymm0"],
+        ["{vex} vpdpbusd %ymm1,%ymm2,%ymm0"],
         ["vpmaddubsw %ymm1,%ymm2,%ymm3", "vpmaddwd %ymm4,%ymm3,%ymm3", "vpaddd %ymm3,%ymm0,%ymm0"],
     ],
 )

@@ -40,7 +40,7 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
-  for (int64_t k = 0; k < depth; ++k) {
+  for (; depth > 0; --depth) {
     if constexpr (sizeof(A) > 1) {
       constexpr int kLines = (NP * 16 * static_cast<int>(sizeof(W)) + 63) / 64;
 #pragma GCC unroll 4
