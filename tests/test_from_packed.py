@@ -87,6 +87,15 @@ def test_nothing_is_copied(backend):
         assert same(x)[0, 0] == 7
 
 
+@EVERY_DTYPE
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_what_packed_gives_can_be_used(backend, dtype):
+    with ops.backend(backend):
+        for shape in SHAPES:
+            conv, _ = example(*shape, dtype)
+            ops.PointwiseConv.from_packed(conv.packed, **sizes(conv))
+
+
 @pytest.mark.parametrize("backend", ops.available_backends())
 def test_the_memory_is_kept(backend):
     with ops.backend(backend):

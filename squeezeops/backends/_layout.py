@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from squeezeops.backends._packed import LINE
+
 DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
@@ -19,11 +21,11 @@ def _by_panel(weight: np.ndarray, depth: int) -> np.ndarray:
 def pack(weight: np.ndarray, scales: np.ndarray | None, dtype: str) -> np.ndarray:
     """Pack a weight (groups, C_out / groups, C_in / groups) of stored values, and for int8 scales (C_out,).
 
-    The result is of uint8.
+    The result is of uint8, at an address that is a multiple of 64.
     """
     if dtype != "int8":
         panels = _by_panel(weight.astype(DTYPES[dtype]), weight.shape[2])
-        return np.ascontiguousarray(panels.swapaxes(2, 3)).reshape(-1).view(np.uint8)
+        return _aligned(np.ascontiguousarray(panels.swapaxes(2, 3)))
     groups, n, k = weight.shape
     steps = -(-k // 4)
     panels = _by_panel(weight.astype(np.int8), 4 * steps)
@@ -33,7 +35,16 @@ def pack(weight: np.ndarray, scales: np.ndarray | None, dtype: str) -> np.ndarra
     packed[..., 64:128] = _by_panel(scales.reshape(groups, n, 1).astype("<f4"), 1)[..., 0].view("u1")
     by_step = panels.reshape(*panels.shape[:3], steps, 4).swapaxes(2, 3)
     packed[..., 128:] = by_step.reshape(*panels.shape[:2], 64 * steps).view("u1")
-    return packed.reshape(-1)
+    return _aligned(packed)
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array, at an address that is a multiple of 64."""
+    room = np.empty(array.nbytes + LINE, np.uint8)
+    start = -room.__array_interface__["data"][0] % LINE
+    place = room[start : start + array.nbytes]
+    place[...] = array.reshape(-1).view(np.uint8)
+    return place
 
 
 def unpack(packed: memoryview, c_in: int, c_out: int, groups: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:

@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     description = "Describe this installation: versions, processor, kernels, built-in model."
     facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
     facts.set_defaults(run=info.run, advice=f"see {facts.prog} --help")
+    facts.add_argument(
+        "--model", metavar="MODEL", help="describe this model instead of the built-in, without loading it"
+    )
     facts.add_argument("--json", action="store_true", help="print one JSON object")
     figures = commands.add_parser(
         "bench",
