@@ -56,7 +56,7 @@ def test_golden_bits(isa):
         for name, run in golden_bits.all_cases().items():
             if isa in golden_isas(name):
                 assert golden_bits.digest(run()) == golden[name], name
-                assert ran_on(isa), name
+                assert ran_on(isa) or not golden_bits.ends_with_its_kernels(name), name
     finally:
         native.force_isa(None)
 
