@@ -125,6 +125,22 @@ def test_arrays_of_a_workspace():
     assert room._memory is not memory
 
 
+def test_no_memory_to_be_had(monkeypatch):
+    """The workspace that could not grow is as it was, and grows the next time."""
+    room = Workspace(48, 33, 3)
+    room.rows(3)
+
+    def none(size):
+        raise OSError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("squeezeops.squeezebert.workspace.pages", none)
+        with pytest.raises(OSError):
+            room.rows(500)
+        assert [len(array) for array in room.rows(5)] == [5] * 9
+    assert [len(array) for array in room.rows(500)] == [500] * 9
+
+
 def test_a_workspace_is_used_again():
     pool = Workspaces(16, 32, 4)
     first, second = pool.take(), pool.take()
