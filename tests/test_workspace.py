@@ -359,7 +359,7 @@ run()
 before = usage()
 run()
 after = usage()
-assert after[0] == before[0] and abs(after[1] - before[1]) < 4096, (before, after)
+assert after[0] == before[0] and abs(after[1] - before[1]) < 32768, (before, after)  # of 600 passes
 """
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip(reason="this C library does not tell what it has given out")
