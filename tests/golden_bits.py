@@ -94,7 +94,7 @@ def as_floats(rows: ops.QuantizedRows) -> np.ndarray:
 
 
 def storage_cases() -> dict[str, Callable[[], np.ndarray]]:
-    """Convolutions in float16 and int8, and quantised rows: the shapes of `conv_cases`, sums of more than 2^24."""
+    """Convolutions in float16 and int8, and quantised rows: shapes like `conv_cases`, sums of more than 2^24."""
     cases: dict[str, Callable[[], np.ndarray]] = {}
     activations = (None, "gelu", "gelu_tanh", "relu", "tanh")
     shapes = (

@@ -13,13 +13,13 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch_helpers as tw
 from model_helpers import WORDS, write_model
 from op_helpers import VARIANTS, assert_same_bits, run_python
+from test_squeezebert import GOLDEN, MODELS
 
 from squeezeops import ops
 from squeezeops.backends._scalars import STORAGE
@@ -28,19 +28,6 @@ from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer, co
 from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.safetensors import read_header, read_tensors, write_file
 
-GOLDEN = Path(__file__).parent / "golden"
-MODELS = {
-    "classification": "text-classification",
-    "odd_groups": "base",
-    "float16": "text-classification",
-    "bfloat16": "text-classification",
-    "masked_lm": "masked-lm",
-    "token_classification": "token-classification",
-    "question_answering": "question-answering",
-    "multiple_choice": "multiple-choice",
-    "bert_classification": "text-classification",
-    "bert_masked_lm": "masked-lm",
-}
 EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
 COMPILED = [name for name in ("native", "cffi") if name in ops.available_backends()]
 FIELDS = ("logits", "start_logits", "end_logits", "pooler_output", "last_hidden_state")

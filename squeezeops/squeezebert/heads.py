@@ -66,7 +66,7 @@ class Head(ABC):
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
         """Fill in the fields for a part of the inputs, from the encoder's rows x, [N, C]: those of `rows`.
 
-        `work` has room for N rows, and x is its `x`.
+        `work` has room for N rows. x lies in it, but not in `chosen`, which a head may write to.
         """
 
 

@@ -181,7 +181,8 @@ def read_directory(file: IO[bytes], mapped: mmap.mmap, fail: Fail) -> dict[str, 
     try:
         with zipfile.ZipFile(Directory(file.fileno(), closefd=False)) as archive:
             infos, end = sorted(archive.infolist(), key=lambda info: info.header_offset), archive.start_dir
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError, struct.error) as error:
+    # RuntimeError: of zipfile, for a version of the format or a kind of archive that it does not read.
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, OverflowError, struct.error) as error:
         fail("archive", "a zip archive with its directory at the end", quote(str(error)))
     if any(info.filename.endswith("/constants.pkl") for info in infos):
         fail("archive", "the tensors of a model", f"a program of TorchScript ({ADVICE})")
