@@ -152,7 +152,9 @@ def parse(listing):
             architecture = ARCHITECTURES[found[1]]
         elif found := re.match(r"[0-9a-f]+ <(.+)>:$", line):
             functions.append((found[1], []))
-        elif found := re.match(r" *([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\}) +)*([\w.]+)\s*(.*)", line):
+        elif found := re.match(
+            r" *([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\}) +)*([\w.]+)\s*(.*)", line
+        ):
             operands = re.split(r"\s(?:# |//)", found[3])[0].strip()
             functions[-1][1].append(Instruction(int(found[1], 16), found[2], operands))
     return architecture, functions

@@ -51,7 +51,7 @@ def make_layer(
 
     def conv(part: str, groups: int) -> ops.PointwiseConv:
         weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-        stored = dtype_of(f"{name}.{part}", dtype, weight)
+        stored = dtype_of(f"{name}.{part}", dtype, weight, config)
         return ops.PointwiseConv(weight, bias, groups=groups, dtype=stored, memory=memory)
 
     def norm(part: str) -> Norm:
