@@ -269,17 +269,17 @@ def test_what_stays_float16_in_int8(name):
 def test_int8_embeddings_of_a_published_model(minilm):
     """Of all-MiniLM-L6-v2: close to those of float32."""
     texts = [
-        "The movie was long.",
-        "This is it.",
+        "The train to the coast leaves at half past seven, and it is rarely late.",
         "Where do the birds go when it is cold and the lake is frozen?",
-        "Yes!",
+        "An honest, funny and quietly moving story of two brothers.",
+        "It broke after two days, and the shop refused to take it back.",
     ]
     exact, close = (
         [np.array(pipeline("feature-extraction", minilm, dtype=dtype, pooling="mean")(t), float).ravel() for t in texts]
         for dtype in ("float32", "int8")
     )
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(exact, close, strict=True)]
-    assert np.mean(cosines) > 0.998 and min(cosines) > 0.995
+    assert np.mean(cosines) > 0.999 and min(cosines) > 0.998, cosines
 
 
 def test_dtypes_of_convolutions():
