@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdlib>
-#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -58,69 +57,15 @@ void check(const char *op, sqz_status status) {
   throw py::value_error(message);
 }
 
-// Between hold_calls() and run_held_calls() a thread's calls are checked and kept, and at the end they run one after
-// the other. A kernel streams megabytes of weights through the caches, so that Python in between would have to be
-// fetched from memory each time, at several times its cost. Calls that are not made for it run at once, after those
-// kept.
-struct HeldCall {
-  const char *op;
-  std::vector<py::object> keep;  // what `run` has pointers to
-  std::function<sqz_status()> run;
-};
-struct HeldCalls {
-  int depth = 0;
-  std::vector<HeldCall> calls;
-};
-thread_local HeldCalls held;
-
-void run_held() {
-  if (held.calls.empty()) return;
-  const std::vector<HeldCall> calls = std::move(held.calls);
-  held.calls.clear();
-  sqz_status status = SQZ_OK;
-  const char *op = nullptr;
-  {
-    py::gil_scoped_release release;
-    for (size_t i = 0; i < calls.size() && status == SQZ_OK; ++i) {
-      op = calls[i].op;
-      status = calls[i].run();
-    }
-  }
-  check(op, status);
-}
-
-void hold_calls() { ++held.depth; }
-
-// Runs them, or drops them.
-void run_held_calls(bool run) {
-  --held.depth;
-  if (!run)
-    held.calls.clear();
-  else if (held.depth == 0)
-    run_held();
-}
-
 // Runs a function of the C interface without the GIL.
 template <class F>
 void call(const char *op, const F &f) {
-  run_held();
   sqz_status status;
   {
     py::gil_scoped_release release;
     status = f();
   }
   check(op, status);
-}
-
-// The same, now or later: `f` has copies of all that it needs, and pointers only to what is kept.
-template <class F>
-void call_or_hold(const char *op, std::initializer_list<py::handle> keep, const F &f) {
-  if (held.depth == 0) return call(op, f);
-  std::vector<py::object> objects;
-  objects.reserve(keep.size());
-  for (py::handle h : keep)
-    if (h) objects.push_back(py::reinterpret_borrow<py::object>(h));
-  held.calls.push_back({op, std::move(objects), f});
 }
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
@@ -143,7 +88,6 @@ constexpr int kUsable = py::array::c_style | kAligned;
 // A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
 // py::array::ensure would pass over.
 py::array copied(const py::array &a, py::object type = {}) {
-  run_held();  // its elements may be the result of one
   PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
       a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
   if (!copy) throw py::error_already_set();
@@ -356,7 +300,6 @@ struct Mask {
 };
 
 py::array broadcast(const py::array &a, const Shape &shape) {
-  run_held();  // its elements may be the result of one
   const py::module_ numpy = py::module_::import("numpy");
   return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
 }
@@ -423,8 +366,7 @@ py::array layer_norm(py::handle x_, py::handle weight_, py::handle bias_, py::ha
   py::array out = output(op, out_, shape, x_, {{"weight", weight_}, {"bias", bias_}, {"residual", residual_}});
   const float *from = floats_of(x);
   float *to = writeable(out);
-  call_or_hold(op, {x, hold[0], hold[1], hold[2], out},
-               [=] { return sqz_layer_norm_f32(rows, n, from, n, residual, n, weight, bias, eps, to, n); });
+  call(op, [&] { return sqz_layer_norm_f32(rows, n, from, n, residual, n, weight, bias, eps, to, n); });
   return out;
 }
 
@@ -505,8 +447,7 @@ py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
   const void *from = table.array.data();
   const sqz_dtype dtype = table.dtype;
   float *to = writeable(out);
-  call_or_hold(op, {ids, table.array, out},
-               [=] { return sqz_embedding_f32(count, n, numbers, from, dtype, rows, to, n); });
+  call(op, [&] { return sqz_embedding_f32(count, n, numbers, from, dtype, rows, to, n); });
   return out;
 }
 
@@ -555,10 +496,9 @@ py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle po
   }
   const int64_t count = ids.size();
   float *to = writeable(out);
-  call_or_hold(
-      op, {ids, position_ids, type_ids, words.array, positions.array, types.array, hold[0], hold[1], out}, [=] {
-        return sqz_embedding_layer_norm_f32(count, n, t.ids, t.tables, t.dtypes, t.rows, weight, bias, eps, to, n);
-      });
+  call(op, [&] {
+    return sqz_embedding_layer_norm_f32(count, n, t.ids, t.tables, t.dtypes, t.rows, weight, bias, eps, to, n);
+  });
   return out;
 }
 
@@ -740,9 +680,8 @@ QuantizedRows quantized_output(const char *op, py::handle out, Shape shape, int6
   return rows;
 }
 
-// `keep` is the object of p, or null for one that does not outlive the call.
-py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle keep, py::handle x_,
-                    py::handle activation_, py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
+py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle x_, py::handle activation_,
+                    py::handle residual_, py::handle out_, py::handle weight_, py::handle bias_,
                     py::handle quantize_ = py::none()) {
   const Rows in = input_of(op, x_, &p);
   sqz_pwconv_part part = part_of(op, p, in);
@@ -762,12 +701,7 @@ py::object convolve(const char *op, const PackedPointwiseConv &p, py::handle kee
     const int64_t groups = divisor(op, "quantize_groups", quantize_, "C_out", p.c_out);
     rows = quantized_output(op, out_, shape, groups, inputs, &part);
   }
-  const sqz_pwconv_input from = in.args;
-  const auto run = [=] { return sqz_pwconv(&from, 1, &part); };
-  if (keep)
-    call_or_hold(op, {keep, in.x, in.rows.values, in.rows.scales, hold, out, rows.values, rows.scales}, run);
-  else
-    call(op, run);
+  call(op, [&] { return sqz_pwconv(&in.args, 1, &part); });
   return part.q_out ? rows.pair() : py::object(out);
 }
 
@@ -781,7 +715,7 @@ py::object pointwise_conv(py::handle x_, py::handle weight_, py::handle bias_, p
   if (weight.shape(1) != c_in / groups)
     value_error(op, "weight", "shape (C_out, " + std::to_string(c_in / groups) + ")", text(shape_of(weight)));
   const auto p = pack(op, weight, SQZ_F32, bias_, groups, SQZ_F32, py::none());
-  return convolve(op, *p, {}, x_, activation_, residual_, out_, weight_, bias_);
+  return convolve(op, *p, x_, activation_, residual_, out_, weight_, bias_);
 }
 
 std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py::handle bias, py::handle groups,
@@ -796,7 +730,7 @@ std::unique_ptr<PackedPointwiseConv> pack_pointwise_conv(py::handle weight_, py:
 py::object run_pointwise_conv(py::handle conv, py::handle x, py::handle activation, py::handle residual, py::handle out,
                               py::handle quantize) {
   const auto &p = py::cast<const PackedPointwiseConv &>(conv);
-  return convolve("PointwiseConv", p, conv, x, activation, residual, out, {}, {}, quantize);
+  return convolve("PointwiseConv", p, x, activation, residual, out, {}, {}, quantize);
 }
 
 py::object quantize_rows(py::handle x_, py::handle groups_, py::handle out_) {
@@ -809,8 +743,7 @@ py::object quantize_rows(py::handle x_, py::handle groups_, py::handle out_) {
   const QuantizedRows rows = quantized_output(op, out_, shape, groups, {{"x", x_}}, &to);
   const int64_t count = rows_in(shape);
   const float *from = floats_of(x);
-  call_or_hold(op, {x, rows.values, rows.scales},
-               [=] { return sqz_quantize_rows_s8(count, n, groups, from, n, to.q_out, to.ldq_out, to.scales_out); });
+  call(op, [&] { return sqz_quantize_rows_s8(count, n, groups, from, n, to.q_out, to.ldq_out, to.scales_out); });
   return rows.pair();
 }
 
@@ -840,10 +773,36 @@ py::tuple run_pointwise_convs(py::handle convs_, py::handle x_, py::handle outs_
     parts[i].out = writeable(out);
     results[i] = std::move(out);
   }
-  const sqz_pwconv_input from = in.args;
-  call_or_hold(op, {convs, in.x, in.rows.values, in.rows.scales, results},
-               [=] { return sqz_pwconv(&from, static_cast<int64_t>(parts.size()), parts.data()); });
+  call(op, [&] { return sqz_pwconv(&in.args, static_cast<int64_t>(parts.size()), parts.data()); });
   return results;
+}
+
+// A weight that lies packed in `packed`, read-only bytes of the right size, which is kept and not copied.
+std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed, py::handle bias_, int64_t c_in,
+                                                               int64_t c_out, int64_t groups, py::handle dtype) {
+  constexpr const char *op = "PointwiseConv";
+  auto p = std::make_unique<PackedPointwiseConv>();
+  p->dtype = static_cast<sqz_dtype>(choice(op, "dtype", dtype, {"float32", "float16", "int8"}));
+  p->groups = groups, p->c_in = c_in, p->c_out = c_out;
+  p->given = py::reinterpret_borrow<py::object>(packed);
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(packed).request();
+  const auto place = reinterpret_cast<uintptr_t>(info.ptr);
+  if (info.size > 0 && place % 64 != 0)
+    value_error(op, "packed", "an address that is a multiple of 64", "64n + " + std::to_string(place % 64));
+  p->packed = info.ptr;
+  py::array hold;
+  const float *bias = optional(op, "bias", bias_, {c_out}, &hold);
+  p->has_bias = bias != nullptr;
+  if (bias) p->bias.assign(bias, bias + c_out);
+  return p;
+}
+
+// The bytes of the packed weight, read-only; the array keeps the weight.
+py::array packed_form(const py::object &handle) {
+  const auto &p = py::cast<const PackedPointwiseConv &>(handle);
+  py::array_t<uint8_t> bytes(packed_bytes(p), static_cast<const uint8_t *>(p.packed), handle);
+  bytes.attr("setflags")(false);
+  return bytes;
 }
 
 // ---- attention -----------------------------------------------------------------------------------------------------
@@ -996,7 +955,7 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.v = floats_of(v);
   a.out = writeable(out);
   a.ldq = a.ldk = a.ldv = a.ldo = shape[1];
-  call_or_hold(op, {q, k, v, keys, queries, key_mask, out}, [=] { return sqz_attention_f32(&a); });
+  call(op, [&] { return sqz_attention_f32(&a); });
   return out;
 }
 
@@ -1080,11 +1039,11 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   py::class_<PackedPointwiseConv>(m, "PackedPointwiseConv");
   m.def("pointwise_conv", &pointwise_conv);
   m.def("pack_pointwise_conv", &pack_pointwise_conv);
+  m.def("use_packed_pointwise_conv", &use_packed_pointwise_conv);
+  m.def("packed_form", &packed_form);
   m.def("run_pointwise_conv", &run_pointwise_conv);
   m.def("run_pointwise_convs", &run_pointwise_convs);
   m.def("quantize_rows", &quantize_rows);
-  m.def("hold_calls", &hold_calls);
-  m.def("run_held_calls", &run_held_calls);
   m.def("layer_norm", &layer_norm);
   m.def("l2_normalize", &l2_normalize);
   m.def("softmax", &softmax);

@@ -281,13 +281,80 @@ class PointwiseConv:
     ) -> None:
         module = _active()
         self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
-        self._weight = weight
+        self._weight: Any = weight
+        self._is_packed = False
         self._bias = bias
         self.groups = int(groups)
         self.in_channels = int(weight.shape[1]) * self.groups
         self.out_channels = int(weight.shape[0])
         self.dtype = dtype
         self._memory = memory
+
+    @classmethod
+    def from_packed(
+        cls,
+        packed: Any,
+        bias: Floats | None = None,
+        *,
+        in_channels: int,
+        out_channels: int,
+        groups: int = 1,
+        dtype: str = "float32",
+    ) -> PointwiseConv:
+        """Use a weight that is packed already: what `packed` was of the convolution that it comes from.
+
+        The compiled backends read it where it lies, which may be a mapped file; the others make their own copy. Its
+        values are not looked at.
+
+        Parameters
+        ----------
+        packed : buffer of bytes
+            Of the size that the other arguments ask for, at an address that is a multiple of 64. It is kept: do not
+            modify it. It may be read-only.
+        bias : ndarray of float32, shape (out_channels,), optional
+        in_channels, out_channels, groups : int
+            Those of the convolution that it comes from.
+        dtype : {"float32"}
+            What the weight is stored in.
+
+        Raises
+        ------
+        TypeError
+            As `PointwiseConv`; for a `packed` that is no buffer of bytes.
+        ValueError
+            As `PointwiseConv`; for a `packed` of another size or at another address.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import squeezeops
+        >>> conv = squeezeops.PointwiseConv(np.array([[2], [3]], np.float32), groups=2)
+        >>> same = squeezeops.PointwiseConv.from_packed(conv.packed, in_channels=2, out_channels=2, groups=2)
+        >>> same(np.array([[1, 1], [5, 7]], np.float32)).tolist()
+        [[2.0, 3.0], [10.0, 21.0]]
+        """
+        from squeezeops.backends._packed import packed_weight
+
+        sizes = in_channels, out_channels, groups
+        view, c_in, c_out, groups = packed_weight("PointwiseConv", packed, *sizes, dtype)
+        self = cls.__new__(cls)
+        self._packed, self._weight, self._is_packed, self._bias, self._memory = {}, view, True, bias, None
+        self.in_channels, self.out_channels, self.groups, self.dtype = c_in, c_out, groups, dtype
+        self._pack(_active())
+        return self
+
+    @property
+    def packed(self) -> memoryview:
+        """The packed weight as read-only bytes, the same from every backend (see `docs/converted-models.md`).
+
+        The backends "numpy" and "numba", whose own form is another, make it anew.
+        """
+        if self._is_packed:
+            view: memoryview = self._weight
+            return view
+        module = _active()
+        form = module.packed_form(self._packed.get(module.__name__) or self._pack(module))
+        return memoryview(form).toreadonly()
 
     def __call__(
         self,
@@ -314,7 +381,11 @@ class PointwiseConv:
         return result if quantize_groups is None else QuantizedRows(*result)
 
     def _pack(self, module: backends.Backend) -> Any:
-        handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype, self._memory)
+        if self._is_packed:
+            sizes = self.in_channels, self.out_channels, self.groups
+            handle = module.use_packed_pointwise_conv(self._weight, self._bias, *sizes, self.dtype)
+        else:
+            handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype, self._memory)
         self._packed[module.__name__] = handle
         return handle
 
@@ -323,7 +394,17 @@ class PointwiseConv:
 
     def __getstate__(self) -> dict[str, Any]:
         # The packed form belongs to a process and its backends; a copy packs anew.
-        return {**self.__dict__, "_packed": {}}
+        state = {**self.__dict__, "_packed": {}}
+        return {**state, "_weight": bytes(self._weight)} if self._is_packed else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._is_packed:
+            from mmap import mmap
+
+            pages = mmap(-1, max(len(self._weight), 1))  # whose address is a multiple of 64
+            pages[: len(self._weight)] = self._weight
+            self._weight = memoryview(pages)[: len(self._weight)].toreadonly()
 
 
 def pointwise_convs(
@@ -806,24 +887,6 @@ def _attention_scores(
 ) -> Floats:
     """Scores (B, H, Lq, Lk) before the softmax: ``q . k * scale + mask``, -inf where excluded. For the model."""
     return _active().attention_scores(q, k, num_heads, mask, scale)
-
-
-class _together:
-    """A ``with`` block whose ops may run at its end, one after the other. For the model, not public.
-
-    A kernel streams megabytes of weights through the caches, after which Python is slow: as much as 7 us an op. The
-    arguments are checked in the block; nothing in it may look at a result, but to pass it to an op. An exception in the
-    block drops what has not run yet.
-    """
-
-    __slots__ = ("_module",)
-
-    def __enter__(self) -> None:
-        self._module = _active()
-        self._module.hold_calls()
-
-    def __exit__(self, exception: object, *_: object) -> None:
-        self._module.run_held_calls(exception is None)
 
 
 @contextmanager

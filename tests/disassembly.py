@@ -144,6 +144,9 @@ class Loop:
         return "\n".join([f"{self.file}: {self.symbol}", *lines])
 
 
+PREFIX = r"(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\})"
+
+
 def parse(listing):
     """Architecture, and the functions of a listing: (symbol, instructions)."""
     architecture, functions = None, []
@@ -152,9 +155,7 @@ def parse(listing):
             architecture = ARCHITECTURES[found[1]]
         elif found := re.match(r"[0-9a-f]+ <(.+)>:$", line):
             functions.append((found[1], []))
-        elif found := re.match(
-            r" *([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\}) +)*([\w.]+)\s*(.*)", line
-        ):
+        elif found := re.match(rf" *([0-9a-f]+):\s+(?:{PREFIX} +)*([\w.]+)\s*(.*)", line):
             operands = re.split(r"\s(?:# |//)", found[3])[0].strip()
             functions[-1][1].append(Instruction(int(found[1], 16), found[2], operands))
     return architecture, functions

@@ -66,7 +66,7 @@ def test_gelu_falls_and_rises(variant, approximate):
     assert np.diff(y).min() >= -4e-7
 
 
-@pytest.mark.parametrize("size", [0, *CHANNELS, 1000])
+@pytest.mark.parametrize("size", [0, *CHANNELS, 63, 64, 65, 127, 128, 129, 1000])
 def test_sizes(variant, guards, rng, size):
     x = normal(rng, size) * 3
     assert_within(guards.call(ops.gelu, x), gelu64(x), 1e-6)

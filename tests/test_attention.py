@@ -9,7 +9,7 @@ from op_helpers import UNIT, assert_repeats, assert_same_bits, assert_within, ma
 
 from squeezeops import ops
 
-HEAD_SIZES = (1, 8, 12, 16, 20, 64)
+HEAD_SIZES = (1, 8, 12, 16, 20, 64, 87)
 
 
 def heads64(x, heads):
@@ -58,7 +58,7 @@ def qkv(rng, batch, lq, lk, channels):
 @pytest.mark.parametrize("size", HEAD_SIZES)
 @pytest.mark.parametrize("heads", [1, 3])
 def test_sizes(variant, guards, rng, size, heads):
-    for lq, lk in [(1, 1), (2, 1), (1, 5), (7, 7), (8, 16), (9, 17), (6, 33), (17, 15), (5, 49)]:
+    for lq, lk in [(1, 1), (2, 1), (1, 5), (7, 7), (8, 16), (9, 17), (6, 33), (17, 15), (5, 49), (12, 32), (25, 66)]:
         check(guards, *qkv(rng, 2, lq, lk, heads * size), num_heads=heads)
 
 

@@ -34,7 +34,7 @@ def test_sizes(variant, guards, rng, length):
         assert_within(y.sum(axis=-1, dtype=float), np.ones(rows), 1e-6)
 
 
-@pytest.mark.parametrize("length", [512, 1000])
+@pytest.mark.parametrize("length", [63, 64, 65, 81, 127, 512, 1000])
 def test_long_rows(variant, guards, rng, length):
     y = check(guards, normal(rng, 3, length) * 10)
     assert_within(y.sum(axis=-1, dtype=float), np.ones(3), 1e-6)

@@ -699,7 +699,7 @@ def test_the_message_for_many_differences_is_short():
     assert lines[21:] == [f"  and {16 * 9998 - 20} more"]
 
 
-@pytest.mark.parametrize("dtype", ["int7", None, 8, {"encoder.layers.0.attention.query": "int7"}])
+@pytest.mark.parametrize("dtype", ["int7", "", 8, {"encoder.layers.0.attention.query": "int7"}])
 def test_unknown_dtypes(dtype):
     with pytest.raises(ValueError, match="SqueezeBert: dtype: expected one of 'float32', 'float16', 'int8', got "):
         load("classification", dtype=dtype)

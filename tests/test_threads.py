@@ -1,6 +1,7 @@
 """The thread pool: counts, fork, several callers at once, no thread to be had, the cgroup quota."""
 
 import concurrent.futures
+import itertools
 import os
 import subprocess
 import sys
@@ -74,12 +75,59 @@ def test_results_do_not_depend_on_the_number(work, n):
         assert_same(run(), expected)
 
 
+@pytest.mark.parametrize("heads", [1, 3, 12])
+@pytest.mark.parametrize("lengths", [[130], [8] * 20 + [200], [0, 33, 0, 1, 90, 7, 90, 0], [0, 0]], ids=str)
+def test_attention_is_shared_out_by_its_work(rng, heads, lengths):
+    """Sequences come in order of their work and long ones in parts: each row has its place all the same."""
+    offsets = np.cumsum([0, *lengths], dtype=np.int32)
+    q, k, v = (normal(rng, offsets[-1], heads * 16) for _ in range(3))
+    mask = rng.random(offsets[-1]) < 0.5
+    results = []
+    for n in (1, 2, 5):
+        ops.set_num_threads(n)
+        plain = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets)
+        results.append([plain, ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=mask)])
+    for result in results[1:]:
+        assert_same(result, results[0])
+    for begin, end in itertools.pairwise(offsets):
+        alone = (a[begin:end] for a in (q, k, v))
+        part = ops.attention(*alone, num_heads=heads, cu_seqlens=np.array([0, end - begin], np.int32))
+        assert_same_bits(results[0][0][begin:end], part)
+
+
 @lists_threads
 def test_workers_really_start(work):
     run, _ = work
     ops.set_num_threads(5)
     run()
     assert tasks() >= 5
+
+
+@lists_threads
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="there is one CPU to run on"
+)
+def test_the_cpus_of_workers_stay_as_they_were():
+    """A worker that is woken is kept off the caller's CPU, but only for the length of a job."""
+    code = """
+        import os, time, numpy as np
+        from squeezeops import ops
+        ops.set_num_threads(2)
+        x, w = np.ones((200, 192), np.float32), np.ones((384, 192), np.float32)
+        mine = os.sched_getaffinity(0)
+        before = set(os.listdir("/proc/self/task"))
+        ops.pointwise_conv(x, w)
+        (worker,) = set(os.listdir("/proc/self/task")) - before
+        for cpus in (mine, {min(mine)}, {max(mine)}):
+            os.sched_setaffinity(int(worker), cpus)
+            for _ in range(3):
+                time.sleep(0.02)  # longer than a worker spins
+                ops.pointwise_conv(x, w)
+                assert os.sched_getaffinity(int(worker)) == cpus
+        assert os.sched_getaffinity(0) == mine
+    """
+    result = python(code)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("n", [0, -1, 257, 10**12])

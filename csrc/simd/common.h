@@ -35,6 +35,15 @@ SQZ_INLINE int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple 
 // Minus infinity without <math.h>'s macros, which need a standard header in every kernel file.
 SQZ_INLINE float minus_infinity() { return -__builtin_inff(); }
 
+// Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
+template <int Max, class F>
+SQZ_INLINE void with_rows(int rows, const F &f) {
+  if constexpr (Max > 1) {
+    if (rows < Max) return with_rows<Max - 1>(rows, f);
+  }
+  f.template run<Max>();
+}
+
 }  // namespace
 }  // namespace sqz
 

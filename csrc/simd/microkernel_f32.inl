@@ -22,21 +22,19 @@ struct Ahead {
 };
 struct NothingAhead {};
 
-template <class I, bool kPartial>
-SQZ_INLINE typename I::V load_weights(const float *p, int valid) {
-  return kPartial ? I::load_n(p, valid) : I::load(p);
+template <class I>
+SQZ_INLINE typename I::V load_weights(const float *p) {
+  return I::load(p);
 }
-template <class I, bool kPartial>
-SQZ_INLINE typename I::V load_weights(const uint16_t *p, int valid) {
-  return kPartial ? I::load_half_n(p, valid) : I::load_half(p);
+template <class I>
+SQZ_INLINE typename I::V load_weights(const uint16_t *p) {
+  return I::load_half(p);
 }
 
-// `valid` < 16 limits the loads of a last, partial panel that must not be over-read (NP is 1 then).
-template <class I, int MR, int NP, bool kPartial = false, class W, class A = NothingAhead>
+template <class I, int MR, int NP, class W, class A = NothingAhead>
 SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, int64_t b_panel,
-                              typename I::V (&acc)[MR][NP], int valid = 16, A ahead = A()) {
-  static_assert(!kPartial || NP == 1, "a partial panel is taken alone");
-#pragma GCC unroll 8
+                              typename I::V (&acc)[MR][NP], A ahead = A()) {
+#pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
@@ -49,8 +47,8 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     }
     typename I::V w[NP];
 #pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) w[j] = load_weights<I, kPartial>(b + j * b_panel, valid);
-#pragma GCC unroll 8
+    for (int j = 0; j < NP; ++j) w[j] = load_weights<I>(b + j * b_panel);
+#pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
       const typename I::V x = I::set1(a[i * lda]);
 #pragma GCC unroll 4
@@ -60,15 +58,6 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     ++a;
     __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
   }
-}
-
-// Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
-template <int Max, class F>
-SQZ_INLINE void with_rows(int rows, const F &f) {
-  if constexpr (Max > 1) {
-    if (rows < Max) return with_rows<Max - 1>(rows, f);
-  }
-  f.template run<Max>();
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Two vectors at a time, for the polynomials of math.h: Pair<I> is a trait of 32 lanes, Pair<Pair<I>> one of 64.
-// One vector's polynomial is a chain of dependent operations four cycles apart, of which a core's schedulers hold only a
-// few; here the chains alternate. The operations on a lane, and so the bits, are those of I.
+// One vector's polynomial is a chain of dependent operations four cycles apart, of which a core's schedulers hold only
+// a few; here the chains alternate. The operations on a lane, and so the bits, are those of I.
 #ifndef SQZ_SIMD_PAIR_H_
 #define SQZ_SIMD_PAIR_H_
 

@@ -31,14 +31,27 @@ def kind(value: Any) -> str:
     return f"a {type(value).__name__} scalar" if is_numpy(value, "generic") else type(value).__name__
 
 
-def count(op: str, name: str, value: Any) -> int:
-    """Check a positive int. A bool is a mistake here, not a 1."""
+def integer(op: str, name: str, value: Any) -> int:
+    """Check an int. A bool is a mistake here, not a 1."""
     try:
         if isinstance(value, bool) or is_numpy(value, "bool_"):
             raise TypeError
-        number = operator.index(value)
+        return operator.index(value)
     except TypeError:
         raise TypeError(f"{op}: {name}: expected an int, got {kind(value)}") from None
+
+
+def size(op: str, name: str, value: Any) -> int:
+    """Check an int that is not negative."""
+    number = integer(op, name, value)
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{op}: {name}: expected an int from 0 to 2^63 - 1, got {number}")
+    return number
+
+
+def count(op: str, name: str, value: Any) -> int:
+    """Check a positive int."""
+    number = integer(op, name, value)
     if not 1 <= number < 2**63:
         raise ValueError(f"{op}: {name}: expected a positive int below 2^63, got {number}")
     return number
@@ -110,11 +123,3 @@ def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
     return out
-
-
-def hold_calls() -> None:
-    """See `squeezeops.ops._together`; here every call runs at once."""
-
-
-def run_held_calls(run: bool) -> None:
-    """See `hold_calls`."""

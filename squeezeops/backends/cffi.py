@@ -12,10 +12,12 @@ import math
 from array import array
 from typing import Any
 
+from squeezeops.backends import _packed
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
 
+# What the functions for a packed weight are called, what they point to, and the bytes of what they count.
+STORED = {"float32": ("f32", "float *", 4), "float16": ("f16", "uint16_t *", 2), "int8": ("s8", "uint8_t *", 1)}
 DTYPES = {"float32": lib.SQZ_F32, "float16": lib.SQZ_F16, "int8": lib.SQZ_S8}
 FULLY_MASKED = {"uniform": lib.SQZ_MASKED_UNIFORM, "zero": lib.SQZ_MASKED_ZERO}
 ACTIVATIONS = {
@@ -240,11 +242,7 @@ class _PackedPointwiseConv:
         given = _optional(op, "bias", bias, (self.c_out,))
         # A copy: the handle outlives the call, and must not keep what holds the bias from being resized or closed.
         self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
-        suffix, pointer, itemsize = {
-            "float32": ("f32", "float *", 4),
-            "float16": ("f16", "uint16_t *", 2),
-            "int8": ("s8", "uint8_t *", 1),
-        }[dtype]
+        suffix, pointer, itemsize = STORED[dtype]
         sizes = self.groups, self.c_in, self.c_out
         size = getattr(lib, f"sqz_pwconv_packed_size_{suffix}")(*sizes)
         if size < 0:
@@ -415,6 +413,32 @@ def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs:
         arrays[f"out[{i}]"] = y
     raise_for(op, lib.sqz_pwconv(given.struct, len(handles), parts))
     return tuple(results)
+
+
+class _UsedPointwiseConv(_PackedPointwiseConv):
+    """A weight that lies packed in memory of the caller's, which is kept and not copied."""
+
+    def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
+        self.dtype, self.groups, self.c_in, self.c_out, self._memory = dtype, groups, c_in, c_out, packed
+        start = address(packed) if packed.nbytes else 0
+        _packed.check_address(op, start, packed.nbytes)
+        self.packed = ffi.cast(STORED[dtype][1], start)
+        given = _optional(op, "bias", bias, (c_out,))
+        self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
+
+
+def use_packed_pointwise_conv(
+    packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
+) -> _PackedPointwiseConv:
+    """See `squeezeops.PointwiseConv.from_packed`."""
+    return _UsedPointwiseConv("PointwiseConv", packed, bias, c_in, c_out, groups, dtype)
+
+
+def packed_form(handle: _PackedPointwiseConv) -> Any:
+    """See `squeezeops.PointwiseConv.packed`."""
+    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
+    start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
+    return memoryview(handle._memory).cast("B")[start : start + size]
 
 
 # Attention.

@@ -12,21 +12,21 @@ from squeezeops._native import (  # noqa: F401
     force_isa,
     gelu,
     get_num_threads,
-    hold_calls,
     kernel_table,
     l2_normalize,
     last_kernel,
     layer_norm,
     mean_pool,
     pack_pointwise_conv,
+    packed_form,
     pointwise_conv,
     quantize_rows,
-    run_held_calls,
     run_pointwise_conv,
     run_pointwise_convs,
     set_num_threads,
     softmax,
     tanh,
+    use_packed_pointwise_conv,
 )
 
 check_version(_version)

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from squeezeops.backends import _checks as check
+from squeezeops.backends import _layout
 from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution, gather, rows
 from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
+from squeezeops.backends._packed import check_address
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.
@@ -232,6 +233,26 @@ def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> t
     for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
         results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
     return tuple(results)
+
+
+def use_packed_pointwise_conv(
+    packed: memoryview, bias: object, c_in: int, c_out: int, groups: int, dtype: str
+) -> _Packed:
+    """See `squeezeops.PointwiseConv.from_packed`; the weight is packed anew, to panels of this backend's width."""
+    op = "PointwiseConv"
+    check_address(op, _layout.address(packed), packed.nbytes)
+    b = check.optional(op, "bias", bias, (c_out,))
+    n, k = c_out // groups, c_in // groups
+    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    stored = weight.view({"float32": F, "float16": np.uint16, "int8": np.int8}[dtype]).reshape(c_out, k)
+    panels = _flat(convolution.pack(stored, groups))
+    return _Packed(dtype, groups, k, n, panels, _flat(scales), None if b is None else b.copy())
+
+
+def packed_form(handle: _Packed) -> np.ndarray:
+    """See `squeezeops.PointwiseConv.packed`."""
+    weight = convolution.unpack(handle.weight, handle.groups, handle.k, handle.n)
+    return _layout.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from squeezeops.backends import _checks as check
-from squeezeops.backends._scalars import hold_calls, run_held_calls  # noqa: F401
+from squeezeops.backends import _layout
+from squeezeops.backends._packed import check_address
 
 F = np.float32
 LOG2E = F(1.44269504)
@@ -282,6 +283,23 @@ def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> t
     for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
         results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
     return tuple(results)
+
+
+def use_packed_pointwise_conv(
+    packed: memoryview, bias: object, c_in: int, c_out: int, groups: int, dtype: str
+) -> _Packed:
+    """See `squeezeops.PointwiseConv.from_packed`; the weight is unpacked."""
+    op = "PointwiseConv"
+    check_address(op, _layout.address(packed), packed.nbytes)
+    b = check.optional(op, "bias", bias, (c_out,))
+    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    values = weight.astype(float if dtype == "int8" else F)
+    return _Packed(dtype, values, scales if dtype == "int8" else None, None if b is None else b.copy())
+
+
+def packed_form(handle: _Packed) -> np.ndarray:
+    """See `squeezeops.PointwiseConv.packed`."""
+    return _layout.pack(handle.weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.

@@ -1,4 +1,5 @@
-"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``info``, ``bench``.
+"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``convert``, ``info``,
+``bench``.
 
 Results go to standard output.  An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
 traceback.  Ctrl-C ends with status 130, SIGTERM with 143 and a closed output pipe with 141, all quietly.
@@ -15,7 +16,7 @@ from functools import partial
 from typing import NoReturn
 
 from squeezeops._version import __version__
-from squeezeops.cli import bench, info, running, streams
+from squeezeops.cli import bench, convert, info, running, streams
 from squeezeops.cli.streams import CommandError
 from squeezeops.cli.tasks import COMMANDS
 
@@ -75,9 +76,22 @@ def _parser() -> argparse.ArgumentParser:
         advice = f"see {task.prog} --help; -- goes before {command.noun}s that start with a dash"
         task.set_defaults(run=partial(running.run, command), advice=advice)
         running.add_arguments(command, task)
+    conversion = commands.add_parser(
+        "convert",
+        help=convert.SUMMARY,
+        description=convert.DESCRIPTION,
+        epilog=convert.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    conversion.set_defaults(run=convert.run, advice=f"see {conversion.prog} --help")
+    convert.add_arguments(conversion)
     description = "Describe this installation: versions, processor, kernels, built-in model."
     facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
     facts.set_defaults(run=info.run, advice=f"see {facts.prog} --help")
+    facts.add_argument(
+        "--model", metavar="MODEL", help="describe this model instead of the built-in, without loading it"
+    )
     facts.add_argument("--json", action="store_true", help="print one JSON object")
     figures = commands.add_parser(
         "bench",

@@ -11,7 +11,7 @@ from squeezeops.cli import streams
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts."""
-    facts = _facts()
+    facts = _facts(arguments.model)
     streams.set_output(arguments.json)
     if arguments.json:
         import json
@@ -21,11 +21,11 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(_describe(facts)))
 
 
-def _facts() -> dict[str, Any]:
+def _facts(path: str | None) -> dict[str, Any]:
     from squeezeops import ops
     from squeezeops.benchmark.machine import describe_machine
 
-    cpu = ops.cpu_info()
+    cpu, model = ops.cpu_info(), _model_facts(path)
     return {
         **describe_machine(),
         "backend": ops.get_backend(),
@@ -33,7 +33,7 @@ def _facts() -> dict[str, Any]:
         "threads": ops.get_num_threads(),
         "cpu": cpu,
         "kernels": _kernels(ops.get_backend(), cpu),
-        "model": _model_facts(),
+        "model": model,
     }
 
 
@@ -57,21 +57,51 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
     return kernels
 
 
-def _model_facts() -> dict[str, Any] | None:
-    """Describe the built-in model without loading it; None if this installation has none."""
+def _model_facts(model: str | None) -> dict[str, Any] | None:
+    """Describe a model without loading it, or the built-in one; None if this installation has none."""
+    from squeezeops.pipelines import default_model
+    from squeezeops.squeezebert.converted import find_file
+    from squeezeops.squeezebert.hub_cache import find_folder
+
+    if model is None and not default_model().is_dir():
+        return None
+    folder = str(default_model()) if model is None else find_folder(model)
+    file = find_file(folder)
+    return _checkpoint_facts(folder) if file is None else _converted_facts(file)
+
+
+def _checkpoint_facts(folder: str) -> dict[str, Any]:
+    from squeezeops.squeezebert.checkpoint import load_folder
+    from squeezeops.squeezebert.heads import choose_task
+
+    config, weights = load_folder(folder)
+    return {
+        "path": folder,
+        "format": "Hugging Face",
+        "dtype": " and ".join(sorted({str(array.dtype) for array in weights.values()})),
+        "task": choose_task(None, config, weights),
+        "parameters": sum(array.size for array in weights.values()),
+        "bytes": sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()),
+    }
+
+
+def _converted_facts(file: str) -> dict[str, Any]:
     from math import prod
 
-    from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert.safetensors import read_header
+    from squeezeops.squeezebert.converted import FORMAT, ConvertedFile
+    from squeezeops.squeezebert.heads import HEADS, choose_task
+    from squeezeops.squeezebert.tensors import encoder_shapes
 
-    folder = default_model()
-    if not folder.is_dir():
-        return None
-    tensors, _ = read_header(folder / "model.safetensors")
+    opened = ConvertedFile(file)
+    task = choose_task(opened.task, opened.config, opened.names)
+    shapes = dict(encoder_shapes(opened.config)) | HEADS[task].shapes(opened.config, opened.names)
     return {
-        "path": str(folder),
-        "parameters": sum(prod(tensor.shape) for tensor in tensors.values()),
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "path": file,
+        "format": f"converted, version {opened.metadata[FORMAT]}",
+        "dtype": opened.dtype,
+        "task": task,
+        "parameters": sum(map(prod, shapes.values())),
+        "bytes": os.path.getsize(file),
     }
 
 
@@ -101,5 +131,6 @@ def _describe(facts: dict[str, Any]) -> list[str]:
         rows.append(("model", "none built in"))
     else:
         rows.append(("model", model["path"]))
+        rows.append(("", f"format: {model['format']}; {model['dtype']}, for {model['task']}"))
         rows.append(("", f"{model['parameters']:,} parameters, {model['bytes']:,} bytes"))
     return [f"{name:<13} {value}" for name, value in rows]

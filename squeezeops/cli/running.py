@@ -31,11 +31,12 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object a line")
     command.add_options(parser, forms)
-    where = "a folder in Hugging Face's layout, or the name of a model in the local Hugging Face cache"
+    where = "a folder in Hugging Face's layout, a file that squeezeops convert wrote, or the name of a model in the "
+    where += "local Hugging Face cache"
     if command.built_in:
         where += ", instead of the built-in"
     parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=where)
-    parser.add_argument("--dtype", default="float32", help="the model's arithmetic (default: %(default)s)")
+    parser.add_argument("--dtype", help="the model's arithmetic (default: float32, or what the file was converted to)")
     parser.add_argument(
         "--threads",
         type=partial(count, most=MOST_THREADS),

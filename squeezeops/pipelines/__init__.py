@@ -76,7 +76,7 @@ def pipeline(
     model: SqueezeBert | str | os.PathLike[str] | None = None,
     *,
     tokenizer: Any = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     **options: Any,
 ) -> Pipeline:
     """Make a pipeline: an object that is called with texts and returns answers.
@@ -87,12 +87,12 @@ def pipeline(
         ``"text-classification"``, also known as ``"sentiment-analysis"``; ``"token-classification"``, also known as
         ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
-        A folder in Hugging Face's layout, or the name of a model in the local Hugging Face cache; nothing is
-        downloaded. None is the model that ships with the package, for "text-classification" alone (English sentiment:
-        POSITIVE, NEGATIVE).
+        A folder in Hugging Face's layout, a file that ``squeezeops convert`` has written, or the name of a model in the
+        local Hugging Face cache; nothing is downloaded. None is the model that ships with the package, for
+        "text-classification" alone (English sentiment: POSITIVE, NEGATIVE).
     tokenizer : Tokenizer, str, path or None
         None takes the vocabulary from the model's folder. Needed where `model` is a SqueezeBert object.
-    dtype : str
+    dtype : str or None
         Passed to ``SqueezeBert.from_pretrained``; a SqueezeBert object keeps its own.
     **options
         Of the task, for all calls. The classes describe them, along with inputs and results:

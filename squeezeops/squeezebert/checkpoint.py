@@ -20,9 +20,10 @@ from squeezeops.squeezebert.safetensors import parse_json, quote, read_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load_folder"]
+__all__ = ["load_folder", "weight_files"]
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the order of preference; each may have an index in its place
+INDEX = ".index.json"
 FOREIGN = {  # endings of weights that are not read
     ".h5": "TensorFlow's",
     ".ckpt": "TensorFlow's or Lightning's",
@@ -65,12 +66,25 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: expected a folder with config.json and {WEIGHTS[0]}, got a file")
     config = SqueezeBertConfig.from_json(os.path.join(folder, "config.json"))
+    file = find_weights(folder)
+    return config, read_indexed(file) if file.endswith(INDEX) else read_weights(file)
+
+
+def weight_files(folder: str) -> list[str]:
+    """The names of the files that the weights of a folder are read from, an index first."""
+    file = find_weights(folder)
+    shards = sorted(set(read_index(file).values())) if file.endswith(INDEX) else []
+    return [os.path.basename(file), *shards]
+
+
+def find_weights(folder: str) -> str:
+    """The file that counts, weights or an index."""
     for name in WEIGHTS:
         file = os.path.join(folder, name)
         if os.path.lexists(file):  # a link to nowhere is an error, and no reason to take other weights
-            return config, read_weights(file)
-        if os.path.lexists(f"{file}.index.json"):
-            return config, read_indexed(f"{file}.index.json")
+            return file
+        if os.path.lexists(file + INDEX):
+            return file + INDEX
     raise FileNotFoundError(f"{folder}: expected {' or '.join(WEIGHTS)}, got {describe_other_weights(folder)}")
 
 
@@ -114,7 +128,7 @@ def read_index(path: str) -> dict[str, str]:
     files = parse_json(read_json(path, "an index of weights", fail), "index", fail).get("weight_map")
     if not isinstance(files, dict) or not files:
         fail("weight_map", "an object that maps tensors to files", reprlib.repr(files))
-    ending = os.path.splitext(path.removesuffix(".index.json"))[1]
+    ending = os.path.splitext(path.removesuffix(INDEX))[1]
     for tensor, name in files.items():
         plain = isinstance(name, str) and len(name) < 256 and name.isprintable() and not set(name) & set("/\\:")
         if not plain or not name.endswith(ending):

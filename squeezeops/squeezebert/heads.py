@@ -8,8 +8,8 @@ class and one line in `HEADS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, ClassVar
 
 from squeezeops import ops
 from squeezeops.squeezebert.tensors import without_prefix
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     from squeezeops.squeezebert.batch import Batch, Rows
     from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.memory import Memory
     from squeezeops.squeezebert.output import SqueezeBertOutput
     from squeezeops.squeezebert.tensors import Shape
+    from squeezeops.squeezebert.weights import Weights
     from squeezeops.squeezebert.workspace import Activations
 
     Floats = NDArray[np.float32]
-    Weights = Mapping[str, NDArray[Any]]
 
 __all__ = ["HEADS", "Head", "choose_task"]
 
@@ -51,8 +50,8 @@ class Head(ABC):
         """Names and shapes of the tensors that the head needs of a checkpoint with these `names`."""
 
     @abstractmethod
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        """Take the tensors, under the names of `shapes`; `memory` is for packed weights."""
+    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
+        """Take the tensors, under the names of `shapes`."""
 
     @abstractmethod
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
@@ -78,8 +77,10 @@ class BaseHead(Head):
         has_pooler = any(without_prefix(name).startswith("pooler.") for name in names)
         return linear_shapes("pooler.dense", config.hidden_size, config.hidden_size) if has_pooler else {}
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        self.pooler = linear(weights, "pooler.dense", memory) if "pooler.dense.weight" in weights else None
+    def __init__(self, config: SqueezeBertConfig, weights: Weights | None) -> None:
+        """Take the pooler; None is for no weights."""
+        has_pooler = weights is not None and "pooler.dense.weight" in weights
+        self.pooler = weights.conv("pooler.dense") if weights is not None and has_pooler else None
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return {} if self.pooler is None else pooled(batch, self.pooler)
@@ -110,12 +111,11 @@ class MaskedLMHead(Head):
             "cls.predictions.bias": (vocab_size,),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        self.dense, self.activation = linear(weights, "cls.predictions.transform.dense", memory), config.activation
+    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
+        self.dense, self.activation = weights.conv("cls.predictions.transform.dense"), config.activation
         self.norm = tuple(weights[f"cls.predictions.transform.LayerNorm.{part}"] for part in ("weight", "bias"))
         self.eps = config.layer_norm_eps
-        decoder = weights["cls.predictions.decoder.weight"], weights["cls.predictions.bias"]
-        self.decoder = ops.PointwiseConv(*decoder, memory=memory)
+        self.decoder = weights.conv("cls.predictions.decoder", bias="cls.predictions.bias")
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.decoder)
@@ -139,9 +139,9 @@ class TextClassificationHead(Head):
             **linear_shapes("classifier", config.num_labels, config.hidden_size),
         }
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        self.pooler = linear(weights, "pooler.dense", memory)
-        self.classifier = linear(weights, "classifier", memory)
+    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
+        self.pooler = weights.conv("pooler.dense")
+        self.classifier = weights.conv("classifier")
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": (batch.size[0], self.classifier.out_channels)}
@@ -179,8 +179,8 @@ class TokenClassificationHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("classifier", config.num_labels, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        self.classifier = linear(weights, "classifier", memory)
+    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
+        self.classifier = weights.conv("classifier")
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.classifier)
@@ -199,8 +199,8 @@ class QuestionAnsweringHead(Head):
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         return linear_shapes("qa_outputs", 2, config.hidden_size)
 
-    def __init__(self, config: SqueezeBertConfig, weights: Weights, memory: Memory) -> None:
-        self.outputs = linear(weights, "qa_outputs", memory)
+    def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
+        self.outputs = weights.conv("qa_outputs")
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return {"start_logits": batch.size, "end_logits": batch.size}
@@ -247,11 +247,6 @@ def classify_tokens(x: Floats, batch: Batch, linear: ops.PointwiseConv, output: 
         logits = output.logits[batch.sequences]
         linear(x, out=logits.reshape(-1, linear.out_channels)[: len(x)])
         batch.spread(logits)
-
-
-def linear(weights: Weights, name: str, memory: Memory) -> ops.PointwiseConv:
-    """A linear layer, which is a pointwise convolution with one group."""
-    return ops.PointwiseConv(weights[f"{name}.weight"], weights[f"{name}.bias"], memory=memory)
 
 
 def linear_shapes(name: str, c_out: int, c_in: int) -> dict[str, Shape]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from squeezeops import ops
-from squeezeops.squeezebert.tensors import dtype_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.memory import Memory
+    from squeezeops.squeezebert.weights import Weights
 
-    Weights = Mapping[str, NDArray[Any]]
     Norm = tuple[NDArray[np.float32], NDArray[np.float32]]  # LayerNorm's weight and bias, [C] each
 
 __all__ = ["Layer", "make_layer"]
@@ -41,18 +38,11 @@ class Layer:
         return self.intermediate.dtype == self.output.dtype == "int8"
 
 
-def make_layer(
-    config: SqueezeBertConfig, weights: Weights, name: str, dtype: str | Mapping[str, str], memory: Memory
-) -> Layer:
-    """Pack the layer whose tensors' names begin with `name`.
-
-    `dtype` and `memory` are those of `ops.PointwiseConv`; the former may map convolutions' names to theirs.
-    """
+def make_layer(config: SqueezeBertConfig, weights: Weights, name: str) -> Layer:
+    """Take the layer whose tensors' names begin with `name`."""
 
     def conv(part: str, groups: int) -> ops.PointwiseConv:
-        weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-        stored = dtype_of(f"{name}.{part}", dtype, weight, config)
-        return ops.PointwiseConv(weight, bias, groups=groups, dtype=stored, memory=memory)
+        return weights.conv(f"{name}.{part}", groups)
 
     def norm(part: str) -> Norm:
         return weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]

@@ -10,27 +10,27 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.squeezebert import heads, tensors
+from squeezeops.squeezebert import converted, heads, tensors
 from squeezeops.squeezebert.batch import Batch, Rows, make_batch
 from squeezeops.squeezebert.checkpoint import load_folder
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.hub_cache import find_folder
 from squeezeops.squeezebert.layer import Layer, make_layer
-from squeezeops.squeezebert.memory import Memory
 from squeezeops.squeezebert.output import SqueezeBertOutput, attention_scores, make_output
+from squeezeops.squeezebert.weights import ArrayWeights
 from squeezeops.squeezebert.workspace import Activations, Workspaces
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from squeezeops.squeezebert.weights import Weights
+
     Floats = NDArray[np.float32]
-    Weights = Mapping[str, NDArray[Any]]
 
 __all__ = ["SqueezeBert", "SqueezeBertOutput"]
 
@@ -70,14 +70,13 @@ def encode(
 def run(model: SqueezeBert, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
     """Compute a part of the inputs, whole sequences, and put the results into their places in `output`."""
     needed = model.head.rows(batch)
-    with nullcontext() if output.hidden_states or output.attentions else ops._together():
-        x = embed(model, batch, work)  # 3 x [T] -> [T, C]
-        for i, layer in enumerate(model.layers):
-            if output.hidden_states is not None:
-                batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
-            rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
-            scores = output.attentions and output.attentions[i]
-            x = encode(x, layer, model, batch, work, rows, scores)  # [T, C] -> [N, C]
+    x = embed(model, batch, work)  # 3 x [T] -> [T, C]
+    for i, layer in enumerate(model.layers):
+        if output.hidden_states is not None:
+            batch.spread(output.hidden_states[i][batch.sequences], x)  # [T, C] -> [B, L, C]
+        rows = needed if layer is model.layers[-1] and output.last_hidden_state is None else None
+        scores = output.attentions and output.attentions[i]
+        x = encode(x, layer, model, batch, work, rows, scores)  # [T, C] -> [N, C]
     if output.last_hidden_state is not None:
         batch.spread(output.last_hidden_state[batch.sequences], x)  # [T, C] -> [B, L, C]
         if needed is not None:
@@ -109,8 +108,8 @@ class SqueezeBert:
 
     Attributes
     ----------
-    config, task : as above
-    path : str or None, the folder that the model was loaded from
+    config, dtype, task : as above
+    path : str or None, the folder or the file that the model was loaded from
 
     Raises
     ------
@@ -126,50 +125,81 @@ class SqueezeBert:
     def __init__(
         self,
         config: SqueezeBertConfig,
-        weights: Weights,
+        weights: Mapping[str, NDArray[Any]],
         *,
         dtype: str | Mapping[str, str] = "float32",
         task: str | None = None,
     ) -> None:
         tensors.check_arguments(config, weights, dtype)
-        self.config, self.task = config, heads.choose_task(task, config, weights)
-        head = heads.HEADS[self.task]
-        w = tensors.select_tensors(config, weights, head.shapes(config, weights))
-        # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
-        w = {name: np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C") for name, a in w.items()}
+        task = heads.choose_task(task, config, weights)
+        shapes = heads.HEADS[task].shapes(config, weights)
+        self._build(config, ArrayWeights(config, weights, shapes, dtype), dtype, task)
 
+    def _build(self, config: SqueezeBertConfig, w: Weights, dtype: str | Mapping[str, str], task: str) -> None:
+        self.config, self.dtype, self.task = config, dtype, task
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
         self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
-        layers, memory = range(config.num_hidden_layers), Memory()
-        self.layers = [make_layer(config, w, f"encoder.layers.{i}", dtype, memory) for i in layers]
-        self.head = head(config, w, memory)
+        self.layers = [make_layer(config, w, f"encoder.layers.{i}") for i in range(config.num_hidden_layers)]
+        self.head = heads.HEADS[task](config, w)
         self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups)
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, dtype: str | Mapping[str, str] = "float32", task: str | None = None
+        cls, path: str | os.PathLike[str], *, dtype: str | Mapping[str, str] | None = None, task: str | None = None
     ) -> SqueezeBert:
-        """Load a folder as Hugging Face writes it; its file is mapped into memory, bfloat16 widened to float32.
+        """Load a folder as Hugging Face writes it, or a file that ``squeezeops convert`` has written.
 
-        Parameters and errors are those of the class and of `squeezeops.squeezebert.checkpoint.load_folder`.
+        A folder's file is mapped into memory, bfloat16 widened to float32, and the weights of the convolutions are
+        packed. Those of a converted file are used where they lie: it loads at once, and processes share its memory.
+        Replace a file that may be in use by renaming another one over it.
+
+        Errors are those of the class and of `squeezeops.squeezebert.checkpoint.load_folder`.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; or a model's name in the local Hugging Face cache; or a converted file, or the folder of one.
+        dtype : str, optional
+            As of the class; by default "float32", or that of a converted file, for which any other is an error.
+        task : str, optional
+            As of the class; by default the one that the checkpoint was saved, or the file converted, for.
         """
-        tensors.check_dtype(dtype)
+        if dtype is not None:
+            tensors.check_dtype(dtype)
         ops.get_backend()  # a backend that cannot be had is not the folder's fault
         folder = find_folder(path)
+        file = converted.find_file(folder)
+        if file is not None:
+            return cls._from_converted(file, dtype, task)
         config, weights = load_folder(folder)
         try:
-            model = cls(config, weights, dtype=dtype, task=task)
+            model = cls(config, weights, dtype=dtype or "float32", task=task)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
         model.path = folder
         return model
 
+    @classmethod
+    def _from_converted(cls, file: str, dtype: str | Mapping[str, str] | None, task: str | None) -> SqueezeBert:
+        opened = converted.ConvertedFile(file)
+        opened.check_dtype(dtype)
+        try:
+            task = heads.choose_task(task or opened.task, opened.config, opened.names)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        weights = converted.MappedWeights(opened, heads.HEADS[task].shapes(opened.config, opened.names))
+        model = cls.__new__(cls)
+        model._build(opened.config, weights, opened.dtype, task)
+        weights.check_all_known()
+        model.path = file
+        return model
+
     def encoder(self) -> SqueezeBert:
         """Return this model without its head and pooler, for its hidden states; it has the same weights, not copies."""
         model = copy.copy(self)
-        model.task, model.head = "base", heads.BaseHead(self.config, {}, Memory())
+        model.task, model.head = "base", heads.BaseHead(self.config, None)
         return model
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Reads safetensors files.
+"""Reads and writes safetensors files.
 
 A safetensors file is an 8-byte little-endian length n, then n bytes of JSON that give each tensor's dtype, shape and
 byte range, then the bytes. The header may come from anywhere, so every number in it is checked against the file's size
@@ -14,19 +14,20 @@ import math
 import mmap
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TensorInfo", "read_header", "read_tensors"]
+__all__ = ["ALIGNMENT", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
 
 Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError: what, expected, got
 
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
 MAX_JSON = 16 * 2**20  # bytes, of the JSON files beside the weights
+ALIGNMENT = 64  # bytes; what the first tensor's place in a file that is written is a multiple of
 MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
 # safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
 DTYPES: dict[str, tuple[int, str | None]] = {
@@ -108,12 +109,59 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Replace a file that may be in use by renaming a new one over it. Cutting it short in place takes the pages away from
     under the arrays, and the operating system ends a process that touches them.
     """
-    import numpy as np
+    tensors, _, mapped = map_file(path)  # the memory lives on in the arrays' ``base``
+    return {name: view(mapped, info) for name, info in tensors.items()}
 
+
+def map_file(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str], mmap.mmap]:
+    """`read_header`, and the file in memory, for `view`."""
     with open_file(path, "a safetensors file") as file:
-        tensors, _ = parse_header(file, os.fspath(path))
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # lives on in the arrays' ``base``
-    return {name: view(np, mapped, info) for name, info in tensors.items()}
+        tensors, metadata = parse_header(file, os.fspath(path))
+        return tensors, metadata, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def write_file(
+    file: IO[bytes],
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    metadata: Mapping[str, str],
+    data: Iterable[Any],
+) -> None:
+    """Write a safetensors file, one tensor after the other; the same arguments give the same bytes.
+
+    Spaces after the header bring its end to a multiple of 64 bytes, as seen from the beginning of the file. The format
+    has no gaps between tensors: while their sizes are such multiples too, each begins at one.
+
+    Parameters
+    ----------
+    file : binary file
+        Written to from where it stands.
+    tensors : mapping of str to (str, tuple of int)
+        The dtype, as safetensors names it, and the shape of each tensor, in the order in which they are written.
+    metadata : mapping of str to str
+    data : iterable of buffers
+        The bytes of each tensor, little-endian and in C order; taken one by one, so that no more than one need exist.
+
+    Raises
+    ------
+    ValueError
+        If a buffer has another size than its tensor, or the header would be larger than readers accept.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    sizes, end = [], 0
+    for name, (dtype, shape) in tensors.items():
+        sizes.append(math.prod(shape) * DTYPES[dtype][0])
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + sizes[-1]]}
+        end += sizes[-1]
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"safetensors: header: expected at most {MAX_HEADER} bytes, got {len(text)}")
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name, size, content in zip(tensors, sizes, data, strict=True):
+        view = memoryview(content)
+        if view.nbytes != size:
+            raise ValueError(f"safetensors: {quote(name)}: expected {size} bytes, got {view.nbytes}")
+        file.write(view)
 
 
 # ---- the safetensors header ----------------------------------------------------------------------------------------
@@ -232,7 +280,10 @@ def quote(name: str) -> str:
     return repr(name) if len(name) <= 120 else repr(name[:117] + "...")
 
 
-def view(numpy: Any, mapped: mmap.mmap, info: TensorInfo) -> NDArray[Any]:
+def view(mapped: mmap.mmap, info: TensorInfo) -> NDArray[Any]:
+    """A tensor of a mapped file, as `read_tensors` gives it."""
+    import numpy
+
     array: NDArray[Any]
     itemsize, dtype = DTYPES[info.dtype]
     count = (info.stop - info.start) // itemsize

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DECODER",
     "Shape",
     "check_arguments",
     "check_dtype",
     "dtype_of",
     "encoder_shapes",
     "groups_by_part",
+    "groups_of",
+    "in_encoder",
     "select_tensors",
+    "storable",
+    "unused_prefixes",
     "without_prefix",
 ]
 
@@ -37,8 +42,9 @@ NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of anothe
 HALF_MAX = 65504.0  # the largest float16
 # What reads the states between layers, and passes its errors on: not queries and keys, whose errors softmax forgives.
 # In a BERT's states one channel may hold 99 % of a token's norm (the separator's, in all-MiniLM-L6-v2), and with one
-# scale for all channels little is left of the others. Groups have a scale each.
-OF_STATES = ("attention.value", "intermediate.conv1d")
+# scale for all channels little is left of the others. Groups have a scale each. `convert`, which has sample texts,
+# looks at each convolution instead.
+OF_STATES = (".attention.value", ".intermediate.conv1d")
 SHOWN = 20  # differences that the message of an error lists
 
 # What parts of our names are in BERT. No replacement brings about another's pattern.
@@ -89,6 +95,21 @@ def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:
         "intermediate.conv1d": config.intermediate_groups,
         "output.conv1d": config.output_groups,
     }
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a tensor or a convolution is one of the encoder's, neither the embeddings' nor a head's."""
+    return name.startswith("encoder.")
+
+
+def groups_of(name: str, config: SqueezeBertConfig) -> int:
+    """The groups of a convolution, by its name without ".weight"."""
+    return groups_by_part(config)[name.split(".", 3)[3]] if in_encoder(name) else 1
+
+
+def unused_prefixes(head: Mapping[str, Shape]) -> tuple[str, ...]:
+    """How the names begin of what a checkpoint may have for other heads than that of these tensors."""
+    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
 
 
 def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
@@ -182,7 +203,7 @@ def compare(
             yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
         else:
             selected[name] = array
-    unused = tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+    unused = unused_prefixes(head)
     for label in weights:
         stale = label.rpartition(".")[2] in BUFFERS
         if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
@@ -208,19 +229,18 @@ def check_dtype(dtype: object) -> None:
             raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
 
 
-def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], config: SqueezeBertConfig) -> str:
-    """What a convolution of the encoder is stored in: what `dtype` says of it, but for two rules.
-
-    In "int8", those of `OF_STATES` with one group are float16, unless a mapping names them. And float16 is float32 for
-    a weight that float16 cannot hold.
-    """
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> str:
+    """What a convolution of the encoder is stored in: in "int8", those of `OF_STATES` with one group are float16."""
     chosen = dtype if isinstance(dtype, str) else dtype.get(name, "float32")
-    part = name.split(".", 3)[3]
-    if dtype == "int8" and part in OF_STATES and groups_by_part(config)[part] == 1:
+    if dtype == "int8" and groups == 1 and name.endswith(OF_STATES):
         chosen = "float16"
-    if chosen == "float16" and weight.dtype != "float16" and finite_max(weight) > HALF_MAX:
-        chosen = "float32"
-    return chosen
+    return storable(chosen, weight)
+
+
+def storable(dtype: str, weight: NDArray[Any]) -> str:
+    """The same, but float32 for a weight that float16 cannot hold."""
+    too_large = dtype == "float16" and weight.dtype != "float16" and finite_max(weight) > HALF_MAX
+    return "float32" if too_large else dtype
 
 
 def finite_max(weight: NDArray[Any]) -> float:

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from squeezeops.squeezebert.converted import Entry, find_file, open_entry
 from squeezeops.squeezebert.hub_cache import find_folder
 from squeezeops.squeezebert.normalizer import (
     CACHE_SIZE,
@@ -231,6 +232,8 @@ class Tokenizer:
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Load a tokenizer from a folder (``tokenizer.json`` if there, else ``vocab.txt``) or from one such file.
 
+        A converted model (see `squeezeops.squeezebert.converted`) holds such files, and counts as a folder with them.
+
         ``tokenizer_config.json`` beside it gives ``model_max_length`` and the names of the special tokens and, for a
         ``vocab.txt``, ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
         without the last, ``special_tokens_map.json`` and ``added_tokens.json`` are read. A ``vocab.txt`` whose
@@ -240,7 +243,7 @@ class Tokenizer:
         Parameters
         ----------
         path : str or path
-            The folder or file, or a model's name in the local Hugging Face cache.
+            The folder or file, a converted model, or a model's name in the local Hugging Face cache.
 
         Returns
         -------
@@ -256,11 +259,13 @@ class Tokenizer:
         ValueError
             If a file cannot be read or asks for something this class does not do; the message names the file.
         """
-        path = Path(find_folder(check("path", path, str, os.PathLike)))
-        candidates = (path / "tokenizer.json", path / "vocab.txt") if path.is_dir() else (path,)
+        found = find_folder(check("path", path, str, os.PathLike))
+        converted = find_file(found)
+        source: Path | Entry = Path(found) if converted is None else open_entry(converted)
+        candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
-            raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {path}")
+            raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {source}")
         config_file, model_file = file.parent / "tokenizer_config.json", file.parent / "config.json"
         with naming(config_file):
             config = read_json(config_file) if config_file.is_file() else {}

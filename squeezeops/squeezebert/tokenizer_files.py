@@ -8,7 +8,10 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squeezeops.squeezebert.converted import Entry
 
 __all__ = [
     "ADDED_FLAGS",
@@ -63,7 +66,7 @@ def check_id(name: str, token: Any, i: Any) -> None:
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
+def naming(file: Path | Entry) -> Iterator[None]:
     """Turn what is wrong with a file's contents into a ValueError that names the file."""
     try:
         yield
@@ -73,7 +76,7 @@ def naming(file: Path) -> Iterator[None]:
         raise ValueError(f"{file}: {error}") from error
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path | Entry) -> dict[str, Any]:
     """Read a JSON object."""
     data = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(data, dict):
@@ -146,7 +149,7 @@ def _check_new_ids(added: dict[int, tuple[str, dict[str, Any]]], vocab: Mapping[
         free = max(free, i + 1)
 
 
-def read_vocab_options(folder: Path, config: Mapping[str, Any], vocab: Mapping[str, int]) -> dict[str, Any]:
+def read_vocab_options(folder: Path | Entry, config: Mapping[str, Any], vocab: Mapping[str, int]) -> dict[str, Any]:
     """Read the special and added tokens of a ``vocab.txt`` from what lies beside it.
 
     ``added_tokens_decoder`` of ``tokenizer_config.json`` lists them all. Folders older than that have

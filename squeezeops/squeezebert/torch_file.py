@@ -94,7 +94,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         storage = tensor.storage
         if storage.key not in storages:
             info = TensorInfo(storage.dtype, (storage.numel,), *spans[storage.key])
-            storages[storage.key] = view(np, mapped, info)
+            storages[storage.key] = view(mapped, info)
         arrays[name] = strided(np, storages[storage.key], tensor)
     return arrays
 

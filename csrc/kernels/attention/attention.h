@@ -29,9 +29,11 @@ struct AttentionHead {
   float *scratch;  // attention_scratch_size() floats, 64-byte aligned
 
   static int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
-  // K packed as [keys/16][head_size][16], then a block of score rows (padded, so that rows do not share L1 sets).
+  // K packed as [keys/16][head_size][16], a block of score rows (padded, so that rows do not share L1 sets), then what
+  // is behind the last whole panel of V.
   static int64_t scratch_size(int64_t keys, int64_t head_size) {
-    return key_columns(keys) * head_size + kAttentionMaxRows * (key_columns(keys) + 16);
+    return key_columns(keys) * head_size + kAttentionMaxRows * (key_columns(keys) + 16) +
+           (head_size % 16 ? keys * 16 : 0);
   }
 };
 

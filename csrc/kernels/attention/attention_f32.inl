@@ -1,8 +1,22 @@
 // Attention of one head: a block of query rows against all keys.
-//   scores  = q k^T, one chain over the head's elements        K is packed to panels of 16 keys first
-//   softmax = rows of scores, scale and mask inside            (kernels/softmax)
-//   out     = p v, one chain over the keys, ascending          V is read in place
+//   scores  = scale (q k^T), one chain over the head's elements   K is transposed to panels of 16 keys first
+//   softmax = rows of scores, in place                            (kernels/softmax)
+//   out     = p v, one chain over the keys, ascending             V is read in place
 // No online rescaling: it would tie the bits to the tile.
+//
+//            scores   values   registers: accumulators, panels, a row's element   of peak at 16, 32, 128, 384 tokens
+//   AVX-512  12 x 2   6 x 4    24 + 2 + 1 and 24 + 4 + 1 of 32                    45, 61, 75, 72 %
+//   AVX2      6 x 1   6 x 1    12 + 2 + 1 of 16 (a panel is two)                  57, 63, 74, 71 %
+//   SSE2      2 x 1   2 x 1    8 + 1 + 1 of 16 (a panel is read from memory)      48 % at 128
+//
+// Tiles are rows x panels. Shares are of 12 heads of 64 on one thread, softmax included and not counted, while
+// neighbours used the processor too; at quiet times AVX-512 reaches 52, 69, 80 and 77 %, AVX2 81 % at 128. At 128
+// tokens the products take four fifths of the time, within a few per cent of peak; softmax and packing take the rest.
+//
+// Measured and rejected: 12 x 2 for values too (V is read twice: 4 points less at 128), 8 x 3 for scores, 4 x 4 for
+// values and 6 x 4 for scores (up to 3 points less at 384), blocks of 16 or 24 rows (no gain), prefetching the next
+// keys and their values while packing (none). Not done: one packing of K for all parts of a head's queries, which needs
+// a second round of the threads to save what two queries cost.
 #include "kernels/attention/attention.h"
 #include "kernels/softmax/softmax_f32.inl"
 #include "simd/microkernel_f32.inl"
@@ -10,8 +24,8 @@
 namespace sqz {
 namespace {
 
-// Tiles: ScorePanels panels of 16 keys by Rows queries, ValuePanels panels of 16 elements by ValueRows queries; a block is
-// of BlockRows queries, a multiple of both heights.
+// Tiles: ScorePanels panels of 16 keys by Rows queries, ValuePanels panels of 16 elements by ValueRows queries; a block
+// is of BlockRows queries, a multiple of both heights.
 template <class I, int BlockRows, int Rows, int ScorePanels, int ValueRows, int ValuePanels>
 struct Attention {
   using V = typename I::V;
@@ -34,28 +48,13 @@ struct Attention {
     }
   }
 
-  // acc[i][j] starts at +0 and takes fma(a[i][k], b[k][j], acc), k ascending. `valid` < 16 limits the loads of a last,
-  // partial panel that must not be over-read (NP is 1 then).
-  template <int MR, int NP, bool kPartial = false>
-  static SQZ_INLINE void multiply(int64_t depth, const float *a, int64_t lda, const float *b, int64_t b_step,
-                                  int64_t b_panel, V (&acc)[MR][NP], int valid = 16) {
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) acc[i][j] = I::zero();
-    const float *a4 = a + 4 * lda, *a8 = a + 8 * lda;
-    for (int64_t k = 0; k < depth; ++k) {
-      V w[NP];
-#pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) w[j] = kPartial ? I::load_n(b, valid) : I::load(b + j * b_panel);
-#pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
-        const V x = I::set1(i < 4 ? a[i * lda + k] : i < 8 ? a4[(i - 4) * lda + k] : a8[(i - 8) * lda + k]);
-#pragma GCC unroll 4
-        for (int j = 0; j < NP; ++j) acc[i][j] = I::fma(x, w[j], acc[i][j]);
-      }
-      b += b_step;
-    }
+  // The columns of V behind its last whole panel, as a panel of 16: loads of a part would take registers for their
+  // masks.
+  static SQZ_INLINE void pack_values(const AttentionHead &h, float *packed) {
+    const int64_t begin = h.head_size / 16 * 16;
+    if (begin == h.head_size) return;
+    for (int64_t key = 0; key < h.keys; ++key)
+      I::store(packed + key * 16, I::load_n(h.v + key * h.ldv + begin, static_cast<int>(h.head_size - begin)));
   }
 
   struct Scores {
@@ -70,7 +69,7 @@ struct Attention {
     __attribute__((noinline)) static void tile(const float *q, int64_t ldq, int64_t head_size, const float *packed,
                                                float scale, float *s, int64_t lds) {
       V acc[MR][NP];
-      multiply<MR, NP>(head_size, q, ldq, packed, 16, 16 * head_size, acc);
+      multiply_tile<I, MR, NP>(head_size, q, ldq, packed, 16, 16 * head_size, acc);
       const V by = I::set1(scale);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i)
@@ -96,45 +95,38 @@ struct Attention {
 
   struct Values {
     const AttentionHead &h;
+    const float *tail;  // from pack_values
     const float *p;
     int64_t lds, row;
 
-    template <int MR, int NP, bool kPartial>
+    template <int MR, int NP>
     __attribute__((noinline)) static void tile(const float *p, int64_t lds, int64_t keys, const float *v, int64_t ldv,
-                                               float *out, int64_t ldo, int valid) {
+                                               float *out, int64_t ldo, int64_t columns) {
       V acc[MR][NP];
-      multiply<MR, NP, kPartial>(keys, p, lds, v, ldv, 16, acc, valid);
+      multiply_tile<I, MR, NP>(keys, p, lds, v, ldv, 16, acc);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
         for (int j = 0; j < NP; ++j) {
-          if (kPartial)
-            I::store_n(out + i * ldo, acc[i][j], valid);
+          if (NP == 1 && columns < 16)
+            I::store_n(out + i * ldo, acc[i][j], static_cast<int>(columns));
           else
             I::store(out + i * ldo + j * 16, acc[i][j]);
         }
       }
     }
-    template <int MR, int NP, bool kPartial>
-    SQZ_INLINE void at(int64_t d, int valid) const {
-      tile<MR, NP, kPartial>(p, lds, h.keys, h.v + d, h.ldv, h.out + row * h.ldo + d, h.ldo, valid);
-    }
     template <int MR>
     SQZ_INLINE void run() const {
-      int64_t d = 0;
-      for (; d + ValuePanels * 16 <= h.head_size; d += ValuePanels * 16) at<MR, ValuePanels, false>(d, 16);
-      for (; d + 16 <= h.head_size; d += 16) at<MR, 1, false>(d, 16);
-      if (d < h.head_size) rest<MR>(d, static_cast<int>(h.head_size - d));
+      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValuePanels>(d, h.head_size - d);
     }
-    // Half the rows at a time: the masks of the loads take registers too.
-    template <int MR>
-    SQZ_INLINE void rest(int64_t d, int valid) const {
-      if constexpr (MR > 1 && MR > ValueRows / 2) {
-        rest<MR / 2>(d, valid);
-        Values{h, p + MR / 2 * lds, lds, row + MR / 2}.template rest<MR - MR / 2>(d, valid);
-      } else {
-        at<MR, 1, true>(d, valid);
+    template <int MR, int NP>
+    SQZ_INLINE int64_t next(int64_t d, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP * 16) return next<MR, NP - 1>(d, left);
       }
+      tile<MR, NP>(p, lds, h.keys, left < 16 ? tail : h.v + d, left < 16 ? 16 : h.ldv, h.out + row * h.ldo + d, h.ldo,
+                   left);
+      return NP * 16;
     }
   };
 
@@ -175,7 +167,9 @@ struct Attention {
   static SQZ_INLINE void run(const AttentionHead &h) {
     const int64_t lds = AttentionHead::key_columns(h.keys) + 16;
     float *packed = h.scratch, *s = packed + (lds - 16) * h.head_size;
+    float *tail = s + kAttentionMaxRows * lds;
     pack_keys(h, packed);
+    if (!h.scores) pack_values(h, tail);
     const int64_t mask_bytes = h.mask_stride * (h.mask_kind == SQZ_MASK_ADD ? 4 : 1);
     for (int64_t row = 0; row < h.queries; row += BlockRows) {
       const int rows = static_cast<int>(min64(BlockRows, h.queries - row));
@@ -184,7 +178,8 @@ struct Attention {
       if (h.mask_kind == SQZ_MASK_NONE && !h.scores) {
         if (h.keys > 0) Softmax<I>::template block<true>(rows, h.keys, s, lds);
         for (int i = 0; i < rows; i += ValueRows)
-          with_rows<ValueRows>(static_cast<int>(min64(ValueRows, rows - i)), Values{h, s + i * lds, lds, row + i});
+          with_rows<ValueRows>(static_cast<int>(min64(ValueRows, rows - i)),
+                               Values{h, tail, s + i * lds, lds, row + i});
         continue;
       }
       for (int i = 0; i < rows; ++i) {
@@ -199,7 +194,7 @@ struct Attention {
           if (h.fully_masked == SQZ_MASKED_ZERO)
             for (int64_t d = 0; d < h.head_size; ++d) out[d] = 0.0f;
           else
-            Values{h, p, lds, row + i}.template run<1>();
+            Values{h, tail, p, lds, row + i}.template run<1>();
         }
       }
     }

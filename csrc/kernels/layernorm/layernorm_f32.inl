@@ -1,5 +1,9 @@
 // LayerNorm, two passes: 16 striped partial sums a row, then the tree (simd/f32_*.h, reduce_add_tree).
-// Several rows at once, because a row's sum is one chain of dependent additions.
+// Four rows at once, because a row's sum is one chain of dependent additions.
+//
+// 768 columns, 128 rows, AVX-512, L2: 5.9 cycles for 16 values, 4.5 where all lies in L1. Copying them takes 3.1 in a
+// loop of loads and stores, and 2.3 to 2.5 in memcpy. Measured and rejected, none faster: two, six or eight rows;
+// prefetching the next rows or out; storing row after row; one loop to normalise a block and sum the next.
 #include "kernels/layernorm/layernorm.h"
 #include "simd/common.h"
 

@@ -1,12 +1,10 @@
 // Pointwise convolution: tiles and columns, and what follows the sums. The tile itself is that of pwconv_float.inl or
 // pwconv_s8.inl.
 //
-//          panels:  0     1     2         A tile of kTileRows x (kTilePanels * 16) outputs is held in registers over
-//          the
-//   rows 0..7    [tile of 24 vectors]     whole depth: one chain of additions an output, since split-K would change the
-//   rows 8..15   [                  ]     bits of floats. A column is the tiles one below the other, so that its
-//   weights,
-//   ...                                   which may come from memory, are used by all rows of a block in turn.
+//          panels:  0     1     2      A tile of kTileRows x (kTilePanels * 16) outputs is held in registers over the
+//   rows 0..7    [tile of 24 vectors]  whole depth: one chain of additions an output, since split-K would change the
+//   rows 8..15   [                  ]  bits of floats. A column is the tiles one below the other, so that its weights,
+//   ...                                which may come from memory, are used by all rows of a block in turn.
 //
 // While a column is computed the weights of the next are fetched, evenly over its tiles: memory is read all the time
 // and not only by a column's first tile. That goes on past the end of the array, since a model's convolutions lie one
@@ -61,50 +59,40 @@ struct Convolve {
     template <int MR>
     SQZ_INLINE void run() const {
       const int64_t c = g * p.group_out + o;
-      if (p.activation == SQZ_ACT_NONE && columns == NP * 16)
-        return T::template block<MR, NP>(p, row, g, panel, ahead, p.out + (row * p.ldo + c - p.out_at), p.ldo,
-                                         p.bias ? p.bias + c : nullptr,
+      const float *bias = p.bias ? p.bias + c : nullptr;
+      const bool whole = columns == NP * 16;
+      if (p.activation == SQZ_ACT_NONE && whole)
+        return T::template block<MR, NP>(p, row, g, panel, ahead, p.out + (row * p.ldo + c - p.out_at), p.ldo, bias,
                                          p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr);
       // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
       alignas(64) float buffer[MR * NP * 16];
-      T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, nullptr, nullptr, 0);
-      switch (p.activation) {
-        case SQZ_ACT_GELU: return epilogue<SQZ_ACT_GELU>(buffer, MR, c);
-        case SQZ_ACT_GELU_TANH: return epilogue<SQZ_ACT_GELU_TANH>(buffer, MR, c);
-        case SQZ_ACT_RELU: return epilogue<SQZ_ACT_RELU>(buffer, MR, c);
-        case SQZ_ACT_TANH: return epilogue<SQZ_ACT_TANH>(buffer, MR, c);
-        default: return epilogue<SQZ_ACT_NONE>(buffer, MR, c);
-      }
+      T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
+      if (!whole && bias) add_rows(buffer, NP * 16, MR, bias, 0, buffer, NP * 16);
+      activate(p.activation, MR * NP * 16, buffer);
+      add_rows(buffer, NP * 16, MR, p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr,
+               p.out + (row * p.ldo + c - p.out_at), p.ldo);
     }
 
-    template <sqz_activation A>
-    __attribute__((noinline)) void epilogue(const float *buffer, int rows, int64_t c) const {
-      for (int j = 0; j < NP; ++j) {
-        const int64_t at = c + j * 16;
-        const int n = static_cast<int>(min64(16, columns - j * 16));
-        const float *from = buffer + j * 16, *r = p.residual ? p.residual + row * p.ldr + at : nullptr;
-        float *out = p.out + (row * p.ldo + at - p.out_at);
-        V b = I::zero();
-        if (p.bias) b = n == 16 ? I::load(p.bias + at) : I::load_n(p.bias + at, n);
-        if (n == 16 && !r && p.bias) {
-#pragma GCC unroll 1
-          for (int i = 0; i < rows; ++i)
-            I::store(out + i * p.ldo, Activation<I>::template apply<A>(I::add(I::load(from + i * NP * 16), b)));
-          continue;
-        }
-        for (int i = 0; i < rows; ++i) {
-          V v = I::load(from + i * NP * 16);
-          if (p.bias) v = I::add(v, b);
-          v = Activation<I>::template apply<A>(v);
-          if (r) v = I::add(v, n == 16 ? I::load(r + i * p.ldr) : I::load_n(r + i * p.ldr, n));
+    // to = from + added, or a copy, of the columns that exist.
+    __attribute__((noinline)) void add_rows(const float *from, int64_t ldf, int rows, const float *added, int64_t lda,
+                                            float *to, int64_t ldt) const {
+      for (int i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; j += 16) {
+          const int n = static_cast<int>(min64(16, columns - j));
+          V v = I::load(from + i * ldf + j);
+          if (added) v = I::add(v, n == 16 ? I::load(added + i * lda + j) : I::load_n(added + i * lda + j, n));
           if (n == 16)
-            I::store(out + i * p.ldo, v);
+            I::store(to + i * ldt + j, v);
           else
-            I::store_n(out + i * p.ldo, v, n);
+            I::store_n(to + i * ldt + j, v, n);
         }
       }
     }
   };
+
+  static __attribute__((noinline)) void activate(sqz_activation activation, int64_t n, float *x) {
+    Activation<I>::run(activation, n, x, x);
+  }
 
   template <int NP>
   static void column(const Pwconv &p, int64_t row, int64_t row_end, int64_t g, int64_t o, const uint8_t *panel) {

@@ -2,9 +2,9 @@
 //
 // AVX-512: 8 x 48, 24 accumulators + 3 panel vectors + 1 row element (28 of 32 registers); 96 to 98 % of the peak of
 // multiply-adds where weights are in L2, 90 to 95 % where they come from memory (128 rows); 8 rows are bound by memory.
-// AVX2: 6 x 16, 12 + 2 + 1 (15 of 16). SSE2: 2 x 16, or 1 x 16 of halves, which are widened by constants in registers. NP = 1 panel keeps the AVX2 tile in registers.
-// With GELU 80 to 84 %: about 12 of its operations take the ports of multiply-adds, 192 of which make an output, and
-// the output of 3072 channels does not fit L2.
+// AVX2: 6 x 16, 12 + 2 + 1 (15 of 16). SSE2: 2 x 16, or 1 x 16 of halves, which are widened by constants in registers.
+// NP = 1 panel keeps the AVX2 tile in registers. With GELU 80 to 84 %: about 12 of its operations take the ports of
+// multiply-adds, 192 of which make an output, and the output of 3072 channels does not fit L2.
 #include "kernels/pwconv/pwconv.inl"
 
 namespace sqz {
@@ -30,7 +30,7 @@ struct FloatTile {
                                                  Ahead ahead, float *out, int64_t ldo, const float *bias,
                                                  const float *residual, int64_t ldr) {
     typename I::V acc[MR][NP];
-    multiply_tile<I, MR, NP>(depth, x, ldx, panel, 16, depth * 16, acc, 16, ahead);
+    multiply_tile<I, MR, NP>(depth, x, ldx, panel, 16, depth * 16, acc, ahead);
     store_tile<I, MR, NP>(acc, out, ldo, bias, residual, ldr);
   }
 };

@@ -1,4 +1,9 @@
-// Softmax of one row: scale and mask with a running maximum, exp with a striped sum, a true division.
+// Softmax of a row: scale and mask with a running maximum, exp with a striped sum, a true division.
+//
+// Without a mask, AVX-512: 9.9 cycles for 16 keys at 512 keys a row, 10.8 at 128, 23 at 16 (two reductions a row);
+// AVX2: 20, 20 and 33. The nine multiply-adds of the exponential alone are 4.5, a division 2.5. Rejected: the quotient
+// from a correctly rounded reciprocal and a remainder, which has the same bits unless it is subnormal; a product in
+// place of the division saves one cycle, because divisions overlap, and the quotient takes three.
 #include "kernels/softmax/softmax.h"
 #include "simd/common.h"
 #include "simd/math.h"
@@ -15,11 +20,11 @@ struct Softmax {
   static constexpr int kBlockRows = 24;  // at most, of block()
 
   // Without a mask, a few rows at once, in place: each pass goes over all rows, so that the end of a row's chain, the
-  // reduction of its 16 lanes, is hidden behind the next row. x is scaled already. Lanes of the last vector beyond n may
-  // be written if kPadded.
+  // reduction of its 16 lanes, is hidden behind the next row. x is scaled already. Where kPadded, x may be read and
+  // written up to the end of the last vector.
   template <bool kPadded>
   static SQZ_INLINE void block(int rows, int64_t n, float *x, int64_t ldx) {
-    using W = typename Wide<I, I::kWide < 4 ? 1 : 4>::Type;
+    using W = typename Wide < I, I::kWide<4 ? 1 : 4>::Type;
     constexpr int64_t kStep = W::kLanes;
     const int64_t full = n / 16 * 16;
     const int rest = static_cast<int>(n - full);
@@ -84,7 +89,7 @@ struct Softmax {
       uint8_t bytes[16] = {0};
       for (int j = 0; j < count; ++j) bytes[j] = p[j];
       return I::nonzero_bytes(bytes);
-    } else if constexpr (Kind == SQZ_MASK_ADD) {
+    } else {
       const float *p = static_cast<const float *>(mask) + i;
       *added = count == 16 ? I::load(p) : I::load_n(p, count);
       // Not "mask > -inf": a NaN in the mask must reach the result.
@@ -92,8 +97,6 @@ struct Softmax {
       *added = I::select(excluded, I::zero(), *added);
       const V keep = I::select(excluded, I::zero(), I::set1(1.0f));
       return I::mask_and(I::lt(I::zero(), keep), I::tail(count));
-    } else {
-      return I::tail(count);
     }
   }
 
@@ -145,15 +148,28 @@ struct Softmax {
 
   static SQZ_INLINE bool row(int64_t n, const float *x, const void *mask, sqz_mask_kind kind, float scale, float *out) {
     if (kind == SQZ_MASK_BOOL) return row<SQZ_MASK_BOOL>(n, x, mask, scale, out);
-    if (kind == SQZ_MASK_ADD) return row<SQZ_MASK_ADD>(n, x, mask, scale, out);
-    return row<SQZ_MASK_NONE>(n, x, mask, scale, out);
+    return row<SQZ_MASK_ADD>(n, x, mask, scale, out);
   }
 
   static SQZ_INLINE void run(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask, sqz_mask_kind kind,
                              int64_t mask_stride, float scale, sqz_fully_masked fully_masked, float *out, int64_t ldo) {
+    if (kind == SQZ_MASK_NONE) {
+      const V by = I::set1(scale);
+      for (int64_t first = 0; first < rows; first += kBlockRows) {
+        const int count = static_cast<int>(min64(kBlockRows, rows - first));
+        for (int64_t r = first; r < first + count; ++r) {
+          int64_t i = 0;
+          for (; i + 16 <= n; i += 16) I::store(out + r * ldo + i, I::mul(I::load(x + r * ldx + i), by));
+          const int rest = static_cast<int>(n - i);
+          if (rest) I::store_n(out + r * ldo + i, I::mul(I::load_n(x + r * ldx + i, rest), by), rest);
+        }
+        block<false>(count, n, out + first * ldo, ldo);
+      }
+      return;
+    }
     const int64_t mask_bytes = mask_stride * (kind == SQZ_MASK_ADD ? 4 : 1);
     for (int64_t r = 0; r < rows; ++r) {
-      const void *m = kind == SQZ_MASK_NONE ? nullptr : static_cast<const char *>(mask) + r * mask_bytes;
+      const void *m = static_cast<const char *>(mask) + r * mask_bytes;
       if (!row(n, x + r * ldx, m, kind, scale, out + r * ldo)) fill(n, fully_masked, out + r * ldo);
     }
   }

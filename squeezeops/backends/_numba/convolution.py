@@ -49,6 +49,13 @@ def pack(weight: np.ndarray, groups: int) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(groups, panels, WIDTH, k).transpose(0, 1, 3, 2))
 
 
+def unpack(packed: np.ndarray, groups: int, k: int, n: int) -> np.ndarray:
+    """The weight (groups, C_out / groups, C_in / groups) that was packed."""
+    panels = -(-n // WIDTH)
+    padded = packed.reshape(groups, panels, k, WIDTH).transpose(0, 1, 3, 2).reshape(groups, panels * WIDTH, k)
+    return padded[:, :n]
+
+
 def scratch_size(k: int) -> int:
     """Floats of memory that `convolve` works in, for k input channels a group."""
     return TILE_ROWS * (WIDTH + k)

@@ -1,0 +1,95 @@
+"""What processes that load one model take of memory: python bench/shared_memory.py MODEL [--processes 4]
+
+MODEL is a converted file, or a folder to compare it with. Each process loads it and runs it once; when all have, each
+says what it takes beyond what it took before: time to load, memory of its own, and its proportional share (PSS: a page
+that n processes share counts as 1/n of a page in each). Linux alone tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+ROLLUP = "/proc/self/smaps_rollup"
+
+
+def memory() -> dict[str, int]:
+    """Bytes: of this process alone, and its proportional share of all that is in memory."""
+    with open(ROLLUP) as file:
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in list(file)[1:]}
+    return {
+        "private": 1024 * kilobytes["Anonymous"],
+        "shared": 1024 * (kilobytes["Rss"] - kilobytes["Anonymous"]),
+        "pss": 1024 * kilobytes["Pss"],
+    }
+
+
+def worker(model: str, tokens: int) -> None:
+    """Load and run; answer a line on standard input with the figures."""
+    import numpy as np
+
+    from squeezeops import ops
+    from squeezeops.squeezebert import SqueezeBert, converted, heads  # noqa: F401 - imported before memory is looked at
+
+    ops.get_backend()
+    before, started = memory(), time.perf_counter()
+    loaded = SqueezeBert.from_pretrained(model)
+    seconds, after = time.perf_counter() - started, memory()
+    if tokens:
+        loaded(np.random.default_rng(0).integers(0, loaded.config.vocab_size, (1, tokens)))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    now = memory()
+    loading = {f"{name} by loading": after[name] - before[name] for name in ("private", "shared")}
+    running = {f"{name} after a run": now[name] - before[name] for name in now}
+    print(json.dumps({"seconds": seconds, **loading, **running}), flush=True)
+    sys.stdin.readline()  # until all have looked
+
+
+def measure(model: str, processes: int, tokens: int) -> list[dict[str, float]]:
+    """Run so many workers at once."""
+    arguments = [sys.executable, __file__, model, "--tokens", str(tokens), "--worker"]
+    started = [subprocess.Popen(arguments, stdin=-1, stdout=-1, text=True) for _ in range(processes)]
+    try:
+        for process in started:
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise SystemExit("a process failed")
+        figures = []
+        for process in started:
+            print("go", file=process.stdin, flush=True)
+            assert process.stdout is not None
+            figures.append(json.loads(process.stdout.readline()))
+        return figures
+    finally:
+        for process in started:
+            process.communicate("end\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=128, help="of the text that is run; 0 for none")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not os.path.exists(ROLLUP):
+        raise SystemExit(f"expected Linux with {ROLLUP}, got a system without")
+    if arguments.worker:
+        worker(arguments.model, arguments.tokens)
+        return
+    figures = measure(arguments.model, arguments.processes, arguments.tokens)
+    print(f"{arguments.model}, {arguments.processes} processes, {arguments.tokens} tokens")
+    for name in figures[0]:
+        values, scale, unit = [figure[name] for figure in figures], 1e6, "MB"
+        if name == "seconds":
+            name, scale, unit = "loading", 1e-3, "ms"
+        shown = "  ".join(f"{value / scale:8.2f}" for value in values)
+        print(f"  {name:<20} {shown}  {unit}; all: {sum(values) / scale:.2f}")
+
+
+if __name__ == "__main__":
+    main()

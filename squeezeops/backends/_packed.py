@@ -1,0 +1,54 @@
+"""What a packed weight is as bytes: the same in memory and in a file, for every backend and machine. No NumPy here.
+
+``csrc/kernels/pwconv`` has the layouts: panels of 16 output channels, little-endian.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from squeezeops.backends import _scalars as check
+
+LINE = 64  # bytes; what the address of a packed weight is a multiple of
+MOST_CHANNELS = 2**28
+
+
+def packed_size(groups: int, c_in: int, c_out: int, dtype: str) -> int:
+    """Bytes of a packed weight."""
+    depth, panels = c_in // groups, groups * -(-(c_out // groups) // 16)
+    if dtype == "int8":
+        return panels * (128 + 64 * -(-depth // 4))
+    return panels * depth * {"float32": 64, "float16": 32}[dtype]
+
+
+def packed_weight(
+    op: str, packed: Any, in_channels: Any, out_channels: Any, groups: Any, dtype: Any
+) -> tuple[memoryview, int, int, int]:
+    """Check the arguments of `PointwiseConv.from_packed` but for the address; return the bytes and the sizes."""
+    check.choice(op, "dtype", dtype, check.STORAGE)
+    c_in, c_out = check.size(op, "in_channels", in_channels), check.size(op, "out_channels", out_channels)
+    number = check.divisor(op, "groups", groups, in_channels=c_in, out_channels=c_out)
+    if c_in > MOST_CHANNELS:
+        raise ValueError(f"{op}: in_channels: expected at most 2^28, got {c_in}")
+    if dtype == "int8" and c_in // number > check.MOST_INT8_DEPTH:
+        raise ValueError(f"{op}: in_channels: expected at most 2^17 a group for int8, got {c_in // number}")
+    try:
+        view = memoryview(packed)
+    except TypeError:
+        raise TypeError(f"{op}: packed: expected a buffer of bytes, got {check.kind(packed)}") from None
+    if view.format not in ("B", "b", "c", "<B"):
+        raise TypeError(f"{op}: packed: expected a buffer of bytes, got one of format {view.format!r}")
+    if not view.c_contiguous:
+        raise ValueError(f"{op}: packed: expected a C-contiguous buffer, got strides {view.strides}")
+    size = packed_size(number, c_in, c_out, dtype)
+    if view.nbytes != size:
+        raise ValueError(f"{op}: packed: expected {size} bytes, got {view.nbytes}")
+    return (view.cast("B") if size else memoryview(b"")).toreadonly(), c_in, c_out, number
+
+
+def check_address(op: str, address: int, size: int) -> None:
+    """Check where a packed weight lies."""
+    if size and address % LINE:
+        raise ValueError(
+            f"{op}: packed: expected an address that is a multiple of {LINE}, got {LINE}n + {address % LINE}"
+        )

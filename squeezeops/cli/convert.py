@@ -1,0 +1,161 @@
+"""``squeezeops convert``: a checkpoint in, one file out, which loads at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from squeezeops.cli import streams
+from squeezeops.cli.running import check_encodable
+from squeezeops.cli.streams import CommandError
+
+if TYPE_CHECKING:
+    from squeezeops.squeezebert.convert import Conversion
+
+SUMMARY = "write a model as one file that loads at once"
+DESCRIPTION = "Write a model as one safetensors file, which every --model and SqueezeBert.from_pretrained take."
+EPILOG = """\
+MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in.  OUT ends
+in .safetensors.  It holds the weights as the kernels read them, the configuration and the vocabulary, appears when it
+is complete, and is the same, byte for byte, whenever the same model is converted.
+
+int8 takes a quarter of float32's memory for the encoder and is the fastest; float16 takes half, and gives the results
+of float32 where the checkpoint is float16 itself.  With either, embedding tables are float16.
+
+  squeezeops convert ./squeezebert-mnli mnli.safetensors --check
+  squeezeops classify --model mnli.safetensors "A text."
+"""
+BUILT_IN = "built-in"
+BAR = 40  # characters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", metavar="MODEL", help=f"the model to convert; {BUILT_IN} is the one of the package"
+    )
+    parser.add_argument("out", metavar="OUT", help="the file to write")
+    parser.add_argument(
+        "--dtype",
+        choices=("int8", "float16", "float32"),
+        default="int8",
+        help="what the encoder's weights are stored in (default: %(default)s)",
+    )
+    parser.add_argument("--task", help="the task to convert it for, if not the one that it was saved for")
+    parser.add_argument("--check", action="store_true", help="compare what the model returns before and after")
+    parser.add_argument(
+        "--text",
+        dest="texts",
+        action="append",
+        metavar="TEXT",
+        help="with --check, compare on this text, not on English samples; may be repeated",
+    )
+    parser.add_argument("--report", action="store_true", help="print a table of the layers and their errors")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but what --check and --report ask for")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Convert and print what was done."""
+    if arguments.texts and not arguments.check:
+        raise CommandError("--text: expected --check with it, got none")
+    for number, text in enumerate(arguments.texts or [], start=1):
+        check_encodable(f"--text {number}", text)
+        if not text.strip():
+            raise CommandError(f"--text {number}: expected a text, got {text!r:.40}")
+
+    from squeezeops.pipelines import default_model
+    from squeezeops.squeezebert.convert import convert
+
+    checkpoint = arguments.checkpoint
+    if checkpoint == BUILT_IN and not os.path.exists(checkpoint):
+        checkpoint = default_model()
+    streams.set_output(False)
+    try:
+        with progress_bar(not arguments.quiet) as progress:
+            done = convert(
+                checkpoint,
+                arguments.out,
+                dtype=arguments.dtype,
+                task=arguments.task,
+                force=arguments.force,
+                measure=arguments.report,
+                progress=progress,
+            )
+    except FileExistsError as error:
+        raise CommandError(f"{error} (--force replaces it)") from error
+    lines: list[str] = []
+    if arguments.report:
+        lines += report(done)
+    if not arguments.quiet:
+        lines += summary(done, arguments.out)
+    print("\n".join(lines), end="\n" if lines else "")
+    streams.flush()
+    if arguments.check:
+        print(check(checkpoint, done, arguments.texts))
+
+
+@contextmanager
+def progress_bar(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error, where that is a terminal; it is wiped out at the end."""
+    stream = sys.stderr
+    if not wanted or not streams.is_terminal(stream):
+        yield None
+        return
+
+    def show(done: int, total: int) -> None:
+        full = BAR * done // max(total, 1)
+        stream.write(f"\rwriting [{'#' * full}{'.' * (BAR - full)}] {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        stream.flush()
+
+    try:
+        yield show
+    finally:
+        stream.write("\r\x1b[K")
+        stream.flush()
+
+
+def summary(done: Conversion, out: str) -> Iterator[str]:
+    """What was written, in few lines."""
+    share = done.bytes_after / max(done.bytes_before, 1)
+    yield f"{out}: {done.dtype}, {done.task}"
+    yield f"  {done.bytes_before:,} bytes of weights before, a file of {done.bytes_after:,} after ({share:.0%})"
+    others = [name for name, layer in done.layers.items() if layer.reason]
+    if others:
+        yield f"  {len(others)} of {len(done.layers)} layers are not in {done.dtype} (--report says which and why)"
+    if done.rounded:
+        worst = max(done.rounded, key=lambda name: done.rounded[name])
+        tensors = "1 tensor was" if len(done.rounded) == 1 else f"{len(done.rounded)} tensors were"
+        yield f"  {tensors} rounded to float16, {worst} most: by up to {done.rounded[worst]:.2g} of its largest value"
+
+
+def report(done: Conversion) -> Iterator[str]:
+    """A line a layer."""
+    width = max(map(len, done.layers))
+    yield f"{'layer':<{width}}  {'dtype':<7}  {'weights off':>11}  {'output off':>10}"
+    for name, layer in done.layers.items():
+        error = layer.error
+        figures = f"{error.weight:11.5f}  {error.output:10.5f}" if error else f"{'-':>11}  {'-':>10}"
+        yield f"{name:<{width}}  {layer.dtype:<7}  {figures}  {layer.reason}".rstrip()
+    if any(layer.error for layer in done.layers.values()):
+        yield f"off: by how much {done.dtype} changes them, as a part of the norm; the output is that for sample texts"
+
+
+def check(checkpoint: str | os.PathLike[str], done: Conversion, texts: list[str] | None) -> str:
+    """Compare the file with what it was made from."""
+    from squeezeops.squeezebert import SqueezeBert, quality
+
+    before = SqueezeBert.from_pretrained(checkpoint, task=done.task)
+    after = SqueezeBert.from_pretrained(done.path)
+    tokenizer = quality.tokenizer_of(done.path)
+    if tokenizer is None and texts:
+        raise CommandError("--text: expected a model with a vocabulary, got one without")
+    inputs = quality.sample(tokenizer, before.config, texts or quality.SENTENCES)
+    found = quality.compare(before, after, inputs)
+    what = "texts" if tokenizer else "rows of random tokens"
+    line = f"check: {found.what} of {len(inputs['input_ids'])} {what}: off by at most {found.largest:.4g}, "
+    line += f"cosine {found.mean_cosine:.5f} on average and {found.worst_cosine:.5f} at worst"
+    return f"{line}, the same label for {found.same} of {found.of}" if found.of else line

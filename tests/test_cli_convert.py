@@ -1,0 +1,233 @@
+"""The command ``convert``, and the models that it writes in all other commands."""
+
+import json
+import os
+import re
+import signal
+import sys
+
+import pytest
+from cli_helpers import caller, check_error, on_posix, run, start
+from model_helpers import write_model
+
+from squeezeops.cli import convert
+from squeezeops.squeezebert import SqueezeBert
+from squeezeops.squeezebert.safetensors import read_header
+
+LABELS = ["bad", "good"]
+TEXT = "the good movie"
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    return caller(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "reviews", LABELS, seed=3)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.safetensors"
+
+
+def test_convert_then_classify(call, folder, out):
+    status, text, err = call("convert", folder, out)
+    assert (status, err) == (0, "")
+    before, after = (folder / "model.safetensors").stat().st_size, out.stat().st_size
+    lines = text.splitlines()
+    assert lines[0] == f"{out}: int8, text-classification"
+    assert lines[1].strip().startswith(f"{before:,} bytes of weights before, a file of {after:,} after (")
+    assert re.fullmatch(
+        r"  [34] tensors were rounded to float16, embeddings\.\S+ most: by up to 0\.\d+ of its .*", lines[-1]
+    )
+    status, text, err = call("classify", "--model", out, TEXT)
+    assert (status, err) == (0, "") and text.split("\t")[0] in LABELS
+
+
+def test_the_built_in_model(out):
+    assert run("convert", "built-in", str(out), "--quiet") == (0, "", "")
+    status, text, err = run("classify", "--model", str(out), "a gorgeous, witty, seductive movie")
+    assert (status, err) == (0, "") and text.startswith("POSITIVE\t0.")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_dtype_and_task(call, folder, out, dtype):
+    assert call("convert", folder, out, "--dtype", dtype, "--task", "base", "--quiet") == (0, "", "")
+    model = SqueezeBert.from_pretrained(out)
+    assert (model.dtype, model.task) == (dtype, "base")
+    status, text, err = call("embed", "--model", out, "--json", "--dtype", dtype, TEXT)
+    assert (status, err) == (0, "") and len(json.loads(text)["embedding"]) == 16
+    other = "int8" if dtype == "float32" else "float32"
+    expected = f"dtype: expected '{dtype}', which the file was converted to, or none, got '{other}'"
+    check_error(call("embed", "--model", out, "--dtype", other, TEXT), expected)
+    check_error(call("classify", "--model", out, TEXT), r"task: expected one that the checkpoint has a head for")
+
+
+def test_check(call, folder, out):
+    status, text, err = call("convert", folder, out, "--dtype", "float32", "--check", "--quiet")
+    pattern = r"check: logits of 24 texts: off by at most 0, cosine 1\.00000 on average and 1\.00000 at worst, "
+    assert (status, err) == (0, "") and re.fullmatch(pattern + "the same label for 24 of 24\n", text)
+    texts = ["--text", TEXT, "--text", "bad!"]
+    status, text, err = call("convert", folder, out, "--force", "--check", *texts)
+    found = re.search(r"check: logits of 2 texts: off by at most (\S+), cosine (\S+) on .* for [012] of 2\n$", text)
+    assert (status, err) == (0, "") and 0 < float(found[1]) < 1 and 0.9 < float(found[2]) <= 1
+
+
+@pytest.mark.parametrize(
+    "task, pattern",
+    [
+        ("base", r"embeddings of 24 texts: [^,]*, cosine [01]\.\d+ on average and [01]\.\d+ at worst\n"),
+        ("masked-lm", r"logits of 24 texts: .* for \d+ of \d\d\d\n"),
+        ("question-answering", r"start_logits and end_logits of 24 texts: .* for \d+ of 48\n"),
+        ("token-classification", r"logits of 24 texts: .* for \d+ of \d\d\d\n"),
+    ],
+)
+def test_check_of_other_tasks(call, tmp_path, out, task, pattern):
+    folder = write_model(tmp_path / "model", LABELS if "classification" in task else None, task=task)
+    status, text, err = call("convert", folder, out, "--check", "--quiet")
+    assert (status, err) == (0, "") and re.fullmatch("check: " + pattern, text), text
+
+
+def test_check_without_a_vocabulary(call, tmp_path, out):
+    folder = write_model(tmp_path / "model", LABELS)
+    (folder / "vocab.txt").unlink()
+    status, text, err = call("convert", folder, out, "--check")
+    assert (status, err) == (0, "") and "check: logits of 24 rows of random tokens: " in text
+    check_error(
+        call("convert", folder, out, "--check", "--force", "--text", "a"), r"--text: expected a model with a voc"
+    )
+
+
+def test_report(call, folder, out, monkeypatch):
+    status, text, err = call("convert", folder, out, "--report", "--quiet")
+    assert (status, err) == (0, "")
+    head, *rows, foot = text.splitlines()
+    assert head.split() == ["layer", "dtype", "weights", "off", "output", "off"] and foot.startswith("off: ")
+    assert len(rows) == 14 and all(re.match(r"(encoder\.layers\.[01]\.|pooler\.dense|classifier)", row) for row in rows)
+    for row in rows:
+        encoder = row.startswith("encoder")
+        assert re.search(r"  int8     +0\.\d{5}   +0\.\d{5}$" if encoder else r"  float32 +-  +-$", row), row
+    monkeypatch.setattr("squeezeops.squeezebert.convert.MOST_ERROR", 0.0)
+    status, text, err = call("convert", folder, out, "--report", "--force")
+    assert (status, err) == (0, "")
+    assert text.count("in int8 its output would be off by 0.0") == text.count("  float16 ") == 12
+    assert "12 of 14 layers are not in int8 (--report says which and why)" in text
+    assert {read_header(out)[0][f"encoder.layers.{i}.output.conv1d.packed"].dtype for i in (0, 1)} == {"F16"}
+    for dtype, figures in (("float32", 0), ("float16", 12)):
+        status, text, _ = call("convert", folder, out, "--report", "--force", "--quiet", "--dtype", dtype)
+        assert status == 0 and text.count("  0.0") == 2 * figures
+
+
+def test_an_existing_file(call, folder, out):
+    out.write_bytes(b"precious")
+    message = r"expected the name of a new file, got one that is there \(--force replaces it\)$"
+    assert check_error(call("convert", folder, out), message) == ""
+    assert out.read_bytes() == b"precious"
+    assert call("convert", folder, out, "--force", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], r"the following arguments are required: MODEL, OUT \(see squeezeops convert --help\)"),
+        (["{folder}"], r"required: OUT"),
+        (["{folder}", "{out}", "--dtype", "int4"], r"argument --dtype: invalid choice: 'int4'"),
+        (["{folder}", "{out}", "--text", "a"], r"--text: expected --check with it, got none"),
+        (["{folder}", "{out}", "--check", "--text", " "], r"--text 1: expected a text, got ' '"),
+        (["{folder}", "{out}", "--task", "question-answering"], r"task: .* checkpoint has: base, text-classification"),
+        (["{folder}", "{out}.bin"], r"out\.safetensors\.bin: expected the name of a file, ending in \.safetensors"),
+        (["{folder}/nothing", "{out}"], r"nothing: expected a folder with a model, got no such folder"),
+        (["{folder}/model.safetensors", "{out}"], r"expected a file that squeezeops convert wrote, or the folder of a"),
+        (["{folder}", "{out}", "more"], r"unrecognized arguments: more \(see squeezeops convert --help\)"),
+    ],
+)
+def test_mistakes(call, folder, out, arguments, message):
+    arguments = [argument.format(folder=folder, out=out) for argument in arguments]
+    assert check_error(call("convert", *arguments), message) == ""
+    assert os.listdir(out.parent) == []
+
+
+def test_broken_models_are_reported_in_one_line(call, folder, out):
+    assert call("convert", folder, out, "--quiet")[0] == 0
+    content = out.read_bytes()
+    out.write_bytes(content[:-100])
+    check_error(
+        call("classify", "--model", out, TEXT), r"out\.safetensors: '[\w.]+': data_offsets: expected an end of at most"
+    )
+    out.write_bytes(content.replace(b'"squeezeops_format":"1"', b'"squeezeops_format":"2"'))
+    check_error(
+        call("classify", "--model", out, TEXT), r"squeezeops_format: expected at most 1, got 2 \(squeezeops .* reads"
+    )
+
+
+def test_help(call):
+    status, text, _ = call("convert", "--help")
+    assert status == 0 and "--report" in text and "byte for byte" in text
+    assert "convert" in call("--help")[1]
+
+
+class Terminal:
+    """A standard error that takes itself for a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
+    from squeezeops import cli
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(["convert", str(folder), str(out)]) == 0
+    shown = terminal.text.split("\r")[1:]
+    assert len(shown) > 10 and shown[-1] == "\x1b[K"
+    assert re.fullmatch(rf"writing \[#{{{convert.BAR}}}\] (0\.\d) of \1 MB", shown[-2])
+    assert shown[0].startswith("writing [") and "." * 10 in shown[0]
+    terminal.text = ""
+    assert cli.main(["convert", str(folder), str(out), "--force", "--quiet"]) == 0
+    assert terminal.text == ""
+
+
+SLOW = """
+import sys, time
+from squeezeops.squeezebert import safetensors
+real = safetensors.write_file
+def slow(file, tensors, metadata, data):
+    def waits():
+        for i, item in enumerate(data):
+            if i == 3:
+                print("half", flush=True)
+                time.sleep(60)
+            yield item
+    real(file, tensors, metadata, waits())
+safetensors.write_file = slow
+from squeezeops.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@on_posix
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_nothing(folder, out, number, status, tmp_path, monkeypatch):
+    import cli_helpers
+
+    monkeypatch.setattr(cli_helpers, "COMMAND", [sys.executable, "-c", SLOW])
+    with start("convert", str(folder), str(out)) as process:
+        assert process.stdout.readline() == b"half\n"
+        assert any(name.endswith(".tmp") for name in os.listdir(out.parent))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (status, b"")
+    assert os.listdir(out.parent) == []

@@ -1,0 +1,898 @@
+"""Converted models: the same results as in memory, from a file that is mapped; and what is wrong with broken files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch_helpers as tw
+from model_helpers import WORDS, write_model
+from op_helpers import VARIANTS, assert_same_bits, run_python
+
+from squeezeops import ops
+from squeezeops.backends._scalars import STORAGE
+from squeezeops.pipelines import default_model, pipeline
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer, convert, quality
+from squeezeops.squeezebert.checkpoint import load_folder
+from squeezeops.squeezebert.safetensors import read_header, read_tensors, write_file
+
+GOLDEN = Path(__file__).parent / "golden"
+MODELS = {
+    "classification": "text-classification",
+    "odd_groups": "base",
+    "float16": "text-classification",
+    "bfloat16": "text-classification",
+    "masked_lm": "masked-lm",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+    "multiple_choice": "multiple-choice",
+    "bert_classification": "text-classification",
+    "bert_masked_lm": "masked-lm",
+}
+EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
+COMPILED = [name for name in ("native", "cffi") if name in ops.available_backends()]
+FIELDS = ("logits", "start_logits", "end_logits", "pooler_output", "last_hidden_state")
+LABELS = ["bad", "so so", "good"]
+
+
+def rounded(folder, dtype):
+    """The tensors of a checkpoint, embedding tables and decoder rounded as a conversion to `dtype` rounds them."""
+    config, weights = load_folder(folder)
+    tables = [name for name in weights if "_embeddings.weight" in name or name.endswith("decoder.weight")]
+    return config, {**weights, **{name: weights[name].astype("<f2") for name in tables if dtype != "float32"}}
+
+
+def inputs_of(model):
+    shape = (3, 2, 9) if model.task == "multiple-choice" else (3, 9)
+    random = np.random.default_rng(5)
+    ids = random.integers(0, model.config.vocab_size, shape)
+    mask = np.ones(shape, np.int64)
+    mask[0, ..., 6:] = 0
+    mask[1, ..., 2] = 0
+    return ids, mask, random.integers(0, model.config.type_vocab_size, shape)
+
+
+def results(model):
+    output = model(*inputs_of(model))
+    return {name: getattr(output, name) for name in FIELDS if getattr(output, name) is not None}
+
+
+def assert_equal_results(found, expected):
+    assert found.keys() == expected.keys() and found
+    for name in expected:
+        assert_same_bits(found[name], expected[name])
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "converted.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "reviews", LABELS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def converted(folder, tmp_path_factory):
+    """An int8 model with a head and a vocabulary, to be copied."""
+    path = tmp_path_factory.mktemp("converted") / "model.safetensors"
+    convert.convert(folder, path, dtype="int8")
+    return path
+
+
+# ---- what comes out ------------------------------------------------------------------------------------------------
+
+
+@EVERY_DTYPE
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_the_same_bits_as_in_memory(backend, name, dtype, out):
+    with ops.backend(backend):
+        done = convert.convert(GOLDEN / name, out, dtype=dtype)
+        stored = {conv: layer.dtype for conv, layer in done.layers.items() if conv.startswith("encoder.")}
+        expected = SqueezeBert(*rounded(GOLDEN / name, dtype), dtype=stored)
+        model = SqueezeBert.from_pretrained(out)
+        assert (model.task, model.dtype, model.path) == (MODELS[name], dtype, str(out))
+        assert model.config == expected.config
+        assert set(stored.values()) <= {dtype, "float16"}
+        assert_equal_results(results(model), results(expected))
+        base = SqueezeBert.from_pretrained(out, task="base", dtype=dtype)
+        assert_equal_results(
+            results(base), results(SqueezeBert(*rounded(GOLDEN / name, dtype), dtype=stored, task="base"))
+        )
+
+
+@EVERY_DTYPE
+def test_every_backend_and_instruction_set_writes_the_same_file(dtype, tmp_path):
+    digests = set()
+    for i, variant in enumerate(VARIANTS):
+        with variant.active():
+            path = tmp_path / f"{i}.safetensors"
+            convert.convert(GOLDEN / "masked_lm", path, dtype=dtype)
+            digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_reproducible_byte_for_byte(folder, tmp_path):
+    """In another process, from a copy elsewhere, at another time."""
+    first = tmp_path / "a.safetensors"
+    convert.convert(folder, first)
+    copied = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    code = "import sys; from squeezeops.squeezebert.convert import convert; convert(*sys.argv[1:])"
+    second = tmp_path / "b.safetensors"
+    result = run_python("-c", code, str(copied), str(second), PYTHONHASHSEED="7")
+    assert result.returncode == 0, result.stderr
+    assert first.read_bytes() == second.read_bytes()
+
+
+@EVERY_DTYPE
+@pytest.mark.parametrize("name", MODELS)
+def test_alignment_and_order(name, dtype, out):
+    convert.convert(GOLDEN / name, out, dtype=dtype)
+    tensors, metadata = read_header(out)
+    packed = {name: info for name, info in tensors.items() if name.endswith(".packed")}
+    assert len(packed) >= 6 and not any(name.endswith("conv1d.weight") for name in tensors)
+    for name, info in packed.items():
+        assert info.start % 64 == 0 and (info.stop - info.start) % 64 == 0, name
+        assert len(info.shape) == 1
+    multiples = [(info.stop - info.start) % 64 == 0 for info in tensors.values()]
+    assert multiples == sorted(multiples, reverse=True)  # odd sizes last
+    for array in read_tensors(out).values():
+        assert array.flags.aligned and array.base is not None  # a view of the file
+    assert (metadata["squeezeops_format"], metadata["dtype"]) == ("1", dtype)
+
+
+def test_what_is_stored(folder, out):
+    done = convert.convert(folder, out, dtype="int8")
+    tensors, metadata = read_header(out)
+    assert metadata["config.json"] == (folder / "config.json").read_text()
+    assert metadata["vocab.txt"] == (folder / "vocab.txt").read_text()
+    source = json.loads(metadata["source"])
+    assert source["name"] == "reviews"
+    assert source["sha256"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "config.json", "vocab.txt")
+    }
+    assert not any(str(folder.parent) in value for value in metadata.values())  # nothing of this machine
+    assert tensors["embeddings.word_embeddings.weight"].dtype == "F16"
+    assert tensors["encoder.layers.0.attention.query.bias"].dtype == "F32"
+    assert {tensors[f"{name}.packed"].dtype for name in done.layers} == {"U8", "F16", "F32"} - (
+        set() if "float16" in {layer.dtype for layer in done.layers.values()} else {"F16"}
+    )
+    assert (done.bytes_before, done.bytes_after) == (
+        (folder / "model.safetensors").stat().st_size,
+        out.stat().st_size,
+    )
+    assert "embeddings.word_embeddings.weight" in done.rounded and 0 < max(done.rounded.values()) < 2**-10
+
+
+@pytest.mark.parametrize("value, stored", [(65504.0, "F16"), (65520.0, "F32"), (np.inf, "F16"), (np.nan, "F16")])
+def test_a_table_beyond_float16_stays_float32(tmp_path, out, value, stored):
+    folder = write_model(tmp_path / "model", LABELS)
+    rewrite(folder / "model.safetensors", "transformer.embeddings.word_embeddings.weight", value)
+    done = convert.convert(folder, out, dtype="float16")
+    assert read_header(out)[0]["embeddings.word_embeddings.weight"].dtype == stored
+    assert ("embeddings.word_embeddings.weight" in done.rounded) == (stored == "F16")
+    SqueezeBert.from_pretrained(out)
+
+
+def test_a_layer_beyond_float16_stays_float32(tmp_path, out):
+    folder = write_model(tmp_path / "model", LABELS)
+    name = "encoder.layers.1.output.conv1d"
+    rewrite(folder / "model.safetensors", f"transformer.{name}.weight", 1e6)
+    layer = convert.convert(folder, out, dtype="float16").layers[name]
+    assert (layer.dtype, layer.reason) == ("float32", "a weight is above 65504, the largest float16")
+    assert SqueezeBert.from_pretrained(out).layers[1].output.dtype == "float32"
+    weight = load_folder(folder)[1][f"transformer.{name}.weight"]
+    assert convert.choose(name, weight, quality.LayerError(0.001, 0.03), "int8").dtype == "float32"
+
+
+def rewrite(path, name, value):
+    """Set one value of a tensor in a file."""
+    tensors, _ = read_header(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, tensors[name].start + 40, value)
+    path.write_bytes(content)
+
+
+def test_the_rule_for_float16(folder, out):
+    """An outlier among the inputs of a convolution: the others of its row have few steps left."""
+    config, weights = load_folder(folder)
+    weights = dict(weights)
+    norm = weights["transformer.embeddings.LayerNorm.weight"].copy()
+    norm[3] = 3000
+    model = SqueezeBert(config, {**weights, "transformer.embeddings.LayerNorm.weight": norm})
+    arrays = {name.removeprefix("transformer."): array for name, array in weights.items()}
+    inputs = quality.sample(None, config)
+    errors = quality.layer_errors(model, arrays, "int8", inputs)
+    calm = quality.layer_errors(SqueezeBert(config, weights), arrays, "int8", inputs)
+    names = list(errors)
+    assert names == [f"encoder.layers.{i}.{part}" for i in (0, 1) for part in (
+        "attention.query", "attention.key", "attention.value", "post_attention.conv1d", "intermediate.conv1d",
+        "output.conv1d")]  # fmt: skip
+    assert all(0 < error.weight < 0.02 and 0 < error.output < 0.02 for error in calm.values())
+    assert errors[names[0]].weight == calm[names[0]].weight
+    assert convert.choose(names[0], arrays[f"{names[0]}.weight"], calm[names[0]], "int8").dtype == "int8"
+    kept = convert.choose(names[0], arrays[f"{names[0]}.weight"], quality.LayerError(0.001, 0.021), "int8")
+    assert (kept.dtype, kept.reason) == ("float16", "in int8 its output would be off by 0.021, more than 0.02")
+    none = convert.choose(names[0], arrays[f"{names[0]}.weight"], quality.LayerError(0.001, float("nan")), "int8")
+    assert none.dtype == "float16"
+
+
+def test_errors_of_layers_are_those_of_float64():
+    config, weights = load_folder(GOLDEN / "odd_groups")
+    model = SqueezeBert(config, weights)
+    arrays = {name.removeprefix("transformer."): array for name, array in weights.items()}
+    inputs = quality.sample(None, config)
+    found = quality.layer_errors(model, arrays, "int8", inputs)["encoder.layers.0.attention.query"]
+    weight = arrays["encoder.layers.0.attention.query.weight"][..., 0].astype(float)
+    scales = np.abs(weight).max(axis=1, keepdims=True) / 127
+    stored = np.rint(weight / scales) * scales
+    assert found.weight == pytest.approx(np.linalg.norm(stored - weight) / np.linalg.norm(weight), rel=1e-3)
+    x = model(inputs["input_ids"], output_hidden_states=True).hidden_states[0].reshape(-1, config.hidden_size)
+    groups = config.q_groups
+    by_group = x.reshape(len(x), groups, -1).astype(float)
+    steps = np.abs(by_group).max(axis=2, keepdims=True) / 127
+    rows = np.rint(by_group / steps) * steps
+
+    def product(rows, weight):
+        return np.concatenate([rows[:, g] @ part.T for g, part in enumerate(np.split(weight, groups))], axis=1)
+
+    exact = product(by_group, weight)
+    expected = np.linalg.norm(product(rows, stored) - exact) / np.linalg.norm(exact)
+    assert found.output == pytest.approx(expected, rel=1e-3)
+
+
+# ---- the sources ---------------------------------------------------------------------------------------------------
+
+
+def test_torch_files_shards_and_the_cache(folder, tmp_path, monkeypatch):
+    config, weights = load_folder(folder)
+    expected = results(SqueezeBert.from_pretrained(folder))
+    torch = shutil.copytree(folder, tmp_path / "torch")
+    (torch / "model.safetensors").unlink()
+    tensors = {name: tw.tensor(array) for name, array in weights.items()}
+    (torch / "pytorch_model.bin").write_bytes(tw.zip_file(tw.state_dict(tensors)))
+    shards = shutil.copytree(folder, tmp_path / "shards")
+    (shards / "model.safetensors").unlink()
+    names = sorted(weights)
+    index = {}
+    for i, part in enumerate((names[::2], names[1::2])):
+        file = f"model-{i}.safetensors"
+        index |= dict.fromkeys(part, file)
+        with open(shards / file, "wb") as stream:
+            write_file(stream, {n: ("F32", weights[n].shape) for n in part}, {}, (weights[n].tobytes() for n in part))
+    (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    cache = tmp_path / "cache" / "models--me--reviews"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("0123abc")
+    shutil.copytree(folder, cache / "snapshots" / "0123abc")
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache.parent))
+    sources = {}
+    for source in (torch, shards, "me/reviews"):
+        out = tmp_path / "out.safetensors"
+        done = convert.convert(source, out, dtype="float32", force=True)
+        assert_equal_results(results(SqueezeBert.from_pretrained(out)), expected)
+        sources[str(source)] = json.loads(read_header(out)[1]["source"])
+        assert done.bytes_before > 0
+    assert list(sources[str(torch)]["sha256"]) == ["pytorch_model.bin", "config.json", "vocab.txt"]
+    assert list(sources[str(shards)]["sha256"])[:3] == [
+        "model.safetensors.index.json",
+        "model-0.safetensors",
+        "model-1.safetensors",
+    ]
+    assert sources["me/reviews"]["name"] == "me/reviews@0123abc"
+
+
+def test_the_built_in_model(out):
+    convert.convert(default_model(), out)
+    texts = ["a gorgeous, witty, seductive movie", "a terrible waste of time"]
+    before, after = pipeline("text-classification")(texts), pipeline("text-classification", out)(texts)
+    assert [result["label"] for result in after] == [result["label"] for result in before] == ["POSITIVE", "NEGATIVE"]
+    assert all(abs(a["score"] - b["score"]) < 0.02 for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "task, model_task, item",
+    [
+        ("text-classification", "text-classification", "the good, bad movies!"),
+        ("token-classification", "token-classification", "the good, bad movies!"),
+        ("question-answering", "question-answering", {"question": "good?", "context": "the good, bad movies!"}),
+        ("fill-mask", "masked-lm", "a [MASK] movie"),
+        ("feature-extraction", "base", "the good, bad movies!"),
+    ],
+)
+def test_every_pipeline_from_the_file_alone(task, model_task, item, tmp_path, out):
+    folder = write_model(tmp_path / "model", ["A", "B"] if "classification" in model_task else None, task=model_task)
+    expected = pipeline(task, folder)(item)
+    convert.convert(folder, out, dtype="float32")
+    shutil.rmtree(folder)
+    found = pipeline(task, out)(item)
+    np.testing.assert_equal(found, expected)
+
+
+def test_a_folder_of_the_file(converted, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(converted, alone / "any name.safetensors")
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    shutil.copy(converted, usual / "model.safetensors")
+    (usual / "config.json").write_text("{}")  # the file's own counts
+    for folder, name in ((alone, "any name.safetensors"), (usual, "model.safetensors")):
+        model = SqueezeBert.from_pretrained(folder)
+        assert model.path == str(folder / name) and model.dtype == "int8"
+        assert (
+            Tokenizer.from_pretrained(folder)("good")["input_ids"]
+            == Tokenizer.from_pretrained(converted)("good")["input_ids"]
+        )
+    shutil.copy(converted, alone / "another.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"config\.json: expected the model's configuration, got no such file"):
+        SqueezeBert.from_pretrained(alone)
+
+
+TOKENIZER_JSON = {
+    "added_tokens": [{"id": 5, "content": "a", "special": False, "normalized": True}],
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": False,
+    },
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+    "model": {
+        "type": "WordPiece",
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": {word: i for i, word in enumerate(WORDS)},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["tokenizer.json", "vocab.txt", "CRLF", "none"])
+def test_the_tokenizer(kind, tmp_path, out):
+    folder = write_model(tmp_path / "model", LABELS, vocab_size=len(WORDS))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 7, "do_lower_case": False}))
+    if kind == "tokenizer.json":
+        (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER_JSON))
+    elif kind == "CRLF":
+        (folder / "vocab.txt").write_bytes("\r\n".join(WORDS).encode() + b"\r\n")
+    elif kind == "none":
+        (folder / "vocab.txt").unlink()
+    convert.convert(folder, out)
+    stored = {name for name in read_header(out)[1] if name.startswith(("vocab", "token"))}
+    if kind == "none":
+        assert stored == set()
+        with pytest.raises(
+            FileNotFoundError, match=r"expected a tokenizer\.json or a vocab\.txt, found neither at .*converted"
+        ):
+            Tokenizer.from_pretrained(out)
+        SqueezeBert.from_pretrained(out)
+        return
+    assert stored == {kind if kind != "CRLF" else "vocab.txt", "tokenizer_config.json"}
+    ours, theirs = Tokenizer.from_pretrained(out), Tokenizer.from_pretrained(folder)
+    for text in ("The good, bad movies!", "good [MASK] a."):
+        assert ours(text) == theirs(text)
+    assert ours.max_length == 7 == theirs.max_length
+
+
+def test_tokens_added_beside_a_vocabulary(tmp_path, out):
+    folder = write_model(tmp_path / "model", LABELS, words=[*WORDS, "<x>"])
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    (folder / "added_tokens.json").write_text(json.dumps({"<x>": len(WORDS)}))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": ["<x>"]}))
+    convert.convert(folder, out)
+    assert Tokenizer.from_pretrained(out)("a<x>good") == Tokenizer.from_pretrained(folder)("a<x>good")
+    assert len(WORDS) in Tokenizer.from_pretrained(out)("a<x>good")["input_ids"]
+
+
+def test_the_task(tmp_path, out):
+    folder = write_model(tmp_path / "model", task="masked-lm")
+    convert.convert(folder, out, task="base", dtype="float32")
+    model = SqueezeBert.from_pretrained(out)
+    assert model.task == "base"
+    assert_equal_results(results(model), results(SqueezeBert.from_pretrained(folder, task="base")))
+    assert not any(name.startswith("cls.") for name in read_header(out)[0])
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(str(out))}: SqueezeBert: task: .*got 'masked-lm'; checkpoint has: base"
+    ):
+        SqueezeBert.from_pretrained(out, task="masked-lm")
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(folder))}: SqueezeBert: task: .*got 'question-answering'"):
+        convert.convert(folder, out, task="question-answering", force=True)
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------
+
+
+def test_progress(folder, out):
+    seen = []
+    convert.convert(folder, out, progress=lambda done, total: seen.append((done, total)))
+    done, totals = zip(*seen, strict=True)
+    assert list(done) == sorted(done) and set(totals) == {done[-1]} and len(seen) == len(read_header(out)[0])
+
+
+def test_a_file_that_is_there(folder, out):
+    out.write_bytes(b"precious")
+    with pytest.raises(
+        FileExistsError, match=rf"^{re.escape(str(out))}: expected the name of a new file, got one that is"
+    ):
+        convert.convert(folder, out)
+    assert out.read_bytes() == b"precious"
+    convert.convert(folder, out, force=True)
+    SqueezeBert.from_pretrained(out)
+
+
+def test_a_file_that_appears_meanwhile(folder, out):
+    with pytest.raises(FileExistsError, match=r"got one that has appeared"):
+        convert.convert(folder, out, progress=lambda *_: out.write_bytes(b"precious"))
+    assert out.read_bytes() == b"precious" and os.listdir(out.parent) == [out.name]
+
+
+def test_wrong_names(folder, converted, tmp_path):
+    def fails(path, pattern, error=ValueError, checkpoint=folder, **options):
+        with pytest.raises(error, match=pattern):
+            convert.convert(checkpoint, path, **options)
+
+    fails(tmp_path / "x.bin", r"x\.bin: expected the name of a file, ending in \.safetensors")
+    fails(5, r"convert: path: expected a str or a path, got int", TypeError)
+    (tmp_path / "d.safetensors").mkdir()
+    fails(tmp_path / "d.safetensors", r"expected the name of a file, got a folder", force=True)
+    fails(tmp_path / "no" / "x.safetensors", r"expected a name in a folder, got no folder .*no$", FileNotFoundError)
+    fails(
+        folder / "model.safetensors", r"expected a name apart from the checkpoint's, got one of its files", force=True
+    )
+    (tmp_path / "link.safetensors").symlink_to(folder / "model.safetensors")
+    fails(tmp_path / "link.safetensors", r"expected a name apart from the checkpoint's", force=True)
+    fails(
+        tmp_path / "x.safetensors",
+        r"expected a checkpoint, got a model that is converted already",
+        checkpoint=converted,
+    )
+    fails(tmp_path / "x.safetensors", r"dtype: expected one of 'float32', 'float16', 'int8', got 'int4'", dtype="int4")
+    fails(tmp_path / "x.safetensors", r"expected a folder", FileNotFoundError, checkpoint=tmp_path / "nowhere")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full"), MemoryError])
+def test_an_error_leaves_nothing(folder, out, error):
+    def stop(done, total):
+        if done > total / 2:
+            raise error
+
+    out.write_bytes(b"precious")
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        convert.convert(folder, out, force=True, progress=stop)
+    assert os.listdir(out.parent) == [out.name] and out.read_bytes() == b"precious"
+
+
+CRASH = """
+import os, signal, sys
+from squeezeops.squeezebert.convert import convert
+def stop(done, total):
+    if done > total / 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+convert(sys.argv[1], sys.argv[2], force=True, progress=stop)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
+def test_a_crash_leaves_nothing_under_the_name(folder, out):
+    out.write_bytes(b"precious")
+    result = run_python("-c", CRASH, str(folder), str(out))
+    assert result.returncode == -signal.SIGKILL
+    assert out.read_bytes() == b"precious"
+    rest = [name for name in os.listdir(out.parent) if name != out.name]
+    assert all(re.fullmatch(r"converted\.safetensors\.[0-9a-f]{8}\.tmp", name) for name in rest)
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(folder, out, monkeypatch):
+    events = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (events.append(name), real(*a))[1])
+    convert.convert(folder, out)
+    assert events == ["fsync", "replace", "fsync"]
+
+
+# ---- loading -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_weights_are_used_where_they_lie(backend, converted):
+    with ops.backend(backend):
+        model = SqueezeBert.from_pretrained(converted)
+        tensors, _ = read_header(converted)
+        memory = model.words
+        while isinstance(memory, np.ndarray):
+            memory = memory.base
+        start = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+        conv, info = model.layers[1].output, tensors["encoder.layers.1.output.conv1d.packed"]
+        form = np.frombuffer(conv.packed, np.uint8)
+        assert form.__array_interface__["data"][0] == start + info.start
+        if backend == "native":
+            module = ops.backends.load(backend)
+            own = module.packed_form(conv._packed[module.__name__])
+            assert own.__array_interface__["data"][0] == start + info.start
+
+
+def test_a_file_may_be_replaced_while_it_is_used(converted, folder, tmp_path):
+    path = tmp_path / "model.safetensors"
+    shutil.copy(converted, path)
+    model = SqueezeBert.from_pretrained(path)
+    other = write_model(tmp_path / "other", LABELS, seed=9)
+    expected = results(SqueezeBert.from_pretrained(converted))
+    convert.convert(other, path, force=True)
+    assert_equal_results(results(model), expected)
+    assert not np.array_equal(results(SqueezeBert.from_pretrained(path))["logits"], expected["logits"])
+
+
+def test_copies_of_a_model(converted):
+    model = SqueezeBert.from_pretrained(converted)
+    assert_equal_results(results(pickle.loads(pickle.dumps(model))), results(model))
+    output = model.encoder()(*inputs_of(model))
+    assert output.last_hidden_state is not None and output.logits is None
+
+
+def test_another_dtype(converted):
+    for dtype in ("float32", "float16"):
+        with pytest.raises(
+            ValueError,
+            match=rf"model\.safetensors: dtype: expected 'int8', which the file was conv.*, got '{dtype}'",
+        ):
+            SqueezeBert.from_pretrained(converted, dtype=dtype)
+    assert pipeline("text-classification", converted).model.dtype == "int8"
+    assert pipeline("text-classification", converted, dtype="int8").model.dtype == "int8"
+
+
+# ---- broken files --------------------------------------------------------------------------------------------------
+
+
+class Edited:
+    """A converted file taken apart, to be put together with changes; sizes stay consistent unless they change."""
+
+    def __init__(self, path):
+        self.path = path
+        content = path.read_bytes()
+        self.length = struct.unpack_from("<Q", content)[0]
+        self.header = json.loads(content[8 : 8 + self.length])
+        self.data = content[8 + self.length :]
+        self.metadata = self.header["__metadata__"]
+        self.pad = True
+
+    def write(self):
+        text = json.dumps(self.header).encode()
+        text += b" " * (-(8 + len(text)) % 64) if self.pad else b""
+        self.path.write_bytes(struct.pack("<Q", len(text)) + text + self.data)
+
+    def remove(self, name):
+        begin, end = self.header.pop(name)["data_offsets"]
+        self.data = self.data[:begin] + self.data[end:]
+        self.shift(begin, begin - end)
+
+    def insert(self, name, dtype, shape, data, at=0):
+        self.data = self.data[:at] + data + self.data[at:]
+        self.shift(at, len(data))
+        self.header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+
+    def shift(self, at, by):
+        for key, entry in self.header.items():
+            if key != "__metadata__" and entry["data_offsets"][0] >= at:
+                entry["data_offsets"] = [offset + by for offset in entry["data_offsets"]]
+
+    def config(self, **changes):
+        self.metadata["config.json"] = json.dumps({**json.loads(self.metadata["config.json"]), **changes})
+
+
+QUERY = "encoder.layers.0.attention.query"
+WORD_TABLE = "embeddings.word_embeddings.weight"
+
+
+def edit_misaligned(file):
+    file.insert("odd", "U8", [1], b"x")
+
+
+def edit_packed_misaligned(file):
+    """By 4 bytes, so that tables and vectors are where they may be."""
+    file.insert("odd", "U8", [4], b"\0" * 4)
+
+
+def edit_half_misaligned(file):
+    file.pad = False
+    file.metadata["pad"] = ""
+    while (8 + len(json.dumps(file.header).encode())) % 64 != 2:
+        file.metadata["pad"] += " "
+
+
+def edit_size(file):
+    file.remove(f"{QUERY}.packed")
+    file.insert(f"{QUERY}.packed", "U8", [64], bytes(64))
+
+
+def edit_dtype(file):
+    entry = file.header[f"{QUERY}.packed"]
+    entry["dtype"], entry["shape"] = "I8", entry["shape"]
+
+
+def edit_axes(file):
+    entry = file.header[f"{QUERY}.packed"]
+    entry["shape"] = [entry["shape"][0] // 64, 64]
+
+
+def edit_to_float(file):
+    entry = file.header[f"{QUERY}.packed"]
+    entry["dtype"], entry["shape"] = "F32", [entry["shape"][0] // 4]
+
+
+def edit_offsets(file):
+    file.header[WORD_TABLE]["data_offsets"][1] -= 2
+
+
+def edit_table(file):
+    file.header[WORD_TABLE]["shape"] = [8, 32]
+
+
+def edit_table_dtype(file):
+    file.header[WORD_TABLE]["dtype"] = "I16"
+
+
+def edit_vector(file):
+    entry = file.header[f"{QUERY}.bias"]
+    entry["dtype"], entry["shape"] = "F16", [32]
+
+
+BROKEN = {
+    "newer": (
+        lambda f: f.metadata.update(squeezeops_format="2", squeezeops_version="9.1"),
+        r"squeezeops_format: expected at most 1, got 2 \(squeezeops 9\.1 or later reads it\)",
+    ),
+    "much newer": (
+        lambda f: f.metadata.update(squeezeops_format="10", squeezeops_version="\x1b[31m"),
+        r"squeezeops_format: expected at most 1, got 10 \(a later one\)",
+    ),
+    "no version": (lambda f: f.metadata.update(squeezeops_format="one"), r"squeezeops_format: expected '1', got 'one'"),
+    "version 0": (lambda f: f.metadata.update(squeezeops_format="0"), r"squeezeops_format: expected '1', got '0'"),
+    "another format": (
+        lambda f: f.metadata.pop("squeezeops_format"),
+        r"expected a file that squeezeops convert wrote, or the folder of a checkpoint, got safetensors",
+    ),
+    "dtype": (
+        lambda f: f.metadata.update(dtype="int4"),
+        r"dtype: expected one of 'float32', 'float16', 'int8', got 'int4'",
+    ),
+    "no dtype": (lambda f: f.metadata.pop("dtype"), r"dtype: expected one of .*, got ''"),
+    "dtype float32": (lambda f: f.metadata.update(dtype="float32"), r"query\.packed: expected F32, got U8"),
+    "task": (
+        lambda f: f.metadata.update(task="question-answering"),
+        r"task: expected one that the checkpoint has a head",
+    ),
+    "unknown task": (lambda f: f.metadata.update(task="\n"), r"task: expected None or one of"),
+    "no config": (lambda f: f.metadata.pop("config.json"), r"config\.json: expected a text in the metadata, got none"),
+    "config is no JSON": (lambda f: f.metadata.update({"config.json": "{"}), r"config\.json: file: expected JSON, got"),
+    "config is a list": (
+        lambda f: f.metadata.update({"config.json": "[]"}),
+        r"config\.json: file: expected a JSON object",
+    ),
+    "config has a surrogate": (
+        lambda f: f.metadata.update({"config.json": "\ud800"}),
+        r"config\.json: file: expected JSON",
+    ),
+    "bad config": (
+        lambda f: f.config(q_groups=5),
+        r"config\.json: q_groups: expected a divisor of hidden_size = 16, got 5",
+    ),
+    "other groups": (
+        lambda f: f.config(q_groups=1),
+        r"query\.packed: expected 384 bytes in one axis for 16 x 16 in 1 gro",
+    ),
+    "more layers": (
+        lambda f: f.config(num_hidden_layers=9999),
+        r"encoder\.layers\.2\.attention\.query\.packed: expected a tensor, which config\.json asks for",
+    ),
+    "fewer layers": (
+        lambda f: f.config(num_hidden_layers=1),
+        r"tensors: expected those that config\.json asks for, got 'encoder\.layers\.1\.[a-z0-9_.]+' too",
+    ),
+    "more words": (
+        lambda f: f.config(vocab_size=10**9),
+        r"word_embeddings\.weight: expected F32 or F16 of shape \(1000000",
+    ),
+    "wider": (
+        lambda f: f.config(hidden_size=2**20, embedding_size=2**20),
+        r"word_embeddings\.weight: expected F32 or F16",
+    ),
+    "more labels": (
+        lambda f: f.config(id2label={str(i): str(i) for i in range(40)}, label2id={}),
+        r"classifier\.packed: expected \d+ bytes in one axis for 40 x 16 in 1 groups",
+    ),
+    "a label more": (
+        lambda f: f.config(id2label={str(i): str(i) for i in range(4)}, label2id={}),
+        r"classifier\.bias: expected F32 of shape \(4,\), got F32 of shape \(3,\)",
+    ),
+    "missing weight": (lambda f: f.remove(f"{QUERY}.packed"), r"query\.packed: expected a tensor, which config"),
+    "missing bias": (lambda f: f.remove(f"{QUERY}.bias"), r"query\.bias: expected a tensor, which config\.json asks"),
+    "missing table": (lambda f: f.remove(WORD_TABLE), r"word_embeddings\.weight: expected a tensor, which config"),
+    "unknown tensor": (
+        lambda f: f.insert("x\n\x1b", "U8", [64], bytes(64)),
+        r"tensors: expected those .*, got 'x\\n\\x1b' too",
+    ),
+    "misaligned": (edit_misaligned, r"weight: expected a place that is a multiple of 2, got \d+"),
+    "packed misaligned": (edit_packed_misaligned, r"packed: expected a place that is a multiple of 64, got \d+"),
+    "header not padded": (
+        edit_half_misaligned,
+        r"(packed|weight): expected a place that is a multiple of (64|4), got \d+",
+    ),
+    "packed size": (
+        edit_size,
+        r"query\.packed: expected 768 bytes in one axis for 16 x 4 in 4 groups, got 64 of shape",
+    ),
+    "packed dtype": (edit_dtype, r"query\.packed: expected F32 or F16 or U8, got I8"),
+    "packed axes": (edit_axes, r"query\.packed: expected \d+ bytes in one axis .* of shape \(\d+, 64\)"),
+    "packed as floats": (
+        edit_to_float,
+        r"query\.packed: expected 1024 bytes in one axis for 16 x 4 in 4 groups, got 768",
+    ),
+    "offsets": (edit_offsets, r"data_offsets: expected \d+ bytes for F16"),
+    "shape of a table": (
+        edit_table,
+        r"word_embeddings\.weight: expected F32 or F16 of shape \(16, 16\), got F16 of shape \(8, 32\)",
+    ),
+    "dtype of a table": (edit_table_dtype, r"word_embeddings\.weight: expected F32 or F16 of shape .*, got I16 of"),
+    "dtype of a vector": (edit_vector, r"query\.bias: expected F32 of shape \(16,\), got F16 of shape \(32,\)"),
+    "metadata": (lambda f: f.header.update(__metadata__=[1]), r"__metadata__: expected an object that maps strings"),
+}
+
+
+@pytest.mark.parametrize("backend", ops.available_backends())
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(name, backend, converted, tmp_path):
+    change, message = BROKEN[name]
+    path = tmp_path / "model.safetensors"
+    shutil.copy(converted, path)
+    file = Edited(path)
+    change(file)
+    file.write()
+    started = time.perf_counter()
+    with ops.backend(backend), pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*{message}"):
+        SqueezeBert.from_pretrained(path)
+    assert time.perf_counter() - started < 5
+
+
+def test_broken_files_are_only_broken_by_their_change(converted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    shutil.copy(converted, path)
+    Edited(path).write()
+    assert_equal_results(results(SqueezeBert.from_pretrained(path)), results(SqueezeBert.from_pretrained(converted)))
+
+
+@pytest.mark.parametrize("part", [0, 7, 8, 100, 0.3, 0.5, 0.9, -1, "more"])
+def test_a_file_of_another_length(part, converted, tmp_path):
+    path, content = tmp_path / "model.safetensors", converted.read_bytes()
+    cut = int(part * len(content)) if isinstance(part, float) else part
+    path.write_bytes(content + b"x" if part == "more" else content[:cut])
+    for load in (SqueezeBert.from_pretrained, Tokenizer.from_pretrained):
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*expected .*, got"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        ({"vocab.txt": "a\nb"}, r"vocab\.txt: vocab: special tokens \[.*\] are missing"),
+        ({"vocab.txt": ""}, r"vocab\.txt: vocab: special tokens"),
+        ({"tokenizer.json": "{"}, r"tokenizer\.json: Expecting"),
+        ({"tokenizer.json": "[" * 100000}, r"tokenizer\.json: expected a JSON object, got one nested too deeply"),
+        ({"tokenizer.json": '{"model": {"type": "BPE"}}'}, r"tokenizer\.json: model: expected WordPiece, got 'BPE'"),
+        ({"tokenizer_config.json": "[]"}, r"tokenizer_config\.json: expected a JSON object, got \[\]"),
+        ({"tokenizer_config.json": '{"tokenizer_class": "T5"}'}, r"tokenizer_config\.json: tokenizer_class: expected"),
+        ({"added_tokens.json": '{"<x>": 99}'}, r"added_tokens\.json: '<x>': '<x>': expected id 16, got 99"),
+        ({"special_tokens_map.json": "5"}, r"special_tokens_map\.json: expected a JSON object, got 5"),
+        ({"vocab.txt": "\ud800"}, r"vocab\.txt: 'utf-8' codec can't encode|vocab\.txt: "),
+    ],
+)
+def test_a_broken_vocabulary(texts, message, converted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    shutil.copy(converted, path)
+    file = Edited(path)
+    file.metadata.update(texts)
+    file.write()
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: {message}"):
+        Tokenizer.from_pretrained(path)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: {message}"):
+        pipeline("text-classification", path)
+
+
+def test_no_value_is_looked_at(converted, tmp_path):
+    """Whatever the bytes of the weights are: results may be anything, but nothing crashes."""
+    path = tmp_path / "model.safetensors"
+    random = np.random.default_rng(0)
+    for backend in ops.available_backends():
+        for filling in (0x00, 0x7F, 0x80, 0xFF, None):
+            shutil.copy(converted, path)
+            file = Edited(path)
+            size = len(file.data)
+            file.data = random.bytes(size) if filling is None else bytes([filling]) * size
+            file.write()
+            with ops.backend(backend), np.errstate(all="ignore"):
+                results(SqueezeBert.from_pretrained(path))
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+
+MEASURE = """
+import sys
+from squeezeops.squeezebert import SqueezeBert
+def private():
+    with open("/proc/self/smaps_rollup") as file:
+        found = dict(line.split()[:2] for line in file if line[:1].isupper())
+    return int(found["Anonymous:"])
+from squeezeops.squeezebert import converted, heads
+from squeezeops import ops
+ops.get_backend()
+small = SqueezeBert.from_pretrained(sys.argv[1])
+before = private()
+model = SqueezeBert.from_pretrained(sys.argv[2])
+print(private() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="asks Linux how much memory a process has")
+@pytest.mark.skipif(not COMPILED, reason="the backends in Python make copies of the weights")
+def test_loading_takes_next_to_no_memory(converted, tmp_path):
+    sizes = {"hidden_size": 256, "embedding_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8}
+    folder, config = tmp_path / "model", {"vocab_size": 2000, "architectures": ["SqueezeBertModel"], **sizes}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    from squeezeops.squeezebert.tensors import encoder_shapes
+
+    shapes = dict(encoder_shapes(SqueezeBertConfig.from_dict({"num_attention_heads": 4, **config})))
+    (folder / "config.json").write_text(json.dumps({"num_attention_heads": 4, "model_type": "squeezebert", **config}))
+    random = np.random.default_rng(0)
+    with open(folder / "model.safetensors", "wb") as file:
+        arrays = (random.standard_normal(shape, np.float32).data for shape in shapes.values())
+        write_file(file, {name: ("F32", shape) for name, shape in shapes.items()}, {}, arrays)
+    out = tmp_path / "out.safetensors"
+    done = convert.convert(folder, out, dtype="float32")
+    assert done.bytes_after > 8e6
+    result = run_python("-c", MEASURE, str(converted), str(out), SQUEEZEOPS_BACKEND=COMPILED[0])
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 1000  # KB; of more than 8 MB
+
+
+@pytest.mark.oracle
+@EVERY_DTYPE
+def test_the_official_package_opens_it(folder, out, dtype):
+    safetensors = pytest.importorskip("safetensors", reason="the oracle is safetensors")
+    convert.convert(folder, out, dtype=dtype)
+    expected = read_tensors(out)
+    with safetensors.safe_open(out, "np") as file:
+        assert set(file.keys()) == set(expected)
+        for name in file.keys():  # noqa: SIM118
+            assert file.get_tensor(name).tobytes() == expected[name].tobytes()
+        assert file.metadata() == read_header(out)[1]
+
+
+def test_imports():
+    """Reading a converted tokenizer takes no NumPy."""
+    code = (
+        "import sys, squeezeops.squeezebert.converted, squeezeops.squeezebert.tokenizer; print('numpy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert result.stdout.strip() == "False", result.stderr
