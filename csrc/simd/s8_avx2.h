@@ -29,7 +29,10 @@ struct S8Avx2 : S8Ymm {
  private:
   static SQZ_INLINE __m256i dot8(__m256i s, __m256i a, __m256i w, __m256i abs_w) {
     const __m256i pairs = _mm256_maddubs_epi16(abs_w, _mm256_sign_epi8(a, w));
-    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    // Not the intrinsic: GCC copies and spills the sums.
+    __asm__("vpaddd %1, %0, %0" : "+x"(s) : "x"(fours));
+    return s;
   }
 };
 

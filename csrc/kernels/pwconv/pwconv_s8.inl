@@ -1,10 +1,11 @@
 // Pointwise convolution of bytes: tiles of kTileRows x kTilePanels sums held in registers over the whole depth, the
 // panels of a tile outermost, so that weights come from memory once for a block of rows. While the first tiles of a run
-// of panels are computed, the next run's weights are fetched into L2.
+// of panels are computed, the next run's weights are fetched into L2, a little at each step.
 #include "kernels/pwconv/epilogue.inl"
 #include "kernels/pwconv/pwconv_s8.h"
 #include "kernels/quantize/quantize.h"
 #include "simd/microkernel_f32.inl"
+#include "simd/rows.h"
 
 namespace sqz {
 namespace {
@@ -14,20 +15,22 @@ struct ConvolveS8 {
   using I = typename S::Float;
   using V = typename I::V;
 
-  // Rows from `row`, NP panels from `panel`, output channels from c on, of which `columns` exist.
+  // Rows from `row`, NP panels from `panel`.
   template <int NP>
   struct Tile {
     const PwconvS8 &p;
-    int64_t row, g, c, columns;
+    Epilogue<I, PwconvS8, NP> *epilogue;
+    int64_t row, g;
     const uint8_t *panel;
     const uint8_t *ahead;  // what to fetch, `step` bytes after each four channels
     int64_t step;
 
     template <int MR>
     SQZ_INLINE void run() const {
-      const int64_t stride = p.panel_bytes(), steps = p.steps(), ldq = p.ldq;
-      const uint8_t *q = p.q + row * ldq + g * steps * 4, *next = ahead;
+      const int64_t stride = p.panel_bytes(), steps = p.steps(), fetched = opaque(step);
+      Rows<uint8_t, MR> q(p.q + row * p.ldq + g * steps * 4, p.ldq);
       const int8_t *w = reinterpret_cast<const int8_t *>(panel) + 128;
+      const uint8_t *next = ahead;
       typename S::Sum sum[MR][NP];
 #pragma GCC unroll 4
       for (int j = 0; j < NP; ++j) {
@@ -35,7 +38,7 @@ struct ConvolveS8 {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) sum[i][j] = first;
       }
-      for (int64_t k = 0; k < steps; ++k) {
+      for (const int8_t *end = opaque(w + steps * 64); w != end;) {
         typename S::Weights b[NP];
 #pragma GCC unroll 4
         for (int j = 0; j < NP; ++j) {
@@ -44,13 +47,13 @@ struct ConvolveS8 {
         }
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) {
-          const typename S::Four a = S::broadcast(q + i * ldq);
+          const typename S::Four a = S::broadcast(q[i]);
 #pragma GCC unroll 4
           for (int j = 0; j < NP; ++j) sum[i][j] = S::dot(sum[i][j], a, b[j]);
         }
-        q += 4;
-        w += 64;
-        next += step;
+        q.advance(4);
+        w = opaque(w + 64);
+        next = opaque(next + fetched);
       }
       const float *scales = p.scales + row * p.groups + g;
       V y[MR][NP];
@@ -61,30 +64,23 @@ struct ConvolveS8 {
         for (int i = 0; i < MR; ++i)
           y[i][j] = I::mul(I::mul(S::to_float(sum[i][j]), I::set1(scales[i * p.groups])), channel);
       }
-      if (p.activation == SQZ_ACT_NONE && columns == NP * 16) return Epilogue<I, PwconvS8>::store_plain(p, y, row, c);
-      // Through memory: an activation's temporaries beside a full set of sums would spill anyway.
-      alignas(64) float buffer[MR * NP * 16];
-#pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-        for (int j = 0; j < NP; ++j) I::store(buffer + (i * NP + j) * 16, y[i][j]);
-      Epilogue<I, PwconvS8>::finish(p, buffer, MR, NP, row, c, columns);
+      epilogue->store(y);
     }
   };
 
   template <int NP>
   static void column(const PwconvS8 &p, int64_t row, int64_t row_end, int64_t g, int64_t o, const uint8_t *panel,
                      const uint8_t *end) {
-    const int64_t tiles = (row_end - row + S::kTileRows - 1) / S::kTileRows;
-    const uint8_t *ahead = panel + NP * p.panel_bytes();
-    if (end > ahead + NP * p.panel_bytes()) end = ahead + NP * p.panel_bytes();
-    const int64_t lines = tiles >= NP ? 1 : (NP + tiles - 1) / tiles;
-    Tile<NP> tile = {p, row, g, g * p.group_out + o, min64(NP * 16, p.group_out - o), panel, ahead, 64 * lines};
+    const int64_t run = NP * p.panel_bytes(), tiles = (row_end - row + S::kTileRows - 1) / S::kTileRows;
+    if (end > panel + 2 * run) end = panel + 2 * run;
+    Epilogue<I, PwconvS8, NP> epilogue(p, g * p.group_out + o, min64(NP * 16, p.group_out - o), row);
+    Tile<NP> tile = {p, &epilogue, row, g, panel, panel + run, 64 * (tiles < NP ? (NP + tiles - 1) / tiles : 1)};
     for (; tile.row < row_end; tile.row += S::kTileRows) {
       if (tile.ahead >= end) tile.ahead = panel, tile.step = 0;
       with_rows<S::kTileRows>(static_cast<int>(min64(S::kTileRows, row_end - tile.row)), tile);
       tile.ahead += tile.step * p.steps();
     }
+    if (epilogue.rows > 0) epilogue.finish();
   }
 
   // NP = min(kTilePanels, panels left)
