@@ -9,19 +9,19 @@ namespace {
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 
+constexpr int64_t kMostChannels = INT64_C(1) << 28;  // and groups, of which zero channels could have any number
+
 sqz_status check_channels(int64_t channels, int64_t groups) {
-  SQZ_CHECK(channels >= 0 && channels <= INT64_C(1) << 28, "channels: expected 0 to 2^28, got %lld",
-            (long long)channels);
-  SQZ_CHECK(groups >= 1 && channels % groups == 0, "groups: expected a divisor of %lld channels, got %lld",
-            (long long)channels, (long long)groups);
+  SQZ_CHECK(channels >= 0 && channels <= kMostChannels, "channels: expected 0 to 2^28, got %lld", (long long)channels);
+  SQZ_CHECK(groups >= 1 && groups <= kMostChannels && channels % groups == 0,
+            "groups: expected a divisor of %lld channels, got %lld", (long long)channels, (long long)groups);
   return SQZ_OK;
 }
 
 sqz_status check_groups(int64_t groups, int64_t c_in, int64_t c_out) {
-  constexpr int64_t kLimit = INT64_C(1) << 28;
-  SQZ_CHECK(c_in >= 0 && c_in <= kLimit, "c_in: expected 0 to 2^28 channels, got %lld", (long long)c_in);
-  SQZ_CHECK(c_out >= 0 && c_out <= kLimit, "c_out: expected 0 to 2^28 channels, got %lld", (long long)c_out);
-  SQZ_CHECK(groups >= 1 && c_in % groups == 0 && c_out % groups == 0,
+  SQZ_CHECK(c_in >= 0 && c_in <= kMostChannels, "c_in: expected 0 to 2^28 channels, got %lld", (long long)c_in);
+  SQZ_CHECK(c_out >= 0 && c_out <= kMostChannels, "c_out: expected 0 to 2^28 channels, got %lld", (long long)c_out);
+  SQZ_CHECK(groups >= 1 && groups <= kMostChannels && c_in % groups == 0 && c_out % groups == 0,
             "groups: expected a divisor of %lld input and %lld output channels, got %lld", (long long)c_in,
             (long long)c_out, (long long)groups);
   return SQZ_OK;
@@ -63,8 +63,8 @@ sqz_status check_part(const sqz_pwconv_input &x, const sqz_pwconv_part &p) {
   SQZ_CHECK(!x.q || p.groups == x.groups, "groups: expected those of the quantised input, %lld, got %lld",
             (long long)x.groups, (long long)p.groups);
   if (p.q_out) {
-    SQZ_CHECK(p.groups_out >= 1 && p.c_out % p.groups_out == 0, "groups_out: expected a divisor of %lld, got %lld",
-              (long long)p.c_out, (long long)p.groups_out);
+    SQZ_CHECK(p.groups_out >= 1 && p.groups_out <= kMostChannels && p.c_out % p.groups_out == 0,
+              "groups_out: expected a divisor of %lld, got %lld", (long long)p.c_out, (long long)p.groups_out);
     SQZ_TRY(check_quantized("q_out", p.q_out, p.ldq_out, "scales_out", p.scales_out, x.rows, p.c_out, p.groups_out));
   } else {
     SQZ_TRY(check_matrix("out", p.out, x.rows, p.c_out, p.ldo));

@@ -189,7 +189,7 @@ int64_t positive(const char *op, const char *name, py::handle h) {
 
 int64_t divisor(const char *op, const char *name, py::handle h, const char *size_name, py::ssize_t size) {
   const int64_t n = positive(op, name, h);
-  if (size % n)
+  if (size % n || n > INT64_C(1) << 28)  // zero channels could have any number of groups
     value_error(op, name, std::string("a divisor of ") + size_name + " = " + std::to_string(size), std::to_string(n));
   return n;
 }
@@ -542,10 +542,17 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
 void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
   constexpr const char *expected = "pieces of writeable memory of the size asked for, at multiples of 64";
   if (!PyObject_CheckBuffer(piece.ptr())) type_error(op, "memory", expected, kind(piece));
-  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(piece).request(true);
-  if (info.size * info.itemsize < bytes || reinterpret_cast<uintptr_t>(info.ptr) % 64 != 0)
-    value_error(op, "memory", expected, std::to_string(info.size * info.itemsize) + " bytes");
-  return info.ptr;
+  Py_buffer view;
+  if (PyObject_GetBuffer(piece.ptr(), &view, PyBUF_WRITABLE) != 0) {  // in one run, too
+    PyErr_Clear();
+    value_error(op, "memory", expected, "memory that is read-only or has gaps");
+  }
+  void *begin = view.buf;
+  const py::ssize_t size = view.len;
+  PyBuffer_Release(&view);
+  if (size < bytes || reinterpret_cast<uintptr_t>(begin) % 64 != 0)
+    value_error(op, "memory", expected, std::to_string(size) + " bytes");
+  return begin;
 }
 
 // `dtype`: of the weight; `storage`: of its packed form
@@ -568,14 +575,17 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
   if (bias) p->bias.assign(bias, bias + shape[0]);
   const int64_t bytes = packed_bytes(*p);
   if (bytes < 0) check(op, SQZ_INVALID);
-  if (memory.is_none()) {
+  if (memory.is_none() || bytes == 0) {
     void *own = nullptr;
     if (posix_memalign(&own, 64, static_cast<size_t>(bytes > 0 ? bytes : 64)) != 0) throw std::bad_alloc();
     p->own.reset(own);
     p->packed = own;
   } else {
-    p->given = memory.attr("take")(bytes);
-    p->packed = buffer_of(op, p->given, bytes);
+    const py::object piece = memory.attr("take")(bytes);
+    p->packed = buffer_of(op, piece, bytes);
+    // Not the piece alone: what it is a view of may not be resized or closed meanwhile.
+    p->given = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(piece.ptr()));
+    if (!p->given) throw py::error_already_set();
   }
   call(op, [&] {
     const void *from = weight.data();

@@ -314,7 +314,7 @@ class PointwiseConv:
         bias : ndarray of float32, shape (out_channels,), optional
         in_channels, out_channels, groups : int
             Those of the convolution that it comes from.
-        dtype : {"float32"}
+        dtype : {"float32", "float16", "int8"}
             What the weight is stored in.
 
         Raises

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from op_helpers import normal
+from op_helpers import VARIANTS, normal
 
 from squeezeops import ops
 
@@ -517,3 +517,14 @@ def test_no_memory_for_a_copy(backend, call):
     """An exception, be it of the memory or of an argument, and no crash."""
     with pytest.raises((MemoryError, ValueError)):
         call()
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str, indirect=True)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_more_groups_than_channels_could_have(variant, dtype):
+    """Zero channels could have any number of groups, and sizes that follow from it would overflow."""
+    for groups in (2**28 + 1, 2**62, 2**63 - 1):
+        with pytest.raises(ValueError, match="groups: expected .*, got"):
+            ops.PointwiseConv(np.zeros((0, 0), np.float32), groups=groups, dtype=dtype)
+        with pytest.raises(ValueError, match="groups: expected .*, got"):
+            ops.quantize_rows(np.zeros((1, 0), np.float32), groups=groups)

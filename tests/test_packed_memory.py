@@ -70,6 +70,38 @@ def test_the_last_piece_frees_its_chunk(monkeypatch):
     assert not alive
 
 
+@pytest.mark.skipif("native" not in ops.available_backends(), reason="built without the native extension")
+def test_memory_that_cannot_be_used():
+    """With gaps, backwards, read-only, too small or at an odd address: nothing is written to it."""
+    room = np.zeros(2**14, np.uint8)
+    room = room[-room.__array_interface__["data"][0] % 64 :]
+    weight = np.ones((16, 16), np.float32)  # 1024 bytes
+
+    class Pieces:
+        def __init__(self, piece):
+            self.piece = piece
+
+        def take(self, size):
+            return self.piece
+
+    with ops.backend("native"):
+        readonly = room[:1024].copy()
+        readonly.flags.writeable = False
+        for piece in (room[:2048:2], room[1023::-1], room[1:1025], room[:1023], readonly, None):
+            with pytest.raises((ValueError, TypeError), match="PointwiseConv: memory: expected pieces of writeable"):
+                ops.PointwiseConv(weight, memory=Pieces(piece))
+        assert not room.any()
+        piece = bytearray(1024 + 64)  # may not be resized while its memory is used
+        try:
+            conv = ops.PointwiseConv(weight, memory=Pieces(piece))
+        except ValueError:
+            assert np.frombuffer(piece, np.uint8).__array_interface__["data"][0] % 64  # where it happens to lie
+        else:
+            with pytest.raises(BufferError):
+                piece.clear()
+            assert conv(weight[:1]).tolist() == [[16.0] * 16]
+
+
 def test_threads_share_it():
     memory, taken = Memory(), []
 

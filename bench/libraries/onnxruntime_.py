@@ -16,7 +16,7 @@ from bench.inputs import copies, floats
 from bench.libraries import Inputs
 
 # Slower at every length on the machines seen: "split" and "batched" (a product with a constant of three axes is packed
-# anew at each call), and the fusions of onnxruntime.transformers.optimizer, which "contrib" has by hand.
+# anew at each call). The fusion of attention that onnxruntime.transformers.optimizer makes is in "contrib" by hand.
 FEW = 48  # tokens
 thread_count = 1
 

@@ -57,10 +57,13 @@ def count(op: str, name: str, value: Any) -> int:
     return number
 
 
+MOST_GROUPS = 2**28  # as of channels: zero of those could have any number
+
+
 def divisor(op: str, name: str, value: object, **sizes: int) -> int:
     """Check a positive int that divides every one of `sizes`."""
     number = count(op, name, value)
-    if any(size % number for size in sizes.values()):
+    if number > MOST_GROUPS or any(size % number for size in sizes.values()):
         wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
         raise ValueError(f"{op}: {name}: expected a divisor of {wanted}, got {number}")
     return number

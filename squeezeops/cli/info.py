@@ -93,7 +93,10 @@ def _converted_facts(file: str) -> dict[str, Any]:
     from squeezeops.squeezebert.tensors import encoder_shapes
 
     opened = ConvertedFile(file)
-    task = choose_task(opened.task, opened.config, opened.names)
+    try:
+        task = choose_task(opened.task, opened.config, opened.names)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     shapes = dict(encoder_shapes(opened.config)) | HEADS[task].shapes(opened.config, opened.names)
     return {
         "path": file,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Rows", "make_batch"]
 
-PART = 1024  # tokens that are computed at a time
+PART = 512  # tokens that are computed at a time; 128 to 4096 take the same time within 2 %
 MASKED = np.finfo(np.float32).min  # what a masked key adds to its raw score
 
 

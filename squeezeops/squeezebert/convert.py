@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -243,7 +243,8 @@ def open_for_renaming(target: str, force: bool) -> Iterator[IO[bytes]]:
             raise FileExistsError(f"{target}: expected the name of a new file, got one that has appeared")
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):  # it has its name already
+            os.unlink(temporary)
         raise
     if os.name == "posix":  # the name, too
         folder = os.open(os.path.dirname(target), os.O_RDONLY)

@@ -7,6 +7,7 @@ class and one line in `HEADS`.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
@@ -295,7 +296,7 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
         was saved for (the message says which it has).
     """
     if task is not None and not (isinstance(task, str) and task in HEADS):
-        raise ValueError(f"SqueezeBert: task: expected None or one of {', '.join(HEADS)}, got {task!r}")
+        raise ValueError(f"SqueezeBert: task: expected None or one of {', '.join(HEADS)}, got {reprlib.repr(task)}")
     saved_for = next((ARCHITECTURES[name] for name in config.architectures or () if name in ARCHITECTURES), None)
     has = ["base"]
     for prefix, tasks in OWNERS.items():
@@ -307,7 +308,7 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
     if wanted not in has:
         reason = "" if task else ", which it was saved for"
         raise ValueError(
-            f"SqueezeBert: task: expected one that the checkpoint has a head for, got {wanted!r}{reason}; "
+            f"SqueezeBert: task: expected one that the checkpoint has a head for, got {reprlib.repr(wanted)}{reason}; "
             f"checkpoint has: {', '.join(has)}"
         )
     return wanted

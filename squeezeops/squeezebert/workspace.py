@@ -59,9 +59,10 @@ class Workspace:
         """Arrays for n rows, which hold anything. What is not written to takes no memory."""
         if self._arrays is None or len(self._arrays.x) != n:
             if n > self._capacity:
-                self._capacity = -(-n // STEP) * STEP
+                capacity = -(-n // STEP) * STEP
                 widths = [np.dtype(kind).itemsize * width for kind, width in self._columns]
-                self._memory = pages(sum(self._capacity * width + LINE for width in widths))
+                self._memory = pages(sum(capacity * width + LINE for width in widths))
+                self._capacity = capacity  # not before there is memory for it
             arrays, start = [], 0
             for kind, width in self._columns:
                 array = np.frombuffer(self._memory, kind, n * width, start).reshape(n, width)
