@@ -59,9 +59,11 @@ void convolve(pwconv_s8_fn run, const PwconvS8 &p, int64_t rows) {
   } c = {p, run, rows, rows_at_a_time(rows, p.group_in), 0, p.groups * p.panels_per_group(), 0};
   const int threads = num_threads();
   constexpr int64_t kPanelBlock = 3, kGrain = INT64_C(1) << 21;  // a multiple of every tile's width; products
-  // One thread has it all as one task, in which each run of panels is fetched during the one before it.
+  // One thread has it all as one task, in which each run of panels is fetched during the one before it. Several have up
+  // to four tasks each, all of about one size.
   const int64_t work = c.panels * rows * p.group_in * 16;
-  const int64_t parts = threads == 1 ? 1 : at_most(int64_t{4} * threads, work / kGrain + 1);
+  const int64_t each = at_most(work / (threads * kGrain), 4);
+  const int64_t parts = threads == 1 || work < kGrain ? 1 : threads * (each < 1 ? 1 : each);
   c.unit = ceil_div(ceil_div(c.panels, parts), kPanelBlock) * kPanelBlock;
   const int64_t units = ceil_div(c.panels, c.unit);
   if (units < parts) {  // few channels: the rows are split too

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from squeezeops import backends
 
@@ -276,6 +276,26 @@ class PointwiseConv:
         self.out_channels = int(weight.shape[0])
         self.dtype = dtype
 
+    @overload
+    def __call__(
+        self,
+        x: Floats | QuantizedRows,
+        *,
+        activation: str | None = None,
+        residual: Floats | None = None,
+        quantize_groups: None = None,
+        out: Floats | None = None,
+    ) -> Floats: ...
+    @overload
+    def __call__(
+        self,
+        x: Floats | QuantizedRows,
+        *,
+        activation: str | None = None,
+        residual: Floats | None = None,
+        quantize_groups: int,
+        out: None = None,
+    ) -> QuantizedRows: ...
     def __call__(
         self,
         x: Floats | QuantizedRows,
@@ -284,7 +304,7 @@ class PointwiseConv:
         residual: Floats | None = None,
         quantize_groups: int | None = None,
         out: Floats | None = None,
-    ) -> Any:
+    ) -> Floats | QuantizedRows:
         """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`, and in int8 also:
 
         Parameters

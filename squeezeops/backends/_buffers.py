@@ -154,8 +154,7 @@ def empty(op: str, shape: Shape, of_numpy: bool, kind: str = "float32") -> tuple
 
 def allocate(op: str, shape: Shape, kind: str = "float32") -> Any:
     """Return a memoryview of zeros of float32 or uint8, which needs no NumPy."""
-    letter, itemsize = ("f", 4) if kind == "float32" else ("B", 1)
-    size = itemsize * math.prod(shape)
+    size = (4 if kind == "float32" else 1) * math.prod(shape)
     if size > sys.maxsize:  # bytearray has another exception for that
         raise MemoryError(f"{op}: expected memory for a result of shape {shape}, got none")
     if size == 0:  # memoryview.cast knows no empty shapes
@@ -165,7 +164,8 @@ def allocate(op: str, shape: Shape, kind: str = "float32") -> Any:
         for n in reversed(shape):
             nothing = nothing * n
         return memoryview(nothing())
-    return memoryview(bytearray(size)).cast(letter, shape)
+    view = memoryview(bytearray(size))
+    return view.cast("f", shape) if kind == "float32" else view.cast("B", shape)
 
 
 class Mask:

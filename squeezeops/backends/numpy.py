@@ -161,7 +161,7 @@ def quantize_rows(x: object, groups: int) -> tuple[np.ndarray, np.ndarray]:
 class _Packed(NamedTuple):
     dtype: str
     weight: np.ndarray  # (groups, C_out / groups, C_in / groups): float32; for int8 integers, as float64
-    scales: np.ndarray | None  # for int8, (C_out,)
+    scales: np.ndarray  # for int8, (C_out,)
     bias: np.ndarray | None  # (C_out,)
 
 
@@ -170,11 +170,11 @@ def _pack(op: str, weight: np.ndarray, bias: object, groups: Any, dtype: str) ->
     c_out, k = weight.shape[:2]
     groups = check.divisor(op, "groups", groups, C_out=c_out)
     b = check.optional(op, "bias", bias, (c_out,))
-    w, scales = check.stored_weight(op, weight, dtype), None
+    w, scales = check.stored_weight(op, weight, dtype), np.empty((0, 1), F)
     if dtype == "int8":
-        w, scales = _quantize(w)
-        w, scales = w.astype(float), scales[:, 0]
-    return _Packed(dtype, w.reshape(groups, c_out // groups, k), scales, None if b is None else b.copy())
+        integers, scales = _quantize(w)
+        w = integers.astype(float)
+    return _Packed(dtype, w.reshape(groups, c_out // groups, k), scales[:, 0], None if b is None else b.copy())
 
 
 def _multiply_integers(rows: tuple[np.ndarray, np.ndarray], packed: _Packed) -> np.ndarray:
@@ -186,7 +186,8 @@ def _multiply_integers(rows: tuple[np.ndarray, np.ndarray], packed: _Packed) -> 
     for g in range(groups):
         total = integers[:, g] @ packed.weight[g].T  # exact: float64 holds sums of so many products of bytes
         y[:, g] = total.astype(F) * scales[:, g, None]
-    return y.reshape(len(values), groups * n) * packed.scales
+    result: np.ndarray = y.reshape(len(values), groups * n) * packed.scales
+    return result
 
 
 def _convolve(
