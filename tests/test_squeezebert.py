@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from op_helpers import INT8_VARIANTS, VARIANTS, assert_repeats, assert_same_bits
 
-from squeezeops import ops
+from squeezeops import ops, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, SqueezeBertOutput
 from squeezeops.squeezebert.checkpoint import load_folder
 
@@ -251,6 +251,35 @@ def test_int8_is_close_to_float32(variant, name):
     a, b = exact[keep].astype(float), close[keep].astype(float)
     assert 0.001 < np.sqrt(((a - b) ** 2).mean() / (a**2).mean()) < 0.04  # narrow layers of large random weights
     assert ((a * b).sum(axis=-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min() > 0.995
+
+
+@pytest.mark.parametrize("name", ["classification", "bert_classification"])
+def test_what_stays_float16_in_int8(name):
+    """Values and intermediates of one group; a mapping is obeyed."""
+    model = load(name, dtype="int8")
+    one = model.config.v_groups == model.config.intermediate_groups == 1
+    assert one == (name == "bert_classification")
+    for layer in model.layers:
+        assert {layer.query.dtype, layer.key.dtype, layer.post_attention.dtype, layer.output.dtype} == {"int8"}
+        assert {layer.value.dtype, layer.intermediate.dtype} == {"float16" if one else "int8"}
+    asked = load(name, dtype={"encoder.layers.0.attention.value": "int8"})
+    assert asked.layers[0].value.dtype == "int8"
+
+
+def test_int8_embeddings_of_a_published_model(minilm):
+    """Of all-MiniLM-L6-v2: close to those of float32."""
+    texts = [
+        "The train to the coast leaves at half past seven, and it is rarely late.",
+        "Where do the birds go when it is cold and the lake is frozen?",
+        "An honest, funny and quietly moving story of two brothers.",
+        "It broke after two days, and the shop refused to take it back.",
+    ]
+    exact, close = (
+        [np.array(pipeline("feature-extraction", minilm, dtype=dtype, pooling="mean")(t), float).ravel() for t in texts]
+        for dtype in ("float32", "int8")
+    )
+    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(exact, close, strict=True)]
+    assert np.mean(cosines) > 0.999 and min(cosines) > 0.998, cosines
 
 
 def test_dtypes_of_convolutions():

@@ -28,12 +28,12 @@ from squeezeops.squeezebert.tensors import (
     DECODER,
     HALF_MAX,
     check_dtype,
-    dtype_of,
     encoder_shapes,
     finite_max,
     groups_of,
     in_encoder,
     select_tensors,
+    storable,
 )
 
 if TYPE_CHECKING:
@@ -298,8 +298,8 @@ def choose(name: str, array: NDArray[Any], error: LayerError | None, dtype: str)
         return StoredLayer(stored_outside(array, f"{name}.weight" == DECODER and dtype != "float32"))
     if dtype == "int8" and error is not None and not error.output <= MOST_ERROR:  # NaN is no good error
         reason = f"in int8 its output would be off by {error.output:.3f}, more than {MOST_ERROR}"
-        return StoredLayer(dtype_of(name, "float16", array), reason, error)
-    stored = dtype_of(name, dtype, array)
+        return StoredLayer(storable("float16", array), reason, error)
+    stored = storable(dtype, array)
     return StoredLayer(stored, "" if stored == dtype else f"a weight is above {HALF_MAX:g}, the largest float16", error)
 
 

@@ -97,9 +97,11 @@ class SqueezeBert:
         What the weights of the encoder's convolutions are stored in, see `squeezeops.PointwiseConv`: "float16" takes
         half the memory, for a float16 checkpoint with the results of "float32"; "int8" takes a quarter, and multiplies
         bytes. Embeddings, LayerNorm, attention and the heads compute in float32 always: a head is small, and where its
-        few numbers decide, rounding shows most. A float32 weight beyond the range of float16 stays float32. A mapping
-        says it for each convolution, by names as "encoder.layers.0.attention.query", or "post_attention.conv1d",
-        "intermediate.conv1d", "output.conv1d"; those not in it are float32.
+        few numbers decide, rounding shows most. In an "int8" model values and intermediates are "float16" if they have
+        one group, as in a BERT: one channel may hold most of a token's norm there, and a scale for all channels leaves
+        little of the others. A float32 weight beyond the range of float16 stays float32. A mapping says it for each
+        convolution, by names as "encoder.layers.0.attention.query", or "post_attention.conv1d", "intermediate.conv1d",
+        "output.conv1d"; those not in it are float32.
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering"; by default the one that the checkpoint was saved for.

@@ -29,6 +29,7 @@ __all__ = [
     "groups_of",
     "in_encoder",
     "select_tensors",
+    "storable",
     "unused_prefixes",
     "without_prefix",
 ]
@@ -39,6 +40,11 @@ HEADS = ("cls.", "classifier.", "qa_outputs.")  # how the names of the heads' te
 BUFFERS = ("position_ids", "token_type_ids")  # stale buffers that older versions of transformers saved
 NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of another head's checkpoint
 HALF_MAX = 65504.0  # the largest float16
+# What reads the states between layers, and passes its errors on: not queries and keys, whose errors softmax forgives.
+# In a BERT's states one channel may hold 99 % of a token's norm (the separator's, in all-MiniLM-L6-v2), and with one
+# scale for all channels little is left of the others. Groups have a scale each. `convert`, which has sample texts,
+# looks at each convolution instead.
+OF_STATES = (".attention.value", ".intermediate.conv1d")
 SHOWN = 20  # differences that the message of an error lists
 
 # What parts of our names are in BERT. No replacement brings about another's pattern.
@@ -223,12 +229,18 @@ def check_dtype(dtype: object) -> None:
             raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
 
 
-def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any]) -> str:
-    """What a convolution of the encoder is stored in; float32 for a weight that float16 cannot hold."""
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> str:
+    """What a convolution of the encoder is stored in: in "int8", those of `OF_STATES` with one group are float16."""
     chosen = dtype if isinstance(dtype, str) else dtype.get(name, "float32")
-    if chosen == "float16" and weight.dtype != "float16" and (finite_max(weight) > HALF_MAX):
-        return "float32"
-    return chosen
+    if dtype == "int8" and groups == 1 and name.endswith(OF_STATES):
+        chosen = "float16"
+    return storable(chosen, weight)
+
+
+def storable(dtype: str, weight: NDArray[Any]) -> str:
+    """The same, but float32 for a weight that float16 cannot hold."""
+    too_large = dtype == "float16" and weight.dtype != "float16" and finite_max(weight) > HALF_MAX
+    return "float32" if too_large else dtype
 
 
 def finite_max(weight: NDArray[Any]) -> float:

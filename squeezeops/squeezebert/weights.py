@@ -58,5 +58,5 @@ class ArrayWeights:
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         weight, added = self._arrays[f"{name}.weight"], self._arrays[bias or f"{name}.bias"]
-        dtype = tensors.dtype_of(name, self._dtype, weight) if tensors.in_encoder(name) else "float32"
+        dtype = tensors.dtype_of(name, self._dtype, weight, groups) if tensors.in_encoder(name) else "float32"
         return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)

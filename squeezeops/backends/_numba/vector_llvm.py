@@ -28,6 +28,9 @@ WIDTH = TILE_PANELS * LANES
 # x86 before AVX2 has no fused multiply-add. Calls of libm's for every lane would take ages; two roundings are close.
 _FUSED = not _X86 or "+fma" in _FEATURES.split(",")
 
+# Whether it converts from float16 by an instruction.
+_HALF = _X86 and "+f16c" in _FEATURES.split(",")
+
 _F32, _I1, _I32 = ir.FloatType(), ir.IntType(1), ir.IntType(32)
 _FLOATS, _INTS, _BOOLS, _HALVES, _BYTES = (
     ir.VectorType(lane, LANES) for lane in (_F32, _I32, _I1, ir.IntType(16), ir.IntType(8))
@@ -82,7 +85,9 @@ def _place(builder, pointer, at, element):
 
 
 def _widen(builder, halves):
-    """Float16 as its bits to float32; exact. In integers, as not every processor has an instruction for it."""
+    """Float16 as its bits to float32; exact. In integers where the processor has no instruction for it."""
+    if _HALF:
+        return builder.fpext(builder.bitcast(halves, ir.VectorType(ir.HalfType(), LANES)), _FLOATS)
     bits = builder.zext(halves, _INTS)
     exponent = builder.and_(bits, _every_lane(0x7C00, _INTS))
     mantissa = builder.and_(bits, _every_lane(0x3FF, _INTS))
