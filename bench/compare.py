@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bench.installed  # noqa: F401 before squeezeops is imported
 from bench import report, running, shapes, targets
 from bench.footprint import footprint
 from bench.libraries import OURS, PEERS

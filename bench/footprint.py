@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bench.installed  # noqa: F401 before squeezeops is imported
 from bench.libraries import LIBRARIES, OURS
 
 __all__ = ["footprint"]

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
+import bench.installed  # noqa: F401 before squeezeops is imported
+
 RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # with -m its classes would be those of __main__
 
 __all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve", "settle"]

@@ -6,6 +6,8 @@ No library is needed, and nothing is timed.
 import copy
 import itertools
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -544,3 +546,19 @@ def test_unknown_words_are_refused(option, value, capsys):
         compare.main([option, value])
     assert stop.value.code == 2
     assert f"{option}: expected names among" in capsys.readouterr().err
+
+
+# --- the package that is measured
+
+WHERE = "import bench.compare, squeezeops; print(squeezeops.__file__)"
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_sources_that_are_not_built_do_not_hide_the_installed_package(tmp_path, built):
+    for folder in ("bench", "squeezeops"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so*", "models", "results"))
+    if built:
+        (tmp_path / "squeezeops" / "libsqueezeops.so.0").touch()
+    command = [sys.executable, "-c", WHERE]  # puts the current folder first, as -m does
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (str(tmp_path) in done.stdout) == built
