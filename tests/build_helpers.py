@@ -35,7 +35,7 @@ def ninja():
 
 
 def cmake_build(folder, *options, targets=("all",), **environment):
-    """Configures and builds. As in setup.py, what compiles is CXX or what CMake finds, with the options in CMAKE_ARGS."""
+    """Configures and builds. As in setup.py, CXX or what CMake finds compiles, with the options in CMAKE_ARGS."""
     cmake, given = tool("cmake"), shlex.split(os.environ.get("CMAKE_ARGS", ""))
     tool(os.environ.get("CXX", "c++").split()[0], "g++", "clang++")
     run(cmake, "-S", ROOT, "-B", folder, *ninja(), *given, *options, **environment)
