@@ -207,44 +207,56 @@ struct Part {
   }
 };
 
-// At most kMostParts convolutions of one x in one parallel region. All are checked.
-sqz_status run_region(const Kernels &kernels, const sqz_pwconv_input &x, int count, const sqz_pwconv_part *parts) {
-  // Scratch memory: rows of x, quantised once for each number of groups, and for each thread a part of a result.
-  const int threads = num_threads();
-  int64_t quantized = 0, block = 0;
-  const auto row_floats = [&](int64_t groups) {
-    return ceil_div(groups * QuantizeRows::width(x.c_in / groups), 4) + groups;
-  };
-  const auto first_of_groups = [&](int i) {
-    for (int j = 0; j < i; ++j)
-      if (parts[j].dtype == SQZ_S8 && parts[j].groups == parts[i].groups) return j;
-    return i;
-  };
-  for (int i = 0; i < count; ++i) {
-    if (parts[i].dtype == SQZ_S8 && !x.q && first_of_groups(i) == i) quantized += row_floats(parts[i].groups) + 1;
-    block = at_least(block, Store::of(parts[i], x.rows).floats());
-  }
+// The first part that reads the same quantised rows of x.
+int first_of_groups(const sqz_pwconv_part *parts, int i) {
+  for (int j = 0; j < i; ++j)
+    if (parts[j].dtype == SQZ_S8 && parts[j].groups == parts[i].groups) return j;
+  return i;
+}
+
+// Scratch memory that regions need, one after the other: for each thread a part of a result, and rows of x, quantised
+// once for each number of groups.
+struct Room {
+  int threads;
+  int64_t block = 0, quantized = 0;  // floats of a part, and of a row
   float *memory = nullptr;
-  if (quantized + block > 0) {
-    const bool fits = x.rows <= (INT64_MAX / 16 - block * threads) / (quantized + 1) - 32;
-    memory = fits ? scratch(block * threads + quantized * (x.rows + 32)) : nullptr;
-    if (!memory)
-      return fail(SQZ_NO_MEMORY, "x: expected scratch memory for %lld rows of %lld bytes, got none", (long long)x.rows,
-                  (long long)(4 * quantized));
+
+  void include(const sqz_pwconv_input &x, int count, const sqz_pwconv_part *parts) {
+    int64_t floats = 0;
+    for (int i = 0; i < count; ++i) {
+      block = at_least(block, Store::of(parts[i], x.rows).floats());
+      if (parts[i].dtype != SQZ_S8 || x.q || first_of_groups(parts, i) < i) continue;
+      floats += ceil_div(parts[i].groups * QuantizeRows::width(x.c_in / parts[i].groups), 4) + parts[i].groups + 1;
+    }
+    quantized = at_least(quantized, floats);
   }
+
+  sqz_status get(int64_t rows) {
+    if (quantized + block == 0) return SQZ_OK;
+    const bool fits = rows <= (INT64_MAX / 16 - block * threads) / (quantized + 1) - 32;
+    memory = fits ? scratch(block * threads + quantized * (rows + 32)) : nullptr;
+    if (memory) return SQZ_OK;
+    return fail(SQZ_NO_MEMORY, "x: expected scratch memory for %lld rows of %lld bytes, got none", (long long)rows,
+                (long long)(4 * quantized));
+  }
+};
+
+// At most kMostParts convolutions of one x in one parallel region. All are checked.
+void run_region(const Kernels &kernels, const sqz_pwconv_input &x, int count, const sqz_pwconv_part *parts,
+                const Room &room) {
   struct Context {
     const Kernels &kernels;
     float *memory;
     int64_t block;
     Part parts[kMostParts];
-  } c = {kernels, memory, block, {}};
-  float *free = memory + block * threads;
+  } c = {kernels, room.memory, room.block, {}};
+  float *free = room.memory + room.block * room.threads;
   int64_t tasks = 0;
   for (int i = 0; i < count; ++i) {
     const sqz_pwconv_part &p = parts[i];
     sqz_pwconv_input input = x;
     if (p.dtype == SQZ_S8 && !x.q) {
-      const int first = first_of_groups(i);
+      const int first = first_of_groups(parts, i);
       if (first < i) {
         const Pwconv &same = c.parts[first].args;
         input.q = same.q, input.ldq = same.ldq, input.scales = same.scales;
@@ -256,7 +268,7 @@ sqz_status run_region(const Kernels &kernels, const sqz_pwconv_input &x, int cou
         quantize(kernels, {x.rows, p.groups, x.c_in / p.groups, x.x, x.ldx, q, input.ldq, scales, p.groups});
       }
     }
-    c.parts[i] = Part(kernels, input, p, threads);
+    c.parts[i] = Part(kernels, input, p, room.threads);
     if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store.to);  // of no channels: the scales
     tasks += c.parts[i].tasks();
     c.parts[i].end = tasks;
@@ -270,8 +282,7 @@ sqz_status run_region(const Kernels &kernels, const sqz_pwconv_input &x, int cou
         for (; i >= p->end; ++p) begin = p->end;
         p->task(c.kernels, i - begin, c.memory + worker * c.block);
       },
-      &c, threads);
-  return SQZ_OK;
+      &c, room.threads);
 }
 
 sqz_status run_parts(const sqz_pwconv_input &x, int64_t count, const sqz_pwconv_part *parts) {
@@ -279,8 +290,13 @@ sqz_status run_parts(const sqz_pwconv_input &x, int64_t count, const sqz_pwconv_
   for (int64_t i = 0; i < count; ++i)
     SQZ_TRY(begin(parts[i].dtype == SQZ_S8 ? kPwconvS8 : parts[i].dtype == SQZ_F16 ? kPwconvF16 : kPwconv, &kernels));
   if (x.rows == 0) return SQZ_OK;
-  for (; count > 0; parts += kMostParts, count -= kMostParts)
-    SQZ_TRY(run_region(*kernels, x, static_cast<int>(at_most(count, kMostParts)), parts));
+  const auto of_region = [&](int64_t first) { return static_cast<int>(at_most(count - first, kMostParts)); };
+  // The memory of all regions is had before the first one writes. The number of threads is read once: another thread
+  // may change it at any time.
+  Room room{num_threads()};
+  for (int64_t i = 0; i < count; i += kMostParts) room.include(x, of_region(i), parts + i);
+  SQZ_TRY(room.get(x.rows));
+  for (int64_t i = 0; i < count; i += kMostParts) run_region(*kernels, x, of_region(i), parts + i, room);
   return SQZ_OK;
 }
 

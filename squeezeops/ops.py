@@ -170,7 +170,8 @@ class QuantizedRows(NamedTuple):
     ----------
     values : ndarray of uint8, shape (..., W)
         For each group its channels and up to 3 bytes of 128, which fill it up to a multiple of 4. A byte v stands for
-        ``(v - 128) * scale``.
+        ``(v - 128) * scale``. It is 1 to 255: values of one's own keep to that, too, because with a 0, which is not
+        checked, results depend on the backend and the instruction set.
     scales : ndarray of float32, shape (..., groups)
     """
 

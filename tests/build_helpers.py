@@ -1,6 +1,7 @@
 """Programs of the build, and CMake builds of this source tree."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,9 +35,9 @@ def ninja():
 
 
 def cmake_build(folder, *options, targets=("all",), **environment):
-    """Configures and builds. What compiles is CXX, or what CMake finds."""
-    cmake = tool("cmake")
+    """Configures and builds. As in setup.py, CXX or what CMake finds compiles, with the options in CMAKE_ARGS."""
+    cmake, given = tool("cmake"), shlex.split(os.environ.get("CMAKE_ARGS", ""))
     tool(os.environ.get("CXX", "c++").split()[0], "g++", "clang++")
-    run(cmake, "-S", ROOT, "-B", folder, *ninja(), *options, **environment)
+    run(cmake, "-S", ROOT, "-B", folder, *ninja(), *given, *options, **environment)
     run(cmake, "--build", folder, "--target", *targets)
     return folder

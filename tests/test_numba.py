@@ -31,6 +31,15 @@ def python(code, **environment):
     return result.stdout
 
 
+def as_on(processor, features):
+    """Settings that make Numba compile for another processor, and keep that apart.
+
+    Its index of a cache holds one processor's code or another's if two processes write it at the same time.
+    """
+    cache = FOLDER / "__pycache__" / processor
+    return {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(cache)}
+
+
 # Whether it is there.
 
 
@@ -242,7 +251,7 @@ def test_golden_bits_with_narrower_registers():
         print(vector.WIDTH, test_numba.run_some_cases("pointwise_conv|PointwiseConv"))
     """
     features = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
-    width, count = python(code, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=features).split()
+    width, count = python(code, **as_on("haswell", features)).split()
     assert width == "16" and int(count) > 30
 
 
@@ -260,7 +269,7 @@ def test_without_fused_multiply_add():
             np.testing.assert_allclose(y, s.l2_normalize(x), rtol=1e-6)
         print("done")
     """
-    assert python(code, NUMBA_CPU_NAME="nocona", NUMBA_CPU_FEATURES="+sse3").strip() == "done"
+    assert python(code, **as_on("nocona", "+sse3")).strip() == "done"
 
 
 @needs_numba

@@ -497,3 +497,20 @@ def test_row_strides(c, rng):
         assert_same_bits(wide_out[:, : groups * n].copy(), y)
         assert np.isnan(wide_out[:, groups * n :]).all() and (q_out[:, 64:] == 99).all()
         same(ops.QuantizedRows(q_out[:, :64].copy(), scales_out), ops.quantize_rows(y, groups=to))
+
+
+def test_no_memory_for_a_part_far_behind(c):
+    """Parts run eight at a time; a call that fails for the last of them has written nothing for the first."""
+    rows = 2**18
+    outs, bias = np.full((8, rows, 1), 7, F), np.ones(1, F)
+    parts = [{"groups": 1, "c_out": 1, "bias": pointer(c, "float", bias), "ldo": 1} for _ in outs]
+    for part, out in zip(parts, outs, strict=True):
+        part["out"] = pointer(c, "float", out)
+    given = c.ffi.new("sqz_pwconv_input *", {"rows": rows})
+    assert c.lib.sqz_pwconv(given, 8, c.ffi.new("sqz_pwconv_part[]", parts)) == 0
+    assert (outs == 1).all()
+    outs[:] = 7
+    large = {"dtype": c.lib.SQZ_S8, "groups": 2**28}  # scales of 2^48 bytes, beyond any address space
+    assert c.lib.sqz_pwconv(given, 9, c.ffi.new("sqz_pwconv_part[]", [*parts, large])) == c.lib.SQZ_NO_MEMORY
+    assert b"expected scratch memory" in c.ffi.string(c.lib.sqz_error_message())
+    assert (outs == 7).all()

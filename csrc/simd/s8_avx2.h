@@ -1,5 +1,6 @@
 // Products of bytes on AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs, saturating at 2^15 - 1.
-// Of |w| and sign(a, w), whose product is w a, a pair is at most 2 * 127 * 127 = 32258 and cannot saturate.
+// Of |w| and sign(a, w), whose product is w a, a pair is at most 2 * 127 * 127 = 32258 and cannot saturate. There is no
+// a = -128, whose negative would be itself.
 #ifndef SQZ_SIMD_S8_AVX2_H_
 #define SQZ_SIMD_S8_AVX2_H_
 

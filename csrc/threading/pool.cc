@@ -172,6 +172,8 @@ class KeepOffThisCpu {
       changed_[count_] = pthread_setaffinity_np(workers[count_], sizeof set, &set) == 0;
     }
   }
+  // Linux refuses to put a worker back where it may use none of those CPUs any longer, because the application's set of
+  // CPUs was changed meanwhile: it has then been moved to that set, and there is nothing to put back.
   void end() {
     for (; count_ > 0; --count_)
       if (changed_[count_ - 1]) pthread_setaffinity_np(workers[count_ - 1], sizeof before_[0], &before_[count_ - 1]);

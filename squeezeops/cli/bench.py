@@ -31,11 +31,12 @@ Without --shape they are taken at the shapes at which SqueezeBERT-base runs them
 
   squeezeops bench pointwise_conv --shape tokens=64,c_in=768,c_out=3072,groups=4
 
-A row says how long a call takes at the median; GFLOP/s (two operations a multiply-add) or GB/s (each input and
-output once) at the quartiles; what the p75 is of the machine's peak, and that peak; how many samples were accepted.
+A row says how long a call takes at the median; GFLOP/s, in int8 GOP/s (two operations a multiply-add), or GB/s (each
+input and output once) at the quartiles; what the p75 is of the machine's peak, and that peak; how many samples were
+accepted.
 
-The peak of GFLOP/s is multiply-adds in registers, by the instruction set of the row, just before and after each
-sample; where the two differ by more than 6 %, the sample is dropped.  The peak of GB/s is the speed of reading
+The peak of GFLOP/s or GOP/s is multiply-adds in registers, by the instruction set of the row, just before and after
+each sample; where the two differ by more than 6 %, the sample is dropped.  The peak of GB/s is the speed of reading
 256 MiB of memory; what lies in a cache may exceed it.
 """
 SHAPE_OF_MODEL = "model"

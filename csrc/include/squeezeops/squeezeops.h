@@ -355,7 +355,7 @@ SQZ_API int64_t sqz_quantized_width_s8(int64_t channels, int64_t groups);
 /**
  * Quantise rows, with a scale for each group of channels of a row.
  *
- * The byte of a value is round(value * (127 / m)) + 128. The bytes that fill up a group are 128.
+ * The byte of a value is round(value * (127 / m)) + 128, which is 1 to 255. The bytes that fill up a group are 128.
  *
  * @param rows      rows of x, q and scales
  * @param channels  0 to 2^28
@@ -401,7 +401,8 @@ typedef struct {
   int64_t c_in;        /**< channels */
   const float *x;      /**< (rows, c_in), row stride ldx */
   int64_t ldx;         /**< elements */
-  const uint8_t *q;    /**< from sqz_quantize_rows_s8(), row stride ldq */
+  const uint8_t *q;    /**< from sqz_quantize_rows_s8(), row stride ldq; bytes of one's own are 1 to 255, as those are:
+                            with a 0, which is not checked, results depend on the instruction set */
   int64_t ldq;         /**< bytes */
   const float *scales; /**< (rows, groups), dense */
   int64_t groups;      /**< those that q was quantised in */

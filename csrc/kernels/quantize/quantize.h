@@ -15,7 +15,8 @@ namespace sqz {
 //
 // With m the largest |x| of the group: scale = m / 127 and a = rne(x * (127 / m)); for m < 2^-100 both are 0. If there
 // is a NaN or an infinity, the scale is NaN and a is 0: a product with such a group is NaN.
-// (No clamp is needed: |x| * (127 / m) is at most 127 and two roundings, which rounds to 127.)
+// (No clamp is needed: |x| * (127 / m) is at most 127 and two roundings, which rounds to 127. So no a is -128, of which
+// AVX2 could not tell the negative, and no byte is 0.)
 struct QuantizeRows {
   int64_t rows, groups, n;  // n: channels of a group
   const float *x;
