@@ -101,11 +101,15 @@ def flops(lengths: list[int]) -> int:
     return int(CONFIG["num_hidden_layers"] * layer)
 
 
-def weight_bytes() -> int:
-    """Bytes of the encoder's weights in float32, which a forward must read; of the embeddings it reads a few rows."""
-    c = CONFIG["hidden_size"]
-    layer = sum(c_out * c_in // groups + c_out for c_out, c_in, groups in convolutions().values()) + 4 * c
-    return int(CONFIG["num_hidden_layers"] * layer * 4)
+def weight_bytes(dtype: str = "float32") -> int:
+    """Bytes of the encoder's weights, which a forward must read; of the embeddings it reads a few rows.
+
+    Weights of convolutions are of this dtype, with a scale for each output channel in int8; the rest is float32.
+    """
+    c, size = CONFIG["hidden_size"], {"float32": 4, "float16": 2, "int8": 1}[dtype]
+    scales = 4 if dtype == "int8" else 0
+    layer = sum(size * c_out * c_in // groups + (4 + scales) * c_out for c_out, c_in, groups in convolutions().values())
+    return int(CONFIG["num_hidden_layers"] * (layer + 4 * 4 * c))
 
 
 def cache_folder() -> Path:

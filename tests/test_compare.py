@@ -17,10 +17,10 @@ sys.path.append(str(ROOT))  # after what is installed: only bench/ is taken from
 
 from bench import compare, model, pairs, running, targets, worker  # noqa: E402
 from bench.inputs import lengths_of, one_by_one, padded  # noqa: E402
-from bench.shapes import Forward, forward_cases, op_cases, parse_forward  # noqa: E402
+from bench.shapes import Forward, fields_of, forward_cases, op_cases, parse_forward  # noqa: E402
 from squeezeops.benchmark.measure import Sample  # noqa: E402
 
-HEADER = "batch,tokens,threads,task,against,quick"
+HEADER = "batch,tokens,threads,task,against,quick,dtype,isa"
 
 
 def sample(seconds, peak=100.0, after=None):
@@ -203,7 +203,7 @@ def test_a_file_of_cases_that_is_wrong(lines, message):
 def empty_results():
     """A row without figures for every case."""
     cases = {
-        "forward": [case._asdict() for case in forward_cases()],
+        "forward": [case.fields() for case in forward_cases()],
         "ops": [{"op": case.op, **case.shape, "cold": int(case.cold)} for case in op_cases()],
     }
     return {
@@ -219,7 +219,7 @@ def put(row, figure, value):
     """Write a figure where a target finds it."""
     kind, _, name = figure.partition(":")
     ours = row["libraries"]["squeezeops"]
-    if kind in ("ratio", "ratio_or_traffic", "over"):
+    if kind in ("ratio", "ratio_float32", "ratio_or_traffic", "over"):
         median = 1 / value if kind == "over" else value
         row["ratios"][name or "torch"] = {"quartiles": {"p25": 0.0, "median": median, "p75": 0.0}}
     elif kind == "gigaelements":
@@ -298,7 +298,7 @@ def test_shares_are_judged_at_p75(results):
 
 
 def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results):
-    rows = [row for row in results["forward"] if row["case"]["tokens"] == "16"]
+    rows = [row for row in results["forward"] if fields_of(row)["tokens"] == "16" and "dtype" not in row["case"]]
     assert len(rows) == 2
     for row in rows:
         row["ratios"]["torch"]["quartiles"]["median"] = 1.1
@@ -374,7 +374,7 @@ class FakeWorker:
         results = [np.full((*item.ids.shape, 2), self.error, np.float32) for item in inputs]
         return worker.Prepared(results, 0.5, self.seconds[form])
 
-    def sample(self, key, calls, warm, pause):
+    def sample(self, key, calls, warm, pause, int8):
         return tuple(sample(self.seconds[key[1]], peak=1e12))
 
     def keep(self, key):
@@ -488,7 +488,7 @@ def test_a_worker_ends_with_its_pipe(fake):
 
 def test_a_library_that_is_missing_is_left_out(monkeypatch):
     class Absent:
-        def __init__(self, name, threads, cpus):
+        def __init__(self, name, threads, cpus, isa):
             self.name = name
 
         def ask(self, method):
