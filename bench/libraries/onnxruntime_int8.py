@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bench.graph import export
@@ -20,7 +21,7 @@ WEIGHTS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
-    return ("split-uint8", "split-int8")
+    return ("split-int8", "contrib-int8", "split-uint8")
 
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
@@ -35,6 +36,7 @@ def quantized(form: str, weights: str, masked: bool, task: str) -> Path:
     if not path.exists():
         logging.getLogger().setLevel(logging.ERROR)  # it recommends preparations that these graphs do not need
         written = path.with_name(f"{path.name}.{os.getpid()}")
-        quantize_dynamic(str(source), str(written), weight_type=WEIGHTS[weights], per_channel=True)
+        floats = {"DefaultTensorType": TensorProto.FLOAT}  # of results of operators that ONNX does not know
+        quantize_dynamic(str(source), str(written), weight_type=WEIGHTS[weights], extra_options=floats)
         written.rename(path)
     return path
