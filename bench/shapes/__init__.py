@@ -139,12 +139,16 @@ def forward_cases() -> list[Forward]:
 
 
 def op_cases() -> list[OpCase]:
-    """Return the ops of an encoder layer at the model's shapes; convolutions warm and cold."""
+    """Return the ops of an encoder layer at the model's shapes; convolutions warm and cold.
+
+    Those in int8 come with all that the model has them do, and alone: of bytes, without activation and residual.
+    """
     cases = []
     for name in OPS:
         op = op_of(name)
-        for shape in map(op.check, model_shapes(name)):
-            if shape.get("tokens") == 1:  # the pooler's
-                continue
+        shapes = [shape for shape in model_shapes(name) if shape.get("tokens") != 1]  # the pooler's
+        if name == "pointwise_conv_int8":
+            shapes += [{**shape, "activation": "none", "residual": 0, "quantized": 1} for shape in shapes]
+        for shape in map(op.check, shapes):
             cases += [OpCase(name, shape, cold) for cold in ((False, True) if op.has_weights else (False,))]
     return cases
