@@ -114,7 +114,8 @@ def weight_bytes(dtype: str = "float32") -> int:
 
 def cache_folder() -> Path:
     """Return the folder for what is exported from this model, outside the tree; it is made if need be."""
-    sources = [Path(__file__), Path(__file__).with_name("graph.py")]
+    here = Path(__file__).parent
+    sources = [here / "model.py", here / "graph.py", *sorted(here.glob("libraries/*_int8.py"))]
     content = b"".join(path.read_bytes() for path in sources)
     folder = Path(tempfile.gettempdir()) / f"squeezeops-bench-{hashlib.sha256(content).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ import nncf
 import numpy as np
 import openvino
 
+from bench.executed import check_int8
 from bench.graph import export
 from bench.libraries import Inputs, openvino_
 from bench.libraries.openvino_ import op, start
@@ -24,7 +25,6 @@ __all__ = ["forms", "forward", "op", "start", "version"]
 
 TEXTS, TOKENS = 16, 128  # of the calibration
 FEW = 48  # tokens up to which "batched" is mostly ahead
-PRODUCTS = ("Convolution", "FullyConnected", "MatMul")  # layers of an executed graph
 
 
 def version() -> str:
@@ -40,7 +40,8 @@ def forms(tokens: int, lengths: int) -> tuple[str, ...]:
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
     graph, _, any_length = form.partition("-")
     path = quantized(graph, inputs[0].mask is not None, task)
-    return openvino_.run_file(path, inputs, bool(any_length), check_executed)
+    encoder = CONFIG["num_hidden_layers"] * len(convolutions())
+    return openvino_.run_file(path, inputs, bool(any_length), lambda compiled: check_int8(compiled, encoder))
 
 
 def quantized(form: str, masked: bool, task: str) -> Path:
@@ -65,23 +66,3 @@ def quantized(form: str, masked: bool, task: str) -> Path:
     written.with_suffix(".bin").rename(path.with_suffix(".bin"))
     written.rename(path)
     return path
-
-
-def check_executed(compiled: Any) -> None:
-    """RuntimeError unless every convolution of the encoder runs in int8."""
-    found = executed(compiled)
-    expected = CONFIG["num_hidden_layers"] * len(convolutions())
-    int8 = [name for name, kind, precision in found if kind in PRODUCTS and precision in ("i8", "u8")]
-    if len(int8) < expected:
-        kinds = sorted({(kind, precision) for _, kind, precision in found if kind in PRODUCTS})
-        raise RuntimeError(f"openvino-int8: expected {expected} products in int8, got {len(int8)} among {kinds}")
-
-
-def executed(compiled: Any) -> list[tuple[str, str, str]]:
-    """The nodes of the executed graph: name, type, precision."""
-    nodes = []
-    for node in compiled.get_runtime_model().get_ops():
-        said = node.get_rt_info()
-        kind, precision = (str(said[key].astype(str)) for key in ("layerType", "runtimePrecision"))
-        nodes.append((str(node.get_friendly_name()), kind, precision.lower()))
-    return nodes
