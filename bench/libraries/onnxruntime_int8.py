@@ -21,7 +21,7 @@ WEIGHTS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
-    return ("split-int8", "contrib-int8", "split-uint8")
+    return ("contrib-int8", "split-int8", "split-uint8")
 
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
