@@ -13,8 +13,9 @@ from typing import Any
 import bench.installed  # noqa: F401 before squeezeops is imported
 from bench import report, running, shapes, targets
 from bench.footprint import footprint
-from bench.libraries import OURS, PEERS
+from bench.libraries import ALL_PEERS, INT8_PEERS, OURS, OURS_FLOAT32, PEERS
 from bench.running import Disagreement, Libraries, note
+from bench.worker import Missing
 from squeezeops.benchmark.machine import describe_machine
 
 __all__ = ["main"]
@@ -29,7 +30,13 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     p.add_argument("--quick", action="store_true", help="fewer cases and fewer pairs: under 4 minutes")
     p.add_argument("--threads", type=int, action="append", help="only the cases on so many threads; may be repeated")
-    p.add_argument("--peers", help=f"comma-separated, of {', '.join((*PEERS, 'numpy'))}; by default all")
+    p.add_argument(
+        "--dtype",
+        action="append",
+        choices=shapes.DTYPES,
+        help="only the forward passes of our model so stored; may be repeated",
+    )
+    p.add_argument("--peers", help=f"comma-separated, of {', '.join(ALL_PEERS)}; by default all")
     p.add_argument("--tables", default=",".join(TABLES), help=f"comma-separated, of {', '.join(TABLES)}")
     p.add_argument("--only", action="append", help="only the cases whose description contains this; may be repeated")
     p.add_argument("--pairs", type=int, help="accepted pairs to take with each peer")
@@ -49,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.plot:
             draw(results, given.plot)
         return judge(results)
-    peers = given.peers.split(",") if given.peers is not None else [*PEERS, "numpy"]
+    peers = given.peers.split(",") if given.peers is not None else list(ALL_PEERS)
     for name in peers:
-        if name and name not in (*PEERS, "numpy"):
-            parser().error(f"--peers: expected names among {', '.join((*PEERS, 'numpy'))}, got {name!r}")
+        if name and name not in ALL_PEERS:
+            parser().error(f"--peers: expected names among {', '.join(ALL_PEERS)}, got {name!r}")
     tables = given.tables.split(",")
     for name in tables:
         if name not in TABLES:
@@ -72,7 +79,7 @@ def measure(given: argparse.Namespace, peers: Sequence[str], tables: Sequence[st
     begin = time.monotonic()
     results: dict[str, Any] = {"machine": describe_machine(), "versions": {}, "forward": [], "ops": [], "footprint": {}}
     if "forward" in tables:
-        results["forward"] = measure_forward(given, [name for name in PEERS if name in peers], results["versions"])
+        results["forward"] = measure_forward(given, peers, results["versions"])
         print("\nforward (* the best peer; pairs p25 / median / p75)\n" + report.forward_table(results["forward"]))
     if "ops" in tables:
         results["ops"] = measure_ops(given, [name for name in OP_LIBRARIES if name in peers], results["versions"])
@@ -98,18 +105,38 @@ def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: d
         if chosen(given, case.describe())
         and (case.quick or not given.quick)
         and (not given.threads or case.threads in given.threads)
+        and (not given.dtype or case.dtype in given.dtype)
     ]
+    groups: dict[tuple[str, str, int], list[shapes.Forward]] = {}
+    for case in sorted(cases, key=lambda case: (case.isa, shapes.DTYPES.index(case.dtype), case.threads)):
+        groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
     rows = []
-    for threads in sorted({case.threads for case in cases}):
-        with Libraries([OURS, *peers], threads) as libraries:
+    for (isa, dtype, threads), of_group in groups.items():
+        names = libraries_for(dtype, isa, peers)
+        try:
+            libraries = Libraries(names, threads, isa)
+        except Missing as error:
+            if not isa:
+                raise
+            note(f"left out: {error}")
+            continue
+        with libraries:
             tell_missing(libraries, versions)
-            for case in (case for case in cases if case.threads == threads):
+            for case in of_group:
                 note(f"forward: {case.describe()}")
                 pairs = given.pairs or (case.quick if given.quick else None)
                 limit = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
                 row = running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick)
                 rows.append(row)
     return rows
+
+
+def libraries_for(dtype: str, isa: str, peers: Sequence[str]) -> list[str]:
+    """Ours and what it is held against: those of its dtype and of float32, but on an instruction set ours alone."""
+    ours = [OURS] if dtype == "float32" else [OURS, OURS_FLOAT32]
+    if isa:
+        return ours
+    return ours + [name for name in PEERS + (INT8_PEERS if dtype == "int8" else ()) if name in peers]
 
 
 def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
@@ -145,7 +172,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def key(row: dict[str, Any]) -> str:
-    return json.dumps({name: value for name, value in row["case"].items() if name != "quick"}, sort_keys=True)
+    return json.dumps({name: value for name, value in shapes.fields_of(row).items() if name != "quick"}, sort_keys=True)
 
 
 def rounded(value: Any) -> Any:

@@ -101,16 +101,21 @@ def flops(lengths: list[int]) -> int:
     return int(CONFIG["num_hidden_layers"] * layer)
 
 
-def weight_bytes() -> int:
-    """Bytes of the encoder's weights in float32, which a forward must read; of the embeddings it reads a few rows."""
-    c = CONFIG["hidden_size"]
-    layer = sum(c_out * c_in // groups + c_out for c_out, c_in, groups in convolutions().values()) + 4 * c
-    return int(CONFIG["num_hidden_layers"] * layer * 4)
+def weight_bytes(dtype: str = "float32") -> int:
+    """Bytes of the encoder's weights, which a forward must read; of the embeddings it reads a few rows.
+
+    Weights of convolutions are of this dtype, with a scale for each output channel in int8; the rest is float32.
+    """
+    c, size = CONFIG["hidden_size"], {"float32": 4, "float16": 2, "int8": 1}[dtype]
+    scales = 4 if dtype == "int8" else 0
+    layer = sum(size * c_out * c_in // groups + (4 + scales) * c_out for c_out, c_in, groups in convolutions().values())
+    return int(CONFIG["num_hidden_layers"] * (layer + 4 * 4 * c))
 
 
 def cache_folder() -> Path:
     """Return the folder for what is exported from this model, outside the tree; it is made if need be."""
-    sources = [Path(__file__), Path(__file__).with_name("graph.py")]
+    here = Path(__file__).parent
+    sources = [here / "model.py", here / "graph.py", *sorted(here.glob("libraries/*_int8.py"))]
     content = b"".join(path.read_bytes() for path in sources)
     folder = Path(tempfile.gettempdir()) / f"squeezeops-bench-{hashlib.sha256(content).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)

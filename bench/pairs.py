@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from bench.libraries import ALL_PEERS
 from squeezeops.benchmark.measure import Quartiles, Sample, quartiles
 
-__all__ = ["Ratio", "over_floor", "ratio", "shares", "take_rounds", "wanted_pairs"]
+__all__ = ["Ratio", "as_dict", "best_peer", "over_floor", "ratio", "shares", "take_rounds", "wanted_pairs"]
 
 LONG = 0.2  # seconds of a forward; it need not be repeated so often
 PAIRS, PAIRS_LONG = 200, 30
@@ -107,6 +108,14 @@ def over_floor(samples: Sequence[Sample], work: float, moved: float, read: float
     """
     floors = [(s, max(moved / read, work / s.peak)) for s in samples if s.accepted and s.peak]
     return quartiles([s.seconds / floor for s, floor in floors])
+
+
+def best_peer(ratios: dict[str, Any], among: Collection[str] = ALL_PEERS) -> str | None:
+    """The peer with the lowest median ratio; the copies and kernels of our own are no peers."""
+    known = {
+        name: found["quartiles"]["median"] for name, found in ratios.items() if found["quartiles"] and name in among
+    }
+    return min(known, key=lambda name: known[name]) if known else None
 
 
 def as_dict(value: Any) -> Any:

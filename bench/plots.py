@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
 from bench.libraries import OURS, PEERS  # noqa: E402
+from bench.shapes import fields_of  # noqa: E402
 
 __all__ = ["draw"]
 
@@ -33,8 +34,9 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def encoders(results: dict[str, Any], **wanted: Any) -> list[Any]:
-    wanted = {"task": "base", **wanted}
-    rows = [row for row in results["forward"] if all(row["case"][name] == value for name, value in wanted.items())]
+    """Rows of forward passes, in float32 if nothing else is wanted."""
+    wanted = {"task": "base", "dtype": "float32", "isa": "", **wanted}
+    rows = [row for row in results["forward"] if all(fields_of(row)[name] == value for name, value in wanted.items())]
     rows = [row for row in rows if row["case"]["tokens"].isdecimal() and row["libraries"][OURS]["seconds"]]
     return sorted(rows, key=lambda row: (row["case"]["batch"], int(row["case"]["tokens"])))
 
@@ -86,7 +88,7 @@ def title(what: str, threads: int) -> str:
 def roofline(results: dict[str, Any]) -> Any:
     """Rates of the ops under the machine's limits: of operations, by operations a byte; of bytes."""
     timed = [row for row in results["ops"] if row["libraries"][OURS]["seconds"]]
-    rows = [row for row in timed if row["flops"]]
+    rows = [row for row in timed if row["case"]["op"] in MARKERS]
     peaks = [row["libraries"][OURS]["peak"] for row in rows if row["libraries"][OURS]["peak"]]
     reads = [row["read"] for row in results["forward"] if row["read"] and row["case"]["threads"] == 1]
     if not peaks or not reads:

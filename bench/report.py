@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.libraries import OURS
+from bench.shapes import fields_of, variant
 from bench.targets import Line
+from squeezeops.benchmark.cases import op_of
 
 __all__ = ["footprint_table", "forward_table", "op_table", "target_table"]
 
@@ -43,12 +45,15 @@ def spread(quartiles: Any) -> str:
 
 
 def forward_table(rows: Sequence[Any]) -> str:
-    """A line for each library of each case."""
+    """A line for each library of each case; the last columns where some results are rounded further than float32."""
     head = ["case", "library", "ms", "peer / ours", "pairs", "dropped", "of peak", "of read", "x floor", "read GB/s"]
+    rounds = any("cosine" in figures for row in rows for figures in row["libraries"].values())
+    head += ["off by", "cosine", "worst"] if rounds else []
     lines = [head]
     for row in rows:
-        case = row["case"]
+        case = fields_of(row)
         name = f"{case['batch']} x {case['tokens']}, {case['threads']} thread{'s'[: case['threads'] - 1]}"
+        name += variant(case["dtype"], case["isa"])
         name += {"each": ", peers one by one", "": ""}.get(case["against"], "")
         name += "" if case["task"] == "base" else f", {case['task']}"
         for library, figures in row["libraries"].items():
@@ -67,10 +72,18 @@ def forward_table(rows: Sequence[Any]) -> str:
                     percent(figures.get("of_read")),
                     times(median(figures.get("over_floor"))),
                     f"{row['read'] / 1e9:.1f}" if library == OURS and row["read"] else "",
+                    *(accuracy(figures) if rounds else ()),
                 ]
             )
             name = ""
     return columns(lines, left=2)
+
+
+def accuracy(figures: dict[str, Any]) -> list[str]:
+    """The largest difference from the results in float32, and the cosines of rows with them."""
+    difference, cosine = figures.get("difference"), figures.get("cosine")
+    of_rows = [f"{cosine[name]:.5f}" for name in ("mean", "worst")] if cosine else ["", ""]
+    return ["" if difference is None else f"{difference:.2g}", *of_rows]
 
 
 def op_table(rows: Sequence[Any]) -> str:
@@ -83,7 +96,7 @@ def op_table(rows: Sequence[Any]) -> str:
         seconds = median(ours["seconds"])
         rate = "-"
         if seconds:
-            work, unit = (row["flops"], "GFLOP/s") if row["flops"] else (row["bytes"], "GB/s")
+            work, unit = (row["flops"], op_of(case["op"]).unit) if row["flops"] else (row["bytes"], "GB/s")
             rate = f"{work / seconds / 1e9:.1f} {unit}"
             rate = f"{ours['gigaelements']:.2f} Gelem/s" if "gigaelements" in ours else rate
         ratios = [row["ratios"].get(name, {}).get("quartiles") for name in names]

@@ -6,22 +6,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench import model
 from bench.inputs import one_by_one, padded
-from bench.libraries import OURS, Inputs
-from bench.pairs import as_dict, over_floor, ratio, shares, take_rounds, wanted_pairs
+from bench.libraries import INT8_PEERS, OURS, OURS_FLOAT32, Inputs
+from bench.pairs import as_dict, best_peer, over_floor, ratio, shares, take_rounds, wanted_pairs
 from bench.shapes import Forward, OpCase
 from bench.worker import Missing, Prepared, Worker
 from squeezeops.benchmark.cases import op_of
 from squeezeops.benchmark.measure import Sample, quartiles
 
-__all__ = ["Disagreement", "Libraries", "best_peer", "largest_difference", "run_forward", "run_op"]
+__all__ = ["Disagreement", "Libraries", "best_peer", "cosines", "largest_difference", "run_forward", "run_op"]
 
-AGREEMENT = 1e-4
+AGREEMENT = 1e-4  # of float32; what is rounded further has a cosine with float32, row by row, of at least
+LEAST_COSINE = {"float16": 0.999, "int8": 0.9}
 PAUSE = 0.02  # seconds, with several threads: the pools of the others spin for a while
 SAMPLE_SECONDS = 200e-6  # at least; short calls are repeated
 WARM_BELOW = 0.02  # seconds of a call that is preceded by an untimed one
@@ -36,6 +37,13 @@ class Disagreement(RuntimeError):
 class Libraries:
     """The workers of one number of threads; those that cannot be had are left out.
 
+    Parameters
+    ----------
+    names : iterable of str
+    threads : int
+    isa : str, optional
+        The instruction set that our kernels are held to.
+
     Attributes
     ----------
     workers : dict of str to Worker
@@ -44,20 +52,21 @@ class Libraries:
     versions : dict of str to str
     """
 
-    def __init__(self, names: Iterable[str], threads: int) -> None:
+    def __init__(self, names: Iterable[str], threads: int, isa: str = "") -> None:
         self.threads = threads
         self.workers: dict[str, Worker] = {}
         self.missing: dict[str, str] = {}
         self.versions: dict[str, str] = {}
         cpus = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
         for name in names:
-            worker = Worker(name, threads, cpus)
+            worker = Worker(name, threads, cpus, isa=isa)
             try:
                 self.versions[name] = worker.ask("start")
                 self.workers[name] = worker
             except Missing as error:
                 worker.close()
                 if name == OURS:
+                    self.__exit__()
                     raise
                 self.missing[name] = str(error)
 
@@ -71,12 +80,15 @@ class Libraries:
     def peers(self) -> list[str]:
         return [name for name in self.workers if name != OURS]
 
-    def sampler(self, name: str, key: Any, once: float) -> Callable[[], Sample]:
-        """Return a function that takes a sample of what a worker has prepared under `key`."""
+    def sampler(self, name: str, key: Any, once: float, int8: bool = False) -> Callable[[], Sample]:
+        """Return a function that takes a sample of what a worker has prepared under `key`.
+
+        The peaks around it are of products of bytes if `int8`, else of multiply-adds.
+        """
         calls = max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
         pause = PAUSE if self.threads > 1 else 0.0
         worker = self.workers[name]
-        return lambda: Sample(*worker.ask("sample", key, calls, once < WARM_BELOW, pause))
+        return lambda: Sample(*worker.ask("sample", key, calls, once < WARM_BELOW, pause, int8))
 
 
 class ReadSpeed:
@@ -125,6 +137,33 @@ def largest_difference(ours: Any, theirs: Any) -> float:
     return difference / max(1.0, float(np.abs(ours).max(initial=0.0))) if difference == difference else float("inf")
 
 
+def cosines(expected: Any, found: Any) -> dict[str, float]:
+    """The cosines of rows with those expected, by mean and worst; NaN for what is no number or of another shape."""
+    if expected.shape != found.shape:
+        return {"mean": float("nan"), "worst": float("nan")}
+    x, y = expected.astype(np.float64), found.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_rows = (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+    return {"mean": float(of_rows.mean()), "worst": float(of_rows.min())}
+
+
+class Error(NamedTuple):
+    """How far results are from those of float32; `cosine` is of results that are rounded further."""
+
+    difference: float
+    cosine: dict[str, float] | None = None
+
+
+def compare(case: str, name: str, dtype: str, expected: Any, found: Any) -> Error:
+    """Hold what a library that computes in a dtype has found against the results in float32."""
+    if dtype == "float32":
+        return Error(agree(case, name, expected, found))
+    cosine, least = cosines(expected, found), LEAST_COSINE[dtype]
+    if not cosine["worst"] >= least:
+        raise Disagreement(f"{case}: {name}: cosine with float32 {cosine['worst']:.3g}, less than {least}")
+    return Error(largest_difference(expected, found), cosine)
+
+
 def agree(case: str, name: str, ours: Any, theirs: Any) -> float:
     difference = largest_difference(ours, theirs)
     if difference > AGREEMENT:
@@ -156,55 +195,82 @@ def run_forward(
     lengths = case.lengths
     batch = [padded(lengths)]
     texts = one_by_one(lengths) if case.against == "each" else batch
-    done = libraries.workers[OURS].ask("forward", "ragged", case.task, batch)
+    dtypes = dtypes_of(libraries, case)
     shapes = len({item.ids.shape for item in texts})
     mean = sum(item.ids.size for item in texts) // len(texts)
-    expected = rows_of(done.result, batch, case.task)
-    chosen: dict[str, tuple[Any, float]] = {OURS: (("forward", "ragged"), done.once)}
-    forms, loading, differences = {OURS: "ragged"}, {OURS: done.loading}, {}
-    for name in libraries.peers() if case.against else []:
+    expected = None
+    chosen: dict[str, tuple[str, Prepared]] = {}
+    errors: dict[str, Error] = {}
+    for name, dtype in dtypes.items():
         worker = libraries.workers[name]
-        known = worker.ask("forms", mean, shapes)
+        if name in (OURS, OURS_FLOAT32):
+            given, known = batch, ["ragged" if dtype == "float32" else f"ragged-{dtype}"]
+        else:
+            given, known = texts, worker.ask("forms", mean, shapes)
         tried: dict[str, Prepared] = {}
+        errors_of = {}
         for form in known if choose else known[:1]:
-            tried[form] = worker.ask("forward", form, case.task, texts)
-            differences[name] = agree(case.describe(), name, expected, rows_of(tried[form].result, texts, case.task))
+            tried[form] = worker.ask("forward", form, case.task, given)
+            found = rows_of(tried[form].result, given, case.task)
+            if expected is None:  # the first is our own in float32
+                expected = found
+            else:
+                errors_of[form] = compare(case.describe(), name, dtype, expected, found)
         if tried:
-            form = fastest(libraries, name, {form: prepared.once for form, prepared in tried.items()})
+            times = {form: prepared.once for form, prepared in tried.items()}
+            form = fastest(libraries, name, times, int8=dtype == "int8")
             worker.ask("keep", ("forward", form))
-            chosen[name] = ("forward", form), tried[form].once
-            forms[name], loading[name] = form, tried[form].loading
+            chosen[name] = form, tried[form]
+            if form in errors_of:
+                errors[name] = errors_of[form]
     read = ReadSpeed(libraries.workers[OURS])
-    takers = {name: libraries.sampler(name, key, once) for name, (key, once) in chosen.items()}
-    wanted = pairs or wanted_pairs(done.once)
+    takers = {
+        name: libraries.sampler(name, ("forward", form), prepared.once, dtypes[name] == "int8")
+        for name, (form, prepared) in chosen.items()
+    }
+    takers = {OURS: takers[OURS], **takers}
+    wanted = pairs or wanted_pairs(chosen[OURS][1].once)
     samples = take_rounds(takers, OURS, wanted, limit, read)
     read.measure()
     for name in chosen:
         libraries.workers[name].ask("keep", None)
-    work, moved, speed = model.flops(lengths), model.weight_bytes(), read.median()
+    work, speed = model.flops(lengths), read.median()
     row = {
-        "case": {**case._asdict(), "against": case.against},
+        "case": case.fields(),
         "flops": work,
-        "bytes": moved,
+        "bytes": model.weight_bytes(case.dtype),
         "read": speed,
         **table_row(samples, work),
     }
     for name, figures in row["libraries"].items():
-        figures["form"], figures["loading"] = forms[name], loading[name]
+        figures["form"], figures["loading"] = chosen[name][0], chosen[name][1].loading
+        if dtypes[name] != "float32":
+            figures["dtype"] = dtypes[name]
         if speed and figures["seconds"]:
+            moved = model.weight_bytes(dtypes[name])
             figures["of_read"] = moved / figures["seconds"]["median"] / speed
             figures["over_traffic"] = 1 / figures["of_read"]
             figures["over_floor"] = as_dict(over_floor(samples[name], work, moved, speed))
-        if name in differences:
-            figures["difference"] = differences[name]
+        if name in errors:
+            figures["difference"] = errors[name].difference
+            if errors[name].cosine:
+                figures["cosine"] = errors[name].cosine
     return row
 
 
-def fastest(libraries: Libraries, name: str, forms: dict[str, float]) -> str:
+def dtypes_of(libraries: Libraries, case: Forward) -> dict[str, str]:
+    """The libraries that a case is measured with, and what each computes in; the first is ours in float32."""
+    names = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
+    if case.against:
+        names += [name for name in libraries.peers() if name not in names]
+    return {name: case.dtype if name == OURS else "int8" if name in INT8_PEERS else "float32" for name in names}
+
+
+def fastest(libraries: Libraries, name: str, forms: dict[str, float], int8: bool = False) -> str:
     """Return the form with the lowest median of a few alternating samples."""
     if len(forms) == 1:
         return next(iter(forms))
-    takers = {form: libraries.sampler(name, ("forward", form), once) for form, once in forms.items()}
+    takers = {form: libraries.sampler(name, ("forward", form), once, int8) for form, once in forms.items()}
     rounds = 2 if min(forms.values()) > 1 else CHOOSING_ROUNDS
     times: dict[str, list[float]] = {form: [] for form in forms}
     for _ in range(rounds):
@@ -226,7 +292,8 @@ def run_op(libraries: Libraries, case: OpCase, *, pairs: int | None, limit: floa
     for name, prepared in done.items():
         if name not in (OURS, "memcpy"):
             agree(case.describe(), name, done[OURS].result, prepared.result)
-    takers = {name: libraries.sampler(name, key, prepared.once) for name, prepared in done.items()}
+    int8 = op_of(case.op).unit == "GOP/s"
+    takers = {name: libraries.sampler(name, key, prepared.once, int8) for name, prepared in done.items()}
     samples = take_rounds(takers, OURS, pairs or wanted_pairs(0), limit)
     for name in done:
         libraries.workers[name].ask("keep", None)
@@ -261,16 +328,6 @@ def table_row(samples: dict[str, list[Sample]], work: int) -> dict[str, Any]:
         }
     ratios = {name: as_dict(ratio(samples[OURS], taken)) for name, taken in samples.items() if name != OURS}
     return {"libraries": figures, "ratios": ratios, "best": best_peer(ratios)}
-
-
-def best_peer(ratios: dict[str, Any]) -> str | None:
-    """The peer with the lowest median ratio; the copies and kernels of our own are no peers."""
-    known = {
-        name: found["quartiles"]["median"]
-        for name, found in ratios.items()
-        if found["quartiles"] and name not in ("avx2", "memcpy")
-    }
-    return min(known, key=lambda name: known[name]) if known else None
 
 
 def note(text: str) -> None:

@@ -8,11 +8,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.libraries import PEERS
+from bench.pairs import best_peer
+from bench.shapes import fields_of
+
 __all__ = ["Line", "Target", "check", "is_target", "parse_targets", "read_targets"]
 
 FILE = Path(__file__).with_name("targets.csv")
 RELATIONS = (">=", "<=")
-FIGURES = ("ratio", "ratio_or_traffic", "share", "over_floor", "gigaelements")  # and ratio:NAME, over:NAME
+FIGURES = (
+    "ratio",
+    "ratio_float32",
+    "ratio_or_traffic",
+    "share",
+    "over_floor",
+    "gigaelements",
+)  # and ratio:NAME, over:NAME
 
 
 class Target(NamedTuple):
@@ -23,11 +34,13 @@ class Target(NamedTuple):
     name : str
     table : "forward" or "ops"
     where : dict of str to tuple of str
-        The values that a row of results may have for a field. Every combination must be among the results.
+        The values that a row of results may have for a field. Every combination must be among the results. A forward
+        pass is one in float32 unless this says otherwise.
     figure : str
-        "ratio", the best peer's time in ours; "ratio:NAME", that of one library; "over:NAME", our time in its; "share"
-        of the FMA peak, at p75; "over_floor", our time in the floor; "gigaelements" a second. "ratio_or_traffic" is
-        "ratio" unless the best peer is so near the traffic floor that nothing could be ahead of it by the limit.
+        "ratio", the best peer's time in ours; "ratio_float32", that of the best that runs in float32; "ratio:NAME",
+        that of one library; "over:NAME", our time in its; "share" of the peak of multiply-adds (of products of bytes,
+        in int8), at p75; "over_floor", our time in the floor; "gigaelements" a second. "ratio_or_traffic" is "ratio"
+        unless the best peer is so near the traffic floor that nothing could be ahead of it by the limit.
     relation, limit : ">=" or "<=", and float
     """
 
@@ -56,6 +69,8 @@ def parse_targets(lines: Iterable[str]) -> list[Target]:
         try:
             pairs = [part.split("=") for part in row["where"].split()]
             where = {name: tuple(values.split("/")) for name, values in pairs}
+            if row["table"] == "forward":
+                where = {"dtype": ("float32",), "isa": ("",), **where}
             target = Target(row["target"], row["table"], where, row["figure"], row["relation"], float(row["limit"]))
             if target.table not in ("forward", "ops"):
                 raise ValueError(f"table: expected forward or ops, got {target.table!r}")
@@ -85,6 +100,7 @@ def _text(value: Any) -> str:
 
 def is_target(table: str, row: dict[str, Any], targets: Iterable[Target]) -> bool:
     """Whether a target is about a case."""
+    row = fields_of({"case": row})
     return any(
         target.table == table
         and all(name in row and _text(row[name]) in values for name, values in target.where.items())
@@ -99,7 +115,7 @@ def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
         for values in itertools.product(*target.where.values()):
             where = dict(zip(target.where, values, strict=True))
             varied = [f"{name} {where[name]}" for name, all_ in target.where.items() if len(all_) > 1]
-            rows = [row for row in results.get(target.table, []) if matches(row["case"], where)]
+            rows = [row for row in results.get(target.table, []) if matches(fields_of(row), where)]
             judged = [_judge(target, ", ".join(varied), row) for row in rows]
             lines += judged or [Line(target, ", ".join(varied), None, "not measured", False)]
     return lines
@@ -119,8 +135,8 @@ def _judge(target: Target, which: str, row: dict[str, Any]) -> Line:
 def _figure(figure: str, row: dict[str, Any]) -> tuple[float | None, str]:
     ours = row["libraries"]["squeezeops"]
     kind, _, name = figure.partition(":")
-    if kind in ("ratio", "ratio_or_traffic", "over"):
-        name = name or row.get("best") or ""
+    if kind in ("ratio", "ratio_float32", "ratio_or_traffic", "over"):
+        name = name or (best_peer(row["ratios"], PEERS) if kind == "ratio_float32" else row.get("best")) or ""
         quartiles = row["ratios"].get(name, {}).get("quartiles")
         if not quartiles:
             return None, f"no pair with {name or 'a peer'}"

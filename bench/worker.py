@@ -96,18 +96,18 @@ class Host:
         """Let go of all that was prepared but this; None for everything."""
         self.calls = {key: self.calls[key]} if key is not None else {}
 
-    def sample(self, key: Any, calls: int, warm: bool, pause: float) -> Any:
-        """Time a call, or the mean of `calls`, between two peaks.
+    def sample(self, key: Any, calls: int, warm: bool, pause: float, int8: bool = False) -> Any:
+        """Time a call, or the mean of `calls`, between two peaks: of products of bytes if `int8`, or of multiply-adds.
 
         `warm` calls once before, untimed: the library's threads are awake then, as in the middle of many calls. After
         the last call `settle` waits until they sleep, in steps of `pause` seconds.
         """
-        from squeezeops.benchmark.measure import Sample, fma_peak, without_garbage_collection
+        from squeezeops.benchmark.measure import Sample, fma_peak, int8_peak, without_garbage_collection
 
-        call = self.calls[key]
+        call, peak = self.calls[key], int8_peak if int8 else fma_peak
         repeats = range(calls)
         with without_garbage_collection(), _pinned(self.cpus[:1]):
-            before = fma_peak()
+            before = peak()
             if warm:
                 call()
             begin = time.perf_counter()
@@ -115,7 +115,7 @@ class Host:
                 call()
             seconds = (time.perf_counter() - begin) / calls
             settle(pause)
-            return tuple(Sample(seconds, before, fma_peak()))
+            return tuple(Sample(seconds, before, peak()))
 
     def read_peak(self) -> float | None:
         """The speed of reading memory, in bytes a second."""
@@ -197,12 +197,17 @@ class Worker:
         Those that the process is held to.
     command : sequence of str, optional
         What is run in place of this module.
+    isa : str, optional
+        The instruction set that our kernels are held to there.
     """
 
-    def __init__(self, name: str, threads: int, cpus: Sequence[int], command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, name: str, threads: int, cpus: Sequence[int], command: Sequence[str] | None = None, isa: str = ""
+    ) -> None:
         self.name = name
         variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         variables |= {"OMP_PROC_BIND": "true", "OMP_PLACES": "threads"} if threads > 1 else {}
+        variables |= {"SQUEEZEOPS_ISA": isa} if isa else {}
         arguments = [name, str(threads), *map(str, cpus)]
         self.process = subprocess.Popen(
             [*(command or [sys.executable, "-c", RUN]), *arguments],

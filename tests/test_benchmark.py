@@ -136,6 +136,13 @@ def test_work(name, size, flops):
     assert (case.bytes, case.flops) == (size, flops)
 
 
+def test_work_of_quantized_rows():
+    """Bytes and a scale for each of the groups take the place of floats."""
+    case = op_of("pointwise_conv_int8").make(5, 8, 12, groups=2, quantized=1)
+    assert (case.bytes, case.flops) == (12 * 4 + 5 * (8 + 4 * 2) + 4 * (12 + 5 * 12), 2 * 5 * 12 * 4)
+    assert np.array_equal(case.call(), op_of("pointwise_conv_int8").make(5, 8, 12, groups=2).call())
+
+
 def test_work_of_half_tables():
     assert op_of("embedding").make(5, 11, 8, "float16").bytes == 5 * (8 + 2 * 8 + 4 * 8)
 

@@ -17,12 +17,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # after what is installed: only bench/ is taken from here
 
-from bench import compare, model, pairs, running, targets, worker  # noqa: E402
+from bench import compare, executed, model, pairs, report, running, targets, worker  # noqa: E402
 from bench.inputs import lengths_of, one_by_one, padded  # noqa: E402
-from bench.shapes import Forward, forward_cases, op_cases, parse_forward  # noqa: E402
+from bench.shapes import Forward, fields_of, forward_cases, op_cases, parse_forward  # noqa: E402
 from squeezeops.benchmark.measure import Sample  # noqa: E402
 
-HEADER = "batch,tokens,threads,task,against,quick"
+HEADER = "batch,tokens,threads,task,against,quick,dtype,isa"
 
 
 def sample(seconds, peak=100.0, after=None):
@@ -133,6 +133,14 @@ def test_operations_and_bytes_of_the_model():
     assert model.weight_bytes() == pytest.approx(106e6, rel=0.01)
 
 
+def test_bytes_by_dtype():
+    """Half and a quarter, but for what stays in float32, and the scales."""
+    whole, half, quarter = (model.weight_bytes(dtype) for dtype in ("float32", "float16", "int8"))
+    assert whole == model.weight_bytes()
+    assert half == pytest.approx(whole / 2, rel=0.01) and half > whole / 2
+    assert quarter == pytest.approx(whole / 4, rel=0.03) and quarter > whole / 4
+
+
 def test_lengths():
     assert lengths_of(3, "128") == [128] * 3
     lengths = lengths_of(32, "8-128")
@@ -178,6 +186,28 @@ def test_a_case_is_read():
     assert parse_forward([HEADER, "32,8-128,2,base,each,3"]) == [Forward(32, "8-128", 2, "base", "each", 3)]
 
 
+def test_a_case_has_a_dtype():
+    cases = parse_forward([HEADER, "1,8,1,base,,0,,", "1,8,1,base,padded,3,int8,", "1,8,1,base,,0,float16,avx2"])
+    assert cases == [
+        Forward(1, "8", 1, "base", "", 0),
+        Forward(1, "8", 1, "base", "padded", 3, "int8"),
+        Forward(1, "8", 1, "base", "", 0, "float16", "avx2"),
+    ]
+    assert [case.describe() for case in cases] == [
+        "base 1 x 8, 1 thread, alone",
+        "base 1 x 8, 1 thread, int8",
+        "base 1 x 8, 1 thread, float16 on avx2",
+    ]
+
+
+def test_rows_of_results_have_a_dtype_where_it_is_not_float32():
+    plain = Forward(1, "8", 1, "base", "padded", 3)
+    assert plain.fields() == {"batch": 1, "tokens": "8", "threads": 1, "task": "base", "against": "padded", "quick": 3}
+    assert plain._replace(dtype="int8", isa="avx2").fields() == {**plain.fields(), "dtype": "int8", "isa": "avx2"}
+    for case in (plain, plain._replace(dtype="float16"), plain._replace(dtype="int8", isa="avx2")):
+        assert fields_of({"case": case.fields()}) == case._asdict()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -190,6 +220,11 @@ def test_a_case_is_read():
         ([HEADER, "1,8,1,base,,-1"], "line 2: quick: expected at least 0"),
         ([HEADER, "1,8,1,bass,,0"], "line 2: task: expected one of 'base'.*got 'bass'"),
         ([HEADER, "1,8,1,base,alone,0"], "line 2: against: expected one of"),
+        ([HEADER, "1,8,1,base,,0,int4,"], "line 2: dtype: expected one of 'float32'.*got 'int4'"),
+        ([HEADER, "1,8,1,base,,0,int8,sse"], "line 2: isa: expected one of '', 'avx2', got 'sse'"),
+        ([HEADER, "1,8,1,base,,0,float32,avx2"], "line 2: isa: .* got 'avx2'"),
+        ([HEADER, "1,8,1,base,padded,0,int8,avx2"], "line 2: isa: .* got 'avx2'"),
+        ([HEADER, "1,8,1,base,,0,,", "1,8,1,base,,0,float32,"], "line 3: expected each case once"),
         ([HEADER, "1,600,1,base,,0"], "line 2: tokens: expected lengths from 1 to 512"),
         ([HEADER, "1,8,1,base,,0", "1,8,1,base,,0"], "line 3: expected each case once"),
     ],
@@ -205,7 +240,7 @@ def test_a_file_of_cases_that_is_wrong(lines, message):
 def empty_results():
     """A row without figures for every case."""
     cases = {
-        "forward": [case._asdict() for case in forward_cases()],
+        "forward": [case.fields() for case in forward_cases()],
         "ops": [{"op": case.op, **case.shape, "cold": int(case.cold)} for case in op_cases()],
     }
     return {
@@ -221,7 +256,7 @@ def put(row, figure, value):
     """Write a figure where a target finds it."""
     kind, _, name = figure.partition(":")
     ours = row["libraries"]["squeezeops"]
-    if kind in ("ratio", "ratio_or_traffic", "over"):
+    if kind in ("ratio", "ratio_float32", "ratio_or_traffic", "over"):
         median = 1 / value if kind == "over" else value
         row["ratios"][name or "torch"] = {"quartiles": {"p25": 0.0, "median": median, "p75": 0.0}}
     elif kind == "gigaelements":
@@ -300,7 +335,7 @@ def test_shares_are_judged_at_p75(results):
 
 
 def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results):
-    rows = [row for row in results["forward"] if row["case"]["tokens"] == "16"]
+    rows = [row for row in results["forward"] if fields_of(row)["tokens"] == "16" and "dtype" not in row["case"]]
     assert len(rows) == 2
     for row in rows:
         row["ratios"]["torch"]["quartiles"]["median"] = 1.1
@@ -309,6 +344,42 @@ def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results
     rows[0]["libraries"]["squeezeops"]["over_traffic"] = 1.2  # at 1.32
     (line,) = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
     assert line.target.figure == "ratio_or_traffic"
+
+
+def forward_row(ratios, **case):
+    """A row of results with median ratios alone."""
+    found = {name.replace("_", "-"): {"quartiles": {"median": median}} for name, median in ratios.items()}
+    return {"case": case, "libraries": {"squeezeops": {}}, "ratios": found, "best": pairs.best_peer(found)}
+
+
+def reached(line, *rows):
+    parsed = targets.parse_targets(["target,table,where,figure,relation,limit", line])
+    return [(found.reached, found.note) for found in targets.check({"forward": list(rows)}, parsed)]
+
+
+def test_targets_of_a_dtype_are_about_its_rows_alone():
+    """A row that does not say its dtype, as those of older files, is one in float32."""
+    rows = (
+        forward_row({"torch": 1.1}, tokens="8"),
+        forward_row({"torch": 1.2}, tokens="16", dtype="float32"),
+        forward_row({"torch": 3.0}, tokens="8", dtype="int8"),
+        forward_row({"squeezeops_float32": 4.0}, tokens="8", dtype="int8", isa="avx2"),
+    )
+    assert reached("a,forward,tokens=8,ratio,>=,1", *rows) == [(1.1, "against torch")]
+    assert reached("a,forward,tokens=16 dtype=float32,ratio,>=,1", *rows) == [(1.2, "against torch")]
+    assert reached("a,forward,tokens=8 dtype=int8,ratio,>=,1", *rows) == [(3.0, "against torch")]
+    line = "a,forward,tokens=8 dtype=int8 isa=avx2,ratio:squeezeops-float32,>=,1"
+    assert reached(line, *rows) == [(4.0, "against squeezeops-float32")]
+    assert reached("a,forward,tokens=16 dtype=int8,ratio,>=,1", *rows) == [(None, "not measured")]
+
+
+def test_the_best_peer_in_float32_is_one_of_those_that_run_in_it():
+    ratios = {"squeezeops_float32": 2.0, "openvino_int8": 1.5, "torch": 4.0, "openvino": 3.0}
+    row = forward_row(ratios, tokens="8", dtype="int8")
+    assert reached("a,forward,tokens=8 dtype=int8,ratio_float32,>=,3.5", row) == [(3.0, "against openvino")]
+    assert reached("a,forward,tokens=8 dtype=int8,ratio,>=,1", row) == [(1.5, "against openvino-int8")]
+    row = forward_row({"openvino_int8": 1.5}, tokens="8", dtype="int8")
+    assert reached("a,forward,tokens=8 dtype=int8,ratio_float32,>=,1", row) == [(None, "no pair with a peer")]
 
 
 @pytest.mark.parametrize(
@@ -376,7 +447,7 @@ class FakeWorker:
         results = [np.full((*item.ids.shape, 2), self.error, np.float32) for item in inputs]
         return worker.Prepared(results, 0.5, self.seconds[form])
 
-    def sample(self, key, calls, warm, pause):
+    def sample(self, key, calls, warm, pause, int8):
         return tuple(sample(self.seconds[key[1]], peak=1e12))
 
     def keep(self, key):
@@ -431,9 +502,152 @@ def test_nothing_is_timed_of_a_peer_that_disagrees(libraries, monkeypatch):
 
 
 def test_our_own_kernels_and_copies_are_no_peers():
-    ratios = {name: {"quartiles": {"median": m}} for name, m in (("memcpy", 0.1), ("avx2", 0.5), ("torch", 2.0))}
+    medians = {"memcpy": 0.1, "avx2": 0.5, "squeezeops-float32": 0.6, "torch": 2.0}
+    ratios = {name: {"quartiles": {"median": m}} for name, m in medians.items()}
     assert running.best_peer({**ratios, "numpy": {"quartiles": None}}) == "torch"
     assert running.best_peer({}) is None
+
+
+# --- int8 and float16
+
+
+class RoundedWorker(FakeWorker):
+    """Its results are of unit scale, and off by `error` in one element of each row."""
+
+    def __init__(self, seconds, error=0.0):
+        super().__init__(seconds, error)
+        self.given, self.peaks = [], set()
+
+    def forward(self, form, task, inputs):
+        self.given.append(form)
+        results = [np.ones((*item.ids.shape, 4), np.float32) for item in inputs]
+        for result in results:
+            result[..., 0] += np.float32(self.error)
+        return worker.Prepared(results, 0.5, self.seconds[form])
+
+    def sample(self, key, calls, warm, pause, int8):
+        self.peaks.add(int8)
+        return super().sample(key, calls, warm, pause, int8)
+
+
+@pytest.fixture
+def rounded():
+    libraries = running.Libraries([], 1)
+    libraries.workers = {
+        "squeezeops": RoundedWorker({"ragged-int8": 0.01, "ragged-float16": 0.02}, 0.25),
+        "squeezeops-float32": RoundedWorker({"ragged": 0.04}),
+        "torch": RoundedWorker({"conv": 0.05}, 1e-6),
+        "openvino-int8": RoundedWorker({"slow": 0.03, "fast": 0.02}, 0.5),
+    }
+    return libraries
+
+
+INT8 = CASE._replace(dtype="int8")
+
+
+def test_a_row_in_int8(rounded):
+    row = running.run_forward(rounded, INT8, pairs=3, limit=10, choose=True)
+    assert row["case"] == {**CASE.fields(), "dtype": "int8"}
+    assert row["bytes"] == model.weight_bytes("int8")
+    medians = {name: found["quartiles"]["median"] for name, found in row["ratios"].items()}
+    assert medians == pytest.approx({"squeezeops-float32": 4, "torch": 5, "openvino-int8": 2})
+    assert row["best"] == "openvino-int8"
+    assert next(iter(row["libraries"])) == "squeezeops"
+    ours, theirs = row["libraries"]["squeezeops"], row["libraries"]["openvino-int8"]
+    assert (ours["dtype"], theirs["dtype"], theirs["form"]) == ("int8", "int8", "fast")
+    assert "dtype" not in row["libraries"]["torch"]
+    # off by 0.25 where all is 1: (3 + 1.25) / sqrt(4 (3 + 1.25^2))
+    assert ours["difference"] == pytest.approx(0.25)
+    assert ours["cosine"] == pytest.approx(dict.fromkeys(("mean", "worst"), 4.25 / np.sqrt(4 * (3 + 1.25**2))))
+    assert theirs["cosine"]["worst"] < ours["cosine"]["worst"]
+    assert row["libraries"]["torch"]["difference"] == pytest.approx(1e-6, rel=0.1)
+    assert "cosine" not in row["libraries"]["torch"]
+    assert json.loads(json.dumps(row)) == row
+    table = report.forward_table([row])
+    assert "2 x 3, 1 thread, int8 " in table
+    assert f"{ours['cosine']['worst']:.5f}" in table
+
+
+def test_samples_in_int8_are_held_against_products_of_bytes(rounded):
+    running.run_forward(rounded, INT8, pairs=3, limit=10, choose=True)
+    peaks = {name: made.peaks for name, made in rounded.workers.items()}
+    assert peaks == {"squeezeops": {True}, "squeezeops-float32": {False}, "torch": {False}, "openvino-int8": {True}}
+
+
+def test_a_row_on_an_instruction_set_has_no_peers(rounded):
+    row = running.run_forward(rounded, INT8._replace(against="", isa="avx2"), pairs=3, limit=10, choose=True)
+    assert list(row["libraries"]) == ["squeezeops", "squeezeops-float32"]
+    assert row["case"]["isa"] == "avx2"
+
+
+def test_a_row_in_float16(rounded):
+    rounded.workers["squeezeops"].error = 1e-3
+    del rounded.workers["openvino-int8"]
+    row = running.run_forward(rounded, CASE._replace(dtype="float16"), pairs=3, limit=10, choose=True)
+    assert rounded.workers["squeezeops"].given == ["ragged-float16"]
+    assert rounded.workers["squeezeops"].peaks == {False}
+    assert row["bytes"] == model.weight_bytes("float16")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "dtype", "message"),
+    [
+        ("squeezeops", 9, "int8", "squeezeops: cosine with float32 0.64, less than 0.9"),
+        ("squeezeops", float("nan"), "int8", "squeezeops: cosine with float32 nan"),
+        ("squeezeops", 0.25, "float16", "squeezeops: cosine with float32 0.995, less than 0.999"),
+        ("openvino-int8", -9, "int8", "openvino-int8: cosine"),
+        ("torch", 1e-3, "int8", "torch differs from squeezeops by 0.001"),
+    ],
+)
+def test_results_that_are_no_rounding_of_those_in_float32(rounded, monkeypatch, name, error, dtype, message):
+    rounded.workers[name].error = error
+    monkeypatch.setattr(RoundedWorker, "sample", lambda self, key, *_: sample(self.seconds[key[1]]))
+    with pytest.raises(running.Disagreement, match=message):
+        running.run_forward(rounded, CASE._replace(dtype=dtype), pairs=3, limit=10, choose=True)
+
+
+def test_cosines_of_rows():
+    x = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
+    y = np.array([[2, 0], [0, 2], [1, 0]], np.float32)
+    assert running.cosines(x, y) == pytest.approx({"mean": (2 + 0.5**0.5) / 3, "worst": 0.5**0.5})
+    assert running.cosines(x, y[:2])["worst"] != running.cosines(x, y[:2])["worst"]
+
+
+def test_the_libraries_for_a_dtype():
+    everything = ["torch", "onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8", "numpy"]
+    assert compare.libraries_for("float32", "", everything) == ["squeezeops", "torch", "onnxruntime", "openvino"]
+    assert compare.libraries_for("float16", "", ["torch"]) == ["squeezeops", "squeezeops-float32", "torch"]
+    assert compare.libraries_for("int8", "", everything) == ["squeezeops", "squeezeops-float32", *everything[:-1]]
+    assert compare.libraries_for("int8", "avx2", everything) == ["squeezeops", "squeezeops-float32"]
+
+
+class Text:
+    def __init__(self, said):
+        self.astype = lambda _: said
+
+
+class Compiled:
+    """As a compiled model of OpenVINO answers."""
+
+    def __init__(self, *nodes):
+        self.nodes = nodes
+
+    def get_runtime_model(self):
+        return self
+
+    def get_ops(self):
+        return [Compiled(node) for node in self.nodes]
+
+    def get_rt_info(self):
+        (node,) = self.nodes
+        return dict(zip(("layerType", "runtimePrecision"), map(Text, node), strict=True))
+
+
+def test_what_is_executed_tells_whether_it_is_int8():
+    compiled = Compiled(("Convolution", "U8"), ("FullyConnected", "i8"), ("MatMul", "f32"), ("Reorder", "u8"))
+    executed.check_int8(compiled, 2)
+    with pytest.raises(RuntimeError, match="expected 3 products in int8, got 2; MatMul in f32"):
+        executed.check_int8(compiled, 3)
 
 
 # --- the worker
@@ -447,6 +661,7 @@ from bench.worker import serve
 class Host:
     def add(self, a, b): return a + b
     def arguments(self): return sys.argv[2:], os.environ["OMP_NUM_THREADS"]
+    def isa(self): return os.environ.get("SQUEEZEOPS_ISA")
     def absent(self): raise ModuleNotFoundError("No module named 'peer'")
     def wrong(self): raise ValueError("this is wrong")
     def die(self): os._exit(3)
@@ -466,6 +681,16 @@ def test_a_worker_answers(fake):
     assert fake.ask("add", 2, 3) == 5
     np.testing.assert_array_equal(fake.ask("add", np.arange(3), 1), [1, 2, 3])
     assert fake.ask("arguments") == (["peer", "2", "0", "1"], "2")
+
+
+def test_a_worker_may_be_held_to_an_instruction_set(monkeypatch):
+    monkeypatch.delenv("SQUEEZEOPS_ISA", raising=False)
+    for isa in ("", "avx2"):
+        made = worker.Worker("peer", 1, [], command=[sys.executable, "-c", FAKE, str(ROOT)], isa=isa)
+        try:
+            assert made.ask("isa") == (isa or None)
+        finally:
+            made.close()
 
 
 def test_a_worker_tells_what_failed_and_goes_on(fake):
@@ -490,7 +715,7 @@ def test_a_worker_ends_with_its_pipe(fake):
 
 def test_a_library_that_is_missing_is_left_out(monkeypatch):
     class Absent:
-        def __init__(self, name, threads, cpus):
+        def __init__(self, name, threads, cpus, isa):
             self.name = name
 
         def ask(self, method):
@@ -534,6 +759,26 @@ def test_a_merged_file_has_the_new_rows_and_the_old_ones_that_were_not_measured(
 
     merged = compare.merge(results(a=1, b=2), results(b=3))
     assert [(row["case"]["tokens"], row["flops"]) for row in merged["forward"]] == [("a", 1), ("b", 3)]
+
+
+def test_rows_of_older_files_are_in_float32():
+    def results(**values):
+        rows = {
+            "old": {"case": {"tokens": "8", "quick": 1}},
+            "said": {"case": {"tokens": "8", "quick": 2, "dtype": "float32", "isa": ""}},
+            "int8": {"case": {"tokens": "8", "quick": 3, "dtype": "int8"}},
+            "avx2": {"case": {"tokens": "8", "quick": 3, "dtype": "int8", "isa": "avx2"}},
+        }
+        made = [{**rows[name], "flops": value} for name, value in values.items()]
+        return {"versions": {}, "forward": made, "ops": [], "footprint": {}}
+
+    def merged(old, new):
+        return [row["flops"] for row in compare.merge(old, new)["forward"]]
+
+    assert merged(results(old=1), results(int8=2, avx2=3)) == [1, 2, 3]
+    assert merged(results(old=1, int8=2, avx2=3), results(old=4)) == [4, 2, 3]
+    assert merged(results(old=1, int8=2), results(said=5)) == [5, 2]
+    assert merged(results(said=1), results(old=6, int8=7)) == [6, 7]
 
 
 def test_figures_in_files_have_four_digits():

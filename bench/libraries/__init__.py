@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from squeezeops.benchmark.shapes import Shape
 
-__all__ = ["LIBRARIES", "OURS", "PEERS", "Inputs", "Library", "load"]
+__all__ = ["ALL_PEERS", "INT8_PEERS", "LIBRARIES", "OURS", "OURS_FLOAT32", "PEERS", "Inputs", "Library", "load"]
 
 
 class Inputs(NamedTuple):
@@ -53,12 +53,18 @@ LIBRARIES = {
     "torch": "torch_",
     "onnxruntime": "onnxruntime_",
     "openvino": "openvino_",
+    "squeezeops-float32": "squeezeops_",
+    "onnxruntime-int8": "onnxruntime_int8",
+    "openvino-int8": "openvino_int8",
     "numpy": "numpy_",
     "avx2": "squeezeops_avx2",
     "memcpy": "memcpy",
 }
 OURS = "squeezeops"
-PEERS = ("torch", "onnxruntime", "openvino")
+OURS_FLOAT32 = "squeezeops-float32"  # beside ours in another dtype
+PEERS = ("torch", "onnxruntime", "openvino")  # in float32
+INT8_PEERS = ("onnxruntime-int8", "openvino-int8")  # torch has no kernel for these convolutions in int8
+ALL_PEERS = (*PEERS, *INT8_PEERS, "numpy")
 
 
 def load(name: str) -> Any:

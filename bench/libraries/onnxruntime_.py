@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,14 @@ def _session(model: Any, sizes: dict[str, int] | None = None) -> Any:
 
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
+    return run_file(export(form, inputs[0].mask is not None, task), inputs)
+
+
+def run_file(path: Path, inputs: list[Inputs]) -> Callable[[], list[Any]]:
     """Texts of several lengths share a session without fixed shapes: one for each would not fit into memory."""
     shapes = {item.ids.shape for item in inputs}
     sizes = dict(zip(("batch", "length"), next(iter(shapes)), strict=True)) if len(shapes) == 1 else None
-    session = _session(str(export(form, inputs[0].mask is not None, task)), sizes)
+    session = _session(str(path), sizes)
     feeds = [{"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask} for ids, mask in inputs]
     return lambda: [session.run(None, feed)[0] for feed in feeds]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openvino
@@ -41,12 +42,20 @@ def settings() -> dict[str, Any]:
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
     graph, _, any_length = form.partition("-")
-    path = export(graph, inputs[0].mask is not None, task)
+    return run_file(export(graph, inputs[0].mask is not None, task), inputs, bool(any_length))
+
+
+def run_file(
+    path: Path, inputs: list[Inputs], any_length: bool, check: Callable[[Any], None] = lambda compiled: None
+) -> Callable[[], list[Any]]:
+    """Compile a model for all lengths or for each, `check` what was compiled, and return what runs it."""
     runs: dict[Any, Callable[[Any], Any]] = {}
     for item in inputs:
         shape = None if any_length else item.ids.shape
         if shape not in runs:
-            runs[shape] = _runner(path, shape, shared=len(inputs) == 1)
+            compiled = _compile(path, shape)
+            check(compiled)
+            runs[shape] = _runner(compiled, shared=len(inputs) == 1)
     calls = [
         (runs[None if any_length else item.ids.shape], [array for array in item if array is not None])
         for item in inputs
@@ -54,13 +63,16 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
     return lambda: [run(feed) for run, feed in calls]
 
 
-def _runner(path: Any, shape: tuple[int, ...] | None, shared: bool) -> Callable[[Any], Any]:
-    """`shared`: the result may lie in memory that the next call writes to."""
+def _compile(path: Path, shape: tuple[int, ...] | None) -> Any:
     core = openvino.Core()
     model = core.read_model(path)
     if shape:
         model.reshape(dict.fromkeys(range(len(model.inputs)), list(shape)))
-    compiled = core.compile_model(model, "CPU", settings())
+    return core.compile_model(model, "CPU", settings())
+
+
+def _runner(compiled: Any, shared: bool) -> Callable[[Any], Any]:
+    """`shared`: the result may lie in memory that the next call writes to."""
     request, output = compiled.create_infer_request(), compiled.output(0)
     return lambda feed: request.infer(feed, share_inputs=True, share_outputs=shared)[output]
 

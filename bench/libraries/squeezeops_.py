@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from squeezeops.benchmark import cases
 from squeezeops.benchmark.variants import compiled_library
 from squeezeops.squeezebert import SqueezeBert
 
-models: dict[str, SqueezeBert] = {}
+models: dict[tuple[str, str], SqueezeBert] = {}
 
 
 def version() -> str:
@@ -21,20 +22,25 @@ def version() -> str:
 
 
 def start(threads: int) -> None:
-    if compiled_library() is None:
+    library, isa = compiled_library(), os.environ.get("SQUEEZEOPS_ISA")
+    if library is None:
         raise ImportError("squeezeops has no compiled kernels here")
+    if isa and isa not in library.cpu_info()["isas"]:
+        raise ImportError(f"there is no {isa} here")
     ops.set_backend("native")
     ops.set_num_threads(threads)
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
+    """With a dtype other than float32 as in "ragged-int8"."""
     return ("ragged",)
 
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
-    if task not in models:
-        models[task] = SqueezeBert.from_pretrained(saved_model(), task=task)
-    model = models[task]
+    dtype = form.partition("-")[2] or "float32"
+    if (task, dtype) not in models:
+        models[task, dtype] = SqueezeBert.from_pretrained(saved_model(), dtype=dtype, task=task)
+    model = models[task, dtype]
     name = "last_hidden_state" if task == "base" else "logits"
     return lambda: [getattr(model(ids, mask), name) for ids, mask in inputs]
 

@@ -127,22 +127,24 @@ def _convolution(
     activation: str,
     residual: int,
     cold: bool,
+    quantized: int = 0,
 ) -> Case:
     function = None if activation == "none" else activation
     if c_in % groups:
         raise ValueError(f"{name}: groups: expected a divisor of c_in = {c_in}, got {groups}")
     weight, bias, x = floats(c_out, c_in // groups), floats(c_out), floats(tokens, c_in)
     added = floats(tokens, c_out) if residual else None
+    given = ops.quantize_rows(x, groups=groups) if quantized else x
     out = np.empty((tokens, c_out), np.float32)
     size = weight.size * WEIGHT_BYTES[dtype]
     copies = -(-COLD_BYTES // size) if cold else 1
     if copies > MOST_COPIES:
         raise ValueError(f"{name}: cold: expected a weight of at least {COLD_BYTES // MOST_COPIES} bytes, got {size}")
     convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype) for _ in range(copies)])
-    moved = c_out + tokens * (c_in + c_out * (2 if residual else 1))
+    read = tokens * (c_in + FLOAT * groups) if quantized else FLOAT * tokens * c_in
     return Case(
-        lambda: next(convs)(x, activation=function, residual=added, out=out),
-        bytes=size + FLOAT * moved,
+        lambda: next(convs)(given, activation=function, residual=added, out=out),
+        bytes=size + read + FLOAT * (c_out + tokens * c_out * (2 if residual else 1)),
         flops=2 * tokens * weight.size,
     )
 
@@ -162,10 +164,18 @@ def _pointwise_conv_float16(
 
 
 def _pointwise_conv_int8(
-    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
+    tokens: int,
+    c_in: int,
+    c_out: int,
+    groups: int = 1,
+    activation: str = "none",
+    residual: int = 0,
+    quantized: int = 0,
+    cold: bool = False,
 ) -> Case:
-    """The input comes as float32, and its quantisation is a part of the time."""
-    return _convolution("pointwise_conv_int8", "int8", tokens, c_in, c_out, groups, activation, residual, cold)
+    """The input comes as float32, and its quantisation is a part of the time; or, with `quantized` 1, as bytes."""
+    name = "pointwise_conv_int8"
+    return _convolution(name, "int8", tokens, c_in, c_out, groups, activation, residual, cold, quantized)
 
 
 def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:

@@ -1,0 +1,29 @@
+"""What OpenVINO runs of a compiled model, which need not be what the model says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["check_int8", "executed"]
+
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
+
+
+def executed(compiled: Any) -> list[tuple[str, str]]:
+    """Type and precision of each node of the executed graph."""
+    nodes = []
+    for node in compiled.get_runtime_model().get_ops():
+        said = node.get_rt_info()
+        kind, precision = (str(said[key].astype(str)) for key in ("layerType", "runtimePrecision"))
+        nodes.append((kind, precision.lower()))
+    return nodes
+
+
+def check_int8(compiled: Any, expected: int) -> None:
+    """RuntimeError unless so many products, or more, run in int8."""
+    products = [(kind, precision) for kind, precision in executed(compiled) if kind in PRODUCTS]
+    found = sum(precision in ("i8", "u8") for _, precision in products)
+    if found < expected:
+        rest = sorted({f"{kind} in {precision}" for kind, precision in products if precision not in ("i8", "u8")})
+        said = ", ".join(rest) or "none else"
+        raise RuntimeError(f"the executed graph: expected {expected} products in int8, got {found}; {said}")

@@ -1,0 +1,42 @@
+"""onnxruntime in int8 by its dynamic quantisation: weights beforehand, activations by the range of each tensor."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onnx import TensorProto
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from bench.graph import export
+from bench.libraries import Inputs, onnxruntime_
+from bench.libraries.onnxruntime_ import op, start, version
+
+__all__ = ["forms", "forward", "op", "start", "version"]
+
+WEIGHTS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+
+
+def forms(tokens: int, lengths: int) -> tuple[str, ...]:
+    return ("contrib-int8", "split-int8", "split-uint8")
+
+
+def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
+    graph, _, weights = form.partition("-")
+    return onnxruntime_.run_file(quantized(graph, weights, inputs[0].mask is not None, task), inputs)
+
+
+def quantized(form: str, weights: str, masked: bool, task: str) -> Path:
+    """Return the file of a quantised form of the model; it is written the first time, which takes seconds."""
+    source = export(form, masked, task)
+    path = source.with_name(f"{source.stem}-{weights}-ort-{version()}.onnx")
+    if not path.exists():
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends preparations that these graphs do not need
+        written = path.with_name(f"{path.name}.{os.getpid()}")
+        floats = {"DefaultTensorType": TensorProto.FLOAT}  # of results of operators that ONNX does not know
+        quantize_dynamic(str(source), str(written), weight_type=WEIGHTS[weights], extra_options=floats)
+        written.rename(path)
+    return path
