@@ -35,6 +35,12 @@ sqz_status check_offsets(const char *name, const int32_t *offsets, int64_t batch
   return SQZ_OK;
 }
 
+// A table of bytes has its rows' scales behind them.
+sqz_status check_table(const char *name, const void *table, sqz_dtype dtype, int64_t rows, int64_t n) {
+  if (dtype != SQZ_S8 || n < 0) return check_matrix(name, table, rows, n, n);
+  return check_matrix(name, table, rows, n, n <= INT64_MAX - 4 ? n + 4 : n);
+}
+
 sqz_status check_ids(const char *name, const int64_t *ids, int64_t count, int64_t table_rows) {
   SQZ_CHECK(ids || count == 0, "%s: expected a pointer, got NULL", name);
   for (int64_t i = 0; i < count; ++i)
@@ -195,8 +201,8 @@ sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const flo
 
 sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table, sqz_dtype table_dtype,
                              int64_t table_rows, float *out, int64_t ldo) {
-  SQZ_TRY(check_enum("table_dtype", table_dtype, SQZ_F16));
-  SQZ_TRY(check_matrix("table", table, table_rows, n, n));
+  SQZ_TRY(check_enum("table_dtype", table_dtype, SQZ_S8));
+  SQZ_TRY(check_table("table", table, table_dtype, table_rows, n));
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
   SQZ_TRY(check_ids("ids", ids, count, table_rows));
   const Kernels *kernels;
@@ -221,8 +227,8 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
   SQZ_CHECK(table_rows, "table_rows: expected an array of 3, got NULL");
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
   for (int t = 0; t < 3; ++t) {
-    SQZ_TRY(check_enum("dtypes", dtypes[t], SQZ_F16));
-    SQZ_TRY(check_matrix(kTables[t], tables[t], table_rows[t], n, n));
+    SQZ_TRY(check_enum("dtypes", dtypes[t], SQZ_S8));
+    SQZ_TRY(check_table(kTables[t], tables[t], dtypes[t], table_rows[t], n));
     SQZ_TRY(check_ids(kIds[t], ids[t], count, table_rows[t]));
   }
   SQZ_TRY(check_eps(eps));

@@ -1,6 +1,6 @@
 """Accuracy of a sentiment model on the Stanford Sentiment Treebank's sentences, as SST-2 counts it.
 
-    python examples/evaluate_sentiment.py path/to/dev.trees [--model FOLDER] [--errors]
+    python examples/evaluate_sentiment.py path/to/dev.trees [--model MODEL] [--dtype DTYPE] [--errors] [--json FILE]
 
 A sentence's label is that of its whole tree: 0 and 1 are negative, 3 and 4 positive, and 2, neutral, is left out: 872
 sentences of dev.trees remain. Needs nothing but squeezeops.
@@ -9,6 +9,7 @@ sentences of dev.trees remain. Needs nothing but squeezeops.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from treebank import read_trees
@@ -19,14 +20,18 @@ import squeezeops
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trees", type=Path, help="a file of bracketed trees")
-    parser.add_argument("--model", help="a folder in Hugging Face's layout; by default the embedded model")
+    parser.add_argument(
+        "--model", help="by default the embedded one; examples/sentiment_checkpoint is what it is made of"
+    )
+    parser.add_argument("--dtype", help="float32, float16 or int8, for a model that is not converted")
     parser.add_argument("--errors", action="store_true", help="print the sentences that are classified wrongly")
+    parser.add_argument("--json", type=Path, help="a file to put the result into, beside what there is")
     arguments = parser.parse_args()
 
     sentences = [phrases[-1] for phrases in read_trees(arguments.trees)]
     texts = [text for text, label in sentences if label != 2]
     truth = ["POSITIVE" if label > 2 else "NEGATIVE" for _, label in sentences if label != 2]
-    classify = squeezeops.pipeline("text-classification", arguments.model)
+    classify = squeezeops.pipeline("text-classification", arguments.model, dtype=arguments.dtype)
     if set(classify.model.config.id2label.values()) != {"POSITIVE", "NEGATIVE"}:
         parser.error(f"--model: expected the labels POSITIVE and NEGATIVE, got {classify.model.config.id2label}")
     results = classify(texts, truncation=True)
@@ -36,6 +41,14 @@ def main() -> None:
             print(f"{result['label']}\t{result['score']:.4f}\t{text}")
     right = len(texts) - len(wrong)
     print(f"{right} of {len(texts)} sentences right: {100 * right / len(texts):.2f} %")
+    if arguments.json:
+        name = Path(arguments.model).name if arguments.model else "embedded"
+        facts = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        facts[f"sentiment, {name}, {classify.model.dtype}, {arguments.trees.name}"] = {
+            "texts": len(texts),
+            "right": right,
+        }
+        arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ void call(const char *op, const F &f) {
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
-constexpr int kBool = 0, kUint8 = 2, kInt32 = 5, kFloat32 = 11, kFloat16 = 23;  // NumPy's type numbers, part of its ABI
+constexpr int kBool = 0, kInt8 = 1, kUint8 = 2, kInt32 = 5, kFloat32 = 11,
+              kFloat16 = 23;  // NumPy's type numbers, part of its ABI
 
 Shape shape_of(const py::array &a) { return Shape(a.shape(), a.shape() + a.ndim()); }
 
@@ -125,7 +126,7 @@ const float *optional(const char *op, const char *name, py::handle h, const Shap
 }
 
 // float32 or float16.
-py::array halves_or_floats(const char *op, const char *name, py::handle h, sqz_dtype *dtype) {
+py::array halves_or_floats(const char *op, const char *name, py::handle h, sqz_dtype *dtype, const char *more = "") {
   if (is_array(h)) {
     const auto a = py::reinterpret_borrow<py::array>(h);
     const int number = type_number(a);
@@ -134,20 +135,29 @@ py::array halves_or_floats(const char *op, const char *name, py::handle h, sqz_d
       return contiguous(a);
     }
   }
-  type_error(op, name, "an array of float32 or float16", kind(h));
+  type_error(op, name, std::string("an array of float32 or float16") + more, kind(h));
 }
 
 struct Table {
   py::array array;
   sqz_dtype dtype = SQZ_F32;
+  int64_t channels = 0;
 };
 
 Table table_of(const char *op, const char *name, py::handle h, py::ssize_t channels = -1) {
   Table t;
-  t.array = halves_or_floats(op, name, h, &t.dtype);
-  if (t.array.ndim() != 2 || (channels >= 0 && t.array.shape(1) != channels))
-    value_error(op, name, "shape (rows, " + (channels < 0 ? "channels" : std::to_string(channels)) + ")",
-                text(shape_of(t.array)));
+  if (is_array(h) && type_number(py::reinterpret_borrow<py::array>(h)) == kInt8) {
+    t.array = contiguous(py::reinterpret_borrow<py::array>(h));
+    t.dtype = SQZ_S8;
+  } else {
+    t.array = halves_or_floats(op, name, h, &t.dtype, " or int8");
+  }
+  const py::ssize_t scale = t.dtype == SQZ_S8 ? 4 : 0;  // bytes at the end of a row
+  if (t.array.ndim() != 2 || t.array.shape(1) < scale || (channels >= 0 && t.array.shape(1) != channels + scale)) {
+    const std::string wanted = channels < 0 ? scale ? "channels + 4" : "channels" : std::to_string(channels + scale);
+    value_error(op, name, "shape (rows, " + wanted + ")", text(shape_of(t.array)));
+  }
+  t.channels = t.array.shape(1) - scale;
   return t;
 }
 
@@ -439,7 +449,7 @@ py::array embedding(py::handle ids_, py::handle table_, py::handle out_) {
   constexpr const char *op = "embedding";
   const Table table = table_of(op, "table", table_);
   const py::array ids = ids_of(op, "ids", ids_);
-  const int64_t n = table.array.shape(1);
+  const int64_t n = table.channels;
   Shape shape = shape_of(ids);
   shape.push_back(n);
   py::array out = output(op, out_, shape, {}, {{"table", table_}, {"ids", ids_}});
@@ -456,7 +466,7 @@ py::array embedding_layer_norm(py::handle ids_, py::handle table_, py::handle po
                                py::handle eps_, py::handle out_) {
   constexpr const char *op = "embedding_layer_norm";
   const Table words = table_of(op, "table", table_);
-  const int64_t n = words.array.shape(1);
+  const int64_t n = words.channels;
   const Table positions = table_of(op, "position_table", position_table_, n);
   const Table types = table_of(op, "type_table", type_table_, n);
   const py::array ids = ids_of(op, "ids", ids_);

@@ -716,8 +716,9 @@ def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = No
     ----------
     ids : ndarray of int32 or int64, any shape
         From 0 to V - 1; a negative number does not count from the end.
-    table : ndarray of float32 or float16, shape (V, C)
-        Only the rows asked for are read; of a float16 table, those are widened.
+    table : ndarray of float32 or float16, shape (V, C), or of int8, shape (V, C + 4)
+        Only the rows asked for are read; of a float16 table, those are widened. A row of an int8 table is C values from
+        -127 to 127 and the 4 bytes of a little-endian float32 that they are multiplied by: ``float32(value) * scale``.
     out : ndarray of float32, optional
         Where the result goes.
 
@@ -763,7 +764,8 @@ def embedding_layer_norm(
     ----------
     ids, position_ids, type_ids : ndarray of int32 or int64, all of one shape
         Row numbers in the table that follows each.
-    table, position_table, type_table : ndarray of float32 or float16, shape (rows, C)
+    table, position_table, type_table : ndarray of float32 or float16, shape (rows, C), or of int8, shape (rows, C + 4)
+        As in `embedding`.
     weight, bias : ndarray of float32, shape (C,), or None
     eps : float
         Finite and not negative.

@@ -9,6 +9,7 @@ import numpy as np
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS += ["a", "the", "good", "bad", "movie", "##s", "great", "awful", ".", ",", "!"]
 POSITIONS = 16
+CHECKPOINT = Path(__file__).parents[1] / "examples" / "sentiment_checkpoint"  # what the built-in model is made of
 
 
 def write_model(

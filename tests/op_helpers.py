@@ -84,6 +84,7 @@ class Guards:
     def _buffer(self, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         size = math.prod(shape)
         fill = {"f": np.nan, "b": True, "i": 2**30 + 7, "u": 201}[np.dtype(dtype).kind]
+        fill = 101 if dtype == np.int8 else fill
         buffer = np.full(size + 2 * self.BAND, fill, dtype)
         return buffer, buffer[self.BAND : self.BAND + size].reshape(shape)
 

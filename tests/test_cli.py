@@ -15,6 +15,7 @@ import time
 
 import pytest
 from cli_helpers import COMMAND, PACKAGE, caller, check_error, environment, on_posix, run, start
+from model_helpers import CHECKPOINT
 
 import squeezeops
 from squeezeops import cli, ops
@@ -156,7 +157,7 @@ def test_truncation(call):
 
 
 def test_other_model(call, tmp_path):
-    shutil.copytree(default_model(), tmp_path / "model")
+    shutil.copytree(CHECKPOINT, tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     path.write_text(path.read_text().replace("POSITIVE", "THUMBS_UP"))
     status, out, _ = call("classify", "--model", path.parent, "--dtype", "float32", POSITIVE)
@@ -453,7 +454,8 @@ def test_broken_model(call, tmp_path):
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
     check_error(call("classify", "good", "--model", folder), r"model\.safetensors")
     (folder / "model.safetensors").unlink()
-    check_error(call("classify", "good", "--model", folder), r"model\.safetensors")
+    (folder / "README.md").write_text("a model was here")
+    check_error(call("classify", "good", "--model", folder), r"config\.json")
 
 
 def test_input_is_a_folder(call, tmp_path):
@@ -526,9 +528,9 @@ def test_info_as_json(call):
     assert facts["backend"] == ops.get_backend() and facts["backends"] == ops.available_backends()
     assert facts["threads"] == ops.get_num_threads() >= 1
     assert facts["cpu"] == ops.cpu_info()
-    assert facts["model"]["path"] == str(default_model())
-    assert facts["model"]["bytes"] == sum(path.stat().st_size for path in default_model().iterdir() if path.is_file())
-    assert 0 < facts["model"]["parameters"] < facts["model"]["bytes"]
+    assert facts["model"]["path"] == str(default_model() / "model.safetensors")
+    assert facts["model"]["bytes"] == (default_model() / "model.safetensors").stat().st_size
+    assert facts["model"]["dtype"] == "int8" and facts["model"]["parameters"] == 945_698
 
 
 def test_info_names_what_was_left_out(call, monkeypatch):
@@ -577,7 +579,7 @@ def test_errors_never_go_to_the_output():
 
 def test_labels_stay_in_their_column(tmp_path, call):
     folder = tmp_path / "model"
-    shutil.copytree(default_model(), folder)
+    shutil.copytree(CHECKPOINT, folder)
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {"0": "A\tB\nC", "1": "A\tB\nC!"}
     config.pop("label2id", None)

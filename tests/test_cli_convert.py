@@ -41,7 +41,7 @@ def test_convert_then_classify(call, folder, out):
     assert lines[0] == f"{out}: int8, text-classification"
     assert lines[1].strip().startswith(f"{before:,} bytes of weights before, a file of {after:,} after (")
     assert re.fullmatch(
-        r"  [34] tensors were rounded to float16, embeddings\.\S+ most: by up to 0\.\d+ of its .*", lines[-1]
+        r"  [23] tensors were rounded to float16, embeddings\.\S+ most: by up to 0\.\d+ of its .*", lines[-1]
     )
     status, text, err = call("classify", "--model", out, TEXT)
     assert (status, err) == (0, "") and text.split("\t")[0] in LABELS
@@ -96,9 +96,9 @@ def test_check_without_a_vocabulary(call, tmp_path, out):
     (folder / "vocab.txt").unlink()
     status, text, err = call("convert", folder, out, "--check")
     assert (status, err) == (0, "") and "check: logits of 24 rows of random tokens: " in text
-    check_error(
-        call("convert", folder, out, "--check", "--force", "--text", "a"), r"--text: expected a model with a voc"
-    )
+    out.unlink()
+    check_error(call("convert", folder, out, "--check", "--text", "a"), r"--text: expected a model with a voc")
+    assert os.listdir(out.parent) == ["model"]
 
 
 def test_report(call, folder, out, monkeypatch):
@@ -106,6 +106,8 @@ def test_report(call, folder, out, monkeypatch):
     assert (status, err) == (0, "")
     head, *rows, foot = text.splitlines()
     assert head.split() == ["layer", "dtype", "weights", "off", "output", "off"] and foot.startswith("off: ")
+    words, *rows = rows
+    assert re.fullmatch(r"embeddings\.word_embeddings +int8     +0\.00\d{3} +-", words)
     assert len(rows) == 14 and all(re.match(r"(encoder\.layers\.[01]\.|pooler\.dense|classifier)", row) for row in rows)
     for row in rows:
         encoder = row.startswith("encoder")
@@ -114,7 +116,7 @@ def test_report(call, folder, out, monkeypatch):
     status, text, err = call("convert", folder, out, "--report", "--force")
     assert (status, err) == (0, "")
     assert text.count("in int8 its output would be off by 0.0") == text.count("  float16 ") == 12
-    assert "12 of 14 layers are not in int8 (--report says which and why)" in text
+    assert "12 of 15 layers are not in int8 (--report says which and why)" in text
     assert {read_header(out)[0][f"encoder.layers.{i}.output.conv1d.packed"].dtype for i in (0, 1)} == {"F16"}
     for dtype, figures in (("float32", 0), ("float16", 12)):
         status, text, _ = call("convert", folder, out, "--report", "--force", "--quiet", "--dtype", dtype)
@@ -192,9 +194,10 @@ def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", terminal)
     assert cli.main(["convert", str(folder), str(out)]) == 0
     shown = terminal.text.split("\r")[1:]
-    assert len(shown) > 10 and shown[-1] == "\x1b[K"
-    assert re.fullmatch(rf"writing \[#{{{convert.BAR}}}\] (0\.\d) of \1 MB", shown[-2])
-    assert shown[0].startswith("writing [") and "." * 10 in shown[0]
+    assert len(shown) > 20 and shown[-1] == "\x1b[K"
+    assert re.fullmatch(rf"\x1b\[Kwriting \[#{{{convert.BAR}}}\] (0\.\d) of \1 MB", shown[-2])
+    assert [text.rpartition("] ")[2] for text in shown[:12]] == [f"{i} of 12 layers" for i in range(1, 13)]
+    assert shown[0].startswith("\x1b[Kmeasuring [###.") and shown[12].startswith("\x1b[Kwriting [")
     terminal.text = ""
     assert cli.main(["convert", str(folder), str(out), "--force", "--quiet"]) == 0
     assert terminal.text == ""

@@ -5,6 +5,7 @@ import pytest
 from op_helpers import CHANNELS, assert_same_bits, assert_within, normal
 
 from squeezeops import ops
+from squeezeops.squeezebert.tables import quantized_table
 
 
 @pytest.mark.parametrize("channels", [0, *CHANNELS])
@@ -15,6 +16,62 @@ def test_sizes(variant, guards, rng, channels, dtype):
         for integer in (np.int32, np.int64):
             ids = rng.integers(0, 11, count).astype(integer)
             assert_same_bits(guards.call(ops.embedding, ids, table), table[ids].astype(np.float32))
+
+
+def dequantized(table):
+    """What an int8 table stands for, by one product each."""
+    values, scales = table[:, :-4].astype(np.float32), np.ascontiguousarray(table[:, -4:]).view("<f4")
+    return values * scales
+
+
+@pytest.mark.parametrize("channels", [0, *CHANNELS])
+def test_bytes(variant, guards, rng, channels):
+    floats = normal(rng, 11, channels)
+    table = quantized_table(floats)
+    assert table.shape == (11, channels + 4) and table.dtype == np.int8
+    for count in (0, 1, 2, 7, 8, 17):
+        for integer in (np.int32, np.int64):
+            ids = rng.integers(0, 11, count).astype(integer)
+            y = guards.call(ops.embedding, ids, table)
+            assert_same_bits(y, dequantized(table)[ids])
+            most = np.abs(floats[ids]).max(axis=1, keepdims=True, initial=0)
+            assert (np.abs(y - floats[ids]) <= most * (0.5 / 127 + 2.0**-22)).all()
+
+
+def test_every_byte_and_scales_of_every_kind(variant):
+    scales = np.array([1, -2.5, 0, 2.0**-126, 1e-45, 3e38, np.inf, np.nan], "<f4")
+    values = np.tile(np.arange(-128, 128).astype(np.int8), (len(scales), 1))
+    table = np.concatenate([values, scales[:, None].view(np.int8)], axis=1)
+    with np.errstate(all="ignore"):
+        assert_same_bits(ops.embedding(np.arange(len(scales)), table), dequantized(table))
+
+
+def test_rows_that_cannot_be_bytes(variant):
+    floats = np.ones((5, 9), np.float32)
+    floats[0], floats[1], floats[2, 3], floats[3, 8] = 0, 2.0**-101, np.nan, -np.inf
+    y = ops.embedding(np.arange(5), quantized_table(floats))
+    assert (y[:2] == 0).all() and np.isnan(y[2:4]).all() and (y[4] == 1).all()
+
+
+def test_a_table_is_quantised_to_the_same_bytes_everywhere(variant, rng):
+    floats = normal(rng, 5000, 7).astype(np.float16)
+    expected = np.abs(floats.astype(np.float32)).max(axis=1, keepdims=True)
+    values = np.rint(floats.astype(np.float32) * (np.float32(127) / expected)).astype(np.int8)
+    scales = (expected / np.float32(127)).view(np.int8)
+    np.testing.assert_array_equal(quantized_table(floats), np.concatenate([values, scales], axis=1))
+
+
+def test_tables_of_bytes_that_do_not_fit(variant):
+    ids, table = np.zeros(2, np.int64), np.zeros((3, 12), np.int8)
+    with pytest.raises(ValueError, match=r"^embedding: table: expected shape \(rows, channels \+ 4\), got \(3, 3\)"):
+        ops.embedding(ids, table[:, :3])
+    with pytest.raises(ValueError, match=r"^embedding: out: expected shape \(2, 8\), got \(2, 12\)"):
+        ops.embedding(ids, table, out=np.zeros((2, 12), np.float32))
+    floats = np.zeros((3, 12), np.float32)
+    wanted = r"^embedding_layer_norm: position_table: expected shape \(rows, 16\), got \(3, 12\)"
+    with pytest.raises(ValueError, match=wanted):
+        ops.embedding_layer_norm(ids, floats, ids, table, ids, floats, None, None)
+    assert ops.embedding_layer_norm(ids, table, ids, floats[:, :8], ids, table, None, None).shape == (2, 8)
 
 
 def test_shapes_of_ids(variant, guards, rng):
@@ -43,6 +100,10 @@ def test_layouts(variant, rng):
         assert_same_bits(ops.embedding(ids[::2, ::-3], t[::2, 1::2]), t[::2, 1::2][ids[::2, ::-3]].astype(np.float32))
         t.flags.writeable = False
         assert_same_bits(ops.embedding(ids, t), t[ids].astype(np.float32))
+    t = quantized_table(table)
+    spread = np.zeros((20, 33), np.int8)[::2, 1::2]
+    spread[...] = t
+    assert_same_bits(ops.embedding(ids[::2, ::-3], spread), dequantized(t)[ids[::2, ::-3]])
 
 
 def reference(ids, table, positions, position_table, types, type_table, weight, bias, eps):
@@ -72,6 +133,7 @@ def test_embedding_layer_norm(variant, guards, rng, channels, halves):
 def test_embedding_layer_norm_is_the_sum_of_its_parts(variant, rng):
     """The same additions in the same order, so the same bits."""
     tables = [normal(rng, rows, 50).astype(np.float16) for rows in (13, 9, 2)]
+    tables[0] = quantized_table(tables[0])
     ids = [rng.integers(0, len(t), (3, 7)) for t in tables]
     weight, bias = normal(rng, 50), normal(rng, 50)
     words, positions, types = (ops.embedding(i, t) for i, t in zip(ids, tables, strict=True))

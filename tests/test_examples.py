@@ -1,5 +1,6 @@
 """The examples, run as their users run them."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from model_helpers import WORDS, write_model
+from model_helpers import CHECKPOINT, WORDS, write_model
 
 import squeezeops
 
@@ -50,6 +51,42 @@ def test_sentiment_of_a_file(tmp_path):
     assert len(shown) == 4
     assert {text for _, text in shown[2:]} == {"I loved every minute of it.", "a gorgeous, witty, séductive movie"}
     assert shown[0][0] >= shown[1][0] > "0.5" and shown[2][0] >= shown[3][0] > "0.5"
+
+
+def test_sentiment_is_evaluated(tmp_path):
+    (tmp_path / "some.trees").write_text(
+        "(4 (3 wonderful) (2 film))\n(0 (1 terrible) (2 film))\n(2 film)\n(1 (4 wonderful) (2 film))\n"
+    )
+    line = run("evaluate_sentiment", tmp_path / "some.trees", "--json", tmp_path / "out.json")
+    assert line == "2 of 3 sentences right: 66.67 %\n"
+    arguments = ["--model", CHECKPOINT, "--dtype", "float32", "--json", tmp_path / "out.json"]
+    assert run("evaluate_sentiment", tmp_path / "some.trees", *arguments) == line
+    assert json.loads((tmp_path / "out.json").read_text()) == {
+        "sentiment, embedded, int8, some.trees": {"texts": 3, "right": 2},
+        "sentiment, sentiment_checkpoint, float32, some.trees": {"texts": 3, "right": 2},
+    }
+
+
+def test_embeddings_are_evaluated(tmp_path):
+    model = write_model(tmp_path / "model", seed=1)
+    (tmp_path / "a.txt").write_text("".join(f"{'good ' * i}movie\n\n" for i in range(9)))
+    (tmp_path / "b.conll").write_text("the\tO\ngood\tO\n\nmovie\tO\n")
+    (tmp_path / "c.trees").write_text("(4 (3 great) (2 movie))\n")
+    files = [tmp_path / name for name in ("a.txt", "b.conll", "c.trees")]
+    lines = run("evaluate_embeddings", model, *files, "--limit", 4, "--json", tmp_path / "out.json").splitlines()
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert [found["texts"] for found in facts.values()] == [4, 2, 1]
+    for file, line, text, (name, found) in zip(files, lines[::2], lines[1::2], facts.items(), strict=True):
+        assert name == f"embeddings, int8, {file.name}" and line.startswith(
+            f"{file.name}: {found['texts']} texts, cosine 0."
+        )
+        assert 0.9 < found["worst"] <= found["mean"] < 1 and re.fullmatch(
+            "  (good )*movie|  the good|  great movie", text
+        )
+    exact = run("evaluate_embeddings", model, files[0], "--dtype", "float16").splitlines()[0]
+    assert float(exact.split()[-3]) > facts["embeddings, int8, a.txt"]["worst"]
+    (tmp_path / "b.conll").write_text("")
+    assert "expected texts, got a file without" in run("evaluate_embeddings", model, files[1], status=2)
 
 
 def test_search_finds_the_paragraph_itself(tmp_path):

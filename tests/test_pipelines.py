@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_helpers import POSITIONS, WORDS, write_model
+from model_helpers import CHECKPOINT, POSITIONS, WORDS, write_model
 
 from squeezeops import ops
 from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
+from squeezeops.squeezebert.convert import convert
 from squeezeops.squeezebert.model import SqueezeBert
+from squeezeops.squeezebert.safetensors import read_header
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
 TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
@@ -62,8 +64,28 @@ def test_builtin_model_has_two_labels_that_share_the_probability(sentiment):
 
 
 def test_default_model_is_a_model_folder_inside_the_package(sentiment):
-    assert default_model() == default_model("sentiment-analysis") == Path(sentiment.model.path)
-    assert {"config.json", "vocab.txt", "model.safetensors"} <= {path.name for path in default_model().iterdir()}
+    assert default_model() == default_model("sentiment-analysis") == Path(sentiment.model.path).parent
+    assert sentiment.model.dtype == "int8"
+    assert {path.name for path in default_model().iterdir()} == {"model.safetensors", "README.md"}
+
+
+def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
+    """Byte for byte, but for the version that wrote it; so what `examples/convert_builtin.py` writes is what ships."""
+    convert(CHECKPOINT, tmp_path / "model.safetensors")
+    contents = []
+    for file in (tmp_path / "model.safetensors", default_model() / "model.safetensors"):
+        tensors, metadata = read_header(file)
+        assert metadata.pop("squeezeops_version")
+        start = min(info.start for info in tensors.values())
+        contents.append((file.read_bytes()[start:], metadata, [(name, info.dtype) for name, info in tensors.items()]))
+    assert contents[0] == contents[1]
+
+
+def test_the_built_in_model_says_what_its_checkpoint_says(sentiment):
+    texts = [*JUDGED, "The staff were lovely but the food was cold.", "no"]
+    exact = pipeline("sentiment-analysis", CHECKPOINT)(texts)
+    for found, expected in zip(sentiment(texts), exact, strict=True):
+        assert found["label"] == expected["label"] and abs(found["score"] - expected["score"]) < 0.03
 
 
 # ---- what a call returns: literally what transformers 5 returns ------------------------------------------------------

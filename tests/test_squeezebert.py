@@ -220,14 +220,39 @@ def test_float16_weights_give_the_bits_of_their_float32_values(variant):
 def test_float16_storage(variant, name):
     """Of a float16 checkpoint the bits of float32; of another those of the rounded weights."""
     config, weights = load_folder(GOLDEN / name)
-    encoder = {
-        key: a.astype(np.float16) if ".encoder." in f".{key}" and a.ndim > 1 else a for key, a in weights.items()
+    parts = (".encoder.", ".embeddings.")
+    rounded = {
+        key: a.astype(np.float16) if a.ndim > 1 and any(p in f".{key}" for p in parts) else a
+        for key, a in weights.items()
     }
     inputs = [expected_of(name)[key] for key in INPUTS]
     half = SqueezeBert(config, weights, dtype="float16")(*inputs, output_hidden_states=True)
-    full = SqueezeBert(config, encoder)(*inputs, output_hidden_states=True)
+    full = SqueezeBert(config, rounded)(*inputs, output_hidden_states=True)
     for key, array in arrays_of(half).items():
         assert_repeats(array, arrays_of(full)[key])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", {"encoder.layers.0.output.conv1d": "int8"}])
+@pytest.mark.parametrize("name", ["float16", "classification", "masked_lm"])
+def test_what_tables_are_stored_in(name, dtype):
+    config, weights = load_folder(GOLDEN / name)
+    model = SqueezeBert(config, weights, dtype=dtype)
+    given = next(array.dtype for key, array in weights.items() if key.endswith("word_embeddings.weight"))
+    words, others = {"float16": ("f2", "f2"), "int8": ("i1", "f2")}.get(str(dtype), (given, given))
+    assert model.words.dtype == words and model.positions.dtype == model.types.dtype == others
+    assert model.words.shape == (config.vocab_size, config.hidden_size + (4 if dtype == "int8" else 0))
+    if name == "masked_lm":
+        assert model.head.decoder.dtype == ("float16" if dtype in ("float16", "int8") else "float32")
+
+
+def test_a_table_beyond_float16_stays_float32():
+    config, weights = load_folder(GOLDEN / "classification")
+    for part in ("word_embeddings", "position_embeddings"):
+        name = next(key for key in weights if key.endswith(f"{part}.weight"))
+        weights = weights | {name: weights[name] * np.float32(1e5)}
+    for dtype, expected in (("float16", ["f4", "f4", "f2"]), ("int8", ["i1", "f4", "f2"])):
+        model = SqueezeBert(config, weights, dtype=dtype)
+        assert [a.dtype for a in (model.words, model.positions, model.types)] == expected
 
 
 def test_what_float16_cannot_hold_stays_float32():
@@ -255,13 +280,13 @@ def test_int8_is_close_to_float32(variant, name):
 
 @pytest.mark.parametrize("name", ["classification", "bert_classification"])
 def test_what_stays_float16_in_int8(name):
-    """Values and intermediates of one group; a mapping is obeyed."""
+    """Values, intermediates and outputs of one group; a mapping is obeyed."""
     model = load(name, dtype="int8")
-    one = model.config.v_groups == model.config.intermediate_groups == 1
+    one = model.config.v_groups == model.config.intermediate_groups == model.config.output_groups == 1
     assert one == (name == "bert_classification")
     for layer in model.layers:
-        assert {layer.query.dtype, layer.key.dtype, layer.post_attention.dtype, layer.output.dtype} == {"int8"}
-        assert {layer.value.dtype, layer.intermediate.dtype} == {"float16" if one else "int8"}
+        assert {layer.query.dtype, layer.key.dtype, layer.post_attention.dtype} == {"int8"}
+        assert {layer.value.dtype, layer.intermediate.dtype, layer.output.dtype} == {"float16" if one else "int8"}
     asked = load(name, dtype={"encoder.layers.0.attention.value": "int8"})
     assert asked.layers[0].value.dtype == "int8"
 
@@ -273,6 +298,8 @@ def test_int8_embeddings_of_a_published_model(minilm):
         "Where do the birds go when it is cold and the lake is frozen?",
         "An honest, funny and quietly moving story of two brothers.",
         "It broke after two days, and the shop refused to take it back.",
+        "Thank you ! ! !",  # the hardest are short
+        "Yes.",
     ]
     exact, close = (
         [np.array(pipeline("feature-extraction", minilm, dtype=dtype, pooling="mean")(t), float).ravel() for t in texts]

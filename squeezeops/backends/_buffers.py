@@ -44,11 +44,24 @@ def raise_for(op: str, status: int) -> None:
 
 
 # What a format and an item size mean, and how C points to such elements.
-KINDS = {("f", 4): "float32", ("e", 2): "float16", ("H", 2): "uint16", ("?", 1): "bool", ("B", 1): "uint8"}
+KINDS = {
+    ("f", 4): "float32",
+    ("e", 2): "float16",
+    ("H", 2): "uint16",
+    ("?", 1): "bool",
+    ("B", 1): "uint8",
+    ("b", 1): "int8",
+}
 KINDS |= {(letter, size): f"int{8 * size}" for letter in "ilq" for size in (4, 8)}
 # What Python alone has no type for, so that these formats may stand for it. (NumPy has both, and means what it says.)
 STANDS_FOR = {"uint16": "float16", "uint8": "bool"}
-POINTERS = {"float32": "float *", "float16": "uint16_t *", "bool": "uint8_t *", "uint8": "uint8_t *"}
+POINTERS = {
+    "float32": "float *",
+    "float16": "uint16_t *",
+    "bool": "uint8_t *",
+    "uint8": "uint8_t *",
+    "int8": "int8_t *",
+}
 NATIVE_ORDER = ("@", "=", "<" if sys.byteorder == "little" else ">")
 
 

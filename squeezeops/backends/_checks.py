@@ -14,7 +14,7 @@ import numpy as np
 from squeezeops.backends._scalars import ACTIVATIONS as ACTIVATIONS
 from squeezeops.backends._scalars import APPROXIMATE as APPROXIMATE
 from squeezeops.backends._scalars import FULLY_MASKED as FULLY_MASKED
-from squeezeops.backends._scalars import MOST_INT8_DEPTH, kind, offsets
+from squeezeops.backends._scalars import MOST_INT8_DEPTH, channels_of, kind, offsets
 from squeezeops.backends._scalars import STORAGE as STORAGE
 from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
@@ -68,13 +68,10 @@ def conv_weight(op: str, value: object, *dtypes: str) -> np.ndarray:
     return value
 
 
-def table(op: str, name: str, value: object, channels: int | None = None) -> np.ndarray:
-    """Check an embedding table (rows, channels), float32 or float16."""
-    value = array(op, name, value, "float32", "float16")
-    if value.ndim != 2 or (channels is not None and value.shape[1] != channels):
-        wanted = "channels" if channels is None else channels
-        raise ValueError(f"{op}: {name}: expected shape (rows, {wanted}), got {value.shape}")
-    return value
+def table(op: str, name: str, value: object, channels: int | None = None) -> tuple[np.ndarray, int]:
+    """Check an embedding table (rows, channels), for int8 with more bytes in a row; return how many channels, too."""
+    value = array(op, name, value, "float32", "float16", "int8")
+    return value, channels_of(op, name, value.shape, str(value.dtype), channels)
 
 
 def ids(op: str, name: str, value: object, limit: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -216,12 +213,14 @@ def embedding_layer_norm(
     """Check ids and tables of words, positions and types and the rest; return them with ids and tables as lists."""
     names, table_names = ("ids", "position_ids", "type_ids"), ("table", "position_table", "type_table")
     tables: list[np.ndarray] = []
+    channels: int | None = None
     for name, value in zip(table_names, tables_of, strict=True):
-        tables.append(table(op, name, value, tables[0].shape[1] if tables else None))
+        checked, channels = table(op, name, value, channels)
+        tables.append(checked)
+    assert channels is not None
     numbers: list[np.ndarray] = []
     for name, value, rows_of in zip(names, ids_of, tables, strict=True):
         numbers.append(ids(op, name, value, len(rows_of), numbers[0].shape if numbers else None))
-    channels = tables[0].shape[1]
     w, b = optional(op, "weight", weight, (channels,)), optional(op, "bias", bias, (channels,))
     number = epsilon(op, eps)
     inputs = dict(zip((*names, *table_names), (*ids_of, *tables_of), strict=True))

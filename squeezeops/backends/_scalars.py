@@ -16,6 +16,7 @@ APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
 STORAGE = ("float32", "float16", "int8")  # what a packed weight may be stored in
 MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
+SCALE_BYTES = 4  # of the float32 at the end of a row of an int8 embedding table
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 
@@ -67,6 +68,15 @@ def divisor(op: str, name: str, value: object, **sizes: int) -> int:
         wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
         raise ValueError(f"{op}: {name}: expected a divisor of {wanted}, got {number}")
     return number
+
+
+def channels_of(op: str, name: str, shape: tuple[int, ...], dtype: str, channels: int | None) -> int:
+    """Check the shape of an embedding table, of `channels` if that is given; return how many it has."""
+    more = SCALE_BYTES if dtype == "int8" else 0
+    if len(shape) != 2 or shape[1] < more or (channels is not None and shape[1] != channels + more):
+        wanted = ("channels" + (f" + {more}" if more else "")) if channels is None else channels + more
+        raise ValueError(f"{op}: {name}: expected shape (rows, {wanted}), got {shape}")
+    return shape[1] - more
 
 
 def real(op: str, name: str, value: Any) -> float:

@@ -59,12 +59,10 @@ def _pointer(x: Array | None) -> Any:
     return ffi.NULL if x is None else x.pointer
 
 
-def _table(op: str, name: str, value: Any, channels: int | None = None) -> Array:
-    table = Array(op, name, value, "float32", "float16")
-    if len(table.shape) != 2 or (channels is not None and table.shape[1] != channels):
-        wanted = "channels" if channels is None else channels
-        raise ValueError(f"{op}: {name}: expected shape (rows, {wanted}), got {table.shape}")
-    return table
+def _table(op: str, name: str, value: Any, channels: int | None = None) -> tuple[Array, int]:
+    """An embedding table, and its channels."""
+    table = Array(op, name, value, "float32", "float16", "int8")
+    return table, check.channels_of(op, name, table.shape, table.kind, channels)
 
 
 def _ids(op: str, name: str, value: Any, shape: Shape | None = None) -> tuple[Array, Any]:
@@ -168,9 +166,9 @@ def mean_pool(x: Any, mask: Any, out: Any) -> Any:
 def embedding(ids: Any, table: Any, out: Any) -> Any:
     """See `squeezeops.embedding`."""
     op = "embedding"
-    rows = _table(op, "table", table)
+    rows, n = _table(op, "table", table)
     given, numbers = _ids(op, "ids", ids)
-    size, n = rows.shape
+    size = rows.shape[0]
     result, y = output(op, out, (*given.shape, n), {"table": rows, "ids": given})
     count = math.prod(given.shape)
     raise_for(op, lib.sqz_embedding_f32(count, n, numbers, rows.pointer, DTYPES[rows.kind], size, y.pointer, n))
@@ -191,9 +189,12 @@ def embedding_layer_norm(
 ) -> Any:
     """See `squeezeops.embedding_layer_norm`."""
     op = "embedding_layer_norm"
-    words = _table(op, "table", table)
-    n = words.shape[1]
-    tables = [words, _table(op, "position_table", position_table, n), _table(op, "type_table", type_table, n)]
+    words, n = _table(op, "table", table)
+    positions, types = (
+        _table(op, name, value, n)[0]
+        for name, value in (("position_table", position_table), ("type_table", type_table))
+    )
+    tables = [words, positions, types]
     first = _ids(op, "ids", ids)
     shape = first[0].shape
     all_ids = [first, _ids(op, "position_ids", position_ids, shape), _ids(op, "type_ids", type_ids, shape)]

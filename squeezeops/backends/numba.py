@@ -330,16 +330,19 @@ def mean_pool(x: object, mask: object, out: object) -> np.ndarray:
 
 def _gather(ids: np.ndarray, table: np.ndarray, add: bool, out: np.ndarray) -> None:
     """Copy or add rows of a table to the rows of out."""
-    rows_of_table = _flat(table if table.dtype == F else table.view(np.uint16))
-    _run_rows(gather.embedding, (_flat(ids.astype(np.int64)), rows_of_table, add), out)
+    scales = NONE
+    if table.dtype == np.int8:
+        scales = _flat(np.ascontiguousarray(table[ids, -4:]).view(F))
+    rows_of_table = _flat(table.view(np.uint16) if table.dtype == np.float16 else table)
+    _run_rows(gather.embedding, (_flat(ids.astype(np.int64)), rows_of_table, table.shape[1], scales, add), out)
 
 
 def embedding(ids: object, table: object, out: object) -> np.ndarray:
     """See `squeezeops.embedding`."""
     op = "embedding"
-    given, table = table, check.table(op, "table", table)
+    given, (table, channels) = table, check.table(op, "table", table)
     numbers = check.ids(op, "ids", ids, len(table))
-    out = check.output(op, out, (*numbers.shape, table.shape[1]), table=given, ids=ids)
+    out = check.output(op, out, (*numbers.shape, channels), table=given, ids=ids)
     _gather(numbers, table, False, out)
     return out
 

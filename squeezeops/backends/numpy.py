@@ -399,14 +399,25 @@ def mean_pool(x: object, mask: object, out: object) -> np.ndarray:
 # Embeddings.
 
 
+def _gather(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Rows of a table as float32."""
+    rows = table[ids]
+    if rows.dtype != np.int8:
+        floats: np.ndarray = rows.astype(F, copy=False)
+        return floats
+    values, scales = rows[..., :-4], np.ascontiguousarray(rows[..., -4:]).view("<f4")
+    product: np.ndarray = values.astype(F) * scales
+    return product
+
+
 @_quiet
 def embedding(ids: object, table: object, out: object) -> np.ndarray:
     """See `squeezeops.embedding`."""
     op = "embedding"
-    given, table = table, check.table(op, "table", table)
+    given, (table, channels) = table, check.table(op, "table", table)
     rows = check.ids(op, "ids", ids, len(table))
-    out = check.output(op, out, (*rows.shape, table.shape[1]), table=given, ids=ids)
-    out[...] = table[rows]
+    out = check.output(op, out, (*rows.shape, channels), table=given, ids=ids)
+    out[...] = _gather(table, rows)
     return out
 
 
@@ -428,7 +439,7 @@ def embedding_layer_norm(
     tables, rows, w, b, eps, out = check.embedding_layer_norm(
         op, (ids, position_ids, type_ids), (table, position_table, type_table), weight, bias, eps, out
     )
-    x = tables[0][rows[0]].astype(F) + tables[1][rows[1]] + tables[2][rows[2]]
+    x = _gather(tables[0], rows[0]) + _gather(tables[1], rows[1]) + _gather(tables[2], rows[2])
     out[...] = _layer_norm(_matrix(x), w, b, eps).reshape(out.shape)
     return out
 

@@ -24,7 +24,8 @@ in .safetensors.  It holds the weights as the kernels read them, the configurati
 is complete, and is the same, byte for byte, whenever the same model is converted.
 
 int8 takes a quarter of float32's memory for the encoder and is the fastest; float16 takes half, and gives the results
-of float32 where the checkpoint is float16 itself.  With either, embedding tables are float16.
+of float32 where the checkpoint is float16 itself.  Embedding tables are float16 with either; that of the words is int8
+with int8.  The built-in model is int8 already, and is copied.
 
   squeezeops convert ./squeezebert-mnli mnli.safetensors --check
   squeezeops classify --model mnli.safetensors "A text."
@@ -68,11 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(f"--text {number}: expected a text, got {text!r:.40}")
 
     from squeezeops.pipelines import default_model
+    from squeezeops.squeezebert import quality
     from squeezeops.squeezebert.convert import convert
+    from squeezeops.squeezebert.hub_cache import find_folder
 
     checkpoint = arguments.checkpoint
     if checkpoint == BUILT_IN and not os.path.exists(checkpoint):
         checkpoint = default_model()
+    if arguments.texts and quality.tokenizer_of(find_folder(checkpoint)) is None:
+        raise CommandError("--text: expected a model with a vocabulary, got one without")
     streams.set_output(False)
     try:
         with progress_bar(not arguments.quiet) as progress:
@@ -99,16 +104,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @contextmanager
-def progress_bar(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(wanted: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A bar on standard error, where that is a terminal; it is wiped out at the end."""
     stream = sys.stderr
     if not wanted or not streams.is_terminal(stream):
         yield None
         return
 
-    def show(done: int, total: int) -> None:
+    def show(stage: str, done: int, total: int) -> None:
         full = BAR * done // max(total, 1)
-        stream.write(f"\rwriting [{'#' * full}{'.' * (BAR - full)}] {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        amount = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if stage == "writing" else f"{done} of {total} layers"
+        stream.write(f"\r\x1b[K{stage} [{'#' * full}{'.' * (BAR - full)}] {amount}")
         stream.flush()
 
     try:
@@ -134,11 +140,14 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
 
 def report(done: Conversion) -> Iterator[str]:
     """A line a layer."""
-    width = max(map(len, done.layers))
+    width = max(map(len, done.layers), default=5)
     yield f"{'layer':<{width}}  {'dtype':<7}  {'weights off':>11}  {'output off':>10}"
     for name, layer in done.layers.items():
         error = layer.error
-        figures = f"{error.weight:11.5f}  {error.output:10.5f}" if error else f"{'-':>11}  {'-':>10}"
+        weight, output = (error.weight, error.output) if error else (None, None)
+        figures = "  ".join(
+            [f"{'-' if weight is None else f'{weight:.5f}':>11}", f"{'-' if output is None else f'{output:.5f}':>10}"]
+        )
         yield f"{name:<{width}}  {layer.dtype:<7}  {figures}  {layer.reason}".rstrip()
     if any(layer.error for layer in done.layers.values()):
         yield f"off: by how much {done.dtype} changes them, as a part of the norm; the output is that for sample texts"
@@ -151,8 +160,6 @@ def check(checkpoint: str | os.PathLike[str], done: Conversion, texts: list[str]
     before = SqueezeBert.from_pretrained(checkpoint, task=done.task)
     after = SqueezeBert.from_pretrained(done.path)
     tokenizer = quality.tokenizer_of(done.path)
-    if tokenizer is None and texts:
-        raise CommandError("--text: expected a model with a vocabulary, got one without")
     inputs = quality.sample(tokenizer, before.config, texts or quality.SENTENCES)
     found = quality.compare(before, after, inputs)
     what = "texts" if tokenizer else "rows of random tokens"

@@ -36,7 +36,8 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     if command.built_in:
         where += ", instead of the built-in"
     parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=where)
-    parser.add_argument("--dtype", help="the model's arithmetic (default: float32, or what the file was converted to)")
+    default = "float32, or what the file was converted to" + (", int8 for the built-in" if command.built_in else "")
+    parser.add_argument("--dtype", help=f"the model's arithmetic (default: {default})")
     parser.add_argument(
         "--threads",
         type=partial(count, most=MOST_THREADS),

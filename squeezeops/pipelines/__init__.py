@@ -56,7 +56,7 @@ def default_model(task: str = "text-classification") -> Path:
     Returns
     -------
     pathlib.Path
-        A folder in Hugging Face's layout: config.json, vocab.txt, model.safetensors.
+        One with a converted model, in int8.
 
     Raises
     ------

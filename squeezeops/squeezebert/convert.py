@@ -17,17 +17,20 @@ import numpy as np
 from squeezeops import ops
 from squeezeops._version import __version__
 from squeezeops.backends._packed import LINE, packed_size
+from squeezeops.backends._scalars import SCALE_BYTES
 from squeezeops.squeezebert import heads, safetensors
 from squeezeops.squeezebert.checkpoint import load_folder, weight_files
-from squeezeops.squeezebert.converted import FORMAT, PACKED, STORED, VERSION, find_file
+from squeezeops.squeezebert.converted import FORMAT, PACKED, STORED, VERSION, ConvertedFile, find_file
 from squeezeops.squeezebert.hub_cache import COMMIT, find_folder
 from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.quality import LayerError, layer_errors, sample, tokenizer_of
+from squeezeops.squeezebert.quality import LayerError, layer_errors, sample, table_error, tokenizer_of
 from squeezeops.squeezebert.safetensors import DTYPES, MAX_JSON
+from squeezeops.squeezebert.tables import stored_table
 from squeezeops.squeezebert.tensors import (
-    DECODER,
-    HALF_MAX,
+    WORDS,
     check_dtype,
+    dtype_of,
+    dtype_of_table,
     encoder_shapes,
     finite_max,
     groups_of,
@@ -48,12 +51,11 @@ TOKENIZER_FILES = (
     ("tokenizer.json", "tokenizer_config.json"),
     ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
-# The rule for what stays in float16 in an int8 model: a convolution whose output is further off than this on the sample
-# texts, see `quality.LayerError`. In the built-in model none is off by more than 0.013. In all-MiniLM-L6-v2, 9 of 36
-# are above 0.02: without the rule, its embeddings of 500 sentences have a cosine of 0.9967 (worst 0.982) with those in
-# float32, and with it 0.9991 (worst 0.996).
+# A net below the rule of `tensors.dtype_of`: a convolution whose output is further off than this on the sample texts,
+# see `quality.LayerError`, is stored in float16 though the rule has it in int8. In the built-in model none is off by
+# more than 0.013; in all-MiniLM-L6-v2, of those that the rule has in int8, by more than 0.019.
 MOST_ERROR = 0.02
-ROWS = 4096  # of a table, converted at a time
+ROWS = 4096  # of a table, looked at at a time
 
 
 @dataclass
@@ -72,15 +74,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """How a convolution is stored.
+    """How a convolution, or the table of words, is stored.
 
     Attributes
     ----------
     dtype : str
     reason : str
-        Why in another dtype than was asked for; else empty.
+        The rule that has it in another dtype than was asked for; else empty.
     error : LayerError or None
-        What it would be in the dtype that was asked for; only the encoder's are measured.
+        What it would be in the dtype that was asked for; only the encoder's are measured, and a table in int8.
     """
 
     dtype: str
@@ -100,7 +102,7 @@ class Conversion:
     bytes_before, bytes_after : int
         Sizes of the checkpoint's weights and of the file.
     layers : dict of str to StoredLayer
-        What each convolution is stored in, by its name.
+        What each convolution and the table of words are stored in, by their names.
     rounded : dict of str to float
         For each tensor that was rounded to float16, the largest change of a value, as a part of the tensor's largest.
     """
@@ -122,7 +124,7 @@ def convert(
     task: str | None = None,
     force: bool = False,
     measure: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Conversion:
     """Write a checkpoint as a converted model.
 
@@ -131,22 +133,24 @@ def convert(
     Parameters
     ----------
     checkpoint : str or path
-        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache.
+        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache. A model that is converted
+        already, to the same `dtype` and for the same task, is copied.
     path : str or path
         Of the file to write, which ends in .safetensors.
     dtype : {"float32", "float16", "int8"}
-        What the encoder's convolutions are stored and computed in. For another than "float32", embedding tables, and
-        a masked-LM head's decoder, are stored as float16, unless a value is too large for it. Whatever else the
-        checkpoint has as float16 stays so.
+        What the model is stored and computed in, to the bits of `SqueezeBert(config, weights, dtype=dtype)`. For "int8"
+        the table of words is int8 too. Other embedding tables and a masked-LM head's decoder are float16 then, and for
+        "float16", unless a value is too large for it. Whatever else the checkpoint has as float16 stays so.
     task : str, optional
         The head to store; by default that of the task which the checkpoint was saved for.
     force : bool
         Whether to replace a file that is there.
     measure : bool
         Whether to measure the errors of the convolutions for "float16" too; for "int8" they always are, because a
-        convolution whose output is off by more than 2 % on sample texts stays in float16.
+        convolution whose output is off by more than 2 % on sample texts stays in float16 (with other bits, then).
     progress : callable, optional
-        Called with the number of bytes that are written, and of all.
+        Called with "measuring", how many convolutions are measured and how many there are, and then with "writing", how
+        many bytes are written, and of how many.
 
     Returns
     -------
@@ -157,15 +161,15 @@ def convert(
     FileExistsError
         If the file is there, and not `force`.
     TypeError, ValueError, OSError
-        As of `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted already, and a `path` that does not
-        end in .safetensors or is one of the checkpoint's files.
+        As of `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to something else, and a `path` that
+        does not end in .safetensors or is one of the checkpoint's files.
     """
     check_dtype(dtype)
     target = check_target(path, force)
     folder = find_folder(checkpoint)
     found = find_file(folder)
     if found is not None:
-        raise ValueError(f"{found}: expected a checkpoint, got a model that is converted already")
+        return copy(ConvertedFile(found), target, dtype, task, force)
     config, weights = load_folder(folder)
     if target in (os.path.realpath(os.path.join(folder, name)) for name in weight_files(folder)):
         raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
@@ -177,7 +181,8 @@ def convert(
         errors: dict[str, LayerError] = {}
         if dtype == "int8" or (measure and dtype == "float16"):
             exact, inputs = SqueezeBert(config, weights, task=task), sample(tokenizer_of(folder), config)
-            errors = layer_errors(exact, arrays, dtype, inputs)
+            report = None if progress is None else partial(progress, "measuring")
+            errors = layer_errors(exact, arrays, dtype, inputs, report)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     done = Conversion(target, dtype, task)
@@ -203,12 +208,25 @@ def convert(
             yield entry.make()
             written += entry.size
             if progress is not None:
-                progress(written, total)
+                progress("writing", written, total)
 
     with open_for_renaming(target, force) as file:
         safetensors.write_file(file, {e.name: (e.dtype, e.shape) for e in stored}, metadata, data())
         done.bytes_after = file.tell()
     return done
+
+
+def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force: bool) -> Conversion:
+    """What there is to do where all is done."""
+    if dtype != opened.dtype or task not in (None, opened.task):
+        got = f"a model that is converted already, to {opened.dtype} for {opened.task}"
+        opened.fail("model", f"a checkpoint to convert to {dtype}{f' for {task}' if task else ''}", got)
+    if target == os.path.realpath(opened.path):
+        opened.fail("model", "a name apart from that of the file to write", "the same file")
+    with open_for_renaming(target, force) as file:
+        file.write(opened.mapped)
+    size = len(opened.mapped)
+    return Conversion(target, dtype, opened.task, size, size)
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> str:
@@ -271,36 +289,37 @@ def plan(
             stored.append(plan_table(name, array, done))
         else:
             conv = name.removesuffix(".weight")
-            done.layers[conv] = choose(conv, array, errors.get(conv), done.dtype)
-            stored.append(plan_conv(conv, array, groups_of(conv, config), done.layers[conv].dtype, done))
+            groups = groups_of(conv, config)
+            done.layers[conv] = choose(conv, array, groups, errors.get(conv), done.dtype)
+            stored.append(plan_conv(conv, array, groups, done.layers[conv].dtype, done))
     return sorted(stored, key=lambda entry: (entry.size % LINE != 0, -DTYPES[entry.dtype][0]))
 
 
 def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
-    dtype = stored_outside(array, done.dtype != "float32")
+    dtype = dtype_of_table(name, done.dtype, array)
+    if name == WORDS:
+        error = LayerError(table_error(array)) if dtype == "int8" else None
+        done.layers[name.removesuffix(".weight")] = StoredLayer(dtype, "", error)
 
     def make() -> Any:
         if dtype == "float16" and array.dtype == np.float32:
             done.rounded[name] = rounding(array)
-        return np.ascontiguousarray(array, "<f2" if dtype == "float16" else "<f4")
+        return stored_table(name, array, done.dtype)
 
+    if dtype == "int8":
+        return Stored(name, "I8", (array.shape[0], array.shape[1] + SCALE_BYTES), make)
     return Stored(name, STORED[dtype], array.shape, make)
 
 
-def stored_outside(array: NDArray[Any], rounds: bool) -> str:
-    """What is stored outside the encoder: as in the checkpoint, or rounded where that goes."""
-    return "float16" if array.dtype == np.float16 or (rounds and finite_max(array) <= HALF_MAX) else "float32"
-
-
-def choose(name: str, array: NDArray[Any], error: LayerError | None, dtype: str) -> StoredLayer:
+def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None, dtype: str) -> StoredLayer:
     """What to store a convolution in."""
-    if not in_encoder(name):  # the decoder of a masked-LM head is, as a rule, an embedding table
-        return StoredLayer(stored_outside(array, f"{name}.weight" == DECODER and dtype != "float32"))
-    if dtype == "int8" and error is not None and not error.output <= MOST_ERROR:  # NaN is no good error
+    stored, reason = dtype_of(name, dtype, array, groups)
+    if not in_encoder(name) and array.dtype == np.float16:  # a head computes in float32 on either, to the same bits
+        return StoredLayer("float16")
+    if stored == "int8" and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is no good error
         reason = f"in int8 its output would be off by {error.output:.3f}, more than {MOST_ERROR}"
-        return StoredLayer(storable("float16", array), reason, error)
-    stored = storable(dtype, array)
-    return StoredLayer(stored, "" if stored == dtype else f"a weight is above {HALF_MAX:g}, the largest float16", error)
+        stored = storable("float16", array)
+    return StoredLayer(stored, reason, error)
 
 
 def plan_conv(name: str, array: NDArray[Any], groups: int, dtype: str, done: Conversion) -> Stored:

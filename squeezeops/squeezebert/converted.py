@@ -16,10 +16,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from squeezeops.backends._packed import LINE, packed_size
+from squeezeops.backends._scalars import SCALE_BYTES
 from squeezeops.squeezebert import safetensors
 from squeezeops.squeezebert.config import SqueezeBertConfig
 from squeezeops.squeezebert.safetensors import DTYPES, TensorInfo, parse_json, quote
-from squeezeops.squeezebert.tensors import encoder_shapes, in_encoder, unused_prefixes
+from squeezeops.squeezebert.tensors import WORDS, encoder_shapes, in_encoder, unused_prefixes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,18 +67,21 @@ def find_file(path: str) -> str | None:
         names = ["model.safetensors"]
     elif len(names) > 1 or os.path.lexists(os.path.join(path, "config.json")):
         return None
+    has_config = os.path.lexists(os.path.join(path, "config.json"))
     for name in names:
         file = os.path.join(path, name)
-        if os.path.isfile(file) and _is_converted(file):
+        if os.path.isfile(file) and _is_converted(file, has_config):
             return file
     return None
 
 
-def _is_converted(file: str) -> bool:
+def _is_converted(file: str, has_config: bool) -> bool:
     try:
         return FORMAT in safetensors.read_header(file)[1]
     except ValueError:
-        return False  # whoever reads it will say what is wrong
+        if has_config:
+            return False  # whoever reads the checkpoint will say what is wrong
+        raise
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ class ConvertedFile:
         self.tensors, self.metadata, self.mapped = safetensors.map_file(path)
         _check_version(path, self.metadata)
         self.dtype, self.task = self._choice("dtype", tuple(STORED)), self.metadata.get("task", "")
+        if not self.task:
+            self.fail("task", "the one that the file was converted for", "none")
         text = self.metadata.get("config.json")
         if text is None:
             self.fail("config.json", "a text in the metadata", "none")
@@ -199,8 +205,14 @@ class MappedWeights:
     def __getitem__(self, name: str) -> NDArray[Any]:
         info, shape = self._info(name), self._shapes[name]
         dtypes = ("F32",) if len(shape) == 1 else ("F32", "F16")
+        expected = f"{' or '.join(dtypes)} of shape {shape}"
+        if name == WORDS and self._file.dtype == "int8":
+            with_scales = (shape[0], shape[1] + SCALE_BYTES)
+            expected += f", or I8 of shape {with_scales}"
+            if info.dtype == "I8":
+                dtypes, shape = ("I8",), with_scales
         if info.dtype not in dtypes or info.shape != shape:
-            self._file.fail(name, f"{' or '.join(dtypes)} of shape {shape}", f"{info.dtype} of shape {info.shape}")
+            self._file.fail(name, expected, f"{info.dtype} of shape {info.shape}")
         if info.start % DTYPES[info.dtype][0]:  # the file's reader would copy it
             self._file.fail(name, f"a place that is a multiple of {DTYPES[info.dtype][0]}", info.start)
         return safetensors.view(self._file.mapped, info)
@@ -221,14 +233,12 @@ class MappedWeights:
         if info.start % LINE:
             self._file.fail(name + PACKED, f"a place that is a multiple of {LINE}", info.start)
         packed = memoryview(self._file.mapped)[info.start : info.start + size]
-        return ops.PointwiseConv.from_packed(
-            packed,
-            self[bias or f"{name}.bias"],
-            in_channels=groups * depth,
-            out_channels=c_out,
-            groups=groups,
-            dtype=dtype,
-        )
+        added = self[bias or f"{name}.bias"]
+        sizes = {"in_channels": groups * depth, "out_channels": c_out, "groups": groups}
+        try:
+            return ops.PointwiseConv.from_packed(packed, added, **sizes, dtype=dtype)
+        except ValueError as error:
+            raise ValueError(f"{self._file.path}: {name + PACKED}: {error}") from None
 
     def _allowed(self, name: str) -> list[str]:
         """What a convolution may be stored in: in the encoder the file's dtype, or a more exact one."""

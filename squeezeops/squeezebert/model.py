@@ -92,16 +92,18 @@ class SqueezeBert:
     config : SqueezeBertConfig
         Its ``model_type`` says which of the two.
     weights : mapping of str to ndarray
-        float32 or float16, under Hugging Face's names. Embedding tables are read where they lie: do not write to them.
+        float32 or float16, under Hugging Face's names. Embedding tables that stay as they are, are read where they lie:
+        do not write to them.
     dtype : {"float32", "float16", "int8"}, or mapping of str to those
         What the weights of the encoder's convolutions are stored in, see `squeezeops.PointwiseConv`: "float16" takes
         half the memory, for a float16 checkpoint with the results of "float32"; "int8" takes a quarter, and multiplies
-        bytes. Embeddings, LayerNorm, attention and the heads compute in float32 always: a head is small, and where its
-        few numbers decide, rounding shows most. In an "int8" model values and intermediates are "float16" if they have
-        one group, as in a BERT: one channel may hold most of a token's norm there, and a scale for all channels leaves
-        little of the others. A float32 weight beyond the range of float16 stays float32. A mapping says it for each
-        convolution, by names as "encoder.layers.0.attention.query", or "post_attention.conv1d", "intermediate.conv1d",
-        "output.conv1d"; those not in it are float32.
+        bytes. LayerNorm, attention and the heads compute in float32 always: a head is small, and where its few numbers
+        decide, rounding shows most. In an "int8" model values, intermediates and outputs are "float16" if they have one
+        group, as in a BERT: one channel may hold most of a token's norm there, and a scale for all channels leaves
+        little of the others. The table of words is "int8" too; other embedding tables, and a masked-LM head's decoder,
+        are "float16" in both. What float16 cannot hold stays float32. A mapping says it for each convolution, by names
+        as "encoder.layers.0.attention.query", or "post_attention.conv1d", "intermediate.conv1d", "output.conv1d"; those
+        not in it are float32, and tables as in the checkpoint.
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering"; by default the one that the checkpoint was saved for.

@@ -6,7 +6,7 @@ Nothing here has a part in a model's results.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from squeezeops import ops
 from squeezeops.backends import _layout
 from squeezeops.squeezebert.model import SqueezeBert
+from squeezeops.squeezebert.tables import quantized_table
 from squeezeops.squeezebert.tensors import groups_by_part
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from squeezeops.squeezebert.config import SqueezeBertConfig
     from squeezeops.squeezebert.output import SqueezeBertOutput
 
-__all__ = ["SENTENCES", "Agreement", "LayerError", "compare", "layer_errors", "sample", "tokenizer_of"]
+__all__ = ["SENTENCES", "Agreement", "LayerError", "compare", "layer_errors", "sample", "table_error", "tokenizer_of"]
 
 SENTENCES = (
     "The train to the coast leaves at half past seven, and it is rarely late.",
@@ -52,23 +53,24 @@ SENTENCES = (
     "If the sensor fails, the valve closes by itself within a second.",
     "They promised to call, and of course they never did.",
 )
+ROWS = 4096  # of a table, at a time
 WORST = 24  # tokens of a sample text that has no vocabulary
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far a convolution is off, as parts of the norm of what is exact.
+    """How far a convolution or an embedding table is off, as parts of the norm of what is exact.
 
     Attributes
     ----------
     weight : float
         Of the weights.
-    output : float
-        Of what it makes of the sample texts, before the bias is added, its inputs being exact.
+    output : float or None
+        Of what a convolution makes of the sample texts, before the bias is added, its inputs being exact.
     """
 
     weight: float
-    output: float
+    output: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,16 @@ class Probe(ops.PointwiseConv):
     exact: ops.PointwiseConv
     stored: ops.PointwiseConv
     squares: NDArray[Any]
+    looked: Callable[[], None] | None  # called at the first call
 
     @classmethod
-    def of(cls, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: str) -> Probe:
+    def of(cls, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: str, looked: Callable[[], None]) -> Probe:
         self = cls.__new__(cls)
         self.__dict__.update(conv.__dict__)
         self.exact = ops.PointwiseConv(weight, groups=conv.groups)
         self.stored = ops.PointwiseConv(weight, groups=conv.groups, dtype=dtype)
         self.squares = np.zeros(2)  # of the differences, and of the exact values
+        self.looked = looked
         return self
 
     def __call__(self, x: Any, **arguments: Any) -> Any:
@@ -131,15 +135,31 @@ class Probe(ops.PointwiseConv):
     def look(self, x: Any) -> None:
         exact, stored = (conv(x).astype(float) for conv in (self.exact, self.stored))
         self.squares += ((stored - exact) ** 2).sum(), (exact**2).sum()
+        if self.looked is not None:
+            self.looked()
+            self.looked = None
 
 
 def layer_errors(
-    model: SqueezeBert, arrays: Mapping[str, NDArray[Any]], dtype: str, inputs: Mapping[str, NDArray[Any]]
+    model: SqueezeBert,
+    arrays: Mapping[str, NDArray[Any]],
+    dtype: str,
+    inputs: Mapping[str, NDArray[Any]],
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, LayerError]:
     """The errors of the encoder's convolutions if they were stored in `dtype`, by their names.
 
-    `model` is exact, and `arrays` has its tensors, under the names of `tensors`.
+    `model` is exact, and `arrays` has its tensors, under the names of `tensors`. `progress` is called with how many are
+    measured, and how many there are.
     """
+    done = 0
+
+    def looked() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, len(probes))
+
     model, layers = model.encoder(), model.layers
     model.layers = []
     probes: dict[str, Probe] = {}
@@ -148,7 +168,7 @@ def layer_errors(
         of_layer = {}
         for part, attribute in zip(groups_by_part(model.config), fields, strict=True):
             name = f"encoder.layers.{i}.{part}"
-            of_layer[attribute] = Probe.of(getattr(layer, attribute), matrix(arrays[f"{name}.weight"]), dtype)
+            of_layer[attribute] = Probe.of(getattr(layer, attribute), matrix(arrays[f"{name}.weight"]), dtype, looked)
             probes[name] = of_layer[attribute]
         plain = {name: getattr(layer, name) for name in fields[:3]}  # called together, not one by one
         model.layers.append(replace(layer, **{**of_layer, **plain}))
@@ -167,6 +187,17 @@ def matrix(weight: NDArray[Any]) -> NDArray[Any]:
 def weight_error(probe: Probe) -> float:
     exact, stored = (unpacked(conv) for conv in (probe.exact, probe.stored))
     return ratio(((stored - exact) ** 2).sum(), (exact**2).sum())
+
+
+def table_error(table: NDArray[Any]) -> float:
+    """How far an embedding table is off in int8."""
+    squares = np.zeros(2)
+    for start in range(0, len(table), ROWS):
+        exact = np.ascontiguousarray(table[start : start + ROWS], np.float32)
+        rows = quantized_table(exact)
+        difference = ops.embedding(np.arange(len(rows)), rows).astype(float) - exact
+        squares += (difference**2).sum(), (exact.astype(float) ** 2).sum()
+    return ratio(*squares)
 
 
 def unpacked(conv: ops.PointwiseConv) -> NDArray[Any]:

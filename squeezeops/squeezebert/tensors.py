@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECODER",
+    "WORDS",
     "Shape",
     "check_arguments",
     "check_dtype",
     "dtype_of",
+    "dtype_of_table",
     "encoder_shapes",
     "groups_by_part",
     "groups_of",
@@ -40,11 +42,12 @@ HEADS = ("cls.", "classifier.", "qa_outputs.")  # how the names of the heads' te
 BUFFERS = ("position_ids", "token_type_ids")  # stale buffers that older versions of transformers saved
 NO_HEAD = ("cls.seq_relationship.",)  # what is before us only as part of another head's checkpoint
 HALF_MAX = 65504.0  # the largest float16
-# What reads the states between layers, and passes its errors on: not queries and keys, whose errors softmax forgives.
-# In a BERT's states one channel may hold 99 % of a token's norm (the separator's, in all-MiniLM-L6-v2), and with one
-# scale for all channels little is left of the others. Groups have a scale each. `convert`, which has sample texts,
-# looks at each convolution instead.
-OF_STATES = (".attention.value", ".intermediate.conv1d")
+# What needs more than one scale for all of a token's channels in int8: what reads states in which one channel may hold
+# 99 % of the norm (the separator's, in all-MiniLM-L6-v2), or activations as uneven, and passes its errors on. Not
+# queries and keys, whose errors softmax forgives, nor what reads averages of values. Groups have a scale each.
+UNEVEN = (".attention.value", ".intermediate.conv1d", ".output.conv1d")
+ONE_SCALE = "one group, so one scale for uneven channels"  # why in float16, for reports
+TOO_LARGE = f"a weight is above {HALF_MAX:g}, the largest float16"  # why in float32
 SHOWN = 20  # differences that the message of an error lists
 
 # What parts of our names are in BERT. No replacement brings about another's pattern.
@@ -229,12 +232,35 @@ def check_dtype(dtype: object) -> None:
             raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
 
 
-def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> str:
-    """What a convolution of the encoder is stored in: in "int8", those of `OF_STATES` with one group are float16."""
-    chosen = dtype if isinstance(dtype, str) else dtype.get(name, "float32")
-    if dtype == "int8" and groups == 1 and name.endswith(OF_STATES):
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> tuple[str, str]:
+    """What a convolution of a model in `dtype` is stored in, and why, if not in that.
+
+    The encoder's are in `dtype`; but in "int8", those of `UNEVEN` with one group are float16. A head's are float32,
+    but for a masked-LM decoder, which is an embedding table and stored as one. A mapping says it of each. What float16
+    cannot hold is float32.
+    """
+    chosen, reason = "float32", ""
+    if isinstance(dtype, Mapping):
+        chosen = dtype.get(name, "float32")
+    elif in_encoder(name):
+        chosen = dtype
+        if dtype == "int8" and groups == 1 and name.endswith(UNEVEN):
+            chosen, reason = "float16", ONE_SCALE
+    elif f"{name}.weight" == DECODER and dtype != "float32":
         chosen = "float16"
-    return storable(chosen, weight)
+    stored = storable(chosen, weight)
+    return stored, reason if stored == chosen else TOO_LARGE
+
+
+def dtype_of_table(name: str, dtype: str | Mapping[str, str], table: NDArray[Any]) -> str:
+    """What an embedding table of a model in `dtype` is stored in.
+
+    For "int8" the words are int8, by far the largest table. Others, and all for "float16", are float16 if that can hold
+    them. For "float32" and a mapping tables are as in the checkpoint.
+    """
+    if dtype == "int8" and name == WORDS:
+        return "int8"
+    return storable("float16" if dtype in ("int8", "float16") else table.dtype.name, table)
 
 
 def storable(dtype: str, weight: NDArray[Any]) -> str:

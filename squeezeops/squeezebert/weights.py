@@ -10,6 +10,7 @@ import numpy as np
 from squeezeops import ops
 from squeezeops.squeezebert import tensors
 from squeezeops.squeezebert.memory import Memory
+from squeezeops.squeezebert.tables import stored_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class Weights(Protocol):
     """Tensors by the names of `tensors`."""
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
-        """A vector, float32, or an embedding table, float32 or float16; C-contiguous, not to be written to."""
+        """A vector, float32, or a table as `squeezeops.embedding` takes it; C-contiguous, not to be written to."""
 
     def __contains__(self, name: object, /) -> bool:
         """Whether there is a tensor of that name, be it a weight of a convolution."""
@@ -34,7 +35,7 @@ class Weights(Protocol):
 
 
 class ArrayWeights:
-    """Arrays of a checkpoint; the encoder's convolutions are packed for `dtype`, others for float32."""
+    """Arrays of a checkpoint, stored for a model in `dtype` as `tensors` has it."""
 
     def __init__(
         self,
@@ -44,9 +45,12 @@ class ArrayWeights:
         dtype: str | Mapping[str, str],
     ) -> None:
         selected = tensors.select_tensors(config, arrays, head)
-        # Vectors are widened, exactly; matrices stay as stored. All are made contiguous, or a call would copy a table.
+        # Vectors are widened, exactly; matrices stay as stored until they are packed.
         self._arrays = {
-            name: np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C") for name, a in selected.items()
+            name: stored_table(name, a, dtype)
+            if name.startswith("embeddings.") and a.ndim == 2
+            else np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C")
+            for name, a in selected.items()
         }
         self._dtype, self._memory = dtype, Memory()
 
@@ -58,5 +62,5 @@ class ArrayWeights:
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         weight, added = self._arrays[f"{name}.weight"], self._arrays[bias or f"{name}.bias"]
-        dtype = tensors.dtype_of(name, self._dtype, weight, groups) if tensors.in_encoder(name) else "float32"
+        dtype, _ = tensors.dtype_of(name, self._dtype, weight, groups)
         return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)

@@ -56,7 +56,7 @@ typedef enum {
   SQZ_ACT_TANH = 4
 } sqz_activation;
 
-/** Type of the elements behind a `const void *`; SQZ_S8 is for packed weights alone. */
+/** Type of the elements behind a `const void *`; SQZ_S8 is for packed weights and embedding tables alone. */
 typedef enum { SQZ_F32 = 0, SQZ_F16 = 1, SQZ_S8 = 2 } sqz_dtype;
 
 /** What a mask holds. */
@@ -233,10 +233,12 @@ SQZ_API sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, c
 /**
  * Gather rows of a table: out[i] = table[ids[i]], widened exactly.
  *
+ * A row of a table of SQZ_S8 is n bytes, from -127 to 127, and the 4 of a float, wherever they lie: out = byte * float.
+ *
  * @param count        number of ids
  * @param n            row length
  * @param ids          (count), each in [0, table_rows)
- * @param table        (table_rows, n), dense
+ * @param table        (table_rows, n), dense; for SQZ_S8 of n + 4 bytes a row
  * @param table_dtype  type of its elements
  * @param out          (count, n), row stride ldo
  */
@@ -252,7 +254,7 @@ SQZ_API sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *id
  * @param count       number of ids
  * @param n           row length
  * @param ids         three arrays (count), each id in [0, table_rows[t])
- * @param tables      three tables (table_rows[t], n), dense
+ * @param tables      three tables (table_rows[t], n), dense, as for sqz_embedding_f32
  * @param dtypes      types of their elements
  * @param table_rows  their sizes
  * @param weight      (n); NULL for 1

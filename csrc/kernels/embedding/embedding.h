@@ -8,13 +8,14 @@
 
 namespace sqz {
 
+// A row of n elements; of bytes (SQZ_S8), n of them and the 4 of the float that they are multiplied by.
 struct EmbeddingTable {
   const int64_t *ids;  // in range: checked one level up
   const void *table;
   sqz_dtype dtype;
 };
 
-// out[i] = table[ids[i]], halves widened exactly.
+// out[i] = table[ids[i]], halves widened exactly, bytes as float(byte) * scale.
 using embedding_f32_fn = void (*)(int64_t count, int64_t n, const EmbeddingTable &table, float *out, int64_t ldo);
 
 // out[i] = LayerNorm((t[0] + t[1]) + t[2]).

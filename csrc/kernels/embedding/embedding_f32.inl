@@ -1,4 +1,7 @@
-// Embedding gather: rows are copied or widened, summed in the order of the tables, and normalised in place.
+// Embedding gather: rows are copied, widened or dequantised, summed in the order of the tables, and normalised in
+// place.
+#include <string.h>
+
 #include "kernels/embedding/embedding.h"
 #include "kernels/layernorm/layernorm_f32.inl"
 #include "simd/common.h"
@@ -10,7 +13,10 @@ template <class I>
 struct Embedding {
   using V = typename I::V;
 
-  static SQZ_INLINE V load(const EmbeddingTable &t, int64_t element, int count) {
+  // Elements i to i + count of the row of the r-th id.
+  static SQZ_INLINE V load(const EmbeddingTable &t, int64_t r, int64_t n, int64_t i, int count) {
+    if (t.dtype == SQZ_S8) return load_bytes(static_cast<const int8_t *>(t.table) + t.ids[r] * (n + 4), n, i, count);
+    const int64_t element = t.ids[r] * n + i;
     if (t.dtype == SQZ_F16) {
       const uint16_t *p = static_cast<const uint16_t *>(t.table) + element;
       return count == 16 ? I::load_half(p) : I::load_half_n(p, count);
@@ -19,11 +25,23 @@ struct Embedding {
     return count == 16 ? I::load(p) : I::load_n(p, count);
   }
 
+  // Through memory: a loop that every compiler turns into a few conversions, so that the traits need none of bytes.
+  static SQZ_INLINE V load_bytes(const int8_t *row, int64_t n, int64_t i, int count) {
+    float values[16] = {}, scale;
+    memcpy(&scale, row + n, sizeof scale);
+    if (count == 16) {
+      for (int lane = 0; lane < 16; ++lane) values[lane] = static_cast<float>(row[i + lane]);
+    } else {
+      for (int lane = 0; lane < count; ++lane) values[lane] = static_cast<float>(row[i + lane]);
+    }
+    return I::mul(I::load(values), I::set1(scale));
+  }
+
   static SQZ_INLINE void gather(int64_t count, int64_t n, const EmbeddingTable &t, float *out, int64_t ldo) {
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t i = 0; i < n; i += 16) {
         const int lanes = static_cast<int>(min64(16, n - i));
-        const V v = load(t, t.ids[r] * n + i, lanes);
+        const V v = load(t, r, n, i, lanes);
         if (lanes == 16)
           I::store(out + r * ldo + i, v);
         else
@@ -37,8 +55,7 @@ struct Embedding {
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t i = 0; i < n; i += 16) {
         const int lanes = static_cast<int>(min64(16, n - i));
-        const V v = I::add(I::add(load(t[0], t[0].ids[r] * n + i, lanes), load(t[1], t[1].ids[r] * n + i, lanes)),
-                           load(t[2], t[2].ids[r] * n + i, lanes));
+        const V v = I::add(I::add(load(t[0], r, n, i, lanes), load(t[1], r, n, i, lanes)), load(t[2], r, n, i, lanes));
         if (lanes == 16)
           I::store(out + r * ldo + i, v);
         else

@@ -5,18 +5,24 @@ import numpy as np
 from squeezeops.backends._numba.compiled import kernel
 from squeezeops.backends._numba.elementary import ZERO
 from squeezeops.backends._numba.rows import divide, fill
-from squeezeops.backends._numba.vector import LANES, load_n, pointer, store_n
+from squeezeops.backends._numba.vector import LANES, load_n, pointer, set1, store_n
 
 
 @kernel
-def embedding(first, last, ids, table, add, n, out):
-    """Row i of out = row ids[i] of the table, or that added to it. A uint16 table holds the bits of float16."""
-    ids, table, out = pointer(ids), pointer(table), pointer(out)
+def embedding(first, last, ids, table, stride, scales, add, n, out):
+    """Row i of out = row ids[i] of the table, or that added to it. A uint16 table holds the bits of float16.
+
+    An int8 table comes with the scale of each row of out; its own rows have more at their end.
+    """
+    scaled = scales.size > 0
+    ids, table, scales, out = pointer(ids), pointer(table), pointer(scales), pointer(out)
     for row in range(first, last):
-        at, to = ids[row] * n, row * n
+        at, to = ids[row] * stride, row * n
         for i in range(0, n, LANES):
             lanes = min(LANES, n - i)
             value = load_n(table, at + i, lanes)
+            if scaled:
+                value = value * set1(scales[row])
             if add:
                 value = load_n(out, to + i, lanes) + value
             store_n(out, to + i, value, lanes)

@@ -1,0 +1,69 @@
+"""How close a model's embeddings in int8 or float16 are to those in float32, on texts of yours.
+
+    python examples/evaluate_embeddings.py path/to/all-MiniLM-L6-v2 texts.txt [MORE ...] [--dtype int8] [--json FILE]
+
+Embeddings are means of the last hidden states, and close means the cosine of the angle between two. Texts are the lines
+of a file; or, by its name, the sentences of a treebank (.trees) or the messages of CoNLL files (.conll); 500 of each,
+from all over it. Needs nothing but squeezeops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from treebank import read_trees
+
+import squeezeops
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a file."""
+    if path.suffix == ".trees":
+        return [phrases[-1][0] for phrases in read_trees(path)]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix != ".conll":
+        return [line for line in lines if line.strip()]
+    messages, words = [], []
+    for line in [*lines, ""]:  # a word and its tag a line, an empty one after each message
+        if line.strip():
+            words.append(line.split("\t")[0].strip())
+        elif words:
+            messages.append(" ".join(words))
+            words = []
+    return messages
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="a folder in Hugging Face's layout")
+    parser.add_argument("texts", type=Path, nargs="+", help="files of texts")
+    parser.add_argument("--dtype", default="int8", choices=("int8", "float16"))
+    parser.add_argument("--limit", type=int, default=500, help="texts of a file (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="a file to put the results into, beside what there is")
+    arguments = parser.parse_args()
+
+    facts = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    pipes = [squeezeops.pipeline("feature-extraction", arguments.model, dtype=d) for d in ("float32", arguments.dtype)]
+    for path in arguments.texts:
+        texts = read_texts(path)
+        texts = texts[:: max(1, len(texts) // arguments.limit)][: arguments.limit]
+        if not texts:
+            parser.error(f"{path}: expected texts, got a file without")
+        exact, close = (np.asarray(pipe(texts, truncation=True), float) for pipe in pipes)
+        cosines = (exact * close).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(close, axis=1)
+        worst = int(cosines.argmin())
+        found = {"texts": len(texts), "mean": round(float(cosines.mean()), 6), "worst": round(float(cosines[worst]), 6)}
+        print(
+            f"{path.name}: {found['texts']} texts, cosine {found['mean']:.6f} on average, {found['worst']:.6f} at worst"
+        )
+        print(f"  {texts[worst]}")
+        facts[f"embeddings, {arguments.dtype}, {path.name}"] = found
+    if arguments.json:
+        arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
