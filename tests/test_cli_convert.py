@@ -48,7 +48,11 @@ def test_convert_then_classify(call, folder, out):
 
 
 def test_the_built_in_model(out):
-    assert run("convert", "built-in", str(out), "--quiet") == (0, "", "")
+    status, text, err = run("convert", "built-in", str(out), "--quiet", "--report")
+    assert (status, err) == (0, "")
+    head, *rows = text.splitlines()
+    assert head.startswith("layer ") and len(rows) == 27
+    assert all(re.fullmatch(r"\S+ +(int8|float16) +-  +-", row) for row in rows), rows
     status, text, err = run("classify", "--model", str(out), "a gorgeous, witty, seductive movie")
     assert (status, err) == (0, "") and text.startswith("POSITIVE\t0.")
 

@@ -213,6 +213,8 @@ def test_a_table_beyond_float16_stays_float32(tmp_path, out, value, stored):
     done = convert.convert(folder, out, dtype="float16")
     assert read_header(out)[0]["embeddings.word_embeddings.weight"].dtype == stored
     assert ("embeddings.word_embeddings.weight" in done.rounded) == (stored == "F16")
+    words = done.layers["embeddings.word_embeddings"]
+    assert (words.dtype, words.reason) == (("float16", "") if stored == "F16" else ("float32", TOO_LARGE))
     SqueezeBert.from_pretrained(out)
 
 
@@ -220,8 +222,10 @@ def test_a_layer_beyond_float16_stays_float32(tmp_path, out):
     folder = write_model(tmp_path / "model", LABELS)
     name = "encoder.layers.1.output.conv1d"
     rewrite(folder / "model.safetensors", f"transformer.{name}.weight", 1e6)
-    layer = convert.convert(folder, out, dtype="float16").layers[name]
-    assert (layer.dtype, layer.reason) == ("float32", "a weight is above 65504, the largest float16")
+    layers = convert.convert(folder, out, dtype="float16", measure=True).layers
+    assert (layers[name].dtype, layers[name].reason) == ("float32", "a weight is above 65504, the largest float16")
+    assert layers[name].error == quality.LayerError(0.0, 0.0)  # nothing is changed
+    assert 0 < layers["encoder.layers.1.intermediate.conv1d"].error.weight < 0.001
     assert SqueezeBert.from_pretrained(out).layers[1].output.dtype == "float32"
     weight = load_folder(folder)[1][f"transformer.{name}.weight"]
     assert convert.choose(name, weight, 4, quality.LayerError(0.001, 0.04), "int8").dtype == "float32"
@@ -289,6 +293,22 @@ def test_errors_of_layers_are_those_of_float64():
     assert found.output == pytest.approx(expected, rel=1e-3)
 
 
+def test_cosines_of_what_is_no_direction():
+    """Zeros are like zeros alone, and what is no number is like nothing."""
+    rows = np.array([[3.0, 4], [0, 0], [0, 0], [np.nan, 1], [1, 2]])
+    others = np.array([[-4.0, 3], [0, 0], [1, 2], [1, 1], [np.inf, 2]])
+    np.testing.assert_array_equal(quality.cosine(rows, others), [0, 1, 0, np.nan, np.nan])
+    np.testing.assert_array_equal(quality.cosine(others, rows), [0, 1, 0, np.nan, np.nan])
+
+
+def test_a_model_that_returns_no_numbers_agrees_with_none():
+    config, weights = load_folder(GOLDEN / "classification")
+    name = next(name for name in weights if name.endswith("classifier.bias"))
+    broken = SqueezeBert(config, {**weights, name: np.full_like(weights[name], np.nan)})
+    found = quality.compare(SqueezeBert(config, weights), broken, quality.sample(None, config))
+    assert np.isnan([found.largest, found.mean_cosine, found.worst_cosine]).all()
+
+
 # ---- the sources ---------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +354,11 @@ def test_the_built_in_model(out):
     """Converted already: a copy."""
     done = convert.convert(default_model(), out)
     assert out.read_bytes() == (default_model() / "model.safetensors").read_bytes()
-    assert done.bytes_after == out.stat().st_size and done.layers == {}
+    assert done.bytes_before == done.bytes_after == out.stat().st_size
+    encoder = {name: layer.dtype for name, layer in done.layers.items() if name.startswith("encoder.")}
+    assert len(encoder) == 4 * 6 and set(encoder.values()) == {"int8"}
+    others = {name: layer.dtype for name, layer in done.layers.items() if name not in encoder}
+    assert others == {"embeddings.word_embeddings": "int8", "pooler.dense": "float16", "classifier": "float16"}
     texts = ["a gorgeous, witty, seductive movie", "a terrible waste of time"]
     before, after = pipeline("text-classification")(texts), pipeline("text-classification", out)(texts)
     assert [result["label"] for result in after] == [result["label"] for result in before] == ["POSITIVE", "NEGATIVE"]

@@ -27,6 +27,7 @@ from squeezeops.squeezebert.quality import LayerError, layer_errors, sample, tab
 from squeezeops.squeezebert.safetensors import DTYPES, MAX_JSON
 from squeezeops.squeezebert.tables import stored_table
 from squeezeops.squeezebert.tensors import (
+    TOO_LARGE,
     WORDS,
     check_dtype,
     dtype_of,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from squeezeops.squeezebert.config import SqueezeBertConfig
 
-__all__ = ["Conversion", "convert", "open_for_renaming"]
+__all__ = ["Conversion", "StoredLayer", "convert"]
 
 # What `Tokenizer.from_pretrained` reads, in a folder with the first and in one without it.
 TOKENIZER_FILES = (
@@ -102,7 +103,7 @@ class Conversion:
     bytes_before, bytes_after : int
         Sizes of the checkpoint's weights and of the file.
     layers : dict of str to StoredLayer
-        What each convolution and the table of words are stored in, by their names.
+        What each convolution and the table of words are stored in, by their names; of a copy, without reasons.
     rounded : dict of str to float
         For each tensor that was rounded to float16, the largest change of a value, as a part of the tensor's largest.
     """
@@ -226,7 +227,17 @@ def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force
     with open_for_renaming(target, force) as file:
         file.write(opened.mapped)
     size = len(opened.mapped)
-    return Conversion(target, dtype, opened.task, size, size)
+    return Conversion(target, dtype, opened.task, size, size, layers_of(opened))
+
+
+def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
+    """What a file's convolutions and its table of words are stored in; nothing is measured."""
+    dtypes = {stored: dtype for dtype, stored in STORED.items()} | {"I8": "int8"}  # a table's bytes have a sign
+    return {
+        name.removesuffix(PACKED).removesuffix(".weight"): StoredLayer(dtypes[info.dtype])
+        for name, info in opened.tensors.items()
+        if (name == WORDS or name.endswith(PACKED)) and info.dtype in dtypes
+    }
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> str:
@@ -299,7 +310,8 @@ def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
     dtype = dtype_of_table(name, done.dtype, array)
     if name == WORDS:
         error = LayerError(table_error(array)) if dtype == "int8" else None
-        done.layers[name.removesuffix(".weight")] = StoredLayer(dtype, "", error)
+        reason = TOO_LARGE if done.dtype == "float16" and dtype == "float32" else ""
+        done.layers[name.removesuffix(".weight")] = StoredLayer(dtype, reason, error)
 
     def make() -> Any:
         if dtype == "float16" and array.dtype == np.float32:

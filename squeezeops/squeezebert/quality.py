@@ -16,7 +16,7 @@ from squeezeops import ops
 from squeezeops.backends import _layout
 from squeezeops.squeezebert.model import SqueezeBert
 from squeezeops.squeezebert.tables import quantized_table
-from squeezeops.squeezebert.tensors import groups_by_part
+from squeezeops.squeezebert.tensors import groups_by_part, storable
 from squeezeops.squeezebert.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def layer_errors(
 ) -> dict[str, LayerError]:
     """The errors of the encoder's convolutions if they were stored in `dtype`, by their names.
 
-    `model` is exact, and `arrays` has its tensors, under the names of `tensors`. `progress` is called with how many are
-    measured, and how many there are.
+    What float16 cannot hold is measured as float32, which it stays. `model` is exact, and `arrays` has its tensors,
+    under the names of `tensors`. `progress` is called with how many are measured, and how many there are.
     """
     done = 0
 
@@ -168,7 +168,8 @@ def layer_errors(
         of_layer = {}
         for part, attribute in zip(groups_by_part(model.config), fields, strict=True):
             name = f"encoder.layers.{i}.{part}"
-            of_layer[attribute] = Probe.of(getattr(layer, attribute), matrix(arrays[f"{name}.weight"]), dtype, looked)
+            weight = matrix(arrays[f"{name}.weight"])
+            of_layer[attribute] = Probe.of(getattr(layer, attribute), weight, storable(dtype, weight), looked)
             probes[name] = of_layer[attribute]
         plain = {name: getattr(layer, name) for name in fields[:3]}  # called together, not one by one
         model.layers.append(replace(layer, **{**of_layer, **plain}))
@@ -228,7 +229,7 @@ def compare(before: SqueezeBert, after: SqueezeBert, inputs: Mapping[str, NDArra
     same = [a.argmax(axis=-1) == b.argmax(axis=-1) for a, b in pairs] if says else []
     return Agreement(
         what,
-        max(float(np.abs(a - b).max(initial=0)) for a, b in pairs),
+        float(np.max([np.abs(a - b).max(initial=0) for a, b in pairs])),  # NaN if one is
         float(cosines.mean()),
         float(cosines.min()),
         int(sum(part.sum() for part in same)),
@@ -244,9 +245,12 @@ def rows_of(array: NDArray[Any], kept: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    products = (a * b).sum(axis=-1)
-    cosines: NDArray[Any] = np.divide(products, norms, where=norms > 0, out=np.ones_like(norms))
+    """Of the angles between rows; 1 between zeros, 0 between zeros and others."""
+    norms = [np.linalg.norm(rows, axis=-1) for rows in (a, b)]
+    both = (norms[0] == 0) & (norms[1] == 0)
+    with np.errstate(invalid="ignore"):
+        products, norm = (a * b).sum(axis=-1), norms[0] * norms[1]
+        cosines: NDArray[Any] = np.divide(products, norm, where=norm != 0, out=both.astype(float))
     return cosines
 
 
