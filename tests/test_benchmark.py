@@ -84,8 +84,8 @@ def test_wrong_sizes(text, message):
 
 
 def test_wrong_words():
-    with pytest.raises(ValueError, match="embedding: table: expected float32 or float16, got 'int8'"):
-        op_of("embedding").make(5, 11, 8, "int8")
+    with pytest.raises(ValueError, match="embedding: table: expected float32, float16 or int8, got 'int4'"):
+        op_of("embedding").make(5, 11, 8, "int4")
     with pytest.raises(ValueError, match="groups: expected a divisor of c_in = 8, got 3"):
         op_of("pointwise_conv").make(5, 8, 12, 3)
     with pytest.raises(ValueError, match="expected one of pointwise_conv, .*, got 'conv'"):
@@ -143,8 +143,12 @@ def test_work_of_quantized_rows():
     assert np.array_equal(case.call(), op_of("pointwise_conv_int8").make(5, 8, 12, groups=2).call())
 
 
-def test_work_of_half_tables():
-    assert op_of("embedding").make(5, 11, 8, "float16").bytes == 5 * (8 + 2 * 8 + 4 * 8)
+@pytest.mark.parametrize("table, row", [("float32", 4 * 8), ("float16", 2 * 8), ("int8", 8 + 4)])
+def test_work_of_tables(table, row):
+    case = op_of("embedding").make(5, 11, 8, table)
+    assert case.bytes == 5 * (8 + row + 4 * 8) and case.call().shape == (5, 8)
+    case = op_of("embedding_layer_norm").make(5, 11, 7, 8, table)
+    assert case.bytes == 5 * (3 * (8 + row) + 4 * 8) + 2 * 4 * 8 and case.call().shape == (5, 8)
 
 
 def test_cold_weights_take_turns(monkeypatch):

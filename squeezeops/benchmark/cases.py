@@ -16,6 +16,7 @@ import numpy as np
 
 from squeezeops import ops
 from squeezeops.benchmark.shapes import LARGEST, Shape
+from squeezeops.squeezebert.tables import quantized_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,8 +107,10 @@ def _ids(count: int, rows: int) -> NDArray[np.int64]:
 
 
 def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
+    if dtype == "int8":
+        return quantized_table(floats(rows, channels))
     if dtype not in ("float32", "float16"):
-        raise ValueError(f"{name}: table: expected float32 or float16, got {dtype!r}")
+        raise ValueError(f"{name}: table: expected float32, float16 or int8, got {dtype!r}")
     return floats(rows, channels, dtype=dtype)
 
 
@@ -236,7 +239,7 @@ def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
 def _embedding(tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
     ids, words = _ids(tokens, vocabulary), _table("embedding", vocabulary, channels, table)
     out = np.empty((tokens, channels), np.float32)
-    moved = tokens * (ID + channels * (words.itemsize + FLOAT))
+    moved = tokens * (ID + words.strides[0] + FLOAT * channels)
     return Case(lambda: ops.embedding(ids, words, out=out), bytes=moved)
 
 
@@ -247,7 +250,7 @@ def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels
     ids, place_ids, type_ids = _ids(tokens, vocabulary), np.arange(tokens) % positions, np.zeros(tokens, np.int64)
     weight, bias = floats(channels), floats(channels)
     out = np.empty((tokens, channels), np.float32)
-    moved = tokens * (3 * (ID + channels * words.itemsize) + FLOAT * channels) + 2 * FLOAT * channels
+    moved = tokens * (3 * (ID + words.strides[0]) + FLOAT * channels) + 2 * FLOAT * channels
     return Case(
         lambda: ops.embedding_layer_norm(ids, words, place_ids, places, type_ids, types, weight, bias, out=out),
         bytes=moved,
