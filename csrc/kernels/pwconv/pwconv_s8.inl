@@ -1,8 +1,7 @@
 // Pointwise convolution of bytes.
 //
-// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16, 12 +
-// 2
-// + 1 (15 of 16). AVX2, which takes three instructions for a product: 4 x 16, 8 + 4 + 2 (14 of 16).
+// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16,
+// 12 + 2 + 1 (15 of 16). AVX2, which takes four instructions for a product: 4 x 16, 8 + 4 + 3 (15 of 16).
 #include "kernels/pwconv/pwconv.inl"
 #include "kernels/pwconv/pwconv_s8.h"
 #include "kernels/quantize/quantize.h"
