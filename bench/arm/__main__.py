@@ -10,14 +10,13 @@ check         the first two, held to the targets and to bench/results: exit stat
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.arm.build import CXX_FOR, ROOT, Missing, build, cache_folder, run_tool, tool
+from bench.arm.build import CXX_FOR, ROOT, Missing, build, run_tool, tool
 from bench.arm.check import check
 from bench.arm.counting import Functions, kind, run_counted
 from bench.arm.cycles import MODELS, model_rows
@@ -34,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("what", choices=("instructions", "cycles", "loops", "functions", "check"))
     p.add_argument("--compiler", choices=tuple(CXX_FOR), default="gcc", help="of Debian: GCC 12 or Clang 19")
-    p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default in ~/.cache/squeezeops-arm")
+    p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default below build/arm")
     p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
     p.add_argument("--op", action="append", help="only this operation; may be repeated")
     p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
@@ -47,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = parser().parse_args(arguments)
     try:
-        # A folder for each checkout, for their objects are not the same.
-        name = f"bench-{given.compiler}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
-        folder = build(given.build or cache_folder() / name, given.compiler)
+        folder = build(given.build or ROOT / "build/arm" / f"bench-{given.compiler}", given.compiler)
         return run(given, folder)
     except Missing as error:
         print(f"bench.arm: {error}", file=sys.stderr)
