@@ -8,7 +8,18 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-__all__ = ["CXX_FOR", "FOLDER", "ROOT", "Missing", "build", "cache_folder", "compile_for_arm", "run_tool", "tool"]
+__all__ = [
+    "CXX_FOR",
+    "FOLDER",
+    "ROOT",
+    "Missing",
+    "build",
+    "build_mark",
+    "cache_folder",
+    "compile_for_arm",
+    "run_tool",
+    "tool",
+]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -74,3 +85,8 @@ def build(folder: Path, compiler: str = "gcc") -> Path:
     parts = ("-static", f"-I{ROOT}/csrc/include", FOLDER / "driver.c", library / "libsqueezeops.a", "-lpthread", "-lm")
     compile_for_arm(compiler, "-o", folder / "driver", *parts)
     return folder
+
+
+def build_mark(folder: Path, compiler: str) -> None:
+    """Build libmark.so, by which a program that is not ours sets marks."""
+    compile_for_arm(compiler, "-shared", "-fPIC", "-nostdlib", "-o", folder / "libmark.so", FOLDER / "mark.c")

@@ -87,15 +87,22 @@ def read_intervals(path: Path) -> list[Counts]:
 
 
 def run_counted(
-    build: Path, cpu: str, program: Sequence[str | Path], qemu: Sequence[str | Path] = (), text: str = ""
+    build: Path,
+    cpu: str,
+    program: Sequence[str | Path],
+    qemu: Sequence[str | Path] = (),
+    text: str = "",
+    environment: dict[str, str] | None = None,
 ) -> tuple[str, list[Counts]]:
     """Run a program under the plugin, as on a processor that QEMU knows; return its output and the intervals."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEEZEOPS_", "QEMU_"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEEZEOPS_", "QEMU_"))}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         plugin = ("-plugin", f"{build / 'libcount.so'},out={out}")
         emulator = tool("qemu-aarch64", "qemu-user")
-        output = run_tool(emulator, "-cpu", cpu, *plugin, *qemu, *program, text=text, environment=environment)
+        output = run_tool(
+            emulator, "-cpu", cpu, *plugin, *qemu, *program, text=text, environment={**clean, **(environment or {})}
+        )
         return output, read_intervals(out)
 
 

@@ -1,0 +1,82 @@
+"""One layer of SqueezeBERT-base, ours and other libraries', in instructions: ``python -m bench.arm layer``.
+
+The others run in a Python for AArch64 under the same QEMU, which needs a folder with that Python and its packages.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bench.arm.build import FOLDER, ROOT, build_mark
+from bench.arm.counting import Counts, kinds, run_counted
+
+__all__ = ["OURS", "TOKENS", "our_rows", "peer_rows"]
+
+TOKENS = 32
+# Name, dtype, QEMU's processor: whose kernels these are.
+OURS = (
+    ("squeezeops float32", "f32", "cortex-a76"),
+    ("squeezeops float16 weights", "f16", "cortex-a76"),
+    ("squeezeops int8, neon", "s8", "cortex-a72"),
+    ("squeezeops int8, neon_dotprod", "s8", "cortex-a76"),
+    ("squeezeops int8, neon_i8mm", "s8", "max"),
+)
+PEER_CPU = "cortex-a76"
+ONNX_FORMS = ("conv1d", "conv2d", "contrib", "split", "batched")
+
+
+def _row(name: str, cpu: str, counts: Counts, calls: int = 1) -> dict[str, Any]:
+    sums = {kind: count / calls for kind, count in kinds(counts).items()}
+    return {"name": name, "processor": cpu, "tokens": TOKENS, "instructions": counts.total() / calls, "kinds": sums}
+
+
+def our_rows(build: Path) -> list[dict[str, Any]]:
+    """Count our layer through the C interface: a row for each of `OURS`."""
+    rows = []
+    for name, dtype, cpu in OURS:
+        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {TOKENS}\n")
+        rows.append(_row(name, cpu, intervals[1]))
+    return rows
+
+
+def peer_rows(build: Path, compiler: str, root: Path, site: Path) -> list[dict[str, Any]]:
+    """Count the others, and our own from Python if it is installed there.
+
+    Parameters
+    ----------
+    root : Path
+        What /usr and so on are to the Python for AArch64.
+    site : Path
+        Its packages: numpy, onnxruntime.
+    """
+    import numpy as np
+
+    from bench.arm.onnx_layer import write_layer
+    from bench.model import make_weights
+
+    folder = build / "layer"
+    folder.mkdir(exist_ok=True)
+    build_mark(folder, compiler)
+    prefix = "encoder.layers.0."
+    weights = {name: value for name, value in make_weights().items() if name.startswith(prefix)}
+    np.savez(folder / "weights.npz", **{name[len(prefix) :]: value for name, value in weights.items()})  # type: ignore[arg-type]
+    x = np.random.default_rng(1).standard_normal((TOKENS, 768), np.float32)
+    np.save(folder / "x.npy", x)
+    runs: list[tuple[str, str, Path, dict[str, str]]] = []
+    for form in ONNX_FORMS:
+        write_layer(folder / f"{form}.onnx", form, weights, TOKENS)
+        runs.append((f"onnxruntime, {form}", "onnxruntime", folder / f"{form}.onnx", {}))
+    runs.append(("NumPy with OpenBLAS", "squeezeops", folder / "weights.npz", {"SQUEEZEOPS_BACKEND": "numpy"}))
+    rows, computed = [], set()
+    for name, library, file, environment in runs:
+        environment |= {"PYTHONPATH": os.pathsep.join((str(site), str(ROOT))), "OPENBLAS_NUM_THREADS": "1"}
+        script = (FOLDER / "guest.py", folder / "libmark.so", library, file, folder / "x.npy")
+        program = (root / "usr/bin/python3.11", *script)
+        output, intervals = run_counted(build, PEER_CPU, program, qemu=("-L", root), environment=environment)
+        computed.add(output.strip())
+        rows.append(_row(name, PEER_CPU, intervals[3] - intervals[1], 2))
+    if len(computed) > 1:
+        raise RuntimeError(f"the libraries do not compute the same: mean and standard deviation {sorted(computed)}")
+    return rows
