@@ -3,8 +3,10 @@
 instructions  of every kernel at the model's shapes (--tokens, --op, --isa narrow that down)
 cycles        of the inner loops, against what their products alone would take
 loops         the inner loops that `cycles` models, as assembly
+layer         one of SqueezeBERT-base at 32 tokens; with --root also of onnxruntime and of NumPy
+estimate      milliseconds on boards, of what bench/results holds
 functions     the functions that an operation's instructions are in
-check         the first two, held to the targets and to bench/results: exit status 1 if a figure rose
+check         all but the other libraries, held to the targets and to bench/results: exit status 1 if a figure rose
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.arm.build import CXX_FOR, ROOT, Missing, build, run_tool, tool
-from bench.arm.check import check
+from bench.arm.check import FLOAT32, RESULTS, check
 from bench.arm.counting import Functions, kind, run_counted
 from bench.arm.cycles import MODELS, model_rows
-from bench.arm.instructions import CPUS, instruction_rows, model_cases
+from bench.arm.estimate import CORES, recorded
+from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
+from bench.arm.layer import our_rows, peer_rows
 from bench.arm.loops import disassemble, inner_loops, largest
 from bench.report import columns
 
+TOKENS_OF_LAYERS = (32, 128)
 TOKENS = (1, 16, 32, 128, 384)
 
 
@@ -31,13 +36,15 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.arm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("what", choices=("instructions", "cycles", "loops", "functions", "check"))
+    p.add_argument("what", choices=("instructions", "cycles", "layer", "estimate", "loops", "functions", "check"))
     p.add_argument("--compiler", choices=tuple(CXX_FOR), default="gcc", help="of Debian: GCC 12 or Clang 19")
     p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default below build/arm")
     p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
     p.add_argument("--op", action="append", help="only this operation; may be repeated")
     p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
     p.add_argument("--kernel", default="", help="only the loops of files whose names contain this")
+    p.add_argument("--root", metavar="FOLDER", type=Path, help="with usr/bin/python3.11 for AArch64, and all it needs")
+    p.add_argument("--site", metavar="FOLDER", type=Path, help="packages for it: numpy, onnxruntime")
     p.add_argument("--json", metavar="FILE", type=Path, help="write the table there")
     return p
 
@@ -45,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = parser().parse_args(arguments)
+    if given.what == "estimate":
+        print(estimate_table(recorded(RESULTS)))
+        return 0
     try:
         folder = build(given.build or ROOT / "build/arm" / f"bench-{given.compiler}", given.compiler)
         return run(given, folder)
@@ -64,6 +74,11 @@ def run(given: argparse.Namespace, folder: Path) -> int:
     if given.what == "cycles":
         rows = [row for row in model_rows(folder) if given.kernel in row["kernel"]]
         print(cycles_table(rows))
+    elif given.what == "layer":
+        rows = [row for tokens in given.tokens or TOKENS_OF_LAYERS for row in our_rows(folder, tokens)]
+        if given.root and given.site:
+            rows += peer_rows(folder, given.compiler, given.root, given.site)
+        print(layer_table(rows))
     else:
         isas = given.isa or CPUS
         cases = [case for isa in isas for case in model_cases(isa, given.tokens or TOKENS)]
@@ -89,7 +104,7 @@ def rounded(value: Any) -> Any:
 
 
 def instructions_table(rows: Sequence[dict[str, Any]]) -> str:
-    names = ("fmla", "dot", "mmla", "mull", "pairwise", "vector", "load", "store", "prefetch")
+    names = (*PRODUCTS, "pairwise", "vector", "load", "store", "prefetch")
     head = ["kernel", "shape", "instructions", "a unit", "inner loop", *names, "else"]
     lines = []
     for row in rows:
@@ -141,6 +156,27 @@ def cycles_table(rows: Sequence[dict[str, Any]]) -> str:
             ]
         )
     return columns([head, *lines], 2)
+
+
+def layer_table(rows: Sequence[dict[str, Any]]) -> str:
+    head = ["layer", "on", "tokens", "instructions", *PRODUCTS, "of float32"]
+    lines, float32 = [head], {row["tokens"]: row["instructions"] for row in rows if row["name"] == FLOAT32}
+    for row in rows:
+        products = [f"{row['kinds'].get(name, 0):.0f}" for name in PRODUCTS]
+        of = row["instructions"] / float32[row["tokens"]]
+        lines.append(
+            [row["name"], row["processor"], str(row["tokens"]), f"{row['instructions']:.0f}", *products, f"{of:.3f}"]
+        )
+    return columns(lines, 2)
+
+
+def estimate_table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [["board", "dtype", "tokens", "computing", "reading weights", "1 core", f"{CORES} cores"]]
+    for row in rows:
+        spans = [f"{low:.0f} to {high:.0f} ms" for low, high in (row["on 1"], row[f"on {CORES}"])]
+        parts = [f"{row['compute']:.1f} ms", f"{row['memory']:.1f} ms"]
+        lines.append([f"{row['board']}, {row['core']}", row["dtype"], str(row["tokens"]), *parts, *spans])
+    return columns(lines, 2)
 
 
 def print_functions(folder: Path, cases: Sequence[Any]) -> int:

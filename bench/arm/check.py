@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 from bench.arm.build import ROOT, run_tool, tool
 from bench.arm.cycles import model_rows
 from bench.arm.instructions import CPUS, instruction_rows, key, model_cases
+from bench.arm.layer import our_rows
 
-__all__ = ["INNER_LOOP", "WHOLE", "Line", "check", "hold_cycles", "hold_instructions"]
+__all__ = ["INNER_LOOP", "WHOLE", "Line", "check", "hold_cycles", "hold_instructions", "hold_layer"]
 
 RESULTS = ROOT / "bench/results"
-INSTRUCTIONS, CYCLES = RESULTS / "arm-instructions.json", RESULTS / "arm-cycles.json"
+INSTRUCTIONS, CYCLES, LAYER = (RESULTS / f"arm-{name}.json" for name in ("instructions", "cycles", "layer"))
 ROOM = 1.002  # a compiler's next bug-fix release may move an instruction
 TOKENS = 32  # which shows what a longer text would: counts grow with the rows
 INNER_LOOP, WHOLE = 1.25, 1.32  # instructions an FMLA of float32 convolution, without an activation
+FLOAT32, INT8 = "squeezeops float32", "squeezeops int8, neon_dotprod"
+OVER_ONNXRUNTIME, OVER_FLOAT32 = 0.90, 0.35  # instructions of a layer: float32 in onnxruntime's, int8 in float32's
 
 
 class Line(NamedTuple):
@@ -62,6 +65,23 @@ def hold_cycles(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any
     return lines
 
 
+def hold_layer(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any]]) -> list[Line]:
+    """The same for a layer. onnxruntime's figure is the recorded one, of the form of the graph that takes it least."""
+    now = {row["name"]: row["instructions"] for row in rows}
+    before = {row["name"]: row["instructions"] for row in recorded if row["tokens"] == TOKENS}
+    lines = [
+        Line(f"a layer, {name}", count, before[name] * ROOM, "recorded")
+        for name, count in now.items()
+        if name in before
+    ]
+    theirs = [count for name, count in before.items() if name.startswith("onnxruntime")]
+    if theirs:
+        over = now[FLOAT32] / min(theirs)
+        lines.append(Line("a layer, float32 in onnxruntime's", over, OVER_ONNXRUNTIME, "target"))
+    lines.append(Line("a layer, int8 by dot products in float32", now[INT8] / now[FLOAT32], OVER_FLOAT32, "target"))
+    return lines
+
+
 def _recorded(path: Path, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[name] if path.exists() else []
     return rows
@@ -74,6 +94,7 @@ def check(build: Path, compiler: str) -> int:
     cases = [case for isa in CPUS for case in model_cases(isa, [TOKENS])]
     lines = hold_instructions(instruction_rows(build, cases), _recorded(INSTRUCTIONS, "instructions"))
     lines += hold_cycles(model_rows(build), _recorded(CYCLES, "cycles"))
+    lines += hold_layer(our_rows(build), _recorded(LAYER, "layer"))
     missed = [line for line in lines if not line.fine]
     for line in missed:
         print(f"{line.what}: {line.reached:.6g}, at most {line.limit:.6g} ({line.why})")

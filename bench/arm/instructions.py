@@ -17,13 +17,14 @@ from bench.arm.build import ROOT
 from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.loops import disassemble, inner_loops
 
-__all__ = ["CPUS", "Case", "instruction_rows", "key", "model_cases"]
+__all__ = ["CPUS", "PRODUCTS", "Case", "instruction_rows", "key", "loops_inside", "model_cases", "of_addresses"]
 
 # QEMU's model whose kernels are counted. It has those of the instruction set and no better ones.
 CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
 SHAPES = ROOT / "squeezeops/benchmark/shapes"
 DTYPES = {"pointwise_conv": "f32", "pointwise_conv_float16": "f16", "pointwise_conv_int8": "s8"}
+PRODUCTS = ("fmla", "dot", "mmla", "mull")
 INT8 = ("pointwise_conv_int8", "quantize_rows")
 
 
@@ -101,26 +102,36 @@ def key(row: dict[str, Any]) -> str:
     return " ".join([row["op"], row["isa"], *(f"{name}={value}" for name, value in row["shape"].items())])
 
 
+def loops_inside(build: Path, intervals: Iterable[Counts]) -> set[int]:
+    """Addresses of the driver's instructions in inner loops of products, of the functions that ran."""
+    functions = Functions(build / "driver")
+    ran = {functions(address) for counts in intervals for address, _ in counts}
+    loops = inner_loops(disassemble(build / "driver"), symbols=ran)
+    return {i.address for loop in loops if loop.multiplies for i in loop.instructions}
+
+
+def of_addresses(counts: Counts, addresses: set[int]) -> Counts:
+    """The counts of some of the instructions."""
+    return Counter({(address, word): n for (address, word), n in counts.items() if address in addresses})
+
+
 def instruction_rows(build: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
     """Count the cases: a row each."""
     program, rows = build / "driver", []
-    functions = Functions(program)
-    listing = disassemble(program)
     cases = list(cases)
     for isa in dict.fromkeys(case.isa for case in cases):
         those = [case for case in cases if case.isa == isa]
         text = "".join(f"{case.line}\n" for case in those)
         output, intervals = run_counted(build, CPUS[isa], [program], text=text)
-        ran = {functions(address) for interval in intervals[1::2] for address, _ in interval}
-        inside = {i.address for loop in inner_loops(listing, symbols=ran) for i in loop.instructions}
+        inside = loops_inside(build, intervals[1::2])
         for case, kernel, counts in zip(those, output.split(), intervals[1::2], strict=True):
             rows.append(_row(case, kernel, counts, inside))
     return rows
 
 
 def _row(case: Case, kernel: str, counts: Counts, inside: set[int]) -> dict[str, Any]:
-    inner = kinds(Counter({(address, word): n for (address, word), n in counts.items() if address in inside}))
-    products = sum(inner.get(name, 0) for name in ("fmla", "dot", "mmla", "mull"))
+    inner = kinds(of_addresses(counts, inside))
+    products = sum(inner.get(name, 0) for name in PRODUCTS)
     row = {
         "op": case.op,
         "isa": case.isa,

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.arm.build import FOLDER, ROOT, build_mark
 from bench.arm.counting import Counts, kinds, run_counted
+from bench.arm.instructions import loops_inside, of_addresses
 
 __all__ = ["OURS", "TOKENS", "our_rows", "peer_rows"]
 
@@ -27,17 +28,18 @@ PEER_CPU = "cortex-a76"
 ONNX_FORMS = ("conv1d", "conv2d", "contrib", "split", "batched")
 
 
-def _row(name: str, cpu: str, counts: Counts, calls: int = 1) -> dict[str, Any]:
+def _row(name: str, cpu: str, tokens: int, counts: Counts, calls: int = 1) -> dict[str, Any]:
     sums = {kind: count / calls for kind, count in kinds(counts).items()}
-    return {"name": name, "processor": cpu, "tokens": TOKENS, "instructions": counts.total() / calls, "kinds": sums}
+    return {"name": name, "processor": cpu, "tokens": tokens, "instructions": counts.total() / calls, "kinds": sums}
 
 
-def our_rows(build: Path) -> list[dict[str, Any]]:
+def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
     """Count our layer through the C interface: a row for each of `OURS`."""
     rows = []
     for name, dtype, cpu in OURS:
-        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {TOKENS}\n")
-        rows.append(_row(name, cpu, intervals[1]))
+        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {tokens}\n")
+        inside = of_addresses(intervals[1], loops_inside(build, intervals[1:2]))
+        rows.append({**_row(name, cpu, tokens, intervals[1]), "inner_loop": kinds(inside)})
     return rows
 
 
@@ -76,7 +78,7 @@ def peer_rows(build: Path, compiler: str, root: Path, site: Path) -> list[dict[s
         program = (root / "usr/bin/python3.11", *script)
         output, intervals = run_counted(build, PEER_CPU, program, qemu=("-L", root), environment=environment)
         computed.add(output.strip())
-        rows.append(_row(name, PEER_CPU, intervals[3] - intervals[1], 2))
+        rows.append(_row(name, PEER_CPU, TOKENS, intervals[3] - intervals[1], 2))
     if len(computed) > 1:
         raise RuntimeError(f"the libraries do not compute the same: mean and standard deviation {sorted(computed)}")
     return rows

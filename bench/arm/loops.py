@@ -61,6 +61,11 @@ class InnerLoop:
         """Products and sums without what feeds them."""
         return tuple(i for i in self.instructions if re.fullmatch(ARITHMETIC, i.name))
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether it is a tile's: mostly products and sums, which the loops of polynomials are not."""
+        return 2 * len(self.arithmetic) > len(self.instructions)
+
     def _count(self, pattern: str) -> int:
         return sum(bool(re.fullmatch(pattern, i.name)) for i in self.instructions)
 
