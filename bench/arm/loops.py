@@ -71,8 +71,8 @@ class InnerLoop:
 
     def assembly(self) -> str:
         """The loop as an assembler takes it, with jumps to its first instruction."""
-        lines = [re.sub(r"[0-9a-f]+ <.*>", "1b", str(i)) for i in self.instructions]
-        return "\n".join(["1:", *lines, ""])
+        lines = [re.sub(r"[0-9a-f]+ <.*>", ".Lloop", str(i)) for i in self.instructions]
+        return "\n".join([".Lloop:", *lines, ""])
 
     def __str__(self) -> str:
         return f"{self.file}: {self.symbol}\n{self.assembly()}"
