@@ -3,7 +3,7 @@
 instructions  of every kernel at the model's shapes (--tokens, --op, --isa narrow that down)
 cycles        of the inner loops, against what their products alone would take
 loops         the inner loops that `cycles` models, as assembly
-layer         one of SqueezeBERT-base at 32 tokens; with --root also of onnxruntime and of NumPy
+layer         one of SqueezeBERT-base, at 32 and 128 tokens; with --peers also of onnxruntime and of NumPy
 estimate      milliseconds on boards, of what bench/results holds
 functions     the functions that an operation's instructions are in
 check         all but the other libraries, held to the targets and to bench/results: exit status 1 if a figure rose
@@ -22,7 +22,7 @@ from bench.arm.build import CXX_FOR, ROOT, Missing, build, run_tool, tool
 from bench.arm.check import FLOAT32, RESULTS, check
 from bench.arm.counting import Functions, kind, run_counted
 from bench.arm.cycles import MODELS, model_rows
-from bench.arm.estimate import CORES, recorded
+from bench.arm.estimate import markdown, recorded
 from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
 from bench.arm.layer import our_rows, peer_rows
 from bench.arm.loops import disassemble, inner_loops, largest
@@ -43,8 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--op", action="append", help="only this operation; may be repeated")
     p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
     p.add_argument("--kernel", default="", help="only the loops of files whose names contain this")
-    p.add_argument("--root", metavar="FOLDER", type=Path, help="with usr/bin/python3.11 for AArch64, and all it needs")
-    p.add_argument("--site", metavar="FOLDER", type=Path, help="packages for it: numpy, onnxruntime")
+    p.add_argument("--peers", action="store_true", help="of a layer: onnxruntime and NumPy too; downloads a Python")
     p.add_argument("--json", metavar="FILE", type=Path, help="write the table there")
     return p
 
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = parser().parse_args(arguments)
     if given.what == "estimate":
-        print(estimate_table(recorded(RESULTS)))
+        print("\n".join(markdown(recorded(RESULTS))))
         return 0
     try:
         folder = build(given.build or ROOT / "build/arm" / f"bench-{given.compiler}", given.compiler)
@@ -76,8 +75,8 @@ def run(given: argparse.Namespace, folder: Path) -> int:
         print(cycles_table(rows))
     elif given.what == "layer":
         rows = [row for tokens in given.tokens or TOKENS_OF_LAYERS for row in our_rows(folder, tokens)]
-        if given.root and given.site:
-            rows += peer_rows(folder, given.compiler, given.root, given.site)
+        if given.peers:
+            rows += peer_rows(folder, given.compiler)
         print(layer_table(rows))
     else:
         isas = given.isa or CPUS
@@ -167,15 +166,6 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             [row["name"], row["processor"], str(row["tokens"]), f"{row['instructions']:.0f}", *products, f"{of:.3f}"]
         )
-    return columns(lines, 2)
-
-
-def estimate_table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [["board", "dtype", "tokens", "computing", "reading weights", "1 core", f"{CORES} cores"]]
-    for row in rows:
-        spans = [f"{low:.0f} to {high:.0f} ms" for low, high in (row["on 1"], row[f"on {CORES}"])]
-        parts = [f"{row['compute']:.1f} ms", f"{row['memory']:.1f} ms"]
-        lines.append([f"{row['board']}, {row['core']}", row["dtype"], str(row["tokens"]), *parts, *spans])
     return columns(lines, 2)
 
 

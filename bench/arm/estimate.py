@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bench.arm.instructions import PRODUCTS
 
-__all__ = ["BOARDS", "Board", "estimate_rows", "recorded"]
+__all__ = ["BOARDS", "Board", "estimate_rows", "markdown", "recorded"]
 
 LAYERS = 12
 # Elements of a layer's weights: three convolutions of 768 to 768 in 4 groups, one without groups, 768 to 3072 and back.
@@ -87,6 +87,16 @@ def estimate_rows(layers: Iterable[dict[str, Any]], cycles: Iterable[dict[str, A
                     row[f"on {cores}"] = (max(compute / cores, memory), compute / cores + memory)
                 rows.append(row)
     return rows
+
+
+def markdown(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """The table as docs/arm.md has it, in milliseconds."""
+    lines = [f"| board | weights | tokens | computing | reading weights | 1 core | {CORES} cores |", "|" + " --- |" * 7]
+    for row in rows:
+        spans = [f"{low:.0f} to {high:.0f}" for low, high in (row["on 1"], row[f"on {CORES}"])]
+        parts = [f"{row['compute']:.0f}", f"{row['memory']:.0f}"]
+        lines.append("| " + " | ".join([row["board"], row["dtype"], str(row["tokens"]), *parts, *spans]) + " |")
+    return lines
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:

@@ -1,11 +1,14 @@
 """One layer of SqueezeBERT-base, ours and other libraries', in instructions: ``python -m bench.arm layer``.
 
-The others run in a Python for AArch64 under the same QEMU, which needs a folder with that Python and its packages.
+The others run in a Python for AArch64 under the same QEMU. Writing their graphs needs numpy and onnx here.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from bench.arm.build import FOLDER, ROOT, build_mark
 from bench.arm.counting import Counts, kinds, run_counted
 from bench.arm.instructions import loops_inside, of_addresses
 
-__all__ = ["OURS", "TOKENS", "our_rows", "peer_rows"]
+__all__ = ["OURS", "TOKENS", "our_rows", "peer_rows", "python_for_arm"]
 
 TOKENS = 32
 # Name, dtype, QEMU's processor: whose kernels these are.
@@ -25,6 +28,16 @@ OURS = (
     ("squeezeops int8, neon_i8mm", "s8", "max"),
 )
 PEER_CPU = "cortex-a76"
+CPUINFO = """\
+processor	: 0
+Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x4
+CPU part	: 0xd0b
+CPU revision	: 1
+
+"""
 ONNX_FORMS = ("conv1d", "conv2d", "contrib", "split", "batched")
 
 
@@ -43,21 +56,31 @@ def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
     return rows
 
 
-def peer_rows(build: Path, compiler: str, root: Path, site: Path) -> list[dict[str, Any]]:
-    """Count the others, and our own from Python if it is installed there.
+def python_for_arm() -> tuple[Path, Path]:
+    """A folder that is to a Python for AArch64 what / is to others, with numpy and onnxruntime; and that Python.
 
-    Parameters
-    ----------
-    root : Path
-        What /usr and so on are to the Python for AArch64.
-    site : Path
-        Its packages: numpy, onnxruntime.
+    It is made by the script of the tests, the first time.
     """
+    folder = str(ROOT / "tests/arm")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    tests: Any = importlib.import_module("python_tests")
+    root: Path = tests.root_of(dataclasses.replace(tests.ARM64, wheels=("numpy", "onnxruntime")))
+    cpuinfo = root / "proc/cpuinfo"  # without which onnxruntime's library for finding out about processors gives up
+    if not cpuinfo.exists():
+        cpuinfo.parent.mkdir(exist_ok=True)
+        cpuinfo.write_text(CPUINFO, encoding="ascii")
+    return root, tests.python_of(root)
+
+
+def peer_rows(build: Path, compiler: str) -> list[dict[str, Any]]:
+    """Count the others."""
     import numpy as np
 
     from bench.arm.onnx_layer import write_layer
     from bench.model import make_weights
 
+    root, python = python_for_arm()
     folder = build / "layer"
     folder.mkdir(exist_ok=True)
     build_mark(folder, compiler)
@@ -73,9 +96,9 @@ def peer_rows(build: Path, compiler: str, root: Path, site: Path) -> list[dict[s
     runs.append(("NumPy with OpenBLAS", "squeezeops", folder / "weights.npz", {"SQUEEZEOPS_BACKEND": "numpy"}))
     rows, computed = [], set()
     for name, library, file, environment in runs:
-        environment |= {"PYTHONPATH": os.pathsep.join((str(site), str(ROOT))), "OPENBLAS_NUM_THREADS": "1"}
+        environment |= {"PYTHONPATH": os.pathsep.join((str(root / "site"), str(ROOT))), "OPENBLAS_NUM_THREADS": "1"}
         script = (FOLDER / "guest.py", folder / "libmark.so", library, file, folder / "x.npy")
-        program = (root / "usr/bin/python3.11", *script)
+        program = (python, *script)
         output, intervals = run_counted(build, PEER_CPU, program, qemu=("-L", root), environment=environment)
         computed.add(output.strip())
         rows.append(_row(name, PEER_CPU, TOKENS, intervals[3] - intervals[1], 2))

@@ -48,7 +48,7 @@ class InnerLoop:
 
     @property
     def products(self) -> int:
-        return self._count(PRODUCT)
+        return self.count(PRODUCT)
 
     @property
     def accumulators(self) -> int:
@@ -66,7 +66,8 @@ class InnerLoop:
         """Whether it is a tile's: mostly products and sums, which the loops of polynomials are not."""
         return 2 * len(self.arithmetic) > len(self.instructions)
 
-    def _count(self, pattern: str) -> int:
+    def count(self, pattern: str) -> int:
+        """Instructions whose names match."""
         return sum(bool(re.fullmatch(pattern, i.name)) for i in self.instructions)
 
     def assembly(self) -> str:
@@ -102,7 +103,11 @@ def inner_loops(listing: str, file: str = "", symbols: set[str] | None = None) -
 
 
 def largest(loops: list[InnerLoop]) -> InnerLoop:
-    """The loop of the whole tile: with the most sums, and of those the one with the least else."""
+    """The loop of the whole tile: with the most sums, and of those the one with the least else.
+
+    Where there are matrix products of bytes, dot products are for what is left over.
+    """
+    loops = [loop for loop in loops if loop.count(r"[us]{1,2}mmla")] or loops
     most = max(loop.accumulators for loop in loops)
     whole = [loop for loop in loops if loop.accumulators == most]
     return min(whole, key=lambda loop: len(loop.instructions) / loop.products)
