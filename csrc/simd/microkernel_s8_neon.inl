@@ -19,6 +19,8 @@ SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
   ahead.at += static_cast<uintptr_t>(ahead.step * steps);
 }
 
+#ifdef __aarch64__
+
 // Eight bytes of 2 x 2 channels, and how to load them: in this order and no earlier, as GCC and Clang would, who find
 // too few registers then, and spill.
 struct Eight {
@@ -135,6 +137,55 @@ struct MultiplyS8Neon : S8Neon {
   }
 };
 
+#else  // 32-bit ARM: the same in 16 registers
+
+// 1 x 16: 8 sums, four k twice of a row and of the next four k (half registers), 2 products, 4 registers for weights:
+// 15 of 16.
+struct MultiplyS8Neon : S8Neon {
+  static constexpr int kTileRows = 1, kTilePanels = 1;
+
+  template <int MR, int NP>
+  static SQZ_INLINE void multiply(int64_t steps64, const uint8_t *q, int64_t, const int8_t *w, const int32_t *, int64_t,
+                                  Sum (&sum)[MR][NP], Ahead ahead) {
+    Pairs s = no_pairs();
+    int steps = static_cast<int>(steps64);
+    for (; steps >= 2; steps -= 2) {
+      fetch(ahead, 2);
+      const int32x2_t x = vreinterpret_s32_u8(veor_u8(vld1_u8(q), vdup_n_u8(128)));
+      const int8x8_t x0 = vreinterpret_s8_s32(vdup_lane_s32(x, 0)), x1 = vreinterpret_s8_s32(vdup_lane_s32(x, 1));
+      quarter(w, x0, x1, s.a0, s.a1);
+      quarter(w + 16, x0, x1, s.b0, s.b1);
+      quarter(w + 32, x0, x1, s.c0, s.c1);
+      quarter(w + 48, x0, x1, s.d0, s.d1);
+      q += 8;
+      w += 128;
+    }
+    if (steps > 0) {
+      const int8x8_t x = vget_low_s8(four(q));
+      last(w, x, s.a0, s.a1);
+      last(w + 16, x, s.b0, s.b1);
+      last(w + 32, x, s.c0, s.c1);
+      last(w + 48, x, s.d0, s.d1);
+    }
+    sum[0][0] = add_pairs(s);
+  }
+
+ private:
+  static SQZ_INLINE void quarter(const int8_t *w, int8x8_t x, int8x8_t y, int32x4_t &low, int32x4_t &high) {
+    const int8x16_t v = vld1q_s8(w), next = vld1q_s8(w + 64);
+    const int16x8_t p = vmull_s8(vget_low_s8(v), x), q = vmull_s8(vget_high_s8(v), x);
+    low = vpadalq_s16(low, vmlal_s8(p, vget_low_s8(next), y));
+    high = vpadalq_s16(high, vmlal_s8(q, vget_high_s8(next), y));
+  }
+  static SQZ_INLINE void last(const int8_t *w, int8x8_t x, int32x4_t &low, int32x4_t &high) {
+    const int8x16_t v = vld1q_s8(w);
+    low = vpadalq_s16(low, vmull_s8(vget_low_s8(v), x));
+    high = vpadalq_s16(high, vmull_s8(vget_high_s8(v), x));
+  }
+};
+
+#endif
+
 #ifdef __ARM_FEATURE_DOTPROD
 
 // sdot adds four products to each of four sums, all of them with the same four bytes of a row, one of four such
@@ -149,24 +200,27 @@ struct MultiplyS8Dotprod : S8Neon {
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, int64_t ldq, const int8_t *w, const int32_t *,
                                   int64_t panel, Sum (&sum)[MR][NP], Ahead ahead) {
     Sum s00 = zero(), s10 = zero(), s20 = zero(), s01 = zero(), s11 = zero(), s21 = zero();
-    for (; steps >= 4; steps -= 4) {
-      fetch(ahead, 4);
-      const int8x16_t x0 = sixteen(q), x1 = MR > 1 ? sixteen(q + ldq) : x0, x2 = MR > 2 ? sixteen(q + 2 * ldq) : x0;
-      const int8_t *v = w + panel;
-      Eight low = eight<0>(w), high = eight<32>(w);
-      quadruple<MR, NP, 0, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
-      quadruple<MR, NP, 1, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
-      quadruple<MR, NP, 2, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
-      quadruple<MR, NP, 3, false>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
-      q += 16;
+    const uint8_t *q1 = MR > 1 ? q + ldq : q, *q2 = MR > 2 ? q + 2 * ldq : q;
+    for (int64_t turns = steps / 8; turns > 0; --turns) {
+      fetch(ahead, 8);
+      sixteen_steps<MR, NP, 0>(q, q1, q2, w, panel, s00, s10, s20, s01, s11, s21);
+      sixteen_steps<MR, NP, 4>(q + 16, q1 + 16, q2 + 16, w, panel, s00, s10, s20, s01, s11, s21);
+      q += 32, q1 += 32, q2 += 32;
+      w += 512;
+    }
+    steps %= 8;
+    if (steps >= 4) {
+      sixteen_steps<MR, NP, 0>(q, q1, q2, w, panel, s00, s10, s20, s01, s11, s21);
+      q += 16, q1 += 16, q2 += 16;
       w += 256;
+      steps -= 4;
     }
 #pragma GCC unroll 1
     for (; steps > 0; --steps) {
-      const int8x16_t x0 = four(q), x1 = MR > 1 ? four(q + ldq) : x0, x2 = MR > 2 ? four(q + 2 * ldq) : x0;
+      const int8x16_t x0 = four(q), x1 = MR > 1 ? four(q1) : x0, x2 = MR > 2 ? four(q2) : x0;
       Eight low = eight<0>(w), high = eight<32>(w);
-      quadruple<MR, NP, 0, false>(low, high, w, w + panel, x0, x1, x2, s00, s10, s20, s01, s11, s21);
-      q += 4;
+      quadruple<MR, NP, 0, 0, false>(low, high, w, w + panel, x0, x1, x2, s00, s10, s20, s01, s11, s21);
+      q += 4, q1 += 4, q2 += 4;
       w += 64;
     }
     sum[0][0] = s00;
@@ -180,25 +234,37 @@ struct MultiplyS8Dotprod : S8Neon {
   }
 
  private:
+  // 16 k from 4 At on.
+  template <int MR, int NP, int At>
+  static SQZ_INLINE void sixteen_steps(const uint8_t *q0, const uint8_t *q1, const uint8_t *q2, const int8_t *w,
+                                       int64_t panel, Sum &s00, Sum &s10, Sum &s20, Sum &s01, Sum &s11, Sum &s21) {
+    const int8_t *v = w + panel;
+    Eight low = eight<64 * At>(w), high = eight<64 * At + 32>(w);
+    const int8x16_t x0 = sixteen(q0), x1 = MR > 1 ? sixteen(q1) : x0, x2 = MR > 2 ? sixteen(q2) : x0;
+    quadruple<MR, NP, At, 0, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
+    quadruple<MR, NP, At, 1, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
+    quadruple<MR, NP, At, 2, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
+    quadruple<MR, NP, At, 3, false>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
+  }
   // The sums of four k of the panels w and v. Weights are loaded one use ahead, for processors that take instructions
   // in order: `low` and `high` come with those of w, and go with those of the next k if there is More.
-  template <int MR, int NP, int K, bool More>
+  template <int MR, int NP, int At, int K, bool More>
   static SQZ_INLINE void quadruple(Eight &low, Eight &high, const int8_t *w, const int8_t *v, int8x16_t x0,
                                    int8x16_t x1, int8x16_t x2, Sum &s00, Sum &s10, Sum &s20, Sum &s01, Sum &s11,
                                    Sum &s21) {
     half<MR, K>(low, x0, x1, x2, s00.a, s00.b, s10.a, s10.b, s20.a, s20.b);
     if (NP > 1) {
-      low = eight<64 * K>(v);
+      low = eight<64 * (At + K)>(v);
       half<MR, K>(high, x0, x1, x2, s00.c, s00.d, s10.c, s10.d, s20.c, s20.d);
-      high = eight<64 * K + 32>(v);
+      high = eight<64 * (At + K) + 32>(v);
       half<MR, K>(low, x0, x1, x2, s01.a, s01.b, s11.a, s11.b, s21.a, s21.b);
-      if (More) low = eight<64 * K + 64>(w);
+      if (More) low = eight<64 * (At + K) + 64>(w);
       half<MR, K>(high, x0, x1, x2, s01.c, s01.d, s11.c, s11.d, s21.c, s21.d);
     } else {
-      if (More) low = eight<64 * K + 64>(w);
+      if (More) low = eight<64 * (At + K) + 64>(w);
       half<MR, K>(high, x0, x1, x2, s00.c, s00.d, s10.c, s10.d, s20.c, s20.d);
     }
-    if (More) high = eight<64 * K + 96>(w);
+    if (More) high = eight<64 * (At + K) + 96>(w);
   }
   template <int MR, int K>
   static SQZ_INLINE void half(Eight w, int8x16_t x0, int8x16_t x1, int8x16_t x2, int32x4_t &s0a, int32x4_t &s0b,

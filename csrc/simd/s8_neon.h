@@ -7,12 +7,20 @@
 #define SQZ_SIMD_S8_NEON_H_
 
 #include "simd/f32_neon.h"
+#include "simd/f32_scalar.h"
 
 namespace sqz {
 namespace {
 
 struct S8Neon {
   using Float = F32Neon;
+#ifdef __aarch64__
+  using Ieee = F32Neon;
+#else
+  // NEON of 32-bit ARM flushes denormals to zero, the scalar unit does not: what follows the sums, which are exact, is
+  // exact too.
+  using Ieee = F32Scalar;
+#endif
   struct Sum {
     int32x4_t a, b, c, d;
   };
@@ -29,8 +37,15 @@ struct S8Neon {
     return {add_neighbours(p.a0, p.a1), add_neighbours(p.b0, p.b1), add_neighbours(p.c0, p.c1),
             add_neighbours(p.d0, p.d1)};
   }
-  static SQZ_INLINE Float::V to_float(Sum s) {
-    return {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
+  static SQZ_INLINE Ieee::V to_float(Sum s) {
+    const F32Neon::V x = {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
+#ifdef __aarch64__
+    return x;
+#else
+    Ieee::V y;
+    F32Neon::store(y.v, x);
+    return y;
+#endif
   }
 
   // 16 successive activations, or four of them four times, from their bytes a + 128.
@@ -41,23 +56,18 @@ struct S8Neon {
     return without_128(vreinterpretq_u8_u32(vdupq_n_u32(bytes)));
   }
 
-  struct Most {
-    uint32x4_t a, b, c, d;
-  };
-  static SQZ_INLINE Most no_most() { return {vdupq_n_u32(0), vdupq_n_u32(0), vdupq_n_u32(0), vdupq_n_u32(0)}; }
+  using Most = uint32x4_t;
+  static SQZ_INLINE Most no_most() { return vdupq_n_u32(0); }
   static SQZ_INLINE Most most(Most m, Float::V x) {
-    return {vmaxq_u32(m.a, magnitude(x.a)), vmaxq_u32(m.b, magnitude(x.b)), vmaxq_u32(m.c, magnitude(x.c)),
-            vmaxq_u32(m.d, magnitude(x.d))};
+    return vmaxq_u32(m,
+                     vmaxq_u32(vmaxq_u32(magnitude(x.a), magnitude(x.b)), vmaxq_u32(magnitude(x.c), magnitude(x.d))));
   }
-  static SQZ_INLINE Most most_of_two(Most x, Most y) {
-    return {vmaxq_u32(x.a, y.a), vmaxq_u32(x.b, y.b), vmaxq_u32(x.c, y.c), vmaxq_u32(x.d, y.d)};
-  }
+  static SQZ_INLINE Most most_of_two(Most x, Most y) { return vmaxq_u32(x, y); }
   static SQZ_INLINE uint32_t most_of(Most m) {
-    const uint32x4_t q = vmaxq_u32(vmaxq_u32(m.a, m.b), vmaxq_u32(m.c, m.d));
 #ifdef __aarch64__
-    return vmaxvq_u32(q);
+    return vmaxvq_u32(m);
 #else
-    const uint32x2_t d = vmax_u32(vget_low_u32(q), vget_high_u32(q));
+    const uint32x2_t d = vmax_u32(vget_low_u32(m), vget_high_u32(m));
     return vget_lane_u32(vpmax_u32(d, d), 0);
 #endif
   }
@@ -74,7 +84,14 @@ struct S8Neon {
     return vcombine_s32(vpadd_s32(vget_low_s32(x), vget_high_s32(x)), vpadd_s32(vget_low_s32(y), vget_high_s32(y)));
 #endif
   }
-  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
+  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
+#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
+    __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
+#else
+    x = veorq_u8(x, vdupq_n_u8(128));
+#endif
+    return vreinterpretq_s8_u8(x);
+  }
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 
   // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits, here with the

@@ -1,8 +1,8 @@
 // Pointwise convolution of bytes.
 //
-// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16, 12 +
-// 2
-// + 1 (15 of 16). AVX2, which takes three instructions for a product: 4 x 16, 8 + 4 + 2 (14 of 16).
+// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16,
+// 12 + 2 + 1 (15 of 16). AVX2, which takes three instructions for a product: 4 x 16, 8 + 4 + 2 (14 of 16). NEON has
+// loops of its own: microkernel_s8_neon.inl.
 #include "kernels/pwconv/pwconv.inl"
 #include "kernels/pwconv/pwconv_s8.h"
 #include "kernels/quantize/quantize.h"
@@ -16,7 +16,7 @@ template <class S, int MR, int NP>
 SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
                           const float *scales, int64_t lds, float *out, int64_t ldo, const float *bias,
                           const float *residual, int64_t ldr) {
-  using I = typename S::Float;
+  using I = typename S::Ieee;
   typename I::V y[MR][NP];
 #pragma GCC unroll 4
   for (int j = 0; j < NP; ++j) {
@@ -30,7 +30,7 @@ SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *p
 // L, the inner loop: MultiplyS8 or one of an ISA's own.
 template <class S, class L = MultiplyS8<S>>
 struct S8Tile {
-  using I = typename S::Float;
+  using I = typename S::Ieee;
   static constexpr int kTileRows = L::kTileRows, kTilePanels = L::kTilePanels;
 
   static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
@@ -56,7 +56,7 @@ struct S8Tile {
 };
 
 template <class S, class L = MultiplyS8<S>>
-using ConvolveS8 = Convolve<S8Tile<S, L>>;
+using ConvolveS8 = Convolve<S8Tile<S, L>, typename S::Float>;
 
 }  // namespace
 }  // namespace sqz
