@@ -29,7 +29,7 @@ from bench.arm.loops import disassemble, inner_loops, largest
 from bench.report import columns
 
 TOKENS_OF_LAYERS = (32, 128)
-TOKENS = (1, 16, 32, 128, 384)
+TOKENS = (1, 16, 32, 128)
 
 
 def parser() -> argparse.ArgumentParser:
