@@ -187,6 +187,29 @@ struct F32Neon {
   }
 };
 
+// NEON adds to the register that holds the result. So each addend is a copy, and that is as well a load: of numbers
+// that lie in memory four times, by an address that the compiler cannot see through, or it would keep them in
+// registers, which are few, and copy them from there.
+template <const auto &c>
+struct Addends<F32Neon, c> {
+  static constexpr int kCount = static_cast<int>(sizeof c / sizeof c[0]);
+  struct Table {
+    alignas(16) float v[kCount][4];
+    constexpr Table() : v() {
+      for (int i = 0; i < kCount; ++i)
+        for (int j = 0; j < 4; ++j) v[i][j] = c[i];
+    }
+  };
+  static constexpr Table kTable = Table();
+  const float *at;
+
+  SQZ_INLINE Addends() : at(&kTable.v[0][0]) { __asm__("" : "+r"(at)); }
+  SQZ_INLINE F32Neon::V operator[](int i) const {
+    const float *p = at + 4 * i;
+    return {vld1q_f32(p), vld1q_f32(p), vld1q_f32(p), vld1q_f32(p)};
+  }
+};
+
 }  // namespace
 }  // namespace sqz
 
