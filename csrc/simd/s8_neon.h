@@ -48,6 +48,15 @@ struct S8Neon {
 #endif
   }
 
+  // The bytes a of the bytes a + 128.
+  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
+#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
+    __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
+#else
+    x = veorq_u8(x, vdupq_n_u8(128));
+#endif
+    return vreinterpretq_s8_u8(x);
+  }
   // 16 successive activations, or four of them four times, from their bytes a + 128.
   static SQZ_INLINE int8x16_t sixteen(const uint8_t *p) { return without_128(vld1q_u8(p)); }
   static SQZ_INLINE int8x16_t four(const uint8_t *p) {
@@ -83,14 +92,6 @@ struct S8Neon {
 #else
     return vcombine_s32(vpadd_s32(vget_low_s32(x), vget_high_s32(x)), vpadd_s32(vget_low_s32(y), vget_high_s32(y)));
 #endif
-  }
-  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
-#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
-    __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
-#else
-    x = veorq_u8(x, vdupq_n_u8(128));
-#endif
-    return vreinterpretq_s8_u8(x);
   }
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 

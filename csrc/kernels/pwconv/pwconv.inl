@@ -102,7 +102,7 @@ struct Convolve {
   // Rows of one vector, and no copy of their activations.
   static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
                                                       int64_t ldo) {
-    Activation<I>::rows(activation, rows, x, out, ldo);
+    Activation<A>::rows(activation, rows, x, out, ldo);
   }
 
   template <int NP>
