@@ -50,7 +50,7 @@ PROCESSORS = (
     Processor("aarch64", "cortex-a76", DOTPROD, "neon", "neon_dotprod"),  # Raspberry Pi 5
     Processor("aarch64", "neoverse-n1", DOTPROD, "neon", "neon_dotprod"),
     Processor("aarch64", "max", I8MM, "neon", "neon_i8mm"),
-    Processor("armv7", "cortex-a7", ("neon_vfpv4", *NEON), "neon_vfpv4", "neon"),  # Raspberry Pi 2
+    Processor("armv7", "cortex-a7", ("neon_vfpv4", *NEON), "neon_vfpv4", "neon_vfpv4"),  # Raspberry Pi 2
     Processor("armv7", "cortex-a9", NEON, "neon", "neon"),
     Processor("armv7", "cortex-a9,neon=off", ("scalar",), "scalar", "scalar"),
 )
@@ -101,6 +101,10 @@ class Build:
     @property
     def folder(self) -> Path:
         return BUILD / self.name
+
+    @property
+    def compiler_name(self) -> str:
+        return "Clang" if self.clang else "GCC"
 
     @property
     def target(self) -> str:
