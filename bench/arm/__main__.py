@@ -24,11 +24,12 @@ from bench.arm.counting import Functions, kind, run_counted
 from bench.arm.cycles import MODELS, model_rows
 from bench.arm.estimate import markdown, recorded
 from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
-from bench.arm.layer import our_rows, peer_rows
+from bench.arm.layer import OURS, our_rows, peer_rows
 from bench.arm.loops import disassemble, inner_loops, largest
 from bench.report import columns
 
 TOKENS_OF_LAYERS = (32, 128)
+MOST_FUNCTIONS = 16
 TOKENS = (1, 16, 32, 128)
 
 
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compiler", choices=tuple(CXX_FOR), default="gcc", help="of Debian: GCC 12 or Clang 19")
     p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default below build/arm")
     p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
-    p.add_argument("--op", action="append", help="only this operation; may be repeated")
+    p.add_argument("--op", action="append", help="only this operation; may be repeated; `functions` has 'layer' too")
     p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
     p.add_argument("--kernel", default="", help="only the loops of files whose names contain this")
     p.add_argument("--peers", action="store_true", help="of a layer: onnxruntime and NumPy too; downloads a Python")
@@ -83,7 +84,10 @@ def run(given: argparse.Namespace, folder: Path) -> int:
         cases = [case for isa in isas for case in model_cases(isa, given.tokens or TOKENS)]
         cases = [case for case in cases if not given.op or case.op in given.op]
         if given.what == "functions":
-            return print_functions(folder, cases)
+            lines = [
+                (f"layer {dtype} {TOKENS_OF_LAYERS[0]}", cpu) for _, dtype, cpu in OURS if "layer" in (given.op or ())
+            ]
+            return print_functions(folder, lines + [(case.line, CPUS[case.isa]) for case in cases])
         rows = instruction_rows(folder, cases)
         print(instructions_table(rows))
     if given.json:
@@ -169,16 +173,17 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> str:
     return columns(lines, 2)
 
 
-def print_functions(folder: Path, cases: Sequence[Any]) -> int:
+def print_functions(folder: Path, lines: Sequence[tuple[str, str]]) -> int:
+    """The functions that take most, for lines of the driver on QEMU's processors."""
     functions = Functions(folder / "driver")
-    for case in cases:
-        _, intervals = run_counted(folder, CPUS[case.isa], [folder / "driver"], text=f"{case.line}\n")
+    for line, cpu in lines:
+        _, intervals = run_counted(folder, cpu, [folder / "driver"], text=f"{line}\n")
         sums: dict[str, dict[str, int]] = {}
         for (address, word), count in intervals[1].items():
             kinds = sums.setdefault(functions(address), {})
             kinds[kind(word)] = kinds.get(kind(word), 0) + count
-        print(f"{case.line}: {intervals[1].total()}")
-        for name, kinds in sorted(sums.items(), key=lambda item: -sum(item[1].values()))[:12]:
+        print(f"{line}, {cpu}: {intervals[1].total()}")
+        for name, kinds in sorted(sums.items(), key=lambda item: -sum(item[1].values()))[:MOST_FUNCTIONS]:
             print(f"  {sum(kinds.values()):10}  {name}\n              {kinds}")
     return 0
 
