@@ -11,8 +11,7 @@
 namespace sqz {
 namespace {
 
-// As many lines as are half of 16 steps' weights of a panel: one tile alone fetches a part of the next column's
-// weights, two and more fetch all.
+// Some lines of what `steps` of a tile have to fetch: all of it if there are more tiles than a few, which take turns.
 SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at), 0, 3);
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 64), 0, 3);
@@ -343,7 +342,7 @@ struct MultiplyS8Dotprod : S8Neon {
 //
 //   k = 0  [row 0: 16 bytes][row 1] ... [row 5]   k = 16  [row 0] ...   then the next six rows
 //
-// 6 x 16: 24 sums, 6 rows' bytes, 2 registers for weights: all 32. 1.15 instructions an sdot; llvm-mca: 1.00 of the
+// 6 x 16: 24 sums, 6 rows' bytes, 2 registers for weights: all 32. 1.14 instructions an sdot; llvm-mca: 1.00 of the
 // cycles of sdot alone on Neoverse N1. 5 x 16 with weights loaded one use ahead has 1.18 and is 3 % faster by the model
 // of Cortex-A55 alone.
 struct MultiplyS8DotprodStaged : S8Neon {
@@ -359,15 +358,18 @@ struct MultiplyS8DotprodStaged : S8Neon {
                                   Ahead ahead) {
     const int8_t *a = reinterpret_cast<const int8_t *>(q);
     Sums s = {zero(), zero(), zero(), zero(), zero(), zero()};
-    for (int64_t turns = steps >> 3; turns > 0; --turns) {
-      fetch(ahead, 8);
-      sixteen_steps<MR, 0>(a, w, s);
-      sixteen_steps<MR, 1>(a, w, s);
-      a += 32 * MR;
-      w += 512;
+    for (int64_t turns = steps >> 4; turns > 0; --turns) {
+      __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 128), 0, 3);
+      fetch(ahead, 16);
+      sixteen_k<MR, 0>(a, w, s);
+      sixteen_k<MR, 1>(a, w, s);
+      sixteen_k<MR, 2>(a, w, s);
+      sixteen_k<MR, 3>(a, w, s);
+      a += 64 * MR;
+      w += 1024;
     }
-    if (steps & 4) {
-      sixteen_steps<MR, 0>(a, w, s);
+    for (int64_t turns = (steps >> 2) & 3; turns > 0; --turns) {
+      sixteen_k<MR, 0>(a, w, s);
       a += 16 * MR;
       w += 256;
     }
@@ -391,6 +393,14 @@ struct MultiplyS8DotprodStaged : S8Neon {
       const uint8_t *from = q + i * ldq;
       uint8_t *at = to + 16 * i;
       int64_t k = 0;
+      for (; k + 64 <= bytes; k += 64, at += 64 * count) {
+        const int8x16_t a = sixteen(from + k), b = sixteen(from + k + 16), c = sixteen(from + k + 32),
+                        d = sixteen(from + k + 48);
+        vst1q_s8(reinterpret_cast<int8_t *>(at), a);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 16 * count), b);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 32 * count), c);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 48 * count), d);
+      }
       for (; k + 16 <= bytes; k += 16, at += 16 * count) vst1q_s8(reinterpret_cast<int8_t *>(at), sixteen(from + k));
       for (; k < bytes; k += 4, at += 4) vst1_s8(reinterpret_cast<int8_t *>(at), vget_low_s8(four(from + k)));
     }
@@ -418,7 +428,7 @@ struct MultiplyS8DotprodStaged : S8Neon {
   }
   // 16 k, of the rows and the panel from 16 At on.
   template <int MR, int At>
-  static SQZ_INLINE void sixteen_steps(const int8_t *a, const int8_t *w, Sums &s) {
+  static SQZ_INLINE void sixteen_k(const int8_t *a, const int8_t *w, Sums &s) {
     const Rows x = rows<MR, At>(a);
     quadruple<MR, 0, At>(x, w, s);
     quadruple<MR, 1, At>(x, w, s);
