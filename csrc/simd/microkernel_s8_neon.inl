@@ -11,8 +11,7 @@
 namespace sqz {
 namespace {
 
-// As many lines as are half of 16 steps' weights of a panel: one tile alone fetches a part of the next column's
-// weights, two and more fetch all.
+// Some lines of what `steps` of a tile have to fetch: all of it if there are more tiles than a few, which take turns.
 SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at), 0, 3);
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 64), 0, 3);
@@ -341,15 +340,15 @@ struct MultiplyS8Dotprod : S8Neon {
 // The same over rows that have been rearranged for many panels: without their 128, and the 16 bytes that the rows of a
 // tile have at the same k one after the other.
 //
-//   k = 0  [row 0: 16 bytes][row 1] ... [row 4]   k = 16  [row 0] ...   then the next five rows
+//   k = 0  [row 0: 16 bytes][row 1] ... [row 5]   k = 16  [row 0] ...   then the next six rows
 //
-// 5 x 16: 20 sums, 5 rows' bytes, 4 registers for weights on their way: 29 of 32. 1.18 instructions an sdot; llvm-mca:
-// 1.00 of the cycles of sdot alone on Neoverse N1. Rejected: 6 x 16 (1.15 instructions, 2 registers for weights), which
-// an A55 would wait for.
+// 6 x 16: 24 sums, 6 rows' bytes, 2 registers for weights: all 32. 1.14 instructions an sdot; llvm-mca: 1.00 of the
+// cycles of sdot alone on Neoverse N1. 5 x 16 with weights loaded one use ahead has 1.18 and is 3 % faster by the model
+// of Cortex-A55 alone.
 struct MultiplyS8DotprodStaged : S8Neon {
-  static constexpr int kTileRows = 5;
+  static constexpr int kTileRows = 6;
   // With few rows the tile is too low to hide an instruction's latency.
-  static constexpr int64_t kLeastRows = 4, kMostIn = 8192, kPanelBytes = 1;
+  static constexpr int64_t kLeastRows = 4, kMostIn = 8000, kPanelBytes = 1;
 
   static int64_t row_bytes(int64_t steps) { return round_up(steps, 4) * 4; }
   static const uint8_t *stage_panel(int64_t, const uint8_t *panel, uint8_t *) { return panel; }
@@ -358,84 +357,102 @@ struct MultiplyS8DotprodStaged : S8Neon {
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, const int8_t *w, const int32_t *, Sum (&sum)[MR][1],
                                   Ahead ahead) {
     const int8_t *a = reinterpret_cast<const int8_t *>(q);
-    Sum s0 = zero(), s1 = zero(), s2 = zero(), s3 = zero(), s4 = zero();
-    for (int64_t turns = steps >> 3; turns > 0; --turns) {
-      fetch(ahead, 8);
-      sixteen_steps<MR, 0>(a, w, s0, s1, s2, s3, s4);
-      sixteen_steps<MR, 4>(a + 16 * MR, w, s0, s1, s2, s3, s4);
-      a += 32 * MR;
-      w += 512;
+    Sums s = {zero(), zero(), zero(), zero(), zero(), zero()};
+    for (int64_t turns = steps >> 4; turns > 0; --turns) {
+      __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 128), 0, 3);
+      fetch(ahead, 16);
+      sixteen_k<MR, 0>(a, w, s);
+      sixteen_k<MR, 1>(a, w, s);
+      sixteen_k<MR, 2>(a, w, s);
+      sixteen_k<MR, 3>(a, w, s);
+      a += 64 * MR;
+      w += 1024;
     }
-    steps &= 7;
-    if (steps >= 4) {
-      sixteen_steps<MR, 0>(a, w, s0, s1, s2, s3, s4);
+    for (int64_t turns = (steps >> 2) & 3; turns > 0; --turns) {
+      sixteen_k<MR, 0>(a, w, s);
       a += 16 * MR;
       w += 256;
-      steps -= 4;
     }
-    if (steps > 0) {
-      const int8x16_t x0 = row<MR, 0>(a), x1 = row<MR, 1>(a), x2 = row<MR, 2>(a), x3 = row<MR, 3>(a),
-                      x4 = row<MR, 4>(a);
-      single<MR, 0>(w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-      if (steps > 1) single<MR, 1>(w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-      if (steps > 2) single<MR, 2>(w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
+    if (steps & 3) {
+      const Rows x = rows<MR, 0>(a);
+      quadruple<MR, 0>(x, w, s);
+      if (steps & 2) quadruple<MR, 1>(x, w, s);
+      if ((steps & 3) == 3) quadruple<MR, 2>(x, w, s);
     }
-    sum[0][0] = s0;
-    if constexpr (MR > 1) sum[1][0] = s1;
-    if constexpr (MR > 2) sum[2][0] = s2;
-    if constexpr (MR > 3) sum[3][0] = s3;
-    if constexpr (MR > 4) sum[4][0] = s4;
+    sum[0][0] = s.s0;
+    if constexpr (MR > 1) sum[1][0] = s.s1;
+    if constexpr (MR > 2) sum[2][0] = s.s2;
+    if constexpr (MR > 3) sum[3][0] = s.s3;
+    if constexpr (MR > 4) sum[4][0] = s.s4;
+    if constexpr (MR > 5) sum[5][0] = s.s5;
   }
 
-  // `rows` rows of a tile; what fills up a row's end to 16 bytes is not multiplied.
-  static SQZ_INLINE void stage_rows(int64_t rows, int64_t bytes, const uint8_t *q, int64_t ldq, uint8_t *to) {
-    for (int64_t i = 0; i < rows; ++i) {
+  // `count` rows of a tile; what fills up a row's end to 16 bytes is not multiplied.
+  static SQZ_INLINE void stage_rows(int64_t count, int64_t bytes, const uint8_t *q, int64_t ldq, uint8_t *to) {
+    for (int64_t i = 0; i < count; ++i) {
       const uint8_t *from = q + i * ldq;
       uint8_t *at = to + 16 * i;
       int64_t k = 0;
-      for (; k + 16 <= bytes; k += 16, at += 16 * rows) vst1q_s8(reinterpret_cast<int8_t *>(at), sixteen(from + k));
+      for (; k + 64 <= bytes; k += 64, at += 64 * count) {
+        const int8x16_t a = sixteen(from + k), b = sixteen(from + k + 16), c = sixteen(from + k + 32),
+                        d = sixteen(from + k + 48);
+        vst1q_s8(reinterpret_cast<int8_t *>(at), a);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 16 * count), b);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 32 * count), c);
+        vst1q_s8(reinterpret_cast<int8_t *>(at + 48 * count), d);
+      }
+      for (; k + 16 <= bytes; k += 16, at += 16 * count) vst1q_s8(reinterpret_cast<int8_t *>(at), sixteen(from + k));
       for (; k < bytes; k += 4, at += 4) vst1_s8(reinterpret_cast<int8_t *>(at), vget_low_s8(four(from + k)));
     }
   }
 
  private:
+  struct Sums {
+    Sum s0, s1, s2, s3, s4, s5;
+  };
+  struct Rows {
+    int8x16_t x0, x1, x2, x3, x4, x5;
+  };
+
   template <int MR, int At>
-  static SQZ_INLINE void sixteen_steps(const int8_t *a, const int8_t *w, Sum &s0, Sum &s1, Sum &s2, Sum &s3, Sum &s4) {
-    Eight low = eight<64 * At>(w), high = eight<64 * At + 32>(w);
-    const int8x16_t x0 = row<MR, 0>(a), x1 = row<MR, 1>(a), x2 = row<MR, 2>(a), x3 = row<MR, 3>(a), x4 = row<MR, 4>(a);
-    quadruple<MR, At, 0, true>(low, high, w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-    quadruple<MR, At, 1, true>(low, high, w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-    quadruple<MR, At, 2, true>(low, high, w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-    quadruple<MR, At, 3, false>(low, high, w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
+  static SQZ_INLINE Rows rows(const int8_t *a) {
+    const Eight u = two_rows<MR, At, 0>(a), v = two_rows<MR, At, 2>(a), w = two_rows<MR, At, 4>(a);
+    return {u.a, u.b, v.a, v.b, w.a, w.b};
+  }
+  template <int MR, int At, int I>
+  static SQZ_INLINE Eight two_rows(const int8_t *a) {
+    constexpr int kAt = 16 * (At * MR + I);
+    if constexpr (I + 1 < MR) return eight<kAt>(a);
+    const int8x16_t one = I < MR ? vld1q_s8(a + kAt) : vdupq_n_s8(0);
+    return {one, one};
+  }
+  // 16 k, of the rows and the panel from 16 At on.
+  template <int MR, int At>
+  static SQZ_INLINE void sixteen_k(const int8_t *a, const int8_t *w, Sums &s) {
+    const Rows x = rows<MR, At>(a);
+    quadruple<MR, 0, At>(x, w, s);
+    quadruple<MR, 1, At>(x, w, s);
+    quadruple<MR, 2, At>(x, w, s);
+    quadruple<MR, 3, At>(x, w, s);
+  }
+  template <int MR, int K, int At = 0>
+  static SQZ_INLINE void quadruple(const Rows &x, const int8_t *w, Sums &s) {
+    const Eight low = eight<256 * At + 64 * K>(w);
+    quarter<MR, K>(low.a, x, s.s0.a, s.s1.a, s.s2.a, s.s3.a, s.s4.a, s.s5.a);
+    quarter<MR, K>(low.b, x, s.s0.b, s.s1.b, s.s2.b, s.s3.b, s.s4.b, s.s5.b);
+    const Eight high = eight<256 * At + 64 * K + 32>(w);
+    quarter<MR, K>(high.a, x, s.s0.c, s.s1.c, s.s2.c, s.s3.c, s.s4.c, s.s5.c);
+    quarter<MR, K>(high.b, x, s.s0.d, s.s1.d, s.s2.d, s.s3.d, s.s4.d, s.s5.d);
   }
   template <int MR, int K>
-  static SQZ_INLINE void single(const int8_t *w, int8x16_t x0, int8x16_t x1, int8x16_t x2, int8x16_t x3, int8x16_t x4,
-                                Sum &s0, Sum &s1, Sum &s2, Sum &s3, Sum &s4) {
-    Eight low = eight<64 * K>(w), high = eight<64 * K + 32>(w);
-    quadruple<MR, 0, K, false>(low, high, w, x0, x1, x2, x3, x4, s0, s1, s2, s3, s4);
-  }
-  template <int MR, int At, int K, bool More>
-  static SQZ_INLINE void quadruple(Eight &low, Eight &high, const int8_t *w, int8x16_t x0, int8x16_t x1, int8x16_t x2,
-                                   int8x16_t x3, int8x16_t x4, Sum &s0, Sum &s1, Sum &s2, Sum &s3, Sum &s4) {
-    quarter<MR, K>(low.a, x0, x1, x2, x3, x4, s0.a, s1.a, s2.a, s3.a, s4.a);
-    quarter<MR, K>(low.b, x0, x1, x2, x3, x4, s0.b, s1.b, s2.b, s3.b, s4.b);
-    if (More) low = eight<64 * (At + K) + 64>(w);
-    quarter<MR, K>(high.a, x0, x1, x2, x3, x4, s0.c, s1.c, s2.c, s3.c, s4.c);
-    quarter<MR, K>(high.b, x0, x1, x2, x3, x4, s0.d, s1.d, s2.d, s3.d, s4.d);
-    if (More) high = eight<64 * (At + K) + 96>(w);
-  }
-  template <int MR, int K>
-  static SQZ_INLINE void quarter(int8x16_t w, int8x16_t x0, int8x16_t x1, int8x16_t x2, int8x16_t x3, int8x16_t x4,
-                                 int32x4_t &s0, int32x4_t &s1, int32x4_t &s2, int32x4_t &s3, int32x4_t &s4) {
-    MultiplyS8Dotprod::dot<K>(s0, w, x0);
-    if (MR > 1) MultiplyS8Dotprod::dot<K>(s1, w, x1);
-    if (MR > 2) MultiplyS8Dotprod::dot<K>(s2, w, x2);
-    if (MR > 3) MultiplyS8Dotprod::dot<K>(s3, w, x3);
-    if (MR > 4) MultiplyS8Dotprod::dot<K>(s4, w, x4);
-  }
-  template <int MR, int I>
-  static SQZ_INLINE int8x16_t row(const int8_t *a) {
-    return vld1q_s8(a + 16 * (I < MR ? I : 0));
+  static SQZ_INLINE void quarter(int8x16_t w, const Rows &x, int32x4_t &s0, int32x4_t &s1, int32x4_t &s2, int32x4_t &s3,
+                                 int32x4_t &s4, int32x4_t &s5) {
+    MultiplyS8Dotprod::dot<K>(s0, w, x.x0);
+    if (MR > 1) MultiplyS8Dotprod::dot<K>(s1, w, x.x1);
+    if (MR > 2) MultiplyS8Dotprod::dot<K>(s2, w, x.x2);
+    if (MR > 3) MultiplyS8Dotprod::dot<K>(s3, w, x.x3);
+    if (MR > 4) MultiplyS8Dotprod::dot<K>(s4, w, x.x4);
+    if (MR > 5) MultiplyS8Dotprod::dot<K>(s5, w, x.x5);
   }
 };
 

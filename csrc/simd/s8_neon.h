@@ -12,14 +12,27 @@
 namespace sqz {
 namespace {
 
+#ifndef __aarch64__
+// The scalar unit. NEON of 32-bit ARM flushes denormals to zero, this one does not, so that what follows the sums,
+// which are exact, has the same bits as everywhere. In assembly, because Clang would put four of them on NEON.
+struct F32Vfp : F32Scalar {
+  static SQZ_INLINE V add(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
+  static SQZ_INLINE V mul(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vmul.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
+};
+#endif
+
 struct S8Neon {
   using Float = F32Neon;
 #ifdef __aarch64__
   using Ieee = F32Neon;
 #else
-  // NEON of 32-bit ARM flushes denormals to zero, the scalar unit does not: what follows the sums, which are exact, is
-  // exact too.
-  using Ieee = F32Scalar;
+  using Ieee = F32Vfp;
 #endif
   struct Sum {
     int32x4_t a, b, c, d;
