@@ -187,6 +187,36 @@ struct F32Neon {
   }
 };
 
+#ifdef __aarch64__
+// NEON adds to the register that holds the result, so each addend is a copy; and a load is one as well. The numbers lie
+// in memory four times. Without addresses of four origins, for all that the compiler can see, it would keep them in
+// registers, which are few, and copy them from there. GELU of four values: 36 instructions in place of 46.
+template <const auto &addends>
+struct Addends<F32Neon, addends> {
+  static constexpr int kCount = static_cast<int>(sizeof addends / sizeof addends[0]);
+  struct Table {
+    alignas(16) float v[kCount][4];
+    constexpr Table() : v() {
+      for (int i = 0; i < kCount; ++i)
+        for (int j = 0; j < 4; ++j) v[i][j] = addends[i];
+    }
+  };
+  static constexpr Table kTable = Table();
+  const float *a, *b, *c, *d;
+
+  template <int origin>
+  static SQZ_INLINE const float *table() {
+    const float *p;
+    __asm__("" : "=r"(p) : "0"(&kTable.v[0][0]), "i"(origin));
+    return p;
+  }
+  SQZ_INLINE Addends() : a(table<0>()), b(table<1>()), c(table<2>()), d(table<3>()) {}
+  SQZ_INLINE F32Neon::V operator[](int i) const {
+    return {vld1q_f32(a + 4 * i), vld1q_f32(b + 4 * i), vld1q_f32(c + 4 * i), vld1q_f32(d + 4 * i)};
+  }
+};
+#endif
+
 }  // namespace
 }  // namespace sqz
 

@@ -12,14 +12,27 @@
 namespace sqz {
 namespace {
 
+#ifndef __aarch64__
+// The scalar unit. NEON of 32-bit ARM flushes denormals to zero, this one does not, so that what follows the sums,
+// which are exact, has the same bits as everywhere. In assembly, because Clang would put four of them on NEON.
+struct F32Vfp : F32Scalar {
+  static SQZ_INLINE V add(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
+  static SQZ_INLINE V mul(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vmul.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
+};
+#endif
+
 struct S8Neon {
   using Float = F32Neon;
 #ifdef __aarch64__
   using Ieee = F32Neon;
 #else
-  // NEON of 32-bit ARM flushes denormals to zero, the scalar unit does not: what follows the sums, which are exact, is
-  // exact too.
-  using Ieee = F32Scalar;
+  using Ieee = F32Vfp;
 #endif
   struct Sum {
     int32x4_t a, b, c, d;
@@ -48,6 +61,15 @@ struct S8Neon {
 #endif
   }
 
+  // The bytes a of the bytes a + 128.
+  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
+#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
+    __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
+#else
+    x = veorq_u8(x, vdupq_n_u8(128));
+#endif
+    return vreinterpretq_s8_u8(x);
+  }
   // 16 successive activations, or four of them four times, from their bytes a + 128.
   static SQZ_INLINE int8x16_t sixteen(const uint8_t *p) { return without_128(vld1q_u8(p)); }
   static SQZ_INLINE int8x16_t four(const uint8_t *p) {
@@ -83,14 +105,6 @@ struct S8Neon {
 #else
     return vcombine_s32(vpadd_s32(vget_low_s32(x), vget_high_s32(x)), vpadd_s32(vget_low_s32(y), vget_high_s32(y)));
 #endif
-  }
-  static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
-#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
-    __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
-#else
-    x = veorq_u8(x, vdupq_n_u8(128));
-#endif
-    return vreinterpretq_s8_u8(x);
   }
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 

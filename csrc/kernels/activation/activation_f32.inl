@@ -41,6 +41,21 @@ struct Activation {
       default: return run<SQZ_ACT_NONE>(n, x, out);
     }
   }
+
+  // Rows of 16: x is dense, out is not.
+  template <sqz_activation A>
+  static SQZ_INLINE void rows(int count, const float *x, float *out, int64_t ldo) {
+    for (int i = 0; i < count; ++i) I::store(out + i * ldo, apply<A>(I::load(x + 16 * i)));
+  }
+  static SQZ_INLINE void rows(sqz_activation activation, int count, const float *x, float *out, int64_t ldo) {
+    switch (activation) {
+      case SQZ_ACT_GELU: return rows<SQZ_ACT_GELU>(count, x, out, ldo);
+      case SQZ_ACT_GELU_TANH: return rows<SQZ_ACT_GELU_TANH>(count, x, out, ldo);
+      case SQZ_ACT_RELU: return rows<SQZ_ACT_RELU>(count, x, out, ldo);
+      case SQZ_ACT_TANH: return rows<SQZ_ACT_TANH>(count, x, out, ldo);
+      default: return rows<SQZ_ACT_NONE>(count, x, out, ldo);
+    }
+  }
 };
 
 }  // namespace

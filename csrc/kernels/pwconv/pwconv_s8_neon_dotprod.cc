@@ -1,8 +1,7 @@
-#include "kernels/pwconv/pwconv_s8.inl"
-#include "simd/microkernel_s8_neon.inl"
+#include "kernels/pwconv/pwconv_s8_staged.inl"
 
 namespace sqz {
 
-extern const pwconv_s8_fn pwconv_s8_neon_dotprod = ConvolveS8<S8Neon, MultiplyS8Dotprod>::run;
+extern const pwconv_s8_fn pwconv_s8_neon_dotprod = ConvolveS8Dotprod::run;
 
 }  // namespace sqz
