@@ -11,6 +11,7 @@ runs the rows that have PART in their names alone, such as "cortex-a72: golden".
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from machinery import (
     AARCH64_GCC,
     ARMV7_GCC,
     BUILD,
+    JOBS,
     PROCESSORS,
     ROOT,
     Build,
@@ -260,6 +263,8 @@ MODELS = (*tests("test_squeezebert.py::test_golden"), "-k", "native")
 
 def check(only: str = "") -> list[Row]:
     need("cmake", "ninja", "aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "qemu-aarch64", "qemu-arm", "apt-get")
+    if importlib.util.find_spec("pip") is None:
+        raise Missing("this Python has no pip (apt-get install python3-pip, or use that of a virtual environment)")
     if not sources():
         raise Missing("there is no list of the packages of Debian or Ubuntu")
     processors = {processor.model: processor for processor in PROCESSORS}
@@ -288,7 +293,10 @@ def check(only: str = "") -> list[Row]:
         if only in f"{model}: {name}":
             selected.append((processors[model], distribution, build, name, arguments))
     roots = {distribution: root_of(distribution) for _, distribution, *_ in selected}
-    packages = {build: package(build, roots[distribution]) for _, distribution, build, *_ in selected}
+    builds = {build: roots[distribution] for _, distribution, build, *_ in selected}
+    tools()
+    with ThreadPoolExecutor(JOBS) as pool:
+        packages = dict(zip(builds, pool.map(package, builds, builds.values()), strict=True))
     jobs = []
     for processor, distribution, build, name, arguments in selected:
         python = Python(distribution, roots[distribution], packages[build])
