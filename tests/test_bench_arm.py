@@ -173,6 +173,17 @@ def test_matrix_products_are_the_loop_where_there_are_some():
     assert largest(dot + matrix) == matrix[0]
 
 
+def test_a_polynomial_is_no_tile():
+    head = "k.o:     file format elf64-littleaarch64\n0000000000000000 <f>:\n"
+    lines = [f"fmla\tv{i}.4s, v30.4s, v31.4s" for i in range(4)] + [f"fmul\tv{i}.4s, v{i}.4s, v31.4s" for i in range(5)]
+    polynomial = "".join(f"{4 * i:4x}:\t{line}\n" for i, line in enumerate([*lines, "b.ne\t0 <f>", "ret"]))
+    (loop,) = inner_loops(head + polynomial)
+    assert loop.accumulators == 4 and not loop.multiplies
+    products = "0:\tfmla\tv0.4s, v1.4s, v2.s[0]\n4:\tfmla\tv0.4s, v1.4s, v2.s[1]\n"
+    (tile,) = inner_loops(f"{head}{products}8:\tb.ne\t0 <f>\nc:\tret\n")
+    assert largest([loop, tile]) == tile
+
+
 def test_every_operation_of_the_model_is_counted():
     shapes = {path.stem for path in (RESULTS.parents[1] / "squeezeops/benchmark/shapes").glob("*.csv")}
     assert {case.op for case in model_cases("neon", [16, 32])} == shapes
@@ -274,9 +285,7 @@ def test_the_recorded_figures_reach_their_targets():
 def test_every_model_and_shape_is_recorded():
     assert {(r["kernel"], r["processor"]) for r in recorded("cycles")} == {(m.kernel, m.processor) for m in MODELS}
     names = {key(r) for r in recorded("instructions")}
-    missing = [
-        case for isa in CPUS for case in model_cases(isa, [1, 16, 32, 128]) if key(case._asdict()) not in names
-    ]
+    missing = [case for isa in CPUS for case in model_cases(isa, [1, 16, 32, 128]) if key(case._asdict()) not in names]
     assert missing == []
 
 

@@ -107,6 +107,7 @@ def largest(loops: list[InnerLoop]) -> InnerLoop:
 
     Where there are matrix products of bytes, dot products are for what is left over.
     """
+    loops = [loop for loop in loops if loop.multiplies] or loops
     loops = [loop for loop in loops if loop.count(r"[us]{1,2}mmla")] or loops
     most = max(loop.accumulators for loop in loops)
     whole = [loop for loop in loops if loop.accumulators == most]
