@@ -41,8 +41,9 @@ SQZ_INLINE void store_tile(typename I::V (&acc)[MR][NP], float *out, int64_t ldo
 
 // T, a tile: the type I of its floats, kTileRows, kTilePanels; panel_bytes(p) and steps(p), the turns of its inner
 // loop; and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...). That calls a function of its
-// own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack.
-template <class T>
+// own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack. A, the floats of
+// activations: those of T but where T's are slow.
+template <class T, class A = typename T::I>
 struct Convolve {
   using I = typename T::I;
   using V = typename I::V;
@@ -95,13 +96,13 @@ struct Convolve {
   };
 
   static __attribute__((noinline)) void activate(sqz_activation activation, int64_t n, float *x) {
-    Activation<I>::run(activation, n, x, x);
+    Activation<A>::run(activation, n, x, x);
   }
 
   // Rows of one vector, and no copy of their activations.
   static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
                                                       int64_t ldo) {
-    Activation<I>::rows(activation, rows, x, out, ldo);
+    Activation<A>::rows(activation, rows, x, out, ldo);
   }
 
   template <int NP>
