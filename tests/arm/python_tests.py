@@ -262,11 +262,11 @@ MODELS = (*tests("test_squeezebert.py::test_golden"), "-k", "native-neon")
 
 
 def check(only: str = "") -> list[Row]:
-    need("cmake", "ninja", "aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "qemu-aarch64", "qemu-arm", "apt-get")
+    need("cmake", "ninja", "aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "qemu-aarch64", "qemu-arm")
     if importlib.util.find_spec("pip") is None:
         raise Missing("this Python has no pip (apt-get install python3-pip, or use that of a virtual environment)")
-    if not sources():
-        raise Missing("there is no list of the packages of Debian or Ubuntu")
+    if not sources() or not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Missing("this is no Debian or Ubuntu, whose packages the Pythons are made of")
     processors = {processor.model: processor for processor in PROCESSORS}
     processors["max"] = replace(processors["max"], model="max,sve=off")  # with SVE, NumPy warns of what qemu computes
     runs: tuple[tuple[str, Distribution, Build, str, Sequence[str | Path]], ...] = (
