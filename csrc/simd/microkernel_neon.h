@@ -5,9 +5,10 @@
 //   %[c00] .. %[c33]     16 accumulators                                                       all 32 registers
 //
 // Eight steps of k are 128 multiply-adds, 8 loads of 64 bytes, 4 of 32 and 5 other instructions: 1.133 a multiply-add.
-// By llvm-mca they take 1.00 of the cycles of the multiply-adds alone on Neoverse N1 (Cortex-A76) and on Cortex-A57
-// (Cortex-A72). Loads stand 12 to 16 multiply-adds before their first use, which processors that execute in order need.
-// Weights stored as halves are widened in place, once for all rows: 1.383 a multiply-add.
+// By llvm-mca they take 64.0 cycles on Neoverse N1 (Cortex-A76), whose ports need 64, and 128.1 of 128 on Cortex-A57
+// (Cortex-A72). Loads stand 12 to 16 multiply-adds before their first use, which processors that execute in order need;
+// the models of Cortex-A53 and A55 say 243 of 128 and 115 of 90. Weights stored as halves are widened in place, once
+// for all rows: 1.383 instructions a multiply-add, 105 cycles on N1 and 176 on A57.
 //
 // In assembly, because compilers turn the loads into twice as many instructions, and GCC 12 copies or spills what a
 // load of four registers gives. Rejected: 5 x 16 and 6 x 16, which leave no registers to load ahead and not as many

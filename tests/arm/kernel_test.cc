@@ -523,6 +523,12 @@ void convolutions(Run &run) {
   conv(run, 130, 24, 200, 1, SQZ_ACT_NONE, true);  // that share out the channels too
   conv(run, 3, 1100, 18, 1, SQZ_ACT_NONE, false);  // k in blocks, and sums of bytes above 2^24
   conv(run, 6, 770, 33, 2, SQZ_ACT_RELU, true);
+  // int8: around 4, 16 and 64 k, low tiles, pairs of rows; more rows, and more k, than are rearranged at once.
+  for (const int64_t k : {35, 62, 64, 66, 76, 79, 125, 130})
+    for (int j = 0; j < 2; ++j) conv(run, 3 + (k + 5 * j) % 11, k, 17 + 16 * j, 1 + k % 2, SQZ_ACT_NONE, j);
+  conv(run, 70, 768, 18, 1, SQZ_ACT_NONE, true);
+  conv(run, 9, 1030, 17, 1, SQZ_ACT_NONE, true);
+  conv(run, 5, 8010, 3, 1, SQZ_ACT_NONE, false);
   conv(run, 0, 5, 7, 1, SQZ_ACT_NONE, false);
   conv(run, 3, 0, 7, 1, SQZ_ACT_NONE, true);
   for (const sqz_activation a : kActivations) {

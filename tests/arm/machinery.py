@@ -199,6 +199,9 @@ def report(rows: Sequence[Row], skipped: Sequence[str]) -> int:
         print_table(rows)
     for reason in skipped:
         print(f"SKIPPED: {reason}")
+    if not rows and not skipped:
+        print("FAILED: there is no such row")
+        return 1
     return 0 if all(row.passed for row in rows) else 1
 
 

@@ -2,6 +2,6 @@
 
 namespace sqz {
 
-extern const PeakLoopS8 peak_s8_neon = PeakS8<PeakNeon, 4>::loop();
+extern const PeakLoopS8 peak_s8_neon = PeakS8<PeakNeon, PeakNeon::kChains>::loop();
 
 }  // namespace sqz

@@ -6,6 +6,15 @@ namespace sqz {
 namespace {
 
 struct PeakNeon : S8Neon {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  static constexpr int kChains = 10;  // of two registers
+#elif defined(__ARM_FEATURE_DOTPROD)
+  static constexpr int kChains = 5;  // of four
+#elif defined(__aarch64__)
+  static constexpr int kChains = 4;
+#else
+  static constexpr int kChains = 2;  // there are 16 registers
+#endif
   using Four = int8x16_t;
   struct Weights {
     int8x16_t a, b, c, d;

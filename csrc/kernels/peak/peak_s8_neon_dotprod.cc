@@ -2,6 +2,6 @@
 
 namespace sqz {
 
-extern const PeakLoopS8 peak_s8_neon_dotprod = PeakS8<PeakNeon, 5>::loop();
+extern const PeakLoopS8 peak_s8_neon_dotprod = PeakS8<PeakNeon, PeakNeon::kChains>::loop();
 
 }  // namespace sqz

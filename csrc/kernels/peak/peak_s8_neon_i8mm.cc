@@ -2,6 +2,6 @@
 
 namespace sqz {
 
-extern const PeakLoopS8 peak_s8_neon_i8mm = PeakS8<PeakNeon, 10>::loop();
+extern const PeakLoopS8 peak_s8_neon_i8mm = PeakS8<PeakNeon, PeakNeon::kChains>::loop();
 
 }  // namespace sqz

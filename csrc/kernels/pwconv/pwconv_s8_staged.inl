@@ -32,7 +32,7 @@ struct StagedTile {
   }
 };
 
-// Few rows and more channels than there is room for are left to Otherwise.
+// Takes up to 66 KB of stack. Few rows and more channels than there is room for are left to Otherwise.
 template <class L, class Otherwise>
 struct ConvolveStaged {
   using Tile = typename Convolve<StagedTile<L>>::template Tile<1>;
@@ -44,7 +44,10 @@ struct ConvolveStaged {
       return Otherwise::run(p, row_begin, row_end, panel_begin, panel_end);
     alignas(64) uint8_t rows[kRowBytes], panel[L::kPanelBytes];
     const int64_t per_group = p.panels_per_group(), steps = PackedS8::steps(p.group_in), ldq = L::row_bytes(steps);
-    const int64_t height = kRowBytes / ldq / L::kTileRows * L::kTileRows, bytes = PackedS8::panel_bytes(p.group_in);
+    const int64_t bytes = PackedS8::panel_bytes(p.group_in);
+    // As many rows as there is room for, in parts of about equal height: each reads the weights again.
+    const int64_t most = kRowBytes / ldq / L::kTileRows * L::kTileRows, parts = (row_end - row_begin + most - 1) / most;
+    const int64_t height = round_up((row_end - row_begin + parts - 1) / parts, L::kTileRows);
     for (int64_t first = panel_begin; first < panel_end;) {
       const int64_t g = first / per_group, end = min64((g + 1) * per_group, panel_end);
       for (int64_t row = row_begin; row < row_end; row += height) {
