@@ -20,15 +20,17 @@ SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
 
 #ifdef __aarch64__
 
-// Eight bytes of 2 x 2 channels, and how to load them: in this order and no earlier, as GCC and Clang would, who find
-// too few registers then, and spill.
+// Four k of eight channels, and how to load them: in this order and no earlier, as GCC and Clang would, who find too
+// few registers then, and spill.
 struct Eight {
   int8x16_t a, b;
 };
 template <int Offset>
 SQZ_INLINE Eight eight(const int8_t *p) {
   Eight r;
-  __asm__ volatile("ldp %q0, %q1, [%2, %3]" : "=w"(r.a), "=w"(r.b) : "r"(p), "i"(Offset));
+  __asm__ volatile("ldp %q0, %q1, [%2, %3]"
+                   : "=w"(r.a), "=w"(r.b)
+                   : "r"(p), "i"(Offset), "m"(*reinterpret_cast<const int8_t(*)[Offset + 32]>(p)));
   return r;
 }
 
@@ -98,7 +100,9 @@ struct MultiplyS8Neon : S8Neon {
   }
   template <int Offset>
   static SQZ_INLINE void load(int8x16_t &r, const int8_t *p) {
-    __asm__ volatile("ldr %q0, [%1, %2]" : "+w"(r) : "r"(p), "i"(Offset));
+    __asm__ volatile("ldr %q0, [%1, %2]"
+                     : "+w"(r)
+                     : "r"(p), "i"(Offset), "m"(*reinterpret_cast<const int8_t(*)[Offset + 16]>(p)));
   }
   template <int Lane>
   static SQZ_INLINE void lane(int8x16_t &r, int8x16_t x) {
