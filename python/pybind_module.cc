@@ -70,8 +70,8 @@ void call(const char *op, const F &f) {
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
-constexpr int kBool = 0, kInt8 = 1, kUint8 = 2, kInt32 = 5, kFloat32 = 11,
-              kFloat16 = 23;  // NumPy's type numbers, part of its ABI
+// NumPy's type numbers, part of its ABI
+constexpr int kBool = 0, kInt8 = 1, kUint8 = 2, kFloat32 = 11, kFloat16 = 23;
 
 Shape shape_of(const py::array &a) { return Shape(a.shape(), a.shape() + a.ndim()); }
 
@@ -81,7 +81,12 @@ int type_number(const py::array &a) {
   const char order = dtype.byteorder();
   return order == '=' || order == '|' ? dtype.num() : -1;
 }
-bool is_int64(const py::array &a) { return type_number(a) >= 0 && a.dtype().kind() == 'i' && a.itemsize() == 8; }
+// Not by number: int and long are two types of one size on 32-bit systems, as long and long long are on others.
+bool is_integer(const py::array &a, py::ssize_t bytes) {
+  return type_number(a) >= 0 && a.dtype().kind() == 'i' && a.itemsize() == bytes;
+}
+bool is_int32(const py::array &a) { return is_integer(a, 4); }
+bool is_int64(const py::array &a) { return is_integer(a, 8); }
 
 constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 constexpr int kUsable = py::array::c_style | kAligned;
@@ -164,7 +169,7 @@ Table table_of(const char *op, const char *name, py::handle h, py::ssize_t chann
 py::array ids_of(const char *op, const char *name, py::handle h, const Shape *shape = nullptr) {
   if (is_array(h)) {
     auto a = py::reinterpret_borrow<py::array>(h);
-    if (is_int64(a) || type_number(a) == kInt32) {
+    if (is_int64(a) || is_int32(a)) {
       if (shape) check_shape(op, name, a, *shape);
       return is_int64(a) ? contiguous(a) : copied(a, py::dtype::of<int64_t>());
     }
@@ -912,7 +917,7 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
 // Where the sequences of ragged rows begin, and their total; the C interface would check the start and the order, by
 // other names, and does not know the total.
 py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t total) {
-  if (!is_array(h) || type_number(py::reinterpret_borrow<py::array>(h)) != kInt32)
+  if (!is_array(h) || !is_int32(py::reinterpret_borrow<py::array>(h)))
     type_error(op, name, "an array of int32", kind(h));
   py::array offsets = contiguous(py::reinterpret_borrow<py::array>(h));
   if (offsets.ndim() != 1 || offsets.size() == 0) value_error(op, name, "shape (batch + 1,)", text(shape_of(offsets)));

@@ -48,7 +48,7 @@ def test_golden_bits(record_property):
                 if golden_bits.ends_with_its_kernels(name):
                     assert ran_on(isa), f"{name}: {native.last_kernel()} ran in place of {isa}"
                 ran.add((isa, golden_bits.kernels_of(name)))
-    assert {isa for isa, _ in ran} == set(native.cpu_info()["isas"]) - golden_bits.TO_TOLERANCE
+    assert {isa for isa, _ in ran} >= set(native.cpu_info()["isas"]) - golden_bits.TO_TOLERANCE
     assert {("scalar", "f32"), ("scalar", "s8")} <= ran
     record_property("ran", sorted(ran))
 
@@ -271,13 +271,13 @@ def test_callers_in_many_threads(rng):
                 assert_same_bits(result, y)
 
 
-@pytest.mark.skipif("sse2" not in ISAS, reason="no SSE2 here")
-def test_sse2_is_close(rng):
-    """Without FMA the bits differ, but not by much."""
+@pytest.mark.parametrize("isa", sorted(set(ISAS) & golden_bits.TO_TOLERANCE))
+def test_close_where_bits_differ(on, isa):
     for name, run in golden_bits.all_cases().items():
         if "every_kind" in name or "wide" in name:
             continue  # over- and underflow turn a small difference into a large one
         with Variant("native", "scalar").active():
             expected = run()
-        with Variant("native", "sse2").active():
-            np.testing.assert_allclose(run(), expected, rtol=2e-4, atol=2e-5, err_msg=name)
+        rtol, atol = (0, 1e-5) if name == "embedded_model/float32" else (2e-4, 2e-5)
+        with Variant("native", isa).active():
+            np.testing.assert_allclose(run(), expected, rtol=rtol, atol=atol, err_msg=name)

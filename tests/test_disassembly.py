@@ -65,6 +65,24 @@ def test_every_micro_kernel_is_seen(microkernels):
     assert all(microkernels.values())
 
 
+def test_micro_kernels_of_aarch64(tmp_path):
+    """Their only compilers that are sure to be here are those for another machine; Clang is one where CXX is Clang."""
+    tool("aarch64-linux-gnu-g++")
+    objdump, cxx = tool("aarch64-linux-gnu-objdump"), os.environ.get("CXX", "")
+    options = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'arm' / 'aarch64.cmake'}"]
+    if "clang" in cxx:
+        options += [f"-DCMAKE_CXX_COMPILER={cxx}", f"-DCMAKE_C_COMPILER={cxx.replace('++', '')}"]
+    tiles = {"pwconv/pwconv_f32": 64, "pwconv/pwconv_f16": 64, "attention/attention_f32": 64, "peak/peak_f32": 96}
+    objects = {f"CMakeFiles/squeezeops_core.dir/csrc/kernels/{name}_neon.cc.o": name for name in tiles}
+    folder = cmake_build(tmp_path, *options, targets=objects)
+    for path, name in objects.items():
+        found = [
+            loop for loop in find_loops(disassemble(folder / path, objdump)) if re.search(MICROKERNELS, loop.symbol)
+        ]
+        assert [str(loop) for loop in found if loop.spills] == []
+        assert max(loop.outputs for loop in found) == tiles[name]
+
+
 # The reader of listings.
 
 

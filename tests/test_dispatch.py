@@ -114,6 +114,9 @@ STANDS_ON = {
     "avx512vl_vnni": ["avx512vl_vnni", "avx512", "avx2", "sse2", "scalar"],
     "avx512vnni": ["avx512vnni", "avx512", "avx2", "sse2", "scalar"],
     "neon": ["neon", "scalar"],
+    "neon_vfpv4": ["neon_vfpv4", "neon", "scalar"],
+    "neon_dotprod": ["neon_dotprod", "neon", "scalar"],
+    "neon_i8mm": ["neon_i8mm", "neon_dotprod", "neon", "scalar"],
 }
 
 

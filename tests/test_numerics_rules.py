@@ -13,13 +13,19 @@ KERNELS = [path for path in SOURCES if path.relative_to(ROOT / "csrc").parts[0] 
 FORBIDDEN = {
     "an approximate reciprocal": r"rcp|vrecp[es]",
     "an approximate reciprocal square root": r"rsqrt|vrsqrt[es]",
-    "a sum in an order of its own": r"reduce_(add|mul)(?!_tree)|vaddl?vq?_|vpadd[qsd]?_|hadd_p[sd]",
+    "a sum of floats in an order of its own": r"reduce_(add|mul)(?!_tree)|vaddvq?_f|vpadd[qsd]?_f|hadd_p[sd]",
+    "a maximum that is not that of x86": r"\bv(max|min|pmax|pmin)(nm)?v?[qs]?_f(16|32|64)",
     "a function of libm": r"\b(__builtin_)?(exp2?|expm1|exp10|log|log2|log1p|log10|pow|tanh|erfc?|sin|cos)f\b",
     "a function of the C++ library": r"\bstd::(exp|log|pow|tanh|erf|max|min|accumulate|reduce|inner_product|fma)\b",
     "a change of the float environment": r"fast.?math|FP_CONTRACT\s+ON|fp-contract=fast|_MM_SET_(FLUSH|DENORMALS)",
 }
 # Multiply-add with two roundings. Elsewhere there is a fused one, and these would differ from it.
 UNFUSED = r"\bvml[as]q?(_n|_lane|_laneq)?_f(16|32|64)"
+# The same, and conversions that depend on modes, as instructions of ARM within inline assembly.
+FORBIDDEN_INSTRUCTIONS = (
+    r"\b(v?f?u?r(ecp|sqrt)[esx]|v?faddp|vpadd|faddv|f(max|min)(nm)?[pv]?|v(max|min)(nm)?\.f\d+"
+    r"|vml[as]\.f\d+|fmulx|frinti)\b"
+)
 
 
 def code_of(path):
@@ -27,6 +33,12 @@ def code_of(path):
     text = path.read_text(encoding="utf-8")
     pattern = r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"'
     return re.sub(pattern, lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL).splitlines()
+
+
+def strings_of(path):
+    """The text within string literals, line by line: that of inline assembly."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [" ".join(re.findall(r'"((?:\\.|[^"\\])*)"', line)) for line in lines]
 
 
 def found(pattern, lines):
@@ -53,6 +65,27 @@ def test_multiply_add_is_fused():
     assert {path: lines for path, lines in hits.items() if lines} == {}
 
 
+def test_forbidden_in_assembly():
+    hits = {str(path.relative_to(ROOT)): found(FORBIDDEN_INSTRUCTIONS, strings_of(path)) for path in KERNELS}
+    assert {path: lines for path, lines in hits.items() if lines} == {}
+    assembly = ROOT / "csrc" / "simd" / "microkernel_neon.h"
+    assert found(r"\bfmla\b", strings_of(assembly)), "the assembly is no longer found"
+
+
+@pytest.mark.parametrize(
+    "text", ["frecpe v0.4s, v1.4s", "frsqrts v0.4s", "faddp s0, v0.2s", "fmaxnm v0.4s", "vmla.f32 q0"]
+)
+def test_the_rule_for_assembly_finds_it(text):
+    assert re.search(FORBIDDEN_INSTRUCTIONS, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["fmla v0.4s, v1.4s, v2.s[0]", "frintn v0.4s", "prfm pldl1keep, [x0]", "sdot v0.4s", "sadalp v0.4s"]
+)
+def test_the_rule_for_assembly_leaves_it(text):
+    assert not re.search(FORBIDDEN_INSTRUCTIONS, text)
+
+
 def test_kernels_include_no_cpp_library():
     """An inline function of the library, compiled for AVX-512 in one file, may be what the linker keeps for all."""
     allowed = r'#\s*include\s+(<\w+\.h>|".*")'
@@ -71,7 +104,8 @@ def test_kernels_include_no_cpp_library():
         "x = _mm256_rcp_ps(a);", "x = _mm512_rcp14_ps(a);", "x = _mm_rsqrt_ss(a);", "x = _mm512_rsqrt14_ps(a);",
         "x = vrecpeq_f32(a);", "x = vrsqrteq_f32(a);", "return _mm512_reduce_add_ps(v);", "return vaddvq_f32(v);",
         "return vpadd_f32(a, b);", "return vpaddq_f32(a, b);", "y = expf(x);", "y = std::exp(x);", "y = tanhf(x);",
-        "y = __builtin_erff(x);", "y = powf(x, 2);", "y = _mm256_hadd_ps(a, b);",
+        "y = __builtin_erff(x);", "y = powf(x, 2);", "y = _mm256_hadd_ps(a, b);", "m = vmaxq_f32(a, b);",
+        "m = vminnmq_f32(a, b);", "m = vmaxvq_f32(a);",
     ],
 )  # fmt: skip
 def test_the_rules_find_it(line):
@@ -83,6 +117,7 @@ def test_the_rules_find_it(line):
     [
         "sum = I::reduce_add_tree(acc);", "vpaddd %zmm0, %zmm1, %zmm2", "y = Math<I>::exp(x);", "V tanh(V x) {",
         "acc = vfmaq_f32(acc, a, b);", "q = __builtin_sqrtf(v);", "z = __builtin_fmaf(a, b, c);",
+        "s = vpaddq_s32(a, b);",
     ],
 )  # fmt: skip
 def test_the_rules_leave_it(line):

@@ -4,7 +4,7 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
-#elif defined(__linux__) && defined(__arm__)
+#elif defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
 #include <sys/auxv.h>
 #endif
 
@@ -12,7 +12,7 @@ namespace sqz {
 
 bool isa_implies(Isa isa, Isa other) {
   constexpr unsigned scalar = 1u << kScalar, sse2 = scalar | 1u << kSse2, avx2 = sse2 | 1u << kAvx2,
-                     avx512 = avx2 | 1u << kAvx512;
+                     avx512 = avx2 | 1u << kAvx512, neon = scalar | 1u << kNeon, dotprod = neon | 1u << kNeonDotprod;
   constexpr unsigned kImplied[kIsaCount] = {scalar,
                                             sse2,
                                             avx2,
@@ -20,7 +20,10 @@ bool isa_implies(Isa isa, Isa other) {
                                             avx512,
                                             avx512 | 1u << kAvx512VlVnni,
                                             avx512 | 1u << kAvx512Vnni,
-                                            scalar | 1u << kNeon};
+                                            neon,
+                                            neon | 1u << kNeonVfpv4,
+                                            dotprod,
+                                            dotprod | 1u << kNeonI8mm};
   return isa != kIsaCount && kImplied[isa] >> other & 1;
 }
 
@@ -59,16 +62,38 @@ bool cpu_has(Isa isa) {
   }
 }
 
-#elif defined(__aarch64__)
+#elif defined(__linux__) && defined(__aarch64__)
 
-bool cpu_has(Isa isa) { return isa == kScalar || isa == kNeon; }  // NEON is part of the architecture
+bool cpu_has(Isa isa) {
+  // Linux's numbers, by name only in recent headers.
+  constexpr unsigned long kHwcapAsimdDp = 1ul << 20, kHwcap2I8mm = 1ul << 13;
+  const bool dotprod = getauxval(AT_HWCAP) & kHwcapAsimdDp;
+  switch (isa) {
+    case kScalar:
+    case kNeon: return true;
+    case kNeonDotprod: return dotprod;
+    case kNeonI8mm: return dotprod && (getauxval(AT_HWCAP2) & kHwcap2I8mm);
+    default: return false;
+  }
+}
 
 #elif defined(__linux__) && defined(__arm__)
 
 bool cpu_has(Isa isa) {
-  constexpr unsigned long kHwcapNeon = 1ul << 12;
-  return isa == kScalar || (isa == kNeon && (getauxval(AT_HWCAP) & kHwcapNeon));
+  constexpr unsigned long kHwcapNeon = 1ul << 12, kHwcapVfpv4 = 1ul << 16;
+  const unsigned long capabilities = getauxval(AT_HWCAP);
+  const bool neon = capabilities & kHwcapNeon;
+  switch (isa) {
+    case kScalar: return true;
+    case kNeon: return neon;
+    case kNeonVfpv4: return neon && (capabilities & kHwcapVfpv4);
+    default: return false;
+  }
 }
+
+#elif defined(__aarch64__)
+
+bool cpu_has(Isa isa) { return isa == kScalar || isa == kNeon; }
 
 #else
 

@@ -11,7 +11,24 @@ namespace sqz {
 //   avx512         those of avx2, and AVX512F, BW, DQ, VL
 //   avx512vl_vnni  those of avx512, and AVX512_VNNI, used in 256-bit registers
 //   avx512vnni     the same features, used in 512-bit registers
-enum Isa { kScalar, kSse2, kAvx2, kAvxVnni, kAvx512, kAvx512VlVnni, kAvx512Vnni, kNeon, kIsaCount };
+//   neon           NEON; in 64-bit ARM a part of the architecture, with fused multiply-add
+//   neon_vfpv4     32-bit ARM: NEON, and VFPv4, which brings fused multiply-add
+//   neon_dotprod   64-bit ARM: FEAT_DotProd, dot products of four bytes
+//   neon_i8mm      64-bit ARM: those, and FEAT_I8MM, products of 2 x 8 and 8 x 2 bytes
+enum Isa {
+  kScalar,
+  kSse2,
+  kAvx2,
+  kAvxVnni,
+  kAvx512,
+  kAvx512VlVnni,
+  kAvx512Vnni,
+  kNeon,
+  kNeonVfpv4,
+  kNeonDotprod,
+  kNeonI8mm,
+  kIsaCount
+};
 
 // Whether code for `other` runs wherever code for `isa` does. An ISA need not have a kernel of its own for every op:
 // the best one that it implies stands in.

@@ -34,6 +34,18 @@ constexpr Isa isa_avx512vl_vnni = kAvx512VlVnni;
 #ifdef SQZ_HAVE_AVX512VNNI
 constexpr Isa isa_avx512vnni = kAvx512Vnni;
 #endif
+#ifdef SQZ_HAVE_NEON
+[[maybe_unused]] constexpr Isa isa_neon = kNeon;
+#endif
+#ifdef SQZ_HAVE_NEON_VFPV4
+[[maybe_unused]] constexpr Isa isa_neon_vfpv4 = kNeonVfpv4;
+#endif
+#ifdef SQZ_HAVE_NEON_DOTPROD
+[[maybe_unused]] constexpr Isa isa_neon_dotprod = kNeonDotprod;
+#endif
+#ifdef SQZ_HAVE_NEON_I8MM
+[[maybe_unused]] constexpr Isa isa_neon_i8mm = kNeonI8mm;
+#endif
 
 namespace ops {
 constexpr Op layer_norm = kLayerNorm, l2_normalize = kL2Normalize, softmax = kSoftmax, activation = kActivation,
@@ -54,8 +66,8 @@ const KernelRow kRows[] = {
 };
 constexpr int kRowCount = sizeof kRows / sizeof kRows[0];
 
-const char *const kNames[kIsaCount] = {"scalar", "sse2",          "avx2",       "avxvnni",
-                                       "avx512", "avx512vl_vnni", "avx512vnni", "neon"};
+const char *const kNames[kIsaCount] = {"scalar",     "sse2", "avx2",       "avxvnni",      "avx512",   "avx512vl_vnni",
+                                       "avx512vnni", "neon", "neon_vfpv4", "neon_dotprod", "neon_i8mm"};
 
 Kernels fill_table(Isa isa) {
   Kernels k = {};
@@ -67,9 +79,10 @@ Kernels fill_table(Isa isa) {
 }
 
 // The pointers that this reads are constants, so the order of initialisation between files does not matter.
-const Kernels kTables[kIsaCount] = {fill_table(kScalar),     fill_table(kSse2),   fill_table(kAvx2),
-                                    fill_table(kAvxVnni),    fill_table(kAvx512), fill_table(kAvx512VlVnni),
-                                    fill_table(kAvx512Vnni), fill_table(kNeon)};
+const Kernels kTables[kIsaCount] = {fill_table(kScalar),      fill_table(kSse2),    fill_table(kAvx2),
+                                    fill_table(kAvxVnni),     fill_table(kAvx512),  fill_table(kAvx512VlVnni),
+                                    fill_table(kAvx512Vnni),  fill_table(kNeon),    fill_table(kNeonVfpv4),
+                                    fill_table(kNeonDotprod), fill_table(kNeonI8mm)};
 
 constexpr int kUndecided = -1;
 std::atomic<int> chosen{kUndecided};
@@ -117,9 +130,11 @@ const char *isa_name(Isa isa) { return kNames[isa]; }
 
 bool isa_on_this_architecture(Isa isa) {
 #if defined(__x86_64__) || defined(__i386__)
-  return isa != kNeon;
-#elif defined(__aarch64__) || defined(__arm__)
-  return isa == kScalar || isa == kNeon;
+  return isa < kNeon;
+#elif defined(__aarch64__)
+  return isa == kScalar || isa == kNeon || isa == kNeonDotprod || isa == kNeonI8mm;
+#elif defined(__arm__)
+  return isa == kScalar || isa == kNeon || isa == kNeonVfpv4;
 #else
   return isa == kScalar;
 #endif

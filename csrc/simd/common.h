@@ -29,6 +29,12 @@ SQZ_INLINE float half_to_float(uint16_t h) {
   return r;
 }
 
+// The constants that a polynomial adds, as vectors; a trait may specialise this.
+template <class I, const auto &c>
+struct Addends {
+  SQZ_INLINE typename I::V operator[](int i) const { return I::set1(c[i]); }
+};
+
 SQZ_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 SQZ_INLINE int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
 

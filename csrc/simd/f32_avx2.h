@@ -19,6 +19,7 @@ struct F32Avx2 {
   static constexpr int kWide = 4;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // 12 accumulators, 2 panel vectors and a broadcast row element: 15 of 16 registers.
+  static constexpr bool kOwnTile = false;
   static constexpr int kTileRows = 6, kHalfTileRows = 6, kTilePanels = 1;
 
   static SQZ_INLINE V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }

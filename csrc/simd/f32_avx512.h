@@ -17,6 +17,7 @@ struct F32Avx512 {
   static constexpr int kWide = 8;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // 24 accumulators, 3 panel vectors and a broadcast row element: 28 of 32 registers.
+  static constexpr bool kOwnTile = false;
   static constexpr int kTileRows = 8, kHalfTileRows = 8, kTilePanels = 3;
 
   static SQZ_INLINE V zero() { return _mm512_setzero_ps(); }

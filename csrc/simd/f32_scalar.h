@@ -26,6 +26,7 @@ struct F32Scalar {
   static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // Micro-kernel tile: rows x panels of 16 columns.
+  static constexpr bool kOwnTile = false;  // the loop of microkernel_f32.inl, and not one of the trait's own
   static constexpr int kTileRows = 1, kHalfTileRows = 1, kTilePanels = 1;
 
 #define SQZ_EACH(expr)                          \

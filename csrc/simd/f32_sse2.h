@@ -20,6 +20,7 @@ struct F32Sse2 {
   static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
 
   // 8 accumulators, 4 panel vectors, a broadcast row element and a product: 14 of 16 registers.
+  static constexpr bool kOwnTile = false;
   static constexpr int kTileRows = 2, kHalfTileRows = 1, kTilePanels = 1;
 
 #define SQZ_EACH(expr)                         \

@@ -12,31 +12,39 @@ template <class I>
 struct Math {
   using V = typename I::V;
 
-  template <int N>
-  static SQZ_INLINE V horner(const float (&c)[N], V x) {
-    V p = I::set1(c[N - 1]);
+  // The coefficients of polynomials, from that of x^0 on.
+  static constexpr float kExp[] = {0.49999994f, 0.166665196f, 0.0416684076f, 0.00836891402f, 0.00138141913f};
+  static constexpr float kTanh[] = {-0.333332807f, 0.133314416f, -0.0537397154f, 0.0206390861f, -0.00570498686f};
+  static constexpr float kLog2Q[] = {-0.999991655f,  -1.15121973f,     -0.458695829f,   -0.0535520948f,
+                                     0.00821138639f, -0.000831133511f, 4.68577382e-05f, -1.08079598e-06f};
+  static constexpr float kExp2[] = {1.00000012f,  0.693146944f,   0.240221158f,
+                                    0.055507157f, 0.00967577007f, 0.00132762431f};
+
+  template <const auto &c>
+  static SQZ_INLINE V horner(V x) {
+    constexpr int kLast = static_cast<int>(sizeof c / sizeof c[0]) - 1;
+    V p = I::set1(c[kLast]);
+    const Addends<I, c> addends;
 #pragma GCC unroll 16
-    for (int i = N - 2; i >= 0; --i) p = I::fma(p, x, I::set1(c[i]));
+    for (int i = kLast - 1; i >= 0; --i) p = I::fma(p, x, addends[i]);
     return p;
   }
 
   // e^x for x <= 88, at most 2 ULP off; exactly +0 below -87.33, so never a denormal; NaN stays NaN.
   static SQZ_INLINE V exp(V x) {
     constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-    constexpr float kP[] = {0.49999994f, 0.166665196f, 0.0416684076f, 0.00836891402f, 0.00138141913f};
     const typename I::M underflow = I::lt(x, I::set1(-87.33f));  // its lanes hold anything until the end
     const V n = I::rint(I::mul(x, I::set1(kLog2e)));
     V r = I::fma(n, I::set1(-kLn2High), x);
     r = I::fma(n, I::set1(-kLn2Low), r);
-    const V p = I::add(I::fma(I::mul(r, r), horner(kP, r), r), I::set1(1.0f));
+    const V p = I::add(I::fma(I::mul(r, r), horner<kExp>(r), r), I::set1(1.0f));
     return I::select(underflow, I::zero(), I::scale2(p, n));
   }
 
   // At most 2 ULP off. A polynomial near zero, where 1 - 2/(e^2t + 1) would cancel.
   static SQZ_INLINE V tanh(V x) {
-    constexpr float kP[] = {-0.333332807f, 0.133314416f, -0.0537397154f, 0.0206390861f, -0.00570498686f};
     const V t = I::abs(x), u = I::mul(t, t);
-    const V small = I::fma(I::mul(t, u), horner(kP, u), t);
+    const V small = I::fma(I::mul(t, u), horner<kTanh>(u), t);
     V t2 = I::add(t, t);
     t2 = I::min(I::set1(20.0f), t2);
     const V one = I::set1(1.0f);
@@ -47,14 +55,11 @@ struct Math {
   // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and relative accuracy
   // deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest normal: +0.
   static SQZ_INLINE V gelu(V x) {
-    constexpr float kLog2Q[] = {-0.999991655f,  -1.15121973f,     -0.458695829f,   -0.0535520948f,
-                                0.00821138639f, -0.000831133511f, 4.68577382e-05f, -1.08079598e-06f};
-    constexpr float kExp2[] = {1.00000012f, 0.693146944f, 0.240221158f, 0.055507157f, 0.00967577007f, 0.00132762431f};
     const V t = I::min(I::set1(13.1f), I::abs(x));
-    const V y = horner(kLog2Q, t);
+    const V y = horner<kLog2Q>(t);
     const V n = I::rint(y);
     const typename I::M underflow = I::lt(n, I::set1(-126.0f));
-    const V q = I::select(underflow, I::zero(), I::scale2(horner(kExp2, I::sub(y, n)), n));
+    const V q = I::select(underflow, I::zero(), I::scale2(horner<kExp2>(I::sub(y, n)), n));
     return I::fnma(t, q, I::max(I::set1(-0.0f), x));
   }
 

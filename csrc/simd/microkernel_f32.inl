@@ -34,6 +34,13 @@ SQZ_INLINE typename I::V load_weights(const uint16_t *p) {
 template <class I, int MR, int NP, class W, class A = NothingAhead>
 SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, int64_t b_panel,
                               typename I::V (&acc)[MR][NP], A ahead = A()) {
+  if constexpr (I::kOwnTile) {
+    static_assert(NP == 1, "a loop of its own is over one panel");
+    if constexpr (sizeof(A) > 1)
+      return I::multiply(depth, a, lda, b, b_step, ahead.at, ahead.step, acc);
+    else
+      return I::multiply(depth, a, lda, b, b_step, reinterpret_cast<uintptr_t>(b), 0, acc);
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4

@@ -4,7 +4,8 @@
 //   k = 0   [16][4 bytes]  [16][4 bytes]   each column lie together
 //   k = 4   [16][4 bytes]  [16][4 bytes]
 //
-// sum[i][j] starts as the caller set it and takes the products of a row's four bytes and a column's, `steps` times.
+// sum[i][j] starts as S says, which may be at the numbers `first` of the panel, and takes the products of a row's four
+// bytes and a column's, `steps` times.
 #ifndef SQZ_SIMD_MICROKERNEL_S8_INL_
 #define SQZ_SIMD_MICROKERNEL_S8_INL_
 
@@ -13,27 +14,38 @@
 namespace sqz {
 namespace {
 
-template <class S, int MR, int NP>
-SQZ_INLINE void multiply_tile_s8(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, int64_t b_panel,
-                                 typename S::Sum (&sum)[MR][NP], Ahead ahead) {
-  for (int64_t k = 0; k < steps; ++k) {
+template <class S>
+struct MultiplyS8 {
+  static constexpr int kTileRows = S::kTileRows, kTilePanels = S::kTilePanels;
+
+  template <int MR, int NP>
+  static SQZ_INLINE void multiply(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, const int32_t *first,
+                                  int64_t b_panel, typename S::Sum (&sum)[MR][NP], Ahead ahead) {
 #pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
-    ahead.at += ahead.step;
-    typename S::Weights w[NP];
-#pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) w[j] = S::load(b + j * b_panel);
+    for (int j = 0; j < NP; ++j) {
+      const typename S::Sum start = S::start(first + j * b_panel / 4);
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; ++i) {
-      const typename S::Four x = S::broadcast(a + i * lda);
-#pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) sum[i][j] = S::dot(sum[i][j], x, w[j]);
+      for (int i = 0; i < MR; ++i) sum[i][j] = start;
     }
-    b += 64;
-    a += 4;
-    __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
+    for (int64_t k = 0; k < steps; ++k) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
+      ahead.at += ahead.step;
+      typename S::Weights w[NP];
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) w[j] = S::load(b + j * b_panel);
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) {
+        const typename S::Four x = S::broadcast(a + i * lda);
+#pragma GCC unroll 4
+        for (int j = 0; j < NP; ++j) sum[i][j] = S::dot(sum[i][j], x, w[j]);
+      }
+      b += 64;
+      a += 4;
+      __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
+    }
   }
-}
+};
 
 }  // namespace
 }  // namespace sqz

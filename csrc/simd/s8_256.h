@@ -9,6 +9,7 @@ namespace {
 
 struct S8Ymm {
   using Float = F32Avx2;
+  using Ieee = Float;
   struct Sum {
     __m256i a, b;
   };

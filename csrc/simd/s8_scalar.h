@@ -14,6 +14,7 @@ namespace {
 
 struct S8Scalar {
   using Float = F32Scalar;
+  using Ieee = Float;  // what follows the sums
   struct Sum {
     int32_t v[16];
   };

@@ -9,6 +9,7 @@ namespace {
 
 struct S8Vnni512 {
   using Float = F32Avx512;
+  using Ieee = Float;
   using Sum = __m512i;
   using Four = __m512i;
   using Weights = __m512i;

@@ -8,6 +8,8 @@
 //   AVX-512  12 x 2   6 x 4    24 + 2 + 1 and 24 + 4 + 1 of 32                    45, 61, 75, 72 %
 //   AVX2      6 x 1   6 x 1    12 + 2 + 1 of 16 (a panel is two)                  57, 63, 74, 71 %
 //   SSE2      2 x 1   2 x 1    8 + 1 + 1 of 16 (a panel is read from memory)      48 % at 128
+//   NEON 64   4 x 1   4 x 1    16 + 8 + 8 of 32 (a panel is four)
+//   NEON 32   2 x 1   2 x 1    8 + 4 + 1 of 16
 //
 // Tiles are rows x panels. Shares are of 12 heads of 64 on one thread, softmax included and not counted, while
 // neighbours used the processor too; at quiet times AVX-512 reaches 52, 69, 80 and 77 %, AVX2 81 % at 128. At 128

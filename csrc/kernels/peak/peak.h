@@ -10,7 +10,7 @@ namespace sqz {
 // Each returns a sum of all that it computed, so that the compiler leaves nothing out.
 struct PeakLoops {
   // From kPeakStart numbers, different ones or the compiler would have to be trusted not to see that they are equal.
-  float (*multiply_add)(int64_t steps, const float *start, float factor, float term);
+  float (*multiply_add)(int64_t steps, const float *start, float factor);
   int64_t operations;  // of one step, two a multiply-add
   // Sums of n floats (a multiple of kReadStep), read in three ways: which is fastest depends on the processor.
   float (*read[3])(int64_t n, const float *x);

@@ -11,15 +11,16 @@ template <class I, int Chains>
 struct Peak {
   using V = typename I::V;
 
-  static float multiply_add(int64_t steps, const float *start, float factor, float term) {
+  // x = x * factor + x: NEON adds to the register that holds the result, so for another term it would copy that first.
+  static float multiply_add(int64_t steps, const float *start, float factor) {
     static_assert(16 * Chains <= kPeakStart, "a number for each lane");
     V acc[Chains];
-    const V x = I::set1(factor), y = I::set1(term);
+    const V x = I::set1(factor);
 #pragma GCC unroll 16
     for (int i = 0; i < Chains; ++i) acc[i] = I::load(start + 16 * i);
     for (int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 16
-      for (int i = 0; i < Chains; ++i) acc[i] = I::fma(acc[i], x, y);
+      for (int i = 0; i < Chains; ++i) acc[i] = I::fma(acc[i], x, acc[i]);
     }
 #pragma GCC unroll 16
     for (int i = 1; i < Chains; ++i) acc[0] = I::add(acc[0], acc[i]);

@@ -22,10 +22,10 @@ struct PeakS8 {
         sum[i] = S::dot(sum[i], x, y);
       }
     }
-    typename S::Float::V total = S::to_float(sum[0]);
+    typename S::Ieee::V total = S::to_float(sum[0]);
 #pragma GCC unroll 16
-    for (int i = 1; i < Chains; ++i) total = S::Float::add(total, S::to_float(sum[i]));
-    return S::Float::reduce_add_tree(total);
+    for (int i = 1; i < Chains; ++i) total = S::Ieee::add(total, S::to_float(sum[i]));
+    return S::Ieee::reduce_add_tree(total);
   }
 
   static constexpr PeakLoopS8 loop() { return {dots, 2 * 64 * Chains}; }

@@ -41,8 +41,9 @@ SQZ_INLINE void store_tile(typename I::V (&acc)[MR][NP], float *out, int64_t ldo
 
 // T, a tile: the type I of its floats, kTileRows, kTilePanels; panel_bytes(p) and steps(p), the turns of its inner
 // loop; and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...). That calls a function of its
-// own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack.
-template <class T>
+// own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack. A, the floats of
+// activations: those of T but where T's are slow.
+template <class T, class A = typename T::I>
 struct Convolve {
   using I = typename T::I;
   using V = typename I::V;
@@ -67,6 +68,10 @@ struct Convolve {
       // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
       alignas(64) float buffer[MR * NP * 16];
       T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
+      if constexpr (NP == 1 && I::kWide == 1) {
+        if (whole && !p.residual)
+          return activate_rows(p.activation, MR, buffer, p.out + (row * p.ldo + c - p.out_at), p.ldo);
+      }
       if (!whole && bias) add_rows(buffer, NP * 16, MR, bias, 0, buffer, NP * 16);
       activate(p.activation, MR * NP * 16, buffer);
       add_rows(buffer, NP * 16, MR, p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr,
@@ -91,7 +96,13 @@ struct Convolve {
   };
 
   static __attribute__((noinline)) void activate(sqz_activation activation, int64_t n, float *x) {
-    Activation<I>::run(activation, n, x, x);
+    Activation<A>::run(activation, n, x, x);
+  }
+
+  // Rows of one vector, and no copy of their activations.
+  static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
+                                                      int64_t ldo) {
+    Activation<A>::rows(activation, rows, x, out, ldo);
   }
 
   template <int NP>

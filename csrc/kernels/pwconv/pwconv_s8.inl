@@ -1,7 +1,8 @@
 // Pointwise convolution of bytes.
 //
 // AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16,
-// 12 + 2 + 1 (15 of 16). AVX2, which takes four instructions for a product: 4 x 16, 8 + 4 + 3 (15 of 16).
+// 12 + 2 + 1 (15 of 16). AVX2, which takes four instructions for a product: 4 x 16, 8 + 4 + 3 (15 of 16). NEON has
+// loops of its own: microkernel_s8_neon.inl.
 #include "kernels/pwconv/pwconv.inl"
 #include "kernels/pwconv/pwconv_s8.h"
 #include "kernels/quantize/quantize.h"
@@ -10,10 +11,27 @@
 namespace sqz {
 namespace {
 
-template <class S>
+// The end of a tile: y = (float(sum) * scale of the row) * scale of the channel, and then as of floats.
+template <class S, int MR, int NP>
+SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
+                          const float *scales, int64_t lds, float *out, int64_t ldo, const float *bias,
+                          const float *residual, int64_t ldr) {
+  using I = typename S::Ieee;
+  typename I::V y[MR][NP];
+#pragma GCC unroll 4
+  for (int j = 0; j < NP; ++j) {
+    const typename I::V channel = I::load(reinterpret_cast<const float *>(panel + j * stride + 64));
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) y[i][j] = I::mul(I::mul(S::to_float(sum[i][j]), I::set1(scales[i * lds])), channel);
+  }
+  store_tile<I, MR, NP>(y, out, ldo, bias, residual, ldr);
+}
+
+// L, the inner loop: MultiplyS8 or one of an ISA's own.
+template <class S, class L = MultiplyS8<S>>
 struct S8Tile {
-  using I = typename S::Float;
-  static constexpr int kTileRows = S::kTileRows, kTilePanels = S::kTilePanels;
+  using I = typename S::Ieee;
+  static constexpr int kTileRows = L::kTileRows, kTilePanels = L::kTilePanels;
 
   static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
   static int64_t panel_bytes(const Pwconv &p) { return PackedS8::panel_bytes(p.group_in); }
@@ -31,27 +49,14 @@ struct S8Tile {
                                                  const float *bias, const float *residual, int64_t ldr) {
     const int64_t stride = PackedS8::kHead + 64 * steps;
     typename S::Sum sum[MR][NP];
-#pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) {
-      const typename S::Sum first = S::start(reinterpret_cast<const int32_t *>(panel + j * stride));
-#pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) sum[i][j] = first;
-    }
-    multiply_tile_s8<S, MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + PackedS8::kHead, stride, sum,
-                                ahead);
-    typename I::V y[MR][NP];
-#pragma GCC unroll 4
-    for (int j = 0; j < NP; ++j) {
-      const typename I::V channel = I::load(reinterpret_cast<const float *>(panel + j * stride + 64));
-#pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) y[i][j] = I::mul(I::mul(S::to_float(sum[i][j]), I::set1(scales[i * lds])), channel);
-    }
-    store_tile<I, MR, NP>(y, out, ldo, bias, residual, ldr);
+    L::template multiply<MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + PackedS8::kHead,
+                                 reinterpret_cast<const int32_t *>(panel), stride, sum, ahead);
+    finish_s8<S, MR, NP>(sum, panel, stride, scales, lds, out, ldo, bias, residual, ldr);
   }
 };
 
-template <class S>
-using ConvolveS8 = Convolve<S8Tile<S>>;
+template <class S, class L = MultiplyS8<S>>
+using ConvolveS8 = Convolve<S8Tile<S, L>, typename S::Float>;
 
 }  // namespace
 }  // namespace sqz

@@ -1,0 +1,192 @@
+"""Performance on ARM without the hardware: instructions counted in QEMU, cycles of loops by LLVM's models.
+
+instructions  of every kernel at the model's shapes (--tokens, --op, --isa narrow that down)
+cycles        of the inner loops, against what their products alone would take
+loops         the inner loops that `cycles` models, as assembly
+layer         one of SqueezeBERT-base, at 32 and 128 tokens; with --peers also of onnxruntime and of NumPy
+estimate      milliseconds on boards, of what bench/results holds
+functions     the functions that an operation's instructions are in
+check         all but the other libraries, held to the targets and to bench/results: exit status 1 if a figure rose
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.arm.build import CXX_FOR, ROOT, Missing, build, run_tool, tool
+from bench.arm.check import FLOAT32, RESULTS, check
+from bench.arm.counting import Functions, kind, run_counted
+from bench.arm.cycles import MODELS, model_rows
+from bench.arm.estimate import markdown, recorded
+from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
+from bench.arm.layer import OURS, our_rows, peer_rows
+from bench.arm.loops import disassemble, inner_loops, largest
+from bench.report import columns
+
+TOKENS_OF_LAYERS = (32, 128)
+MOST_FUNCTIONS = 16
+TOKENS = (1, 16, 32, 128)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m bench.arm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("what", choices=("instructions", "cycles", "layer", "estimate", "loops", "functions", "check"))
+    p.add_argument("--compiler", choices=tuple(CXX_FOR), default="gcc", help="of Debian: GCC 12 or Clang 19")
+    p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default below build/arm")
+    p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
+    p.add_argument("--op", action="append", help="only this operation; may be repeated; `functions` has 'layer' too")
+    p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
+    p.add_argument("--kernel", default="", help="only the loops of files whose names contain this")
+    p.add_argument("--peers", action="store_true", help="of a layer: onnxruntime and NumPy too; downloads a Python")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write the table there")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    given = parser().parse_args(arguments)
+    if given.what == "estimate":
+        print("\n".join(markdown(recorded(RESULTS))))
+        return 0
+    try:
+        folder = build(given.build or ROOT / "build/arm" / f"bench-{given.compiler}", given.compiler)
+        return run(given, folder)
+    except Missing as error:
+        print(f"bench.arm: {error}", file=sys.stderr)
+        return 2
+
+
+def run(given: argparse.Namespace, folder: Path) -> int:
+    if given.what == "check":
+        return check(folder, given.compiler)
+    if given.what == "loops":
+        for kernel in dict.fromkeys(model.kernel for model in MODELS if given.kernel in model.kernel):
+            for path in (folder / "library").rglob(f"{kernel}.cc.o"):
+                print(largest(inner_loops(disassemble(path), path.name)))
+        return 0
+    if given.what == "cycles":
+        rows = [row for row in model_rows(folder) if given.kernel in row["kernel"]]
+        print(cycles_table(rows))
+    elif given.what == "layer":
+        rows = [row for tokens in given.tokens or TOKENS_OF_LAYERS for row in our_rows(folder, tokens)]
+        if given.peers:
+            rows += peer_rows(folder, given.compiler)
+        print(layer_table(rows))
+    else:
+        isas = given.isa or CPUS
+        cases = [case for isa in isas for case in model_cases(isa, given.tokens or TOKENS)]
+        cases = [case for case in cases if not given.op or case.op in given.op]
+        if given.what == "functions":
+            lines = [
+                (f"layer {dtype} {TOKENS_OF_LAYERS[0]}", cpu) for _, dtype, cpu in OURS if "layer" in (given.op or ())
+            ]
+            return print_functions(folder, lines + [(case.line, CPUS[case.isa]) for case in cases])
+        rows = instruction_rows(folder, cases)
+        print(instructions_table(rows))
+    if given.json:
+        compiler = run_tool(tool(CXX_FOR[given.compiler][1]), "--version").splitlines()[0]
+        results = {"compiler": compiler, given.what: rows}
+        given.json.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def rounded(value: Any) -> Any:
+    """Figures to four decimals; counts as they are."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def instructions_table(rows: Sequence[dict[str, Any]]) -> str:
+    names = (*PRODUCTS, "pairwise", "vector", "load", "store", "prefetch")
+    head = ["kernel", "shape", "instructions", "a unit", "inner loop", *names, "else"]
+    lines = []
+    for row in rows:
+        found = [row["kinds"].get(name, 0) / row["units"] for name in names]
+        inner = (row.get("inner_loop") or {}).get("per_product")
+        lines.append(
+            [
+                row["kernel"],
+                ",".join(row["shape"].values()),
+                str(row["instructions"]),
+                f"{row['per_unit']:.3f}",
+                f"{inner:.3f}" if inner else "",
+                *(f"{part:.3f}" if part else "" for part in found),
+                f"{row['per_unit'] - sum(found):.3f}",
+            ]
+        )
+    return columns([head, *lines], 2)
+
+
+def cycles_table(rows: Sequence[dict[str, Any]]) -> str:
+    head = [
+        "loop",
+        "processor",
+        "for",
+        "cycles",
+        "limit",
+        "all ports",
+        "of limit",
+        "target",
+        "instructions",
+        "products",
+        "sums",
+    ]
+    lines = []
+    for row in rows:
+        lines.append(
+            [
+                row["kernel"],
+                row["processor"],
+                row["stands_for"],
+                f"{row['cycles']:.2f}",
+                f"{row['limit']:.2f}",
+                f"{row['all_ports']:.2f}",
+                f"{row['over_limit']:.3f}",
+                "" if row["target"] is None else f"{row['target']}",
+                str(row["instructions"]),
+                str(row["products"]),
+                str(row["accumulators"]),
+            ]
+        )
+    return columns([head, *lines], 2)
+
+
+def layer_table(rows: Sequence[dict[str, Any]]) -> str:
+    head = ["layer", "on", "tokens", "instructions", *PRODUCTS, "of float32"]
+    lines, float32 = [head], {row["tokens"]: row["instructions"] for row in rows if row["name"] == FLOAT32}
+    for row in rows:
+        products = [f"{row['kinds'].get(name, 0):.0f}" for name in PRODUCTS]
+        of = row["instructions"] / float32[row["tokens"]]
+        lines.append(
+            [row["name"], row["processor"], str(row["tokens"]), f"{row['instructions']:.0f}", *products, f"{of:.3f}"]
+        )
+    return columns(lines, 2)
+
+
+def print_functions(folder: Path, lines: Sequence[tuple[str, str]]) -> int:
+    """The functions that take most, for lines of the driver on QEMU's processors."""
+    functions = Functions(folder / "driver")
+    for line, cpu in lines:
+        _, intervals = run_counted(folder, cpu, [folder / "driver"], text=f"{line}\n")
+        sums: dict[str, dict[str, int]] = {}
+        for (address, word), count in intervals[1].items():
+            kinds = sums.setdefault(functions(address), {})
+            kinds[kind(word)] = kinds.get(kind(word), 0) + count
+        print(f"{line}, {cpu}: {intervals[1].total()}")
+        for name, kinds in sorted(sums.items(), key=lambda item: -sum(item[1].values()))[:MOST_FUNCTIONS]:
+            print(f"  {sum(kinds.values()):10}  {name}\n              {kinds}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Milliseconds a sentence on the machine it runs on: ``python -m bench.arm.board``, to hold an estimate against.
+
+SqueezeBERT-base with random weights, which take as long as trained ones, and the built-in model. A line is the median
+and the quickest of the calls of some seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import squeezeops
+from bench.model import CONFIG, make_weights
+from squeezeops.benchmark.machine import describe_machine
+from squeezeops.benchmark.variants import chosen_isa
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
+
+__all__ = ["main"]
+
+WORDS = 1000  # rows of the table of words: the rest would only take memory
+SENTENCE = "a gorgeous, witty, seductive movie"
+
+
+def timed(call: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    call()
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < 3 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        samples.append((time.perf_counter() - begin) * 1e3)
+    return {"median": statistics.median(samples), "best": min(samples), "calls": len(samples)}
+
+
+def measure(seconds: float) -> list[dict[str, Any]]:
+    weights: dict[str, Any] = dict(make_weights())
+    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][:WORDS].copy()
+    config = SqueezeBertConfig.from_dict({**CONFIG, "vocab_size": WORDS})
+    counts = sorted({1, squeezeops.get_num_threads()})
+    rows = []
+
+    def take(model: str, tokens: int | str, call: Callable[[], Any]) -> None:
+        for threads in counts:
+            squeezeops.set_num_threads(threads)
+            row = {"model": model, "tokens": tokens, "threads": threads, **timed(call, seconds)}
+            print(f"{model:24} {tokens:>9} tokens, {threads} threads: {row['median']:8.2f} ms, best {row['best']:8.2f}")
+            rows.append(row)
+
+    for dtype in ("float32", "int8"):
+        model = SqueezeBert(config, weights, task="base", dtype=dtype)
+        for tokens in (32, 128):
+            ids = np.random.default_rng(0).integers(0, WORDS, (1, tokens))
+            take(f"SqueezeBERT-base {dtype}", tokens, lambda model=model, ids=ids: model(ids))  # type: ignore[misc]
+    classify = squeezeops.pipeline("sentiment-analysis")
+    take("built in", "sentence", lambda: classify(SENTENCE))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    p = argparse.ArgumentParser(prog="python -m bench.arm.board", description=__doc__)
+    p.add_argument("--seconds", type=float, default=3.0, help="for a line")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write the results there")
+    given = p.parse_args(arguments)
+    machine = describe_machine()
+    machine["instructions"] = " ".join(chosen_isa())
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    rows = measure(given.seconds)
+    if given.json:
+        given.json.write_text(json.dumps({"machine": machine, "forward": rows}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+// Runs operations of the C library once each, for a plugin of QEMU to count: a line of standard input is one,
+//
+//     pwconv DTYPE TOKENS C_IN C_OUT GROUPS ACTIVATION RESIDUAL      DTYPE: f32 f16 s8; ACTIVATION: none gelu tanh
+//     quantize_rows TOKENS CHANNELS GROUPS
+//     layer_norm TOKENS CHANNELS RESIDUAL
+//     l2_normalize ROWS CHANNELS
+//     embedding TOKENS CHANNELS                                      of a float16 table
+//     embedding_layer_norm TOKENS CHANNELS                           of float16 tables
+//     mean_pool TOKENS CHANNELS
+//     activation ACTIVATION COUNT
+//     softmax ROWS COLUMNS
+//     attention TOKENS CHANNELS HEADS
+//     layer DTYPE TOKENS                                             a whole one of SqueezeBERT-base
+//
+// and gives a line of output, the kernel that ran last. An int8 convolution gets rows that are quantised already. Each
+// operation runs once before, for what happens at first use. Marks stand before and after the second run, so that of
+// the plugin's intervals 0, 1, 2, ... the odd ones are the operations, in their order.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "squeezeops/squeezeops.h"
+
+static __attribute__((noinline)) void mark(void) { __asm__ volatile("hint #100" ::: "memory"); }
+
+static void fail(const char *what) {
+  fprintf(stderr, "driver: %s\n", what);
+  exit(1);
+}
+
+static void check(sqz_status status) {
+  if (status != SQZ_OK) fail(sqz_error_message());
+}
+
+static void *room(int64_t bytes) {
+  void *p = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
+  if (!p) fail("no memory");
+  return p;
+}
+
+// From -1 to 1, the same ones each time.
+static float *floats(int64_t n) {
+  static uint32_t state = 1;
+  float *p = room(n * 4);
+  for (int64_t i = 0; i < n; ++i) {
+    state = state * 1664525u + 1013904223u;
+    p[i] = (float)(int32_t)state * 0x1p-31f;
+  }
+  return p;
+}
+
+static sqz_dtype dtype_of(const char *name) {
+  if (!strcmp(name, "f32")) return SQZ_F32;
+  if (!strcmp(name, "f16")) return SQZ_F16;
+  if (!strcmp(name, "s8")) return SQZ_S8;
+  fail("expected a dtype among f32, f16, s8");
+  return SQZ_F32;
+}
+
+static sqz_activation activation_of(const char *name) {
+  if (!strcmp(name, "none")) return SQZ_ACT_NONE;
+  if (!strcmp(name, "gelu")) return SQZ_ACT_GELU;
+  if (!strcmp(name, "tanh")) return SQZ_ACT_TANH;
+  fail("expected an activation among none, gelu, tanh");
+  return SQZ_ACT_NONE;
+}
+
+// A convolution with weights of its own; the caller adds what is read and written.
+static sqz_pwconv_part convolution(sqz_dtype dtype, int64_t c_in, int64_t c_out, int64_t groups) {
+  float *weight = floats(c_out * (c_in / groups));
+  void *packed;
+  if (dtype == SQZ_F32) {
+    packed = room(sqz_pwconv_packed_size_f32(groups, c_in, c_out) * 4);
+    check(sqz_pwconv_pack_f32(groups, c_in, c_out, weight, SQZ_F32, packed));
+  } else if (dtype == SQZ_F16) {
+    packed = room(sqz_pwconv_packed_size_f16(groups, c_in, c_out) * 2);
+    check(sqz_pwconv_pack_f16(groups, c_in, c_out, weight, SQZ_F32, packed));
+  } else {
+    packed = room(sqz_pwconv_packed_size_s8(groups, c_in, c_out));
+    check(sqz_pwconv_pack_s8(groups, c_in, c_out, weight, SQZ_F32, packed));
+  }
+  free(weight);
+  return (sqz_pwconv_part){
+      .dtype = dtype, .groups = groups, .c_out = c_out, .packed = packed, .bias = floats(c_out), .ldo = c_out};
+}
+
+#define TWICE(call)             \
+  for (int i = 0; i < 2; ++i) { \
+    if (i) mark();              \
+    call;                       \
+    if (i) mark();              \
+  }
+
+static void run_pwconv(sqz_dtype dtype, int64_t tokens, int64_t c_in, int64_t c_out, int64_t groups,
+                       sqz_activation activation, int residual) {
+  sqz_pwconv_part part = convolution(dtype, c_in, c_out, groups);
+  part.activation = activation;
+  part.out = room(tokens * c_out * 4);
+  part.residual = residual ? floats(tokens * c_out) : NULL;
+  part.ldr = c_out;
+  sqz_pwconv_input input = {.rows = tokens, .c_in = c_in, .x = floats(tokens * c_in), .ldx = c_in};
+  if (dtype == SQZ_S8) {
+    const int64_t width = sqz_quantized_width_s8(c_in, groups);
+    uint8_t *q = room(tokens * width);
+    float *scales = room(tokens * groups * 4);
+    check(sqz_quantize_rows_s8(tokens, c_in, groups, input.x, c_in, q, width, scales));
+    input.q = q;
+    input.ldq = width;
+    input.scales = scales;
+    input.groups = groups;
+  }
+  TWICE(check(sqz_pwconv(&input, 1, &part)));
+}
+
+static void run_quantize_rows(int64_t tokens, int64_t channels, int64_t groups) {
+  const int64_t width = sqz_quantized_width_s8(channels, groups);
+  float *x = floats(tokens * channels), *scales = room(tokens * groups * 4);
+  uint8_t *q = room(tokens * width);
+  TWICE(check(sqz_quantize_rows_s8(tokens, channels, groups, x, channels, q, width, scales)));
+}
+
+static void run_layer_norm(int64_t tokens, int64_t n, int residual) {
+  float *x = floats(tokens * n), *weight = floats(n), *bias = floats(n), *out = room(tokens * n * 4);
+  float *added = residual ? floats(tokens * n) : NULL;
+  TWICE(check(sqz_layer_norm_f32(tokens, n, x, n, added, n, weight, bias, 1e-12, out, n)));
+}
+
+static void run_l2_normalize(int64_t rows, int64_t n) {
+  float *x = floats(rows * n), *out = room(rows * n * 4);
+  TWICE(check(sqz_l2_normalize_f32(rows, n, x, n, 1e-12, out, n)));
+}
+
+static void run_mean_pool(int64_t tokens, int64_t n) {
+  float *x = floats(tokens * n), *out = room(n * 4);
+  TWICE(check(sqz_mean_pool_f32(1, tokens, n, x, n, NULL, 0, out, n)));
+}
+
+static void run_embedding(int64_t tokens, int64_t n, int normalized) {
+  enum { kRows = 512 };
+  uint16_t *table = room(kRows * n * 2);
+  for (int64_t i = 0; i < kRows * n; ++i) table[i] = (uint16_t)(0x3000 + i % 4096);  // 0.125 to 2
+  int64_t *ids = room(tokens * 8);
+  for (int64_t i = 0; i < tokens; ++i) ids[i] = i * 37 % kRows;
+  const int64_t *three_ids[3] = {ids, ids, ids}, rows[3] = {kRows, kRows, kRows};
+  const void *tables[3] = {table, table, table};
+  const sqz_dtype dtypes[3] = {SQZ_F16, SQZ_F16, SQZ_F16};
+  float *weight = floats(n), *bias = floats(n), *out = room(tokens * n * 4);
+  if (normalized) {
+    TWICE(check(sqz_embedding_layer_norm_f32(tokens, n, three_ids, tables, dtypes, rows, weight, bias, 1e-12, out, n)));
+  } else {
+    TWICE(check(sqz_embedding_f32(tokens, n, ids, table, SQZ_F16, kRows, out, n)));
+  }
+}
+
+static void run_activation(sqz_activation activation, int64_t n) {
+  float *x = floats(n), *out = room(n * 4);
+  TWICE(check(sqz_activation_f32(activation, n, x, out)));
+}
+
+static void run_softmax(int64_t rows, int64_t n) {
+  float *x = floats(rows * n), *out = room(rows * n * 4);
+  TWICE(check(sqz_softmax_f32(rows, n, x, n, NULL, SQZ_MASK_NONE, 0, 0.125, SQZ_MASKED_UNIFORM, out, n)));
+}
+
+static sqz_attention_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
+  return (sqz_attention_args){.batch = 1,
+                              .q_offsets = offsets,
+                              .k_offsets = offsets,
+                              .heads = heads,
+                              .head_size = c / heads,
+                              .ldq = c,
+                              .ldk = c,
+                              .ldv = c,
+                              .scale = sqz_attention_scale(c / heads),
+                              .ldo = c};
+}
+
+static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
+  const int32_t offsets[2] = {0, (int32_t)tokens};
+  sqz_attention_args args = attention(offsets, c, heads);
+  args.q = floats(tokens * c);
+  args.k = floats(tokens * c);
+  args.v = floats(tokens * c);
+  args.out = room(tokens * c * 4);
+  TWICE(check(sqz_attention_f32(&args)));
+}
+
+// As squeezeops/squeezebert/model.py runs a layer. With int8, what lies between the last two convolutions is quantised
+// as soon as it is computed.
+static void run_layer(sqz_dtype dtype, int64_t tokens) {
+  enum { C = 768, F = 3072, kStride = C + 16 };
+  const int32_t offsets[2] = {0, (int32_t)tokens};
+  float *x = floats(tokens * kStride), *wide = room(tokens * (F + 16) * 4), *weight = floats(C), *bias = floats(C);
+  float *work[5];
+  for (int i = 0; i < 5; ++i) work[i] = room(tokens * kStride * 4);
+  const int64_t width = sqz_quantized_width_s8(F, 4);
+  uint8_t *q = room(tokens * width);
+  float *scales = room(tokens * 4 * 4);
+
+  sqz_pwconv_part qkv[3];
+  for (int i = 0; i < 3; ++i) {
+    qkv[i] = convolution(dtype, C, C, 4);
+    qkv[i].out = work[i];
+    qkv[i].ldo = kStride;
+  }
+  sqz_pwconv_part post = convolution(dtype, C, C, 1), inner = convolution(dtype, C, F, 4),
+                  outer = convolution(dtype, F, C, 4);
+  post.out = work[0];
+  post.residual = x;
+  outer.out = work[4];
+  outer.residual = work[0];
+  post.ldo = post.ldr = outer.ldo = outer.ldr = kStride;
+  inner.activation = SQZ_ACT_GELU;
+  sqz_pwconv_input from_x = {.rows = tokens, .c_in = C, .x = x, .ldx = kStride}, from_context = from_x,
+                   from_norm = from_x, from_inner = {.rows = tokens, .c_in = F};
+  from_context.x = work[3];
+  from_norm.x = work[0];
+  if (dtype == SQZ_S8) {
+    inner.q_out = q;
+    inner.ldq_out = width;
+    inner.scales_out = scales;
+    inner.groups_out = 4;
+    from_inner.q = q;
+    from_inner.ldq = width;
+    from_inner.scales = scales;
+    from_inner.groups = 4;
+  } else {
+    inner.out = wide;
+    inner.ldo = F + 16;
+    from_inner.x = wide;
+    from_inner.ldx = F + 16;
+  }
+  sqz_attention_args args = attention(offsets, C, 12);
+  args.q = work[0];
+  args.k = work[1];
+  args.v = work[2];
+  args.out = work[3];
+  args.ldq = args.ldk = args.ldv = args.ldo = kStride;
+
+  for (int i = 0; i < 2; ++i) {
+    if (i) mark();
+    check(sqz_pwconv(&from_x, 3, qkv));
+    check(sqz_attention_f32(&args));
+    check(sqz_pwconv(&from_context, 1, &post));
+    check(sqz_layer_norm_f32(tokens, C, work[0], kStride, NULL, 0, weight, bias, 1e-12, work[0], kStride));
+    check(sqz_pwconv(&from_norm, 1, &inner));
+    check(sqz_pwconv(&from_inner, 1, &outer));
+    check(sqz_layer_norm_f32(tokens, C, work[4], kStride, NULL, 0, weight, bias, 1e-12, work[4], kStride));
+    if (i) mark();
+  }
+}
+
+int main(void) {
+  check(sqz_set_num_threads(1));
+  char line[256], dtype[8], activation[8];
+  while (fgets(line, sizeof line, stdin)) {
+    long long a, b, c, d;
+    int residual;
+    if (sscanf(line, "pwconv %7s %lld %lld %lld %lld %7s %d", dtype, &a, &b, &c, &d, activation, &residual) == 7)
+      run_pwconv(dtype_of(dtype), a, b, c, d, activation_of(activation), residual);
+    else if (sscanf(line, "quantize_rows %lld %lld %lld", &a, &b, &c) == 3)
+      run_quantize_rows(a, b, c);
+    else if (sscanf(line, "layer_norm %lld %lld %d", &a, &b, &residual) == 3)
+      run_layer_norm(a, b, residual);
+    else if (sscanf(line, "l2_normalize %lld %lld", &a, &b) == 2)
+      run_l2_normalize(a, b);
+    else if (sscanf(line, "embedding %lld %lld", &a, &b) == 2)
+      run_embedding(a, b, 0);
+    else if (sscanf(line, "embedding_layer_norm %lld %lld", &a, &b) == 2)
+      run_embedding(a, b, 1);
+    else if (sscanf(line, "mean_pool %lld %lld", &a, &b) == 2)
+      run_mean_pool(a, b);
+    else if (sscanf(line, "activation %7s %lld", activation, &a) == 2)
+      run_activation(activation_of(activation), a);
+    else if (sscanf(line, "softmax %lld %lld", &a, &b) == 2)
+      run_softmax(a, b);
+    else if (sscanf(line, "attention %lld %lld %lld", &a, &b, &c) == 3)
+      run_attention(a, b, c);
+    else if (sscanf(line, "layer %7s %lld", dtype, &a) == 2)
+      run_layer(dtype_of(dtype), a);
+    else
+      fail("expected an operation on each line");
+    printf("%s\n", sqz_last_kernel());
+  }
+  return 0;
+}

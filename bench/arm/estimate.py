@@ -1,0 +1,107 @@
+"""An estimate of milliseconds on boards, of the recorded counts and cycles: ``python -m bench.arm estimate``.
+
+Instructions of inner loops take the cycles that LLVM's model of the core gives a product; all others are taken to run
+at so many a cycle. Weights come from memory once a forward. The two overlap more or less: the lower bound is the longer
+of them, the upper bound their sum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.arm.instructions import PRODUCTS
+
+__all__ = ["BOARDS", "Board", "estimate_rows", "markdown", "recorded"]
+
+LAYERS = 12
+# Elements of a layer's weights: three convolutions of 768 to 768 in 4 groups, one without groups, 768 to 3072 and back.
+WEIGHTS = 3 * 768 * 192 + 768 * 768 + 2 * 3072 * 192
+
+
+class Board(NamedTuple):
+    """What an estimate needs to know of a board; docs/arm.md says where that is from.
+
+    Attributes
+    ----------
+    name, core : str
+    model : str
+        LLVM's, for loops of floats and of bytes.
+    gigahertz : float
+    gigabytes : float
+        Read from memory in a second.
+    others : float
+        Instructions a cycle outside of inner loops: a guess.
+    int8 : str
+        The instruction set of its int8 kernels.
+    """
+
+    name: str
+    core: str
+    model: str
+    gigahertz: float
+    gigabytes: float
+    others: float
+    int8: str
+
+
+BOARDS = (
+    Board("Raspberry Pi 3 B+", "Cortex-A53", "cortex-a53", 1.4, 2.0, 0.7, "neon"),
+    Board("Raspberry Pi 4", "Cortex-A72", "cortex-a57", 1.8, 5.5, 1.2, "neon"),
+    Board("Raspberry Pi 5", "Cortex-A76", "neoverse-n1", 2.4, 10.0, 2.0, "neon_dotprod"),
+)
+CORES = 4
+
+
+def _cycles(board: Board, row: dict[str, Any], kernel: str, models: dict[tuple[str, str], dict[str, Any]]) -> float:
+    model = models[kernel, board.model]
+    inner = sum(row["inner_loop"].values())
+    products = sum(row["inner_loop"].get(name, 0) for name in PRODUCTS)
+    return float(products * model["cycles"] / model["products"] + (row["instructions"] - inner) / board.others)
+
+
+def estimate_rows(layers: Iterable[dict[str, Any]], cycles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each board, dtype and number of tokens.
+
+    Parameters
+    ----------
+    layers, cycles : rows of bench/results/arm-layer.json and arm-cycles.json
+    """
+    models = {(row["kernel"], row["processor"]): row for row in cycles}
+    by_name = {(row["name"], row["tokens"]): row for row in layers}
+    rows = []
+    for board in BOARDS:
+        kinds = (
+            ("float32", "squeezeops float32", "pwconv_f32_neon", 4),
+            ("int8", f"squeezeops int8, {board.int8}", f"pwconv_s8_{board.int8}", 1),
+        )
+        for dtype, name, kernel, size in kinds:
+            for tokens in sorted({tokens for found, tokens in by_name if found == name}):
+                compute = LAYERS * _cycles(board, by_name[name, tokens], kernel, models) / (board.gigahertz * 1e6)
+                memory = LAYERS * WEIGHTS * size / (board.gigabytes * 1e6)
+                row = {"board": board.name, "core": board.core, "dtype": dtype, "tokens": tokens}
+                row |= {"compute": compute, "memory": memory}
+                for cores in (1, CORES):
+                    row[f"on {cores}"] = (max(compute / cores, memory), compute / cores + memory)
+                rows.append(row)
+    return rows
+
+
+def markdown(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """The table as docs/arm.md has it, in milliseconds."""
+    lines = [f"| board | weights | tokens | computing | reading weights | 1 core | {CORES} cores |", "|" + " --- |" * 7]
+    for row in rows:
+        spans = [f"{low:.0f} to {high:.0f}" for low, high in (row["on 1"], row[f"on {CORES}"])]
+        parts = [f"{row['compute']:.0f}", f"{row['memory']:.0f}"]
+        lines.append("| " + " | ".join([row["board"], row["dtype"], str(row["tokens"]), *parts, *spans]) + " |")
+    return lines
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """The estimate of what bench/results holds."""
+    layer, cycles = (
+        json.loads((folder / f"arm-{name}.json").read_text(encoding="utf-8")) for name in ("layer", "cycles")
+    )
+    return estimate_rows(layer["layer"], cycles["cycles"])

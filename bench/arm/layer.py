@@ -1,0 +1,107 @@
+"""One layer of SqueezeBERT-base, ours and other libraries', in instructions: ``python -m bench.arm layer``.
+
+The others run in a Python for AArch64 under the same QEMU. Writing their graphs needs numpy and onnx here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.arm.build import FOLDER, ROOT, build_mark
+from bench.arm.counting import Counts, kinds, run_counted
+from bench.arm.instructions import loops_inside, of_addresses
+
+__all__ = ["OURS", "TOKENS", "our_rows", "peer_rows", "python_for_arm"]
+
+TOKENS = 32
+# Name, dtype, QEMU's processor: whose kernels these are.
+OURS = (
+    ("squeezeops float32", "f32", "cortex-a76"),
+    ("squeezeops float16 weights", "f16", "cortex-a76"),
+    ("squeezeops int8, neon", "s8", "cortex-a72"),
+    ("squeezeops int8, neon_dotprod", "s8", "cortex-a76"),
+    ("squeezeops int8, neon_i8mm", "s8", "max"),
+)
+PEER_CPU = "cortex-a76"
+CPUINFO = """\
+processor	: 0
+Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x4
+CPU part	: 0xd0b
+CPU revision	: 1
+
+"""
+ONNX_FORMS = ("conv1d", "conv2d", "contrib", "split", "batched")
+
+
+def _row(name: str, cpu: str, tokens: int, counts: Counts, calls: int = 1) -> dict[str, Any]:
+    sums = {kind: count / calls for kind, count in kinds(counts).items()}
+    return {"name": name, "processor": cpu, "tokens": tokens, "instructions": counts.total() / calls, "kinds": sums}
+
+
+def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
+    """Count our layer through the C interface: a row for each of `OURS`."""
+    rows = []
+    for name, dtype, cpu in OURS:
+        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {tokens}\n")
+        inside = of_addresses(intervals[1], loops_inside(build, intervals[1:2]))
+        rows.append({**_row(name, cpu, tokens, intervals[1]), "inner_loop": kinds(inside)})
+    return rows
+
+
+def python_for_arm() -> tuple[Path, Path]:
+    """A folder that is to a Python for AArch64 what / is to others, with numpy and onnxruntime; and that Python.
+
+    It is made by the script of the tests, the first time.
+    """
+    folder = str(ROOT / "tests/arm")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    tests: Any = importlib.import_module("python_tests")
+    root: Path = tests.root_of(dataclasses.replace(tests.ARM64, wheels=("numpy", "onnxruntime")))
+    cpuinfo = root / "proc/cpuinfo"  # without which onnxruntime's library for finding out about processors gives up
+    if not cpuinfo.exists():
+        cpuinfo.parent.mkdir(exist_ok=True)
+        cpuinfo.write_text(CPUINFO, encoding="ascii")
+    return root, tests.python_of(root)
+
+
+def peer_rows(build: Path, compiler: str) -> list[dict[str, Any]]:
+    """Count the others."""
+    import numpy as np
+
+    from bench.arm.onnx_layer import write_layer
+    from bench.model import make_weights
+
+    root, python = python_for_arm()
+    folder = build / "layer"
+    folder.mkdir(exist_ok=True)
+    build_mark(folder, compiler)
+    prefix = "encoder.layers.0."
+    weights = {name: value for name, value in make_weights().items() if name.startswith(prefix)}
+    np.savez(folder / "weights.npz", **{name[len(prefix) :]: value for name, value in weights.items()})  # type: ignore[arg-type]
+    x = np.random.default_rng(1).standard_normal((TOKENS, 768), np.float32)
+    np.save(folder / "x.npy", x)
+    runs: list[tuple[str, str, Path, dict[str, str]]] = []
+    for form in ONNX_FORMS:
+        write_layer(folder / f"{form}.onnx", form, weights, TOKENS)
+        runs.append((f"onnxruntime, {form}", "onnxruntime", folder / f"{form}.onnx", {}))
+    runs.append(("NumPy with OpenBLAS", "squeezeops", folder / "weights.npz", {"SQUEEZEOPS_BACKEND": "numpy"}))
+    rows, computed = [], set()
+    for name, library, file, environment in runs:
+        environment |= {"PYTHONPATH": os.pathsep.join((str(root / "site"), str(ROOT))), "OPENBLAS_NUM_THREADS": "1"}
+        script = (FOLDER / "guest.py", folder / "libmark.so", library, file, folder / "x.npy")
+        program = (python, *script)
+        output, intervals = run_counted(build, PEER_CPU, program, qemu=("-L", root), environment=environment)
+        computed.add(output.strip())
+        rows.append(_row(name, PEER_CPU, TOKENS, intervals[3] - intervals[1], 2))
+    if len(computed) > 1:
+        raise RuntimeError(f"the libraries do not compute the same: mean and standard deviation {sorted(computed)}")
+    return rows

@@ -1,0 +1,212 @@
+// The register-blocked inner loop of microkernel_f32.inl on 64-bit ARM's NEON: up to 4 rows x 16 columns.
+//
+//   v0 .. v3, v4 .. v7   16 columns of b at k, and at k + 1: one is multiplied while the other is loaded
+//   v8 .. v15            eight successive elements of each of four rows, multiplied by lane
+//   %[c00] .. %[c33]     16 accumulators                                                       all 32 registers
+//
+// Eight steps of k are 128 multiply-adds, 8 loads of 64 bytes, 4 of 32 and 5 other instructions: 1.133 a multiply-add.
+// By llvm-mca they take 64.0 cycles on Neoverse N1 (Cortex-A76), whose ports need 64, and 128.1 of 128 on Cortex-A57
+// (Cortex-A72). Loads stand 12 to 16 multiply-adds before their first use, which processors that execute in order need;
+// the models of Cortex-A53 and A55 say 243 of 128 and 115 of 90. Weights stored as halves are widened in place, once
+// for all rows: 1.383 instructions a multiply-add, 105 cycles on N1 and 176 on A57.
+//
+// In assembly, because compilers turn the loads into twice as many instructions, and GCC 12 copies or spills what a
+// load of four registers gives. Rejected: 5 x 16 and 6 x 16, which leave no registers to load ahead and not as many
+// whole tiles in 16 or 32 rows; 8 x 8, half a panel, which loads twice as many elements of rows, one register at a
+// time.
+#ifndef SQZ_SIMD_MICROKERNEL_NEON_H_
+#define SQZ_SIMD_MICROKERNEL_NEON_H_
+
+#include <arm_neon.h>
+
+#include "simd/common.h"
+
+namespace sqz {
+namespace {
+
+// clang-format off
+
+// Registers: the two sets of columns, E (even k) and O (odd k), and of row i the elements L (k < 4) and H (k >= 4).
+#define SQZ_E0 "v0"
+#define SQZ_E1 "v1"
+#define SQZ_E2 "v2"
+#define SQZ_E3 "v3"
+#define SQZ_O0 "v4"
+#define SQZ_O1 "v5"
+#define SQZ_O2 "v6"
+#define SQZ_O3 "v7"
+#define SQZ_L0 "v8"
+#define SQZ_H0 "v9"
+#define SQZ_L1 "v10"
+#define SQZ_H1 "v11"
+#define SQZ_L2 "v12"
+#define SQZ_H2 "v13"
+#define SQZ_L3 "v14"
+#define SQZ_H3 "v15"
+
+// The next 16 columns, and what has to be done to them before they are multiplied.
+#define SQZ_LOAD_F32(B) "ld1 {" SQZ_##B##0 ".4s-" SQZ_##B##3 ".4s}, [%[b]], %[step]\n\t"
+#define SQZ_WIDEN_F32(B)
+#define SQZ_LOAD_F16(B) "ld1 {" SQZ_##B##0 ".8h-" SQZ_##B##1 ".8h}, [%[b]], %[step]\n\t"
+#define SQZ_WIDEN_F16(B) \
+  "fcvtl  " SQZ_##B##2 ".4s, " SQZ_##B##1 ".4h\n\t" \
+  "fcvtl2 " SQZ_##B##3 ".4s, " SQZ_##B##1 ".8h\n\t" \
+  "fcvtl2 " SQZ_##B##1 ".4s, " SQZ_##B##0 ".8h\n\t" \
+  "fcvtl  " SQZ_##B##0 ".4s, " SQZ_##B##0 ".4h\n\t"
+
+// A step of row i; `then` follows its last multiplication.
+#define SQZ_ROW(i, B, half, lane, then) \
+  "fmla %[c" #i "0].4s, " SQZ_##B##0 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" \
+  "fmla %[c" #i "1].4s, " SQZ_##B##1 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" \
+  "fmla %[c" #i "2].4s, " SQZ_##B##2 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" \
+  "fmla %[c" #i "3].4s, " SQZ_##B##3 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" then
+#define SQZ_ROWS_1(B, half, lane, THEN) SQZ_ROW(0, B, half, lane, THEN("8", "9", "%[a]"))
+#define SQZ_ROWS_2(B, half, lane, THEN) \
+  SQZ_ROWS_1(B, half, lane, THEN) SQZ_ROW(1, B, half, lane, THEN("10", "11", "x9"))
+#define SQZ_ROWS_3(B, half, lane, THEN) \
+  SQZ_ROWS_2(B, half, lane, THEN) SQZ_ROW(2, B, half, lane, THEN("12", "13", "x10"))
+#define SQZ_ROWS_4(B, half, lane, THEN) \
+  SQZ_ROWS_3(B, half, lane, THEN) SQZ_ROW(3, B, half, lane, THEN("14", "15", "x11"))
+
+// For each row: nothing, the next eight elements, one element.
+#define SQZ_NOTHING(low, high, p)
+#define SQZ_LOAD_ROW(low, high, p) "ldp q" low ", q" high ", [" p "], #32\n\t"
+#define SQZ_LOAD_ONE(low, high, p) "ldr s" low ", [" p "], #4\n\t"
+#define SQZ_EACH_1(THEN) THEN("8", "9", "%[a]")
+#define SQZ_EACH_2(THEN) SQZ_EACH_1(THEN) THEN("10", "11", "x9")
+#define SQZ_EACH_3(THEN) SQZ_EACH_2(THEN) THEN("12", "13", "x10")
+#define SQZ_EACH_4(THEN) SQZ_EACH_3(THEN) THEN("14", "15", "x11")
+
+#define SQZ_STEP(N, W, B, NEXT, half, lane) \
+  SQZ_LOAD_##W(NEXT) SQZ_ROWS_##N(B, half, lane, SQZ_NOTHING) SQZ_WIDEN_##W(NEXT)
+#define SQZ_SEVEN_STEPS(N, W, between) \
+  SQZ_STEP(N, W, E, O, L, 0) \
+  SQZ_STEP(N, W, O, E, L, 1) \
+  SQZ_STEP(N, W, E, O, L, 2) \
+  between \
+  SQZ_STEP(N, W, O, E, L, 3) \
+  SQZ_STEP(N, W, E, O, H, 0) \
+  SQZ_STEP(N, W, O, E, H, 1) \
+  SQZ_STEP(N, W, E, O, H, 2)
+
+// Whole blocks of eight steps, the last of which loads nothing for a next one; then single steps.
+#define SQZ_TILE(N, W) \
+    "subs %[n], %[n], #8\n\t" \
+    "b.lt 2f\n\t" \
+    SQZ_LOAD_##W(E) SQZ_EACH_##N(SQZ_LOAD_ROW) SQZ_WIDEN_##W(E) \
+    "subs %[n], %[n], #8\n\t" \
+    "b.lt 1f\n" \
+  "0:\n\t" \
+    SQZ_SEVEN_STEPS(N, W, \
+      "prfm pldl1keep, [%[at]]\n\t" \
+      "prfm pldl1keep, [%[at], #64]\n\t" \
+      "add %[at], %[at], %[ahead]\n\t" \
+      "subs %[n], %[n], #8\n\t") \
+    SQZ_LOAD_##W(E) SQZ_ROWS_##N(O, H, 3, SQZ_LOAD_ROW) SQZ_WIDEN_##W(E) \
+    "b.ge 0b\n" \
+  "1:\n\t" \
+    SQZ_SEVEN_STEPS(N, W, ) SQZ_ROWS_##N(O, H, 3, SQZ_NOTHING) \
+  "2:\n\t" \
+    "adds %[n], %[n], #8\n\t" \
+    "b.eq 4f\n" \
+  "3:\n\t" \
+    SQZ_LOAD_##W(E) SQZ_EACH_##N(SQZ_LOAD_ONE) SQZ_WIDEN_##W(E) \
+    "subs %[n], %[n], #1\n\t" \
+    SQZ_ROWS_##N(E, L, 0, SQZ_NOTHING) \
+    "b.ne 3b\n" \
+  "4:\n\t"
+
+#define SQZ_ZERO(i) \
+  "movi %[c" #i "0].4s, #0\n\t" \
+  "movi %[c" #i "1].4s, #0\n\t" \
+  "movi %[c" #i "2].4s, #0\n\t" \
+  "movi %[c" #i "3].4s, #0\n\t"
+#define SQZ_SUMS(i) \
+  [c##i##0] "=&w"(c##i.a), [c##i##1] "=&w"(c##i.b), [c##i##2] "=&w"(c##i.c), [c##i##3] "=&w"(c##i.d)
+#define SQZ_POINTERS [a] "+&r"(a), [b] "+&r"(b), [n] "+&r"(n), [at] "+&r"(at)
+#define SQZ_STRIDES [lda] "r"(lda), [step] "r"(step), [ahead] "r"(ahead)
+#define SQZ_CLOBBERED \
+  "cc", "memory", "x9", "x10", "x11", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", \
+  "v12", "v13", "v14", "v15"
+#define SQZ_TILES(W) \
+  if constexpr (MR == 1) \
+    __asm__(SQZ_ZERO(0) \
+            SQZ_TILE(1, W) \
+            : SQZ_SUMS(0), SQZ_POINTERS : SQZ_STRIDES : SQZ_CLOBBERED); \
+  if constexpr (MR == 2) \
+    __asm__(SQZ_ZERO(0) SQZ_ZERO(1) \
+            "add x9, %[a], %[lda]\n\t" \
+            SQZ_TILE(2, W) \
+            : SQZ_SUMS(0), SQZ_SUMS(1), SQZ_POINTERS : SQZ_STRIDES : SQZ_CLOBBERED); \
+  if constexpr (MR == 3) \
+    __asm__(SQZ_ZERO(0) SQZ_ZERO(1) SQZ_ZERO(2) \
+            "add x9, %[a], %[lda]\n\tadd x10, x9, %[lda]\n\t" \
+            SQZ_TILE(3, W) \
+            : SQZ_SUMS(0), SQZ_SUMS(1), SQZ_SUMS(2), SQZ_POINTERS : SQZ_STRIDES : SQZ_CLOBBERED); \
+  if constexpr (MR == 4) \
+    __asm__(SQZ_ZERO(0) SQZ_ZERO(1) SQZ_ZERO(2) SQZ_ZERO(3) \
+            "add x9, %[a], %[lda]\n\tadd x10, x9, %[lda]\n\tadd x11, x10, %[lda]\n\t" \
+            SQZ_TILE(4, W) \
+            : SQZ_SUMS(0), SQZ_SUMS(1), SQZ_SUMS(2), SQZ_SUMS(3), SQZ_POINTERS : SQZ_STRIDES : SQZ_CLOBBERED)
+
+// clang-format on
+
+// The sums of MR rows, `lda` bytes apart, over n steps of k, `step` bytes apart in b. Every eight steps the two lines
+// at `at` are prefetched, and it moves on by `ahead`.
+template <int MR, class W, class V>
+SQZ_INLINE void multiply_neon(int64_t n, const float *a, int64_t lda, const W *b, int64_t step, uintptr_t at,
+                              int64_t ahead, V &c0, V &c1, V &c2, V &c3) {
+  static_assert(MR >= 1 && MR <= 4, "as many rows as there are registers for");
+  if constexpr (sizeof(W) == 2) {
+    SQZ_TILES(F16);
+  } else {
+    SQZ_TILES(F32);
+  }
+}
+
+#undef SQZ_E0
+#undef SQZ_E1
+#undef SQZ_E2
+#undef SQZ_E3
+#undef SQZ_O0
+#undef SQZ_O1
+#undef SQZ_O2
+#undef SQZ_O3
+#undef SQZ_L0
+#undef SQZ_H0
+#undef SQZ_L1
+#undef SQZ_H1
+#undef SQZ_L2
+#undef SQZ_H2
+#undef SQZ_L3
+#undef SQZ_H3
+#undef SQZ_LOAD_F32
+#undef SQZ_WIDEN_F32
+#undef SQZ_LOAD_F16
+#undef SQZ_WIDEN_F16
+#undef SQZ_ROW
+#undef SQZ_ROWS_1
+#undef SQZ_ROWS_2
+#undef SQZ_ROWS_3
+#undef SQZ_ROWS_4
+#undef SQZ_NOTHING
+#undef SQZ_LOAD_ROW
+#undef SQZ_LOAD_ONE
+#undef SQZ_EACH_1
+#undef SQZ_EACH_2
+#undef SQZ_EACH_3
+#undef SQZ_EACH_4
+#undef SQZ_STEP
+#undef SQZ_SEVEN_STEPS
+#undef SQZ_TILE
+#undef SQZ_ZERO
+#undef SQZ_SUMS
+#undef SQZ_POINTERS
+#undef SQZ_STRIDES
+#undef SQZ_CLOBBERED
+#undef SQZ_TILES
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_SIMD_MICROKERNEL_NEON_H_

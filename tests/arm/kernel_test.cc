@@ -1,0 +1,913 @@
+// Every op, dtype and instruction set that runs here, through the C interface.
+//
+//   kernel_test write FILE    run every case on the kernels that are chosen by themselves, and keep the results
+//   kernel_test check FILE    run every case so, and with every instruction set forced in turn; the results must be
+//                             those of FILE, which another machine wrote: to the bit where that is promised
+//
+// A case runs twice, and must give the same: once on dense arrays that end where readable memory ends, on one thread;
+// once on arrays with gaps between rows that begin where readable memory begins, on three threads, while the caller has
+// set flush-to-zero and rounding up. What may not be written is checked afterwards, and which kernel ran.
+#include <math.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "squeezeops/squeezeops.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+using Bytes = std::vector<uint8_t>;
+using Halves = std::vector<uint16_t>;
+using Ids = std::vector<int64_t>;
+using std::string;
+
+// ---- the modes of the floating-point unit
+// -----------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+uint64_t get_modes() { return __builtin_ia32_stmxcsr() & 0xffc0u; }
+void set_modes(uint64_t modes) { __builtin_ia32_ldmxcsr(static_cast<uint32_t>(modes)); }
+constexpr uint64_t kFlushAndRoundUp = 0x1f80 | 0x8040 | 0x4000;
+#elif defined(__aarch64__)
+uint64_t get_modes() {
+  uint64_t modes;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(modes));
+  return modes;
+}
+void set_modes(uint64_t modes) { __asm__ volatile("msr fpcr, %0" ::"r"(modes) : "memory"); }
+constexpr uint64_t kFlushAndRoundUp = 1u << 24 | 1u << 22;
+#elif defined(__arm__)
+uint64_t get_modes() {
+  uint32_t modes;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(modes));
+  return modes & 0x07ffff00u;
+}
+void set_modes(uint64_t modes) { __asm__ volatile("vmsr fpscr, %0" ::"r"(static_cast<uint32_t>(modes)) : "memory"); }
+constexpr uint64_t kFlushAndRoundUp = 1u << 24 | 1u << 22;
+#endif
+
+// Without a fused multiply-add of vectors, or with one that flushes subnormal numbers: floats are close, not equal.
+bool floats_to_tolerance(const string &isa) {
+#if defined(__arm__)
+  return isa != "scalar";
+#else
+  return isa == "sse2";
+#endif
+}
+
+// ---- inputs, the same on every machine
+// --------------------------------------------------------------------------------
+
+// In [-scale, scale), a power of two; the hash of golden_bits.py.
+float number(uint64_t seed, uint64_t i, float scale = 2) {
+  uint64_t h = i + (seed << 32) + 1;
+  h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+  h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+  h = (h ^ h >> 31) * 0x9e3779b97f4a7c15u;
+  return static_cast<float>(static_cast<int32_t>(h >> 40) - (1 << 23)) * (scale / (1 << 23));
+}
+
+Floats numbers(uint64_t seed, int64_t n, float scale = 2) {
+  Floats x(static_cast<size_t>(n));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = number(seed, i, scale);
+  return x;
+}
+
+uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+
+float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+// Every exponent, subnormal numbers, infinities, NaN.
+Floats every_kind(uint64_t seed, int64_t n) {
+  Floats x = numbers(seed, n);
+  for (float &v : x) v = float_of(bits_of(v) * 2654435761u);
+  return x;
+}
+
+int64_t integer(uint64_t seed, uint64_t i, int64_t high) { return (bits_of(number(seed, i)) >> 1) % high; }
+
+// Bits of float16 numbers: normal, subnormal, zero.
+Halves halves(uint64_t seed, int64_t n) {
+  Halves x(static_cast<size_t>(n));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto word = static_cast<uint32_t>(integer(seed, i, 1 << 24));
+    const uint32_t exponent = word % 7 ? 9 + word % 7 : 0;
+    x[i] = static_cast<uint16_t>((word >> 23) << 15 | exponent << 10 | (word >> 3 & 0x3ff));
+  }
+  return x;
+}
+
+Bytes flags(uint64_t seed, int64_t n, int64_t of) {
+  Bytes x(static_cast<size_t>(n));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = integer(seed, i, of) > 0;
+  return x;
+}
+
+const Floats kSpecials = [] {
+  Floats x = {0,  INFINITY, NAN,  0x1p-149f, 0x1p-126f, 0.625f, 1,     5.5f,    13.1f,
+              14, 20,       44.5, 87.33f,    88.73f,    1e10f,  3e38f, 0.3466f, 0x1p-100f};
+  for (size_t i = 0, n = x.size(); i < n; ++i) x.push_back(-x[i]);
+  return x;
+}();
+
+// ---- memory that ends where arrays do
+// ---------------------------------------------------------------------------------
+
+string failing_case;  // for the handler of signals
+
+void on_signal(int signal) {
+  const string message = "\nFAILED: " + failing_case + ": signal " + std::to_string(signal) +
+                         (signal == SIGILL ? " (an instruction that this processor lacks)\n" : "\n");
+  if (write(2, message.data(), message.size()) < 0) _exit(3);
+  _exit(2);
+}
+
+// Places for arrays, each between pages that can be neither read nor written.
+class Arena {
+ public:
+  static constexpr size_t kSize = size_t{1} << 20, kPage = 4096, kBand = 256;
+
+  // The next place, with room for that many bytes at its beginning or its end.
+  uint8_t *take(size_t bytes, bool at_end) {
+    if (bytes + kBand > kSize) abort();
+    if (used_ == places_.size()) {
+      void *p = mmap(nullptr, kSize + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (p == MAP_FAILED || mprotect(static_cast<char *>(p) + kPage, kSize, PROT_READ | PROT_WRITE)) abort();
+      places_.push_back(static_cast<uint8_t *>(p) + kPage);
+    }
+    uint8_t *place = places_[used_++];
+    return at_end ? place + kSize - bytes : place;
+  }
+  void reset() { used_ = 0; }
+
+ private:
+  std::vector<uint8_t *> places_;
+  size_t used_ = 0;
+};
+
+constexpr uint8_t kCanary = 0xd7;  // as a float, -4.7e14: wrong in any result
+
+struct Matrix {
+  float *p;
+  int64_t ld;
+};
+
+struct ByteMatrix {
+  uint8_t *p;
+  int64_t ld;
+};
+
+// The arrays of one run of a case.
+class Call {
+ public:
+  Call(Arena &arena, int variant) : arena_(arena), at_end_(variant == 0), gap_(variant == 0 ? 0 : 5) { arena.reset(); }
+
+  template <class T>
+  T *in(const std::vector<T> &values) {
+    return static_cast<T *>(place(values.data(), values.size() * sizeof(T), {}));
+  }
+  Matrix in(const Floats &values, int64_t rows, int64_t n) {
+    const int64_t ld = n + gap_;
+    Floats spread(extent(rows, n, ld), NAN);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < n; ++j) spread[static_cast<size_t>(i * ld + j)] = values[static_cast<size_t>(i * n + j)];
+    return {in(spread), ld};
+  }
+  ByteMatrix in(const Bytes &values, int64_t rows, int64_t n) {
+    const int64_t ld = n + gap_;
+    Bytes spread(extent(rows, n, ld), 99);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < n; ++j) spread[static_cast<size_t>(i * ld + j)] = values[static_cast<size_t>(i * n + j)];
+    return {in(spread), ld};
+  }
+  Matrix out(int64_t rows, int64_t n) { return {static_cast<float *>(output(rows, n, n + gap_, 4)), n + gap_}; }
+  float *out(int64_t n) { return static_cast<float *>(output(1, n, n, 4)); }
+  ByteMatrix out_bytes(int64_t rows, int64_t n) {
+    return {static_cast<uint8_t *>(output(rows, n, n + gap_, 1)), n + gap_};
+  }
+  // An output that holds the input: what may be done in place is.
+  Matrix in_out(const Floats &values, int64_t rows, int64_t n) {
+    const Matrix y = out(rows, n);
+    for (int64_t i = 0; i < rows; ++i)
+      memcpy(y.p + i * y.ld, values.data() + i * n, static_cast<size_t>(n) * sizeof(float));
+    return y;
+  }
+
+  struct Output {
+    int64_t rows, n, ld;
+    size_t element;
+    bool is(size_t byte) const {
+      const auto i = static_cast<int64_t>(byte / element);
+      return i % ld < n && i / ld < rows;
+    }
+  };
+  struct Result {
+    size_t element;
+    Bytes bytes;
+  };
+
+  // The results, without gaps; "" or what was written that must not be.
+  string finish(std::vector<Result> *results) const {
+    for (const Array &a : arrays_) {
+      for (size_t i = 0; i < a.before.size(); ++i)
+        if (!(a.is_output && i >= a.offset && i < a.offset + a.size && a.output.is(i - a.offset)) &&
+            a.begin[i] != a.before[i])
+          return "wrote " + std::to_string(static_cast<long>(i) - static_cast<long>(a.offset)) +
+                 " bytes into an array of " + std::to_string(a.size) + (a.is_output ? ", an output" : ", an input");
+      if (!a.is_output) continue;
+      Result r = {a.output.element, {}};
+      for (int64_t i = 0; i < a.output.rows; ++i) {
+        const uint8_t *row = a.begin + a.offset + static_cast<size_t>(i * a.output.ld) * r.element;
+        r.bytes.insert(r.bytes.end(), row, row + static_cast<size_t>(a.output.n) * r.element);
+      }
+      results->push_back(r);
+    }
+    return "";
+  }
+
+ private:
+  struct Array {
+    uint8_t *begin;  // of the band before it, or of the array
+    size_t offset, size;
+    Bytes before;
+    bool is_output;
+    Output output;
+  };
+
+  static size_t extent(int64_t rows, int64_t n, int64_t ld) {
+    return static_cast<size_t>(rows && n ? (rows - 1) * ld + n : 0);
+  }
+  void *output(int64_t rows, int64_t n, int64_t ld, size_t element) {
+    const size_t count = extent(rows, n, ld);
+    const Bytes blank(count * element, kCanary);
+    void *p = place(blank.data(), blank.size(), {n ? rows : 0, n, ld, element});
+    arrays_.back().is_output = true;
+    return p;
+  }
+  void *place(const void *values, size_t size, Output output) {
+    uint8_t *p = arena_.take(size, at_end_);
+    if (size) memcpy(p, values, size);
+    uint8_t *begin = at_end_ ? p - Arena::kBand : p;
+    memset(at_end_ ? begin : p + size, kCanary, Arena::kBand);
+    arrays_.push_back(
+        {begin, at_end_ ? Arena::kBand : 0, size, Bytes(begin, begin + Arena::kBand + size), false, output});
+    return p;
+  }
+
+  Arena &arena_;
+  bool at_end_;
+  int64_t gap_;
+  std::vector<Array> arrays_;
+};
+
+// ---- running the cases
+// ------------------------------------------------------------------------------------------------
+
+enum Exactness {
+  kUsual,
+  kExact,  // integers, copies, int8 sums: equal on every instruction set
+  kWild    // over- and underflow turn a small difference into a large one
+};
+
+struct Run {
+  FILE *write = nullptr;  // or else
+  const Bytes *expected = nullptr;
+  size_t at = 0;              // in `expected`
+  string isa;                 // forced; "" for the default
+  bool to_tolerance = false;  // floats are close to the expected ones, not equal
+  Arena arena;
+  uint64_t modes = get_modes();
+  int cases = 0, wrong = 0;
+  std::set<string> kernels;
+
+  void fail(const string &name, const string &why) {
+    if (++wrong <= 10)
+      fprintf(stderr, "FAILED: %s on %s: %s\n", name.c_str(), isa.empty() ? "the default" : isa.c_str(), why.c_str());
+  }
+
+  // What the registry says must run.
+  string symbol(const string &op, const string &dtype) const {
+    sqz_kernel_info info;
+    for (int32_t i = 0; i < sqz_kernel_count(); ++i)
+      if (sqz_kernel_get_info(i, &info) == SQZ_OK && info.in_use && op == info.op && dtype == info.dtype)
+        return info.symbol;
+    return "no kernel";
+  }
+
+  void operator()(const string &op, const string &dtype, const string &what, Exactness exactness,
+                  const std::function<sqz_status(Call &)> &body) {
+    const string name = op + " " + dtype + " " + what;
+    failing_case = name + " on " + (isa.empty() ? "the default" : isa);
+    ++cases;
+    const string kernel = symbol(op, dtype);
+    const size_t start = at;
+    for (int variant = 0; variant < 2; ++variant) {
+      const uint64_t wanted = variant ? kFlushAndRoundUp : modes;
+      sqz_set_num_threads(variant ? 3 : 1);
+      Call call(arena, variant);
+      sqz_status status = SQZ_OK;
+      set_modes(wanted);
+      status = body(call);
+      const uint64_t after = get_modes();
+      set_modes(modes);
+      if (status != SQZ_OK) fail(name, sqz_error_message());
+      if (after != wanted) fail(name, "changed the modes of the floating-point unit");
+      if (sqz_last_kernel() != kernel) fail(name, sqz_last_kernel() + (" ran in place of " + kernel));
+      kernels.insert(sqz_last_kernel());
+      std::vector<Call::Result> results;
+      const string trouble = call.finish(&results);
+      if (!trouble.empty()) fail(name, trouble + (variant ? " (gaps)" : " (dense)"));
+      if (write) {
+        if (variant == 0)
+          keep(name, results);
+        else
+          compare(name, results, exactness, variant, start);
+      } else {
+        compare(name, results, exactness, variant, start);
+      }
+    }
+    if (write) last_.clear();
+  }
+
+ private:
+  Bytes last_;  // while writing: what the first run of the case gave
+
+  static Bytes encode(const string &name, const std::vector<Call::Result> &results) {
+    Bytes all(name.begin(), name.end());
+    all.push_back(0);
+    for (const Call::Result &r : results) all.insert(all.end(), r.bytes.begin(), r.bytes.end());
+    return all;
+  }
+
+  void keep(const string &name, const std::vector<Call::Result> &results) {
+    last_ = encode(name, results);
+    if (fwrite(last_.data(), 1, last_.size(), write) != last_.size()) abort();
+  }
+
+  void compare(const string &name, const std::vector<Call::Result> &results, Exactness exactness, int variant,
+               size_t start) {
+    const Bytes &from = write ? last_ : *expected;
+    const Bytes found = encode(name, results);
+    size_t p = write ? 0 : start;
+    at = p + found.size();
+    if (at > from.size() || memcmp(from.data() + p, found.data(), name.size() + 1) != 0) {
+      fprintf(stderr, "FAILED: %s: the file of expected results has other cases\n", name.c_str());
+      exit(2);
+    }
+    const bool close = !write && exactness != kExact && to_tolerance;
+    p += name.size() + 1;
+    for (const Call::Result &r : results) {
+      for (size_t i = 0; i < r.bytes.size(); i += r.element, p += r.element) {
+        if (memcmp(from.data() + p, r.bytes.data() + i, r.element) == 0) continue;
+        if (close && exactness == kWild) continue;
+        const string where = "element " + std::to_string(i / r.element) + (variant ? " (gaps, threads, modes)" : "");
+        if (r.element == 1) {
+          fail(name, where + ": " + std::to_string(r.bytes[i]) + " in place of " + std::to_string(from[p]));
+          return;
+        }
+        float actual, wanted;
+        memcpy(&actual, r.bytes.data() + i, 4);
+        memcpy(&wanted, from.data() + p, 4);
+        if (isnan(actual) && isnan(wanted)) continue;
+        if (close && fabsf(actual - wanted) <= 2e-5f + 2e-4f * fabsf(wanted)) continue;
+        char text[120];
+        snprintf(text, sizeof text, ": %.9g (%08x) in place of %.9g (%08x)", actual, bits_of(actual), wanted,
+                 bits_of(wanted));
+        fail(name, where + text);
+        return;
+      }
+    }
+  }
+};
+
+// ---- the cases
+// --------------------------------------------------------------------------------------------------------
+
+const sqz_activation kActivations[] = {SQZ_ACT_NONE, SQZ_ACT_GELU, SQZ_ACT_RELU, SQZ_ACT_TANH, SQZ_ACT_GELU_TANH};
+
+string size_name(int64_t rows, int64_t k, int64_t n, int64_t groups) {
+  return std::to_string(rows) + "x" + std::to_string(k) + "to" + std::to_string(n) + "g" + std::to_string(groups);
+}
+
+struct Packed {
+  Floats f32;
+  Halves f16;
+  Bytes s8;
+};
+
+Packed pack(int64_t groups, int64_t c_in, int64_t c_out, const Floats &weight) {
+  Packed p;
+  p.f32.resize(static_cast<size_t>(sqz_pwconv_packed_size_f32(groups, c_in, c_out)));
+  p.f16.resize(static_cast<size_t>(sqz_pwconv_packed_size_f16(groups, c_in, c_out)));
+  p.s8.resize(static_cast<size_t>(sqz_pwconv_packed_size_s8(groups, c_in, c_out)));
+  if (sqz_pwconv_pack_f32(groups, c_in, c_out, weight.data(), SQZ_F32, p.f32.data()) ||
+      sqz_pwconv_pack_f16(groups, c_in, c_out, weight.data(), SQZ_F32, p.f16.data()) ||
+      sqz_pwconv_pack_s8(groups, c_in, c_out, weight.data(), SQZ_F32, p.s8.data())) {
+    fprintf(stderr, "FAILED: packing: %s\n", sqz_error_message());
+    exit(2);
+  }
+  return p;
+}
+
+// A convolution with weights of each dtype; int8 from floats, from bytes, and to bytes too.
+void conv(Run &run, int64_t rows, int64_t k, int64_t n, int64_t groups, sqz_activation activation, bool epilogue) {
+  const int64_t c_in = k * groups, c_out = n * groups;
+  const string size = size_name(rows, c_in, c_out, groups) + (epilogue ? "-a" + std::to_string(activation) : "");
+  const Floats x = numbers(61, rows * c_in), weight = numbers(62, c_out * k), bias = numbers(63, c_out),
+               residual = numbers(64, rows * c_out);
+  const Packed packed = pack(groups, c_in, c_out, weight);
+  const auto part_of = [&](Call &c, sqz_dtype dtype, bool float_out) {
+    sqz_pwconv_part part = {};
+    part.dtype = dtype, part.groups = groups, part.c_out = c_out;
+    part.packed = dtype == SQZ_F32   ? static_cast<const void *>(c.in(packed.f32))
+                  : dtype == SQZ_F16 ? static_cast<const void *>(c.in(packed.f16))
+                                     : c.in(packed.s8);
+    if (epilogue) {
+      const Matrix r = c.in(residual, rows, c_out);
+      part.bias = c.in(bias), part.activation = activation, part.residual = r.p, part.ldr = r.ld;
+    }
+    if (float_out) {
+      const Matrix y = c.out(rows, c_out);
+      part.out = y.p, part.ldo = y.ld;
+    }
+    return part;
+  };
+  const auto input_of = [&](Call &c) {
+    const Matrix m = c.in(x, rows, c_in);
+    sqz_pwconv_input input = {};
+    input.rows = rows, input.c_in = c_in, input.x = m.p, input.ldx = m.ld;
+    return input;
+  };
+  const bool elementary = epilogue && activation != SQZ_ACT_NONE && activation != SQZ_ACT_RELU;
+  for (const sqz_dtype dtype : {SQZ_F32, SQZ_F16, SQZ_S8}) {
+    const Exactness exactness = dtype == SQZ_S8 && !elementary ? kExact : kUsual;
+    run("pwconv",
+        dtype == SQZ_F32   ? "f32"
+        : dtype == SQZ_F16 ? "f16"
+                           : "s8",
+        size, exactness, [&](Call &c) {
+          const sqz_pwconv_input input = input_of(c);
+          const sqz_pwconv_part part = part_of(c, dtype, true);
+          return sqz_pwconv(&input, 1, &part);
+        });
+  }
+  if (elementary) return;
+  const int64_t width = sqz_quantized_width_s8(c_in, groups), width_out = sqz_quantized_width_s8(c_out, groups);
+  run("quantize_rows", "s8", size, kExact, [&](Call &c) {
+    const Matrix m = c.in(x, rows, c_in);
+    const ByteMatrix q = c.out_bytes(rows, width);
+    return sqz_quantize_rows_s8(rows, c_in, groups, m.p, m.ld, q.p, q.ld, c.out(rows * groups));
+  });
+  Bytes q(static_cast<size_t>(rows * width));
+  Floats scales(static_cast<size_t>(rows * groups));
+  sqz_quantize_rows_s8(rows, c_in, groups, x.data(), c_in, q.data(), width, scales.data());
+  run("pwconv", "s8", size + "-bytes", kExact, [&](Call &c) {
+    const ByteMatrix m = c.in(q, rows, width);
+    sqz_pwconv_input input = {};
+    input.rows = rows, input.c_in = c_in, input.q = m.p, input.ldq = m.ld, input.groups = groups;
+    input.scales = c.in(scales);
+    sqz_pwconv_part part = part_of(c, SQZ_S8, false);
+    const ByteMatrix y = c.out_bytes(rows, width_out);
+    part.q_out = y.p, part.ldq_out = y.ld, part.groups_out = groups, part.scales_out = c.out(rows * groups);
+    return sqz_pwconv(&input, 1, &part);
+  });
+}
+
+// The older function for float32 weights, with x and weight of any values.
+void conv_f32(Run &run, const string &name, const Floats &x, int64_t rows, int64_t k, const Floats &weight, int64_t n,
+              sqz_activation activation, Exactness exactness) {
+  const Packed packed = [&] {
+    Packed p;
+    p.f32.resize(static_cast<size_t>(sqz_pwconv_packed_size_f32(1, k, n)));
+    sqz_pwconv_pack_f32(1, k, n, weight.data(), SQZ_F32, p.f32.data());
+    return p;
+  }();
+  run("pwconv", "f32", name, exactness, [&](Call &c) {
+    const Matrix m = c.in(x, rows, k), y = c.out(rows, n);
+    return sqz_pwconv_f32(rows, 1, k, n, m.p, m.ld, c.in(packed.f32), nullptr, activation, nullptr, 0, y.p, y.ld);
+  });
+}
+
+void convolutions(Run &run) {
+  // Around the rows and columns of a tile and the unrolling along k. Every pair of sizes occurs, not every triple.
+  const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17};
+  const int64_t depths[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33};
+  const int64_t columns[] = {1, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 33, 47, 49, 64};
+  int i = 0;
+  for (const int64_t k : depths) {
+    for (const int64_t n : columns) {
+      for (int j = 0; j < 3; ++j, ++i) conv(run, rows[i % 12], k, n, 1 + i % 3, kActivations[i % 5], i % 2);
+      i += 4;
+    }
+  }
+  conv(run, 130, 24, 40, 4, SQZ_ACT_GELU, true);   // tasks for several threads
+  conv(run, 130, 24, 200, 1, SQZ_ACT_NONE, true);  // that share out the channels too
+  conv(run, 3, 1100, 18, 1, SQZ_ACT_NONE, false);  // k in blocks, and sums of bytes above 2^24
+  conv(run, 6, 770, 33, 2, SQZ_ACT_RELU, true);
+  // int8: around 4, 16 and 64 k, low tiles, pairs of rows; more rows, and more k, than are rearranged at once.
+  for (const int64_t k : {35, 62, 64, 66, 76, 79, 125, 130})
+    for (int j = 0; j < 2; ++j) conv(run, 3 + (k + 5 * j) % 11, k, 17 + 16 * j, 1 + k % 2, SQZ_ACT_NONE, j);
+  conv(run, 70, 768, 18, 1, SQZ_ACT_NONE, true);
+  conv(run, 9, 1030, 17, 1, SQZ_ACT_NONE, true);
+  conv(run, 5, 8010, 3, 1, SQZ_ACT_NONE, false);
+  conv(run, 0, 5, 7, 1, SQZ_ACT_NONE, false);
+  conv(run, 3, 0, 7, 1, SQZ_ACT_NONE, true);
+  for (const sqz_activation a : kActivations) {
+    const auto n = static_cast<int64_t>(kSpecials.size());
+    conv_f32(run, "specials-a" + std::to_string(a), kSpecials, n, 1, Floats(19, 1.0f), 19, a, kUsual);
+  }
+  conv_f32(run, "every_kind", every_kind(65, 20 * 33), 20, 33, every_kind(66, 33 * 50), 50, SQZ_ACT_NONE, kWild);
+}
+
+void bytes_of_every_kind(Run &run) {
+  const int64_t rows = 60, groups = 3, n = 33;
+  const Floats x = every_kind(67, rows * n);
+  run("quantize_rows", "s8", "every_kind", kExact, [&](Call &c) {
+    const Matrix m = c.in(x, rows, n);
+    const ByteMatrix q = c.out_bytes(rows, sqz_quantized_width_s8(n, groups));
+    return sqz_quantize_rows_s8(rows, n, groups, m.p, m.ld, q.p, q.ld, c.out(rows * groups));
+  });
+  // Halfway between two bytes: 127 is the largest, so the scale is 1.
+  Floats ties(rows * n);
+  for (size_t i = 0; i < ties.size(); ++i) ties[i] = static_cast<float>(integer(68, i, 253) - 126) + 0.5f;
+  for (int64_t i = 0; i < rows; ++i) ties[static_cast<size_t>(i * n + i % n)] = i % 2 ? 127.0f : -127.0f;
+  run("quantize_rows", "s8", "ties", kExact, [&](Call &c) {
+    const Matrix m = c.in(ties, rows, n);
+    const ByteMatrix q = c.out_bytes(rows, sqz_quantized_width_s8(n, 1));
+    return sqz_quantize_rows_s8(rows, n, 1, m.p, m.ld, q.p, q.ld, c.out(rows));
+  });
+  // The largest sums: all products 127 * 127, of either sign.
+  for (const int64_t k : {64, 1023}) {
+    Floats high(static_cast<size_t>(9 * k), 1.0f), weight(static_cast<size_t>(20 * k), 1.0f);
+    for (size_t i = 0; i < high.size(); ++i) high[i] = i / static_cast<size_t>(k) % 2 ? -3.0f : 3.0f;
+    for (size_t i = 0; i < weight.size(); ++i) weight[i] = i / static_cast<size_t>(k) % 3 ? -1.0f : 1.0f;
+    Bytes packed(static_cast<size_t>(sqz_pwconv_packed_size_s8(1, k, 20)));
+    sqz_pwconv_pack_s8(1, k, 20, weight.data(), SQZ_F32, packed.data());
+    run("pwconv", "s8", "largest sums of " + std::to_string(k), kExact, [&](Call &c) {
+      const Matrix m = c.in(high, 9, k), y = c.out(9, 20);
+      sqz_pwconv_input input = {};
+      input.rows = 9, input.c_in = k, input.x = m.p, input.ldx = m.ld;
+      sqz_pwconv_part part = {};
+      part.dtype = SQZ_S8, part.groups = 1, part.c_out = 20, part.packed = c.in(packed), part.out = y.p,
+      part.ldo = y.ld;
+      return sqz_pwconv(&input, 1, &part);
+    });
+  }
+}
+
+// Several convolutions of one input, of all dtypes.
+void convolutions_of_one_input(Run &run) {
+  const int64_t rows = 11, c_in = 30;
+  const Floats x = numbers(71, rows * c_in);
+  const Packed first = pack(2, c_in, 34, numbers(72, 34 * 15)), second = pack(3, c_in, 9, numbers(73, 9 * 10));
+  run("pwconv", "s8", "of one input", kUsual, [&](Call &c) {
+    const Matrix m = c.in(x, rows, c_in);
+    sqz_pwconv_input input = {};
+    input.rows = rows, input.c_in = c_in, input.x = m.p, input.ldx = m.ld;
+    std::vector<sqz_pwconv_part> parts(4);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      sqz_pwconv_part &part = parts[i];
+      part = {};
+      part.groups = i < 2 ? 2 : 3, part.c_out = i < 2 ? 34 : 9;
+      const Matrix y = c.out(rows, part.c_out);
+      part.out = y.p, part.ldo = y.ld;
+    }
+    parts[0].dtype = SQZ_F16, parts[0].packed = c.in(first.f16);
+    parts[1].dtype = SQZ_S8, parts[1].packed = c.in(first.s8);
+    parts[2].dtype = SQZ_F32, parts[2].packed = c.in(second.f32);
+    parts[3].dtype = SQZ_S8, parts[3].packed = c.in(second.s8);
+    return sqz_pwconv(&input, 4, parts.data());
+  });
+}
+
+const int64_t kLengths[] = {0,  1,  2,  3,  4,  5,  7,  8,  9,  12, 15, 16, 17, 20,
+                            23, 24, 31, 32, 33, 36, 40, 47, 48, 49, 64, 96, 100};
+
+void layer_norm(Run &run, const string &name, const Floats &x, int64_t rows, int64_t n, bool all, bool in_place,
+                double eps, Exactness exactness) {
+  run("layer_norm", "f32", name, exactness, [&](Call &c) {
+    const Matrix y = in_place ? c.in_out(x, rows, n) : c.out(rows, n), m = in_place ? y : c.in(x, rows, n);
+    const Matrix r = c.in(numbers(82, rows * n), rows, n);
+    return sqz_layer_norm_f32(rows, n, m.p, m.ld, all ? r.p : nullptr, r.ld, all ? c.in(numbers(83, n)) : nullptr,
+                              all ? c.in(numbers(84, n)) : nullptr, eps, y.p, y.ld);
+  });
+}
+
+void l2_normalize(Run &run, const string &name, const Floats &x, int64_t rows, int64_t n, bool in_place, double eps,
+                  Exactness exactness) {
+  run("l2_normalize", "f32", name, exactness, [&](Call &c) {
+    const Matrix y = in_place ? c.in_out(x, rows, n) : c.out(rows, n), m = in_place ? y : c.in(x, rows, n);
+    return sqz_l2_normalize_f32(rows, n, m.p, m.ld, eps, y.p, y.ld);
+  });
+}
+
+void softmax(Run &run, const string &name, const Floats &x, int64_t rows, int64_t n, sqz_mask_kind kind, bool one_mask,
+             bool in_place, double scale, Exactness exactness) {
+  Bytes keep = flags(85, rows * n, 3);
+  for (int64_t j = 0; j < n && rows > 2; ++j) keep[static_cast<size_t>(2 * n + j)] = 0;  // a row of nothing
+  Floats added = numbers(86, rows * n);
+  for (size_t i = 0; i < added.size(); ++i)
+    if (!keep[i]) added[i] = -INFINITY;
+  run("softmax", "f32", name, exactness, [&](Call &c) {
+    const Matrix y = in_place ? c.in_out(x, rows, n) : c.out(rows, n), m = in_place ? y : c.in(x, rows, n);
+    const ByteMatrix bytes = c.in(keep, rows, n);
+    const Matrix floats = c.in(added, rows, n);
+    const void *mask = kind == SQZ_MASK_BOOL ? static_cast<void *>(bytes.p) : kind == SQZ_MASK_ADD ? floats.p : nullptr;
+    return sqz_softmax_f32(rows, n, m.p, m.ld, mask, kind, one_mask ? 0 : bytes.ld, scale,
+                           n % 2 ? SQZ_MASKED_UNIFORM : SQZ_MASKED_ZERO, y.p, y.ld);
+  });
+}
+
+void row_functions(Run &run) {
+  for (const int64_t n : kLengths) {
+    for (const int64_t rows : {1, 3, 9}) {
+      const string size = std::to_string(rows) + "x" + std::to_string(n);
+      const Floats x = numbers(81, rows * n, 8);
+      const bool odd = n % 2;
+      layer_norm(run, size, x, rows, n, false, odd, 1e-5, kUsual);
+      layer_norm(run, size + "-all", x, rows, n, true, !odd, 1e-12, n == 1 ? kWild : kUsual);
+      l2_normalize(run, size, x, rows, n, odd, 1e-12, kUsual);
+      l2_normalize(run, size + "-eps", x, rows, n, !odd, 20, kUsual);
+      softmax(run, size, x, rows, n, SQZ_MASK_NONE, false, odd, 0.7, kUsual);
+      softmax(run, size + "-bool", x, rows, n, SQZ_MASK_BOOL, rows == 3, !odd, 1, kUsual);
+      softmax(run, size + "-added", x, rows, n, SQZ_MASK_ADD, rows == 1, odd, 0.3, kUsual);
+    }
+  }
+  const Floats odd = every_kind(87, 40 * 33), x = numbers(88, 700 * 50, 8);
+  layer_norm(run, "every_kind", odd, 40, 33, false, false, 1e-5, kWild);
+  l2_normalize(run, "every_kind", odd, 40, 33, false, 1e-30, kWild);
+  softmax(run, "every_kind", odd, 40, 33, SQZ_MASK_NONE, false, false, 1, kWild);
+  softmax(run, "every_kind-bool", odd, 40, 33, SQZ_MASK_BOOL, false, false, 1, kWild);
+  layer_norm(run, "700x50", x, 700, 50, true, false, 1e-12, kUsual);  // rows for several threads
+  l2_normalize(run, "700x50", x, 700, 50, false, 1e-12, kUsual);
+  softmax(run, "700x50", x, 700, 50, SQZ_MASK_ADD, false, false, 1, kUsual);
+}
+
+void activations(Run &run) {
+  Floats wide = kSpecials;
+  for (const Floats &more : {every_kind(91, 1201), numbers(92, 1600, 16), numbers(93, 1600, 1)})
+    wide.insert(wide.end(), more.begin(), more.end());
+  for (const sqz_activation a : kActivations) {
+    for (const int64_t n : kLengths) {
+      run("activation", "f32", std::to_string(a) + "-" + std::to_string(n), kUsual, [&](Call &c) {
+        const Floats x = numbers(94, n, 8);
+        if (n % 2) return sqz_activation_f32(a, n, c.in(x), c.out(n));
+        const Matrix y = c.in_out(x, n ? 1 : 0, n);
+        return sqz_activation_f32(a, n, y.p, y.p);
+      });
+    }
+    run("activation", "f32", std::to_string(a) + "-wide", kUsual, [&](Call &c) {
+      const auto n = static_cast<int64_t>(wide.size());
+      return sqz_activation_f32(a, n, c.in(wide), c.out(n));
+    });
+  }
+}
+
+void mean_pools(Run &run) {
+  for (const int64_t n : kLengths) {
+    for (const int64_t length : {0, 1, 2, 3, 4, 5, 9}) {
+      const int64_t batch = 4;
+      Bytes keep = flags(95, batch * length, 3);
+      for (int64_t i = 0; i < length; ++i) keep[static_cast<size_t>(length + i)] = 0;
+      for (const bool masked : {false, true}) {
+        const string name = std::to_string(length) + "x" + std::to_string(n) + (masked ? "-mask" : "");
+        run("mean_pool", "f32", name, kUsual, [&](Call &c) {
+          const Matrix m = c.in(numbers(96, batch * length * n, 8), batch * length, n), y = c.out(batch, n);
+          const ByteMatrix mask = c.in(keep, batch, length);
+          return sqz_mean_pool_f32(batch, length, n, m.p, m.ld, masked ? mask.p : nullptr, mask.ld, y.p, y.ld);
+        });
+      }
+    }
+  }
+}
+
+void embeddings(Run &run) {
+  const int64_t sizes[3] = {50, 20, 2}, count = 13;
+  for (const int64_t n : kLengths) {
+    for (const bool half : {false, true}) {
+      Ids ids[3];
+      for (size_t t = 0; t < 3; ++t)
+        for (int64_t i = 0; i < count; ++i) ids[t].push_back(integer(97 + t, static_cast<uint64_t>(i), sizes[t]));
+      const auto table = [&](Call &c, size_t t) -> const void * {
+        if (half) return c.in(halves(101 + t, sizes[t] * n));
+        return c.in(numbers(104 + t, sizes[t] * n));
+      };
+      const sqz_dtype dtype = half ? SQZ_F16 : SQZ_F32;
+      const string name = std::to_string(n) + (half ? "-half" : "");
+      run("embedding", "f32", name, kUsual, [&](Call &c) {
+        const Matrix y = c.out(count, n);
+        return sqz_embedding_f32(count, n, c.in(ids[0]), table(c, 0), dtype, sizes[0], y.p, y.ld);
+      });
+      run("embedding_layer_norm", "f32", name, n == 1 ? kWild : kUsual, [&](Call &c) {
+        const int64_t *const places[3] = {c.in(ids[0]), c.in(ids[1]), c.in(ids[2])};
+        const void *const tables[3] = {table(c, 0), table(c, 1), table(c, 2)};
+        const sqz_dtype dtypes[3] = {dtype, dtype, SQZ_F32};
+        const void *const mixed[3] = {tables[0], tables[1], c.in(numbers(106, sizes[2] * n))};
+        const Matrix y = c.out(count, n);
+        return sqz_embedding_layer_norm_f32(count, n, places, mixed, dtypes, sizes, c.in(numbers(107, n)),
+                                            c.in(numbers(108, n)), 1e-12, y.p, y.ld);
+      });
+    }
+  }
+  // Every float16 but NaN, widened.
+  Halves all;
+  for (uint32_t i = 0; i < 65536; ++i)
+    if ((i & 0x7c00) != 0x7c00 || !(i & 0x3ff)) all.push_back(static_cast<uint16_t>(i));
+  Ids rows(all.size() / 2);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
+  const auto count_of_all = static_cast<int64_t>(rows.size());
+  run("embedding", "f32", "every float16", kUsual, [&](Call &c) {
+    const Matrix y = c.out(count_of_all, 2);
+    return sqz_embedding_f32(count_of_all, 2, c.in(rows), c.in(all), SQZ_F16, count_of_all, y.p, y.ld);
+  });
+}
+
+void attention(Run &run, const string &name, const std::vector<int32_t> &q_offsets,
+               const std::vector<int32_t> &k_offsets, int64_t heads, int64_t size, sqz_mask_kind kind, bool ragged,
+               bool scores, bool wild) {
+  const auto batch = static_cast<int64_t>(q_offsets.size()) - 1, c = heads * size;
+  const int64_t queries = q_offsets.back(), keys = k_offsets.back();
+  int64_t lq = 0, lk = 0, count = 0;
+  for (size_t b = 0; b < static_cast<size_t>(batch); ++b) {
+    const int64_t a = q_offsets[b + 1] - q_offsets[b], d = k_offsets[b + 1] - k_offsets[b];
+    lq = a > lq ? a : lq, lk = d > lk ? d : lk, count += heads * a * d;
+  }
+  const int64_t entries = ragged ? keys : batch * lq * lk;
+  Bytes keep = flags(111, entries, 4);
+  for (int64_t i = 0; i < lk && i < entries; ++i)
+    keep[static_cast<size_t>(i)] = 0;  // a query, or a sequence, of nothing
+  Floats added = numbers(112, entries);
+  for (size_t i = 0; i < added.size(); ++i)
+    if (!keep[i]) added[i] = -INFINITY;
+  const auto values = [&](uint64_t seed, int64_t n) { return wild ? every_kind(seed, n) : numbers(seed, n); };
+  run("attention", "f32", name, wild ? kWild : kUsual, [&](Call &call) {
+    const Matrix q = call.in(values(113, queries * c), queries, c), k = call.in(values(114, keys * c), keys, c),
+                 v = call.in(values(115, keys * c), keys, c);
+    sqz_attention_args a = {};
+    a.batch = batch, a.heads = heads, a.head_size = size;
+    a.q_offsets = call.in(q_offsets), a.k_offsets = call.in(k_offsets);
+    a.q = q.p, a.ldq = q.ld, a.k = k.p, a.ldk = k.ld, a.v = v.p, a.ldv = v.ld;
+    a.mask_kind = kind, a.mask_ragged = ragged;
+    a.mask = kind == SQZ_MASK_BOOL  ? static_cast<const void *>(call.in(keep))
+             : kind == SQZ_MASK_ADD ? call.in(added)
+                                    : nullptr;
+    a.mask_strides[0] = lq * lk, a.mask_strides[2] = lk;
+    a.scale = sqz_attention_scale(size);
+    a.fully_masked = size % 2 ? SQZ_MASKED_ZERO : SQZ_MASKED_UNIFORM;
+    if (scores) {
+      a.scores = call.out(count);
+    } else {
+      const Matrix y = call.out(queries, c);
+      a.out = y.p, a.ldo = y.ld;
+    }
+    return sqz_attention_f32(&a);
+  });
+}
+
+void attentions(Run &run) {
+  const int64_t shapes[][4] = {{1, 1, 1, 1},    {3, 5, 9, 8},  {2, 17, 33, 12}, {1, 9, 16, 20}, {2, 7, 50, 64},
+                               {1, 3, 600, 16}, {2, 8, 15, 3}, {1, 4, 31, 32},  {1, 2, 32, 7},  {2, 40, 40, 16}};
+  for (const auto &[heads, lq, lk, size] : shapes) {
+    const std::vector<int32_t> q = {0, static_cast<int32_t>(lq), static_cast<int32_t>(2 * lq)},
+                               k = {0, static_cast<int32_t>(lk), static_cast<int32_t>(2 * lk)};
+    const string name =
+        std::to_string(lq) + "x" + std::to_string(lk) + "h" + std::to_string(heads) + "d" + std::to_string(size);
+    attention(run, name, q, k, heads, size, SQZ_MASK_NONE, false, false, false);
+    attention(run, name + "-bool", q, k, heads, size, SQZ_MASK_BOOL, false, false, false);
+    attention(run, name + "-added", q, k, heads, size, SQZ_MASK_ADD, false, false, false);
+    attention(run, name + "-scores", q, k, heads, size, SQZ_MASK_ADD, false, true, false);
+  }
+  const std::vector<int32_t> offsets = {0, 1, 18, 18, 35, 60};
+  attention(run, "ragged", offsets, offsets, 3, 8, SQZ_MASK_NONE, false, false, false);
+  attention(run, "ragged-holes", offsets, offsets, 2, 12, SQZ_MASK_BOOL, true, false, false);
+  attention(run, "every_kind", offsets, offsets, 2, 12, SQZ_MASK_BOOL, false, false, true);
+}
+
+void all_cases(Run &run) {
+  convolutions(run);
+  bytes_of_every_kind(run);
+  convolutions_of_one_input(run);
+  row_functions(run);
+  activations(run);
+  mean_pools(run);
+  embeddings(run);
+  attentions(run);
+}
+
+// ---- the program
+// ------------------------------------------------------------------------------------------------------
+
+Bytes read_file(const char *path) {
+  Bytes bytes;
+  FILE *file = fopen(path, "rb");
+  if (!file) {
+    perror(path);
+    exit(2);
+  }
+  uint8_t block[65536];
+  for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;) bytes.insert(bytes.end(), block, block + n);
+  fclose(file);
+  return bytes;
+}
+
+// Without this, running under other modes would prove nothing.
+int modes_matter() {
+  const uint64_t before = get_modes();
+  volatile float one = 1, tiny = 1e-9f, small = 1e-38f, tenth = 0.1f;
+  const float subnormal = small * tenth;
+  set_modes(kFlushAndRoundUp);
+  volatile float up = one + tiny, flushed = small * tenth;
+  set_modes(before);
+  if (up > 1 && flushed == 0 && subnormal > 0) return 0;
+  fprintf(stderr, "FAILED: the modes of the floating-point unit have no effect\n");
+  return 1;
+}
+
+// The instruction sets whose kernels would run for a dtype.
+std::set<string> isas_in_use(const string &dtype) {
+  std::set<string> isas;
+  sqz_kernel_info info;
+  for (int32_t i = 0; i < sqz_kernel_count(); ++i)
+    if (sqz_kernel_get_info(i, &info) == SQZ_OK && info.in_use && dtype == info.dtype) isas.insert(info.isa);
+  return isas;
+}
+
+int check_one(const Bytes &expected, const char *isa) {
+  Run run;
+  run.expected = &expected;
+  run.isa = isa ? isa : "";
+  if (sqz_force_isa(isa) != SQZ_OK) {
+    fprintf(stderr, "FAILED: %s: %s\n", isa, sqz_error_message());
+    return 1;
+  }
+  for (const string &float_isa : isas_in_use("f32")) run.to_tolerance |= floats_to_tolerance(float_isa);
+  printf("%s:", isa ? isa : "default");
+  for (const char *dtype : {"f32", "f16", "s8"})
+    for (const string &used : isas_in_use(dtype)) printf(" %s %s", dtype, used.c_str());
+  printf("\n");
+  if (isa) {
+    all_cases(run);
+    if (run.at != expected.size()) run.fail("all", "the file of expected results has more cases");
+    printf("%s: %d cases, %d wrong, %d kernels\n", isa, run.cases, run.wrong, static_cast<int>(run.kernels.size()));
+    double rate = 0;
+    for (sqz_status (*peak)(double, double *) : {sqz_peak_fma, sqz_peak_s8})
+      if (peak(1e-5, &rate) != SQZ_OK || !(rate > 0)) run.fail("peak", sqz_error_message());
+  }
+  fflush(stdout);
+  return run.wrong > 0;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  if (argc != 3 || (strcmp(argv[1], "write") != 0 && strcmp(argv[1], "check") != 0)) {
+    fprintf(stderr, "usage: %s write|check FILE\n", argv[0]);
+    return 2;
+  }
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP}) ::signal(signal, on_signal);
+  if (strcmp(argv[1], "write") == 0) {
+    Run run;
+    run.write = fopen(argv[2], "wb");
+    if (!run.write) {
+      perror(argv[2]);
+      return 2;
+    }
+    all_cases(run);
+    if (fclose(run.write) != 0) run.fail("all", "could not write the file");
+    printf("written: %d cases on %s\n", run.cases, sqz_isa_chosen());
+    return run.wrong > 0;
+  }
+  const Bytes expected = read_file(argv[2]);
+  int failed = modes_matter() + check_one(expected, nullptr);
+  for (int32_t i = 0; i < sqz_isa_count(); ++i)
+    if (sqz_isa_get_state(i) == SQZ_ISA_RUNNABLE) failed += check_one(expected, sqz_isa_name(i));
+  for (const char *foreign : {"avx1024", "neon", "avx2"}) {
+    bool here = false;
+    for (int32_t i = 0; i < sqz_isa_count(); ++i)
+      here = here || (sqz_isa_get_state(i) == SQZ_ISA_RUNNABLE && strcmp(sqz_isa_name(i), foreign) == 0);
+    if (!here && sqz_force_isa(foreign) == SQZ_OK) {
+      fprintf(stderr, "FAILED: forced %s, which does not run here\n", foreign);
+      ++failed;
+    }
+  }
+  return failed > 0;
+}

@@ -1,0 +1,134 @@
+"""Builds the kernels for 64- and 32-bit ARM and runs `kernel_test.cc` on each processor that qemu-user plays.
+
+The results are held to those of this machine's scalar kernels: on AArch64 to the bit, with GCC and with Clang; on
+ARMv7 the floats to a tolerance. What a processor lacks is an illegal instruction there, but for one gap, a multiply-add
+on ARMv7, which the disassembly is searched for.
+
+    python tests/arm/kernels.py [PART]
+
+runs the rows that have PART in their names alone, such as "cortex-a72: C++, GCC".
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from machinery import (
+    AARCH64_CLANG,
+    AARCH64_GCC,
+    ARMV7_GCC,
+    PROCESSORS,
+    ROOT,
+    Build,
+    Failed,
+    Job,
+    Processor,
+    Row,
+    main,
+    need,
+    run,
+    run_jobs,
+)
+
+HOST = Build("host", None)
+# Traps where a pointer is not aligned to its type: a fault on some processors, but not under qemu.
+TRAP = "-fsanitize=alignment -fsanitize-undefined-trap-on-error"
+ALIGNED = replace(ARMV7_GCC, name="armv7-aligned", flags=TRAP)
+
+# Instructions that objects must not have, by what their names end in; an ISA's own are those of its flags.
+FORBIDDEN = {
+    "aarch64": (
+        (r"[us]dot|usdot|bfdot", "neon_dotprod|neon_i8mm"),
+        (r"[us]mmla|usmmla|bfmmla", "neon_i8mm"),
+        (r"(cas|swp|ld(add|clr|eor|set|[us]max|[us]min))(a|al|l)?[bh]?", ""),  # atomics of ARMv8.1
+    ),
+    "armv7": (
+        (r"vfn?m[as].*", "neon_vfpv4"),
+        (r"v(mla|mls|mul|add|sub|ld[1-4]|st[1-4])\.([ius]?(8|16|32|64)|f32)\s+[{dq].*", "neon|neon_vfpv4"),
+    ),
+}
+
+
+def program(build: Build) -> Path:
+    """Builds the library and the test of it."""
+    without = ("SSE2", "AVX2", "AVXVNNI", "AVX512", "AVX512VL_VNNI", "AVX512VNNI") if build is HOST else ()
+    build.make("squeezeops_static", *(f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in without))
+    test, made = ROOT / "tests" / "arm" / "kernel_test.cc", build.folder / "kernel_test"
+    library, include = build.folder / "libsqueezeops.a", ROOT / "csrc" / "include"
+    if not made.exists() or made.stat().st_mtime < max(file.stat().st_mtime for file in (test, library)):
+        flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-static", "-pthread")
+        run(*build.compiler(), *flags, f"-I{include}", test, library, "-lm", "-o", made)
+    return made
+
+
+def check_kernels(processor: Processor, test: Path, expected: Path) -> str:
+    """Run the test; the kernels that ran must be those that the processor should have."""
+    output = run(*processor.qemu(), test, "check", expected)
+    ran = re.findall(r"^(\w+): (\d+) cases, 0 wrong", output, re.MULTILINE)
+    default = re.search(r"^default: f32 (\S+) f16 (\S+) s8 (\S+)$", output, re.MULTILINE)
+    wanted = (processor.floats, processor.floats, processor.int8)
+    if default is None or default.groups() != wanted:
+        raise Failed(f"{output}expected the kernels {wanted} by default")
+    if tuple(isa for isa, _ in ran) != processor.isas or len({count for _, count in ran}) != 1:
+        raise Failed(f"{output}expected {processor.isas} forced in turn, with as many cases each")
+    return f"{processor.floats}, int8 {processor.int8}; forced: {' '.join(processor.isas)}"
+
+
+def check_instructions(build: Build) -> str:
+    """No object has instructions that not every processor of its instruction set has."""
+    objects = sorted((build.folder / "CMakeFiles" / "squeezeops_core.dir" / "csrc").rglob("*.o"))
+    if not objects:
+        raise Failed(f"no objects in {build.folder}")
+    wrong, unseen = [], {pattern for pattern, allowed in FORBIDDEN[build.architecture or ""] if allowed}
+    for path in objects:
+        listing = run(f"{build.target}-objdump", "--disassemble", "--no-show-raw-insn", path)
+        isa = re.search(r"_(neon\w*)\.cc\.o$", path.name)
+        for pattern, allowed in FORBIDDEN[build.architecture or ""]:
+            lines = re.findall(rf"^ *[0-9a-f]+:\t((?:{pattern})(?:\s.*)?)$", listing, re.MULTILINE)
+            if lines:
+                unseen.discard(pattern)
+                if not isa or isa[1] not in allowed.split("|"):
+                    wrong.append(f"{path.name}: {lines[0]}")
+    wrong += [f"no object at all has {pattern}, so what looks for it finds nothing" for pattern in unseen]
+    if wrong:
+        raise Failed("\n".join(wrong))
+    return f"{len(objects)} objects"
+
+
+def check(only: str = "") -> list[Row]:
+    """All jobs, or those of the rows whose processor and text have `only`, as in "cortex-a72: C++, GCC"."""
+    need("cmake", "ninja", "g++", "aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "qemu-aarch64", "qemu-arm")
+    runs = [
+        (processor, build, what)
+        for processor in PROCESSORS
+        for build, what in (
+            (AARCH64_GCC, "C++, GCC"),
+            (AARCH64_CLANG, "C++, Clang"),
+            (ARMV7_GCC, "C++, GCC"),
+            (ALIGNED, "C++, alignment checked"),
+        )
+        if build.architecture == processor.architecture and only in f"{processor.model}: {what}"
+    ]
+    if not runs:
+        return []
+    expected = HOST.folder / "expected"
+    run(program(HOST), "write", expected)
+    programs = {build: program(build) for build in {build: None for _, build, _ in runs}}
+    jobs = [
+        Job(processor.model, what, partial(check_kernels, processor, programs[build], expected))
+        for processor, build, what in runs
+    ]
+    jobs += [
+        Job(build.architecture or "", f"disassembly, {build.name}", partial(check_instructions, build))
+        for build in programs
+        if build is not ALIGNED
+    ]
+    return run_jobs(jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(partial(check, *sys.argv[1:2])))

@@ -1,0 +1,31 @@
+"""Tests the ARM side on a machine that is none: the kernels in C++, then the package and its tests in Python.
+
+    python tests/arm/run.py [PART]
+
+A part of what a row of the table at the end says, such as "cortex-a72", selects rows. docs/arm.md has what is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import kernels
+import python_tests
+from machinery import Failed, Missing, Row, report
+
+
+def run(only: str = "") -> int:
+    rows: list[Row] = []
+    skipped = []
+    for name, check in (("kernels", kernels.check), ("Python", python_tests.check)):
+        try:
+            rows += check(only)
+        except Missing as reason:
+            skipped.append(f"{name}: {reason}")
+        except Failed as error:
+            rows.append(Row("", f"{name}: building", "", False, 0, str(error)))
+    return report(rows, skipped)
+
+
+if __name__ == "__main__":
+    sys.exit(run(*sys.argv[1:2]))
