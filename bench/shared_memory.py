@@ -1,4 +1,4 @@
-"""What processes that load one model take of memory: python bench/shared_memory.py MODEL [--processes 4]
+"""What processes that load one model take: python bench/shared_memory.py MODEL [--processes 4] [--json FILE]
 
 MODEL is a converted file, or a folder to compare it with. Each process loads it and runs it once; when all have, each
 says what it takes beyond what it took before: time to load, memory of its own, and its proportional share (PSS: a page
@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 ROLLUP = "/proc/self/smaps_rollup"
 
@@ -69,11 +71,26 @@ def measure(model: str, processes: int, tokens: int) -> list[dict[str, float]]:
             process.communicate("end\n")
 
 
+def size_of(model: str) -> int:
+    """Bytes of the file, or of the files of a folder."""
+    path = Path(model)
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
+
+
+def describe(model: str) -> str:
+    """What is measured, without where it lies."""
+    from squeezeops.squeezebert.converted import ConvertedFile, find_file
+
+    file = find_file(model)
+    return f"{ConvertedFile(file).dtype}, converted" if file else "float32, a folder"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=128, help="of the text that is run; 0 for none")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="put the medians there, beside what there is")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not os.path.exists(ROLLUP):
@@ -89,6 +106,15 @@ def main() -> None:
             name, scale, unit = "loading", 1e-3, "ms"
         shown = "  ".join(f"{value / scale:8.2f}" for value in values)
         print(f"  {name:<20} {shown}  {unit}; all: {sum(values) / scale:.2f}")
+    if arguments.json:
+        facts = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        facts[describe(arguments.model)] = {
+            "bytes": size_of(arguments.model),
+            "processes": arguments.processes,
+            "tokens": arguments.tokens,
+            **{name: statistics.median(figure[name] for figure in figures) for name in figures[0]},
+        }
+        arguments.json.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -973,6 +973,21 @@ def test_loading_takes_next_to_no_memory(converted, tmp_path):
     assert int(result.stdout) < 1000  # KB; of more than 8 MB
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="asks Linux how much memory a process has")
+def test_what_processes_take_is_kept(converted, folder, tmp_path):
+    bench, kept = str(GOLDEN.parents[1] / "bench" / "shared_memory.py"), tmp_path / "out.json"
+    for model in (converted, folder):
+        result = run_python(bench, str(model), "--processes", "2", "--tokens", "9", "--json", str(kept))
+        assert result.returncode == 0, result.stderr
+    facts = json.loads(kept.read_text())
+    assert list(facts) == ["float32, a folder", "int8, converted"]
+    assert facts["int8, converted"]["bytes"] == converted.stat().st_size
+    assert facts["float32, a folder"]["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    for figures in facts.values():
+        assert (figures["processes"], figures["tokens"]) == (2, 9)
+        assert 0 < figures["seconds"] < 10 and figures["pss after a run"] > 0
+
+
 @pytest.mark.oracle
 @EVERY_DTYPE
 def test_the_official_package_opens_it(folder, out, dtype):

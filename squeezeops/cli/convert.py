@@ -129,9 +129,10 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
     share = done.bytes_after / max(done.bytes_before, 1)
     yield f"{out}: {done.dtype}, {done.task}"
     yield f"  {done.bytes_before:,} bytes of weights before, a file of {done.bytes_after:,} after ({share:.0%})"
-    others = [name for name, layer in done.layers.items() if layer.reason]
-    if others:
-        yield f"  {len(others)} of {len(done.layers)} layers are not in {done.dtype} (--report says which and why)"
+    others = sum(bool(layer.reason) for layer in done.layers.values())
+    if others:  # of those that were to be; a head is not
+        all_ = others + sum(layer.dtype == done.dtype for layer in done.layers.values())
+        yield f"  {others} of {all_} layers are not in {done.dtype} (--report says which and why)"
     if done.rounded:
         worst = max(done.rounded, key=lambda name: done.rounded[name])
         tensors = "1 tensor was" if len(done.rounded) == 1 else f"{len(done.rounded)} tensors were"
