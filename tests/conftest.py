@@ -11,6 +11,15 @@ from op_helpers import VARIANTS, Guards, Variant
 from squeezeops import backends, ops
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say which kernels ran, as tests recorded it: what this machine lacks was not tested."""
+    for report in terminalreporter.getreports("passed"):
+        for name, ran in report.user_properties:
+            if name == "ran":
+                kernels = (" ".join(kernel) if isinstance(kernel, tuple | list) else kernel for kernel in ran)
+                terminalreporter.write_line(f"{report.nodeid} ran {', '.join(kernels)}")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def away_from_the_source_tree(tmp_path_factory):
     """Run elsewhere: a Python started in the repository would import its squeezeops, which has no compiled kernels."""
