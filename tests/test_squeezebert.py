@@ -291,6 +291,7 @@ def test_what_stays_float16_in_int8(name):
     assert asked.layers[0].value.dtype == "int8"
 
 
+@pytest.mark.oracle
 def test_int8_embeddings_of_a_published_model(minilm):
     """Of all-MiniLM-L6-v2: close to those of float32."""
     texts = [
