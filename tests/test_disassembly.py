@@ -72,8 +72,15 @@ def test_micro_kernels_of_aarch64(tmp_path):
     options = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'arm' / 'aarch64.cmake'}"]
     if "clang" in cxx:
         options += [f"-DCMAKE_CXX_COMPILER={cxx}", f"-DCMAKE_C_COMPILER={cxx.replace('++', '')}"]
-    tiles = {"pwconv/pwconv_f32": 64, "pwconv/pwconv_f16": 64, "attention/attention_f32": 64, "peak/peak_f32": 96}
-    objects = {f"CMakeFiles/squeezeops_core.dir/csrc/kernels/{name}_neon.cc.o": name for name in tiles}
+    tiles = {
+        "pwconv/pwconv_f32_neon": 64,
+        "pwconv/pwconv_f16_neon": 64,
+        "pwconv/pwconv_s8_neon_dotprod": 96,
+        "pwconv/pwconv_s8_neon_i8mm": 96,
+        "attention/attention_f32_neon": 64,
+        "peak/peak_f32_neon": 96,
+    }
+    objects = {f"CMakeFiles/squeezeops_core.dir/csrc/kernels/{name}.cc.o": name for name in tiles}
     folder = cmake_build(tmp_path, *options, targets=objects)
     for path, name in objects.items():
         found = [

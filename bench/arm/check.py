@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.arm.build import ROOT, run_tool, tool
-from bench.arm.cycles import model_rows
+from bench.arm.cycles import MODELS, model_rows
 from bench.arm.instructions import CPUS, instruction_rows, key, model_cases
 from bench.arm.layer import our_rows
 
@@ -98,10 +98,13 @@ def check(build: Path, compiler: str) -> int:
     if compiler != "gcc":
         print("check: what is recorded is GCC's")
     cases = [case for isa in CPUS for case in model_cases(isa, [TOKENS])]
-    lines = hold_instructions(instruction_rows(build, cases), _recorded(INSTRUCTIONS, "instructions"))
-    lines += hold_cycles(model_rows(build), _recorded(CYCLES, "cycles"))
+    instructions, cycles = instruction_rows(build, cases), model_rows(build)
+    lines = hold_instructions(instructions, _recorded(INSTRUCTIONS, "instructions"))
+    lines += hold_cycles(cycles, _recorded(CYCLES, "cycles"))
     lines += hold_layer(our_rows(build), _recorded(LAYER, "layer"))
     missed = [line for line in lines if not line.fine and line.what not in MISSED]
+    left_out = {model.kernel for model in MODELS} - {row["kernel"] for row in cycles}
+    left_out |= {f"{row['op']} on {row['isa']}" for row in instructions if not row["kernel"].endswith(f"_{row['isa']}")}
     for line in lines:
         if not line.fine:
             known = ", known" if line.what in MISSED else ""
@@ -111,4 +114,6 @@ def check(build: Path, compiler: str) -> int:
     recorded = json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))["compiler"] if INSTRUCTIONS.exists() else version
     if missed and version != recorded:
         print(f"recorded with another compiler: {recorded}; this is {version}")
-    return 1 if missed else 0
+    for what in sorted(left_out):
+        print(f"{what}: expected a kernel of its own, got none")
+    return 1 if missed or left_out else 0

@@ -1,3 +1,7 @@
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "squeezeops: packed weights and kernels are for little-endian processors"
+#endif
+
 #include "cpu/features.h"
 
 #include <stdint.h>

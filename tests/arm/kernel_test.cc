@@ -700,19 +700,32 @@ void mean_pools(Run &run) {
   }
 }
 
+// Rows of n bytes, each with the float that they are multiplied by, at any address.
+Bytes byte_table(uint64_t seed, int64_t rows, int64_t n) {
+  Bytes table;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < n; ++j)
+      table.push_back(static_cast<uint8_t>(integer(seed, static_cast<uint64_t>(r * n + j), 255) - 127));
+    const float scale = number(seed + 50, static_cast<uint64_t>(r), 0.0625F);
+    const auto *bytes = reinterpret_cast<const uint8_t *>(&scale);
+    table.insert(table.end(), bytes, bytes + sizeof scale);
+  }
+  return table;
+}
+
 void embeddings(Run &run) {
   const int64_t sizes[3] = {50, 20, 2}, count = 13;
   for (const int64_t n : kLengths) {
-    for (const bool half : {false, true}) {
+    for (const sqz_dtype dtype : {SQZ_F32, SQZ_F16, SQZ_S8}) {
       Ids ids[3];
       for (size_t t = 0; t < 3; ++t)
         for (int64_t i = 0; i < count; ++i) ids[t].push_back(integer(97 + t, static_cast<uint64_t>(i), sizes[t]));
       const auto table = [&](Call &c, size_t t) -> const void * {
-        if (half) return c.in(halves(101 + t, sizes[t] * n));
+        if (dtype == SQZ_F16) return c.in(halves(101 + t, sizes[t] * n));
+        if (dtype == SQZ_S8) return c.in(byte_table(121 + t, sizes[t], n));
         return c.in(numbers(104 + t, sizes[t] * n));
       };
-      const sqz_dtype dtype = half ? SQZ_F16 : SQZ_F32;
-      const string name = std::to_string(n) + (half ? "-half" : "");
+      const string name = std::to_string(n) + (dtype == SQZ_F16 ? "-half" : dtype == SQZ_S8 ? "-bytes" : "");
       run("embedding", "f32", name, kUsual, [&](Call &c) {
         const Matrix y = c.out(count, n);
         return sqz_embedding_f32(count, n, c.in(ids[0]), table(c, 0), dtype, sizes[0], y.p, y.ld);

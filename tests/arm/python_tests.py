@@ -225,8 +225,10 @@ class Python:
     def pytest(self, processor: Processor, *arguments: str | Path) -> str:
         options = ("-q", "-p", "no:cacheprovider", "-p", "no:benchmark", "-c", ROOT / "pyproject.toml")
         output = self(processor, "-m", "pytest", *options, "--rootdir", ROOT, *arguments)
-        (summary,) = re.findall(r"^(.*\d+ passed.*) in .*$", output, re.MULTILINE)
-        return summary
+        found = re.findall(r"^(.*\d+ passed.*) in .*$", output, re.MULTILINE)
+        if len(found) != 1 or "skipped" in found[0]:
+            raise Failed(f"{output}expected all tests to run")
+        return str(found[0])
 
 
 def classify(python: Python, processor: Processor) -> str:
