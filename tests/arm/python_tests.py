@@ -46,6 +46,7 @@ from machinery import (
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "squeezeops-arm"
 SENTENCE = "a gorgeous, witty, seductive movie"
+FOR_OTHERS = re.compile("the flags' names are those of x86|got empty parameter set")
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,9 @@ class Python:
         options = ("-q", "-p", "no:cacheprovider", "-p", "no:benchmark", "-c", ROOT / "pyproject.toml")
         output = self(processor, "-m", "pytest", *options, "--rootdir", ROOT, *arguments)
         found = re.findall(r"^(.*\d+ passed.*) in .*$", output, re.MULTILINE)
-        if len(found) != 1 or "skipped" in found[0]:
-            raise Failed(f"{output}expected all tests to run")
+        skipped = [line for line in re.findall(r"^SKIPPED .*$", output, re.MULTILINE) if not FOR_OTHERS.search(line)]
+        if len(found) != 1 or skipped:
+            raise Failed(f"{output}expected all tests to run that are not for other processors")
         return str(found[0])
 
 
