@@ -12,14 +12,14 @@ import numpy as np
 
 from bench import model
 from bench.inputs import one_by_one, padded
-from bench.libraries import INT8_PEERS, OURS, OURS_FLOAT32, Inputs
+from bench.libraries import HELD_TO, INT8_PEERS, OURS, OURS_FLOAT32, Inputs
 from bench.pairs import as_dict, best_peer, over_floor, ratio, shares, take_rounds, wanted_pairs
 from bench.shapes import Forward, OpCase
 from bench.worker import Missing, Prepared, Worker
 from squeezeops.benchmark.cases import op_of
 from squeezeops.benchmark.measure import Sample, quartiles
 
-__all__ = ["Disagreement", "Libraries", "best_peer", "cosines", "largest_difference", "run_forward", "run_op"]
+__all__ = ["Disagreement", "Libraries", "cosines", "largest_difference", "run_forward", "run_op"]
 
 AGREEMENT = 1e-4  # of float32; what is rounded further has a cosine with float32, row by row, of at least
 LEAST_COSINE = {"float16": 0.999, "int8": 0.9}
@@ -59,7 +59,7 @@ class Libraries:
         self.versions: dict[str, str] = {}
         cpus = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
         for name in names:
-            worker = Worker(name, threads, cpus, isa=isa)
+            worker = Worker(name, threads, cpus, isa=HELD_TO.get(name, isa))
             try:
                 self.versions[name] = worker.ask("start")
                 self.workers[name] = worker

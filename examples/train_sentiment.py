@@ -26,7 +26,7 @@ Everything is chosen on a validation set carved out of the training trees; ``dev
 The shipped model came from these defaults with ``--epochs 12 --minutes 35`` on two busy cores: nine passes, of which
 the first came before the grammar's corrections (see `corrections`) had joined the pool.  Runs differ in the
 last digits: two workers apply their gradients in whatever order they finish, and the piece trainer breaks ties freely.
-Its folder is ``examples/sentiment_checkpoint``; ``examples/convert_builtin.py`` makes of it the int8 file that ships.
+Its folder is ``examples/sentiment_checkpoint``; ``squeezeops convert`` made of it the int8 file that ships.
 """
 
 from __future__ import annotations

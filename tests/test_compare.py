@@ -504,8 +504,8 @@ def test_nothing_is_timed_of_a_peer_that_disagrees(libraries, monkeypatch):
 def test_our_own_kernels_and_copies_are_no_peers():
     medians = {"memcpy": 0.1, "avx2": 0.5, "squeezeops-float32": 0.6, "torch": 2.0}
     ratios = {name: {"quartiles": {"median": m}} for name, m in medians.items()}
-    assert running.best_peer({**ratios, "numpy": {"quartiles": None}}) == "torch"
-    assert running.best_peer({}) is None
+    assert pairs.best_peer({**ratios, "numpy": {"quartiles": None}}) == "torch"
+    assert pairs.best_peer({}) is None
 
 
 # --- int8 and float16

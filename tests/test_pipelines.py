@@ -70,7 +70,7 @@ def test_default_model_is_a_model_folder_inside_the_package(sentiment):
 
 
 def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
-    """Byte for byte, but for the version that wrote it; so what `examples/convert_builtin.py` writes is what ships."""
+    """Byte for byte, but for the version that wrote it; so what `squeezeops convert` writes is what ships."""
     convert(CHECKPOINT, tmp_path / "model.safetensors")
     contents = []
     for file in (tmp_path / "model.safetensors", default_model() / "model.safetensors"):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+import bench.installed  # noqa: F401 before squeezeops is imported
 import squeezeops
 from bench.model import CONFIG, make_weights
 from squeezeops.benchmark.machine import describe_machine

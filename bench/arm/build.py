@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from functools import cache
@@ -15,7 +14,6 @@ __all__ = [
     "Missing",
     "build",
     "build_mark",
-    "cache_folder",
     "compile_for_arm",
     "run_tool",
     "tool",
@@ -51,14 +49,6 @@ def run_tool(*command: str | Path, text: str = "", environment: dict[str, str] |
     return done.stdout
 
 
-def cache_folder() -> Path:
-    """The folder for what takes long to make: squeezeops-arm below $XDG_CACHE_HOME, by default ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "squeezeops-arm"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def compile_for_arm(compiler: str, *arguments: str | Path) -> None:
     """Compile C for AArch64."""
     target = ("--target=aarch64-linux-gnu",) if compiler == "clang" else ()
@@ -77,8 +67,8 @@ def build(folder: Path, compiler: str = "gcc") -> Path:
     if not (library / "build.ninja").exists():
         compilers = (f"-DCMAKE_C_COMPILER={tool(c)}", f"-DCMAKE_CXX_COMPILER={tool(cxx)}")
         generator = ("-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}")
-        toolchain = f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}"
-        run_tool(tool("cmake"), "-S", ROOT, "-B", library, *generator, toolchain, *compilers)
+        options = (f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}", "-DSQUEEZEOPS_WERROR=ON")  # as in tests/arm: ccache
+        run_tool(tool("cmake"), "-S", ROOT, "-B", library, *generator, *options, *compilers)
     run_tool(tool("cmake"), "--build", library, "--target", "squeezeops_static")
     plugin = (tool("cc", "gcc"), "-O2", "-Wall", "-Wextra", "-shared", "-fPIC")
     run_tool(*plugin, "-o", folder / "libcount.so", FOLDER / "count.c")

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
     from squeezeops.benchmark.shapes import Shape
 
-__all__ = ["ALL_PEERS", "INT8_PEERS", "LIBRARIES", "OURS", "OURS_FLOAT32", "PEERS", "Inputs", "Library", "load"]
+__all__ = [
+    "ALL_PEERS",
+    "HELD_TO",
+    "INT8_PEERS",
+    "LIBRARIES",
+    "OURS",
+    "OURS_FLOAT32",
+    "PEERS",
+    "Inputs",
+    "Library",
+    "load",
+]
 
 
 class Inputs(NamedTuple):
@@ -57,7 +68,7 @@ LIBRARIES = {
     "onnxruntime-int8": "onnxruntime_int8",
     "openvino-int8": "openvino_int8",
     "numpy": "numpy_",
-    "avx2": "squeezeops_avx2",
+    "avx2": "squeezeops_",
     "memcpy": "memcpy",
 }
 OURS = "squeezeops"
@@ -65,6 +76,7 @@ OURS_FLOAT32 = "squeezeops-float32"  # beside ours in another dtype
 PEERS = ("torch", "onnxruntime", "openvino")  # in float32
 INT8_PEERS = ("onnxruntime-int8", "openvino-int8")  # torch has no kernel for these convolutions in int8
 ALL_PEERS = (*PEERS, *INT8_PEERS, "numpy")
+HELD_TO = {"avx2": "avx2"}  # ours by the instruction set that it is held to; its peaks are those of it, too
 
 
 def load(name: str) -> Any:

@@ -224,6 +224,12 @@ def embedding_layer_norm(
 # Grouped pointwise convolution.
 
 
+def _copy_of_bias(op: str, bias: Any, c_out: int) -> Any:
+    """A copy: a handle outlives the call, and must not keep what holds the bias from being resized or closed."""
+    given = _optional(op, "bias", bias, (c_out,))
+    return ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
+
+
 class _PackedPointwiseConv:
     """A weight packed for the kernels, with a copy of its bias."""
 
@@ -235,14 +241,12 @@ class _PackedPointwiseConv:
         self.dtype = dtype
         self.groups = check.divisor(op, "groups", groups, C_out=shape[0])
         self.c_out, self.c_in = shape[0], self.groups * shape[1]
-        if self.c_in > 2**28:
+        if self.c_in > _packed.MOST_CHANNELS:
             got = f"{self.groups} groups of {shape[1]}"
             raise ValueError(f"{op}: weight: expected at most 2^28 input channels, got {got}")
         if dtype == "int8" and shape[1] > check.MOST_INT8_DEPTH:
             raise ValueError(f"{op}: weight: expected at most 2^17 input channels a group for int8, got {shape[1]}")
-        given = _optional(op, "bias", bias, (self.c_out,))
-        # A copy: the handle outlives the call, and must not keep what holds the bias from being resized or closed.
-        self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
+        self.bias = _copy_of_bias(op, bias, self.c_out)
         suffix, pointer, itemsize = STORED[dtype]
         sizes = self.groups, self.c_in, self.c_out
         size = getattr(lib, f"sqz_pwconv_packed_size_{suffix}")(*sizes)
@@ -424,8 +428,7 @@ class _UsedPointwiseConv(_PackedPointwiseConv):
         start = address(packed) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)
         self.packed = ffi.cast(STORED[dtype][1], start)
-        given = _optional(op, "bias", bias, (c_out,))
-        self.bias = ffi.NULL if given is None else ffi.from_buffer("float[]", given.view.tobytes())
+        self.bias = _copy_of_bias(op, bias, c_out)
 
 
 def use_packed_pointwise_conv(

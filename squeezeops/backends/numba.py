@@ -25,6 +25,7 @@ from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 from squeezeops.backends._packed import check_address
+from squeezeops.backends._scalars import SCALE_BYTES
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.
@@ -332,7 +333,7 @@ def _gather(ids: np.ndarray, table: np.ndarray, add: bool, out: np.ndarray) -> N
     """Copy or add rows of a table to the rows of out."""
     scales = NONE
     if table.dtype == np.int8:
-        scales = _flat(np.ascontiguousarray(table[ids, -4:]).view(F))
+        scales = _flat(np.ascontiguousarray(table[ids, -SCALE_BYTES:]).view(F))
     rows_of_table = _flat(table.view(np.uint16) if table.dtype == np.float16 else table)
     _run_rows(gather.embedding, (_flat(ids.astype(np.int64)), rows_of_table, table.shape[1], scales, add), out)
 

@@ -17,6 +17,7 @@ import numpy as np
 from squeezeops.backends import _checks as check
 from squeezeops.backends import _layout
 from squeezeops.backends._packed import check_address
+from squeezeops.backends._scalars import SCALE_BYTES
 
 F = np.float32
 LOG2E = F(1.44269504)
@@ -405,7 +406,7 @@ def _gather(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     if rows.dtype != np.int8:
         floats: np.ndarray = rows.astype(F, copy=False)
         return floats
-    values, scales = rows[..., :-4], np.ascontiguousarray(rows[..., -4:]).view("<f4")
+    values, scales = rows[..., :-SCALE_BYTES], np.ascontiguousarray(rows[..., -SCALE_BYTES:]).view("<f4")
     product: np.ndarray = values.astype(F) * scales
     return product
 
