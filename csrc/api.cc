@@ -118,13 +118,13 @@ sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t l
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
   SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
-  SQZ_TRY(begin(kLayerNorm, &kernels));
+  SQZ_TRY(begin(Op::layer_norm_f32, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
   const float eps32 = narrow(eps);
   for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
-                        bias, eps32, out + begin * ldo, ldo);
+    kernels->layer_norm_f32(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr,
+                            weight, bias, eps32, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -135,12 +135,12 @@ sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
   SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
-  SQZ_TRY(begin(kL2Normalize, &kernels));
+  SQZ_TRY(begin(Op::l2_normalize_f32, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
   const float eps32 = narrow(eps);
   for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->l2_normalize(end - begin, n, x + begin * ldx, ldx, eps32, out + begin * ldo, ldo);
+    kernels->l2_normalize_f32(end - begin, n, x + begin * ldx, ldx, eps32, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -154,15 +154,15 @@ sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx,
   SQZ_TRY(check_enum("fully_masked", fully_masked, SQZ_MASKED_ZERO));
   if (mask_kind != SQZ_MASK_NONE) SQZ_TRY(check_mask(mask, rows, n, mask_stride));
   const Kernels *kernels;
-  SQZ_TRY(begin(kSoftmax, &kernels));
+  SQZ_TRY(begin(Op::softmax_f32, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
   const float scale32 = narrow(scale);
   const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
   for_chunks(rows, kRowGrain / 2 / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->softmax(end - begin, n, x + begin * ldx, ldx,
-                     mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
-                     scale32, fully_masked, out + begin * ldo, ldo);
+    kernels->softmax_f32(end - begin, n, x + begin * ldx, ldx,
+                         mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
+                         scale32, fully_masked, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -172,10 +172,10 @@ sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float 
   SQZ_TRY(check_matrix("x", x, 1, n, n));
   SQZ_TRY(check_matrix("out", out, 1, n, n));
   const Kernels *kernels;
-  SQZ_TRY(begin(kActivation, &kernels));
+  SQZ_TRY(begin(Op::activation_f32, &kernels));
   for_chunks(n, kRowGrain, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->activation(activation, end - begin, x + begin, out + begin);
+    kernels->activation_f32(activation, end - begin, x + begin, out + begin);
   });
   return SQZ_OK;
 }
@@ -189,12 +189,12 @@ sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const flo
   SQZ_TRY(check_matrix("out", out, batch, n, ldo));
   if (mask) SQZ_TRY(check_mask(mask, batch, length, mask_stride));
   const Kernels *kernels;
-  SQZ_TRY(begin(kMeanPool, &kernels));
+  SQZ_TRY(begin(Op::mean_pool_f32, &kernels));
   if (batch == 0 || n == 0) return SQZ_OK;
   for_chunks(batch, kRowGrain / ((length + 1) * n) + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->mean_pool(end - begin, length, n, x + begin * length * ldx, ldx,
-                       mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);
+    kernels->mean_pool_f32(end - begin, length, n, x + begin * length * ldx, ldx,
+                           mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -206,11 +206,11 @@ sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
   SQZ_TRY(check_ids("ids", ids, count, table_rows));
   const Kernels *kernels;
-  SQZ_TRY(begin(kEmbedding, &kernels));
+  SQZ_TRY(begin(Op::embedding_f32, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
   for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->embedding(end - begin, n, EmbeddingTable{ids + begin, table, table_dtype}, out + begin * ldo, ldo);
+    kernels->embedding_f32(end - begin, n, EmbeddingTable{ids + begin, table, table_dtype}, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -233,7 +233,7 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
   }
   SQZ_TRY(check_eps(eps));
   const Kernels *kernels;
-  SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
+  SQZ_TRY(begin(Op::embedding_layer_norm_f32, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
   const float eps32 = narrow(eps);
   for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
@@ -241,7 +241,7 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
     const EmbeddingTable t[3] = {{ids[0] + begin, tables[0], dtypes[0]},
                                  {ids[1] + begin, tables[1], dtypes[1]},
                                  {ids[2] + begin, tables[2], dtypes[2]}};
-    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps32, out + begin * ldo, ldo);
+    kernels->embedding_layer_norm_f32(end - begin, n, t, weight, bias, eps32, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -283,7 +283,7 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
                 (long long)a.mask_strides[i], (long long)sizes[i]);
   }
   const Kernels *kernels;
-  SQZ_TRY(begin(kAttention, &kernels));
+  SQZ_TRY(begin(Op::attention_f32, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
 
   // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about
@@ -300,7 +300,7 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
     float *memory;
     Part *parts;  // one a sequence with queries
     int64_t count;
-  } c = {a, kernels->attention, narrow(a.scale), 0, nullptr, nullptr, 0};
+  } c = {a, kernels->attention_f32, narrow(a.scale), 0, nullptr, nullptr, 0};
   const int threads = num_threads();
   c.slice = ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16;
   const int64_t part_floats = a.batch * static_cast<int64_t>(sizeof(Part) / sizeof(float));

@@ -136,7 +136,7 @@ struct Part {
   Part() {}
   Part(const Kernels &kernels, const sqz_pwconv_input &x, const sqz_pwconv_part &p, int threads) {
     const bool s8 = p.dtype == SQZ_S8;
-    run = s8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv;
+    run = s8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv_f32;
     args = {};
     args.groups = p.groups;
     args.group_in = x.c_in / p.groups;
@@ -288,7 +288,10 @@ void run_region(const Kernels &kernels, const sqz_pwconv_input &x, int count, co
 sqz_status run_parts(const sqz_pwconv_input &x, int64_t count, const sqz_pwconv_part *parts) {
   const Kernels *kernels = nullptr;
   for (int64_t i = 0; i < count; ++i)
-    SQZ_TRY(begin(parts[i].dtype == SQZ_S8 ? kPwconvS8 : parts[i].dtype == SQZ_F16 ? kPwconvF16 : kPwconv, &kernels));
+    SQZ_TRY(begin(parts[i].dtype == SQZ_S8    ? Op::pwconv_s8
+                  : parts[i].dtype == SQZ_F16 ? Op::pwconv_f16
+                                              : Op::pwconv_f32,
+                  &kernels));
   if (x.rows == 0) return SQZ_OK;
   const auto of_region = [&](int64_t first) { return static_cast<int>(at_most(count - first, kMostParts)); };
   // The memory of all regions is had before the first one writes. The number of threads is read once: another thread
@@ -361,7 +364,7 @@ sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t groups, 
   SQZ_TRY(check_matrix("x", x, rows, channels, ldx));
   SQZ_TRY(check_quantized("q", q, ldq, "scales", scales, rows, channels, groups));
   const Kernels *kernels;
-  SQZ_TRY(begin(kQuantizeRowsS8, &kernels));
+  SQZ_TRY(begin(Op::quantize_rows_s8, &kernels));
   quantize(*kernels, {rows, groups, channels / groups, x, ldx, q, ldq, scales, groups});
   return SQZ_OK;
 }

@@ -47,21 +47,9 @@ constexpr Isa isa_avx512vnni = kAvx512Vnni;
 [[maybe_unused]] constexpr Isa isa_neon_i8mm = kNeonI8mm;
 #endif
 
-namespace ops {
-constexpr Op layer_norm = kLayerNorm, l2_normalize = kL2Normalize, softmax = kSoftmax, activation = kActivation,
-             mean_pool = kMeanPool, embedding = kEmbedding, embedding_layer_norm = kEmbeddingLayerNorm,
-             pwconv = kPwconv, pwconv_f16 = kPwconvF16, pwconv_s8 = kPwconvS8, quantize_rows_s8 = kQuantizeRowsS8,
-             attention = kAttention;
-}  // namespace ops
-
-// The name of an op on a dtype, in `ops` and in Kernels: float32 goes without saying.
-#define SQZ_NAME_f32(op) op
-#define SQZ_NAME_f16(op) op##_f16
-#define SQZ_NAME_s8(op) op##_s8
-
 const KernelRow kRows[] = {
 #define SQZ_KERNEL(op, dtype, isa, tile) \
-  {ops::SQZ_NAME_##dtype(op), isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa, 0}},
+  {Op::op##_##dtype, isa_##isa, {#op, #dtype, #isa, tile, #op "_" #dtype "_" #isa, 0}},
 #include "dispatch/registry.def"
 };
 constexpr int kRowCount = sizeof kRows / sizeof kRows[0];
@@ -73,7 +61,7 @@ Kernels fill_table(Isa isa) {
   Kernels k = {};
 // Better ones come later and take the place of plainer ones.
 #define SQZ_KERNEL(op, dtype, tag, tile) \
-  if (isa_implies(isa, isa_##tag)) k.SQZ_NAME_##dtype(op) = op##_##dtype##_##tag;
+  if (isa_implies(isa, isa_##tag)) k.op##_##dtype = op##_##dtype##_##tag;
 #include "dispatch/registry.def"
   return k;
 }

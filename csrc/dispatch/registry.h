@@ -18,33 +18,33 @@ namespace sqz {
 
 // What runs under one ISA: its own kernels, and for the other ops the best that it implies.
 struct Kernels {
-  layer_norm_f32_fn layer_norm;
-  l2_normalize_f32_fn l2_normalize;
-  softmax_f32_fn softmax;
-  activation_f32_fn activation;
-  mean_pool_f32_fn mean_pool;
-  embedding_f32_fn embedding;
-  embedding_layer_norm_f32_fn embedding_layer_norm;
-  pwconv_f32_fn pwconv;
+  layer_norm_f32_fn layer_norm_f32;
+  l2_normalize_f32_fn l2_normalize_f32;
+  softmax_f32_fn softmax_f32;
+  activation_f32_fn activation_f32;
+  mean_pool_f32_fn mean_pool_f32;
+  embedding_f32_fn embedding_f32;
+  embedding_layer_norm_f32_fn embedding_layer_norm_f32;
+  pwconv_f32_fn pwconv_f32;
   pwconv_f16_fn pwconv_f16;
   pwconv_s8_fn pwconv_s8;
   quantize_rows_s8_fn quantize_rows_s8;
-  attention_f32_fn attention;
+  attention_f32_fn attention_f32;
 };
 
-enum Op {
-  kLayerNorm,
-  kL2Normalize,
-  kSoftmax,
-  kActivation,
-  kMeanPool,
-  kEmbedding,
-  kEmbeddingLayerNorm,
-  kPwconv,
-  kPwconvF16,
-  kPwconvS8,
-  kQuantizeRowsS8,
-  kAttention
+enum class Op {
+  layer_norm_f32,
+  l2_normalize_f32,
+  softmax_f32,
+  activation_f32,
+  mean_pool_f32,
+  embedding_f32,
+  embedding_layer_norm_f32,
+  pwconv_f32,
+  pwconv_f16,
+  pwconv_s8,
+  quantize_rows_s8,
+  attention_f32
 };
 
 struct KernelRow {
