@@ -2,8 +2,8 @@
 #ifndef SQZ_API_CHECKS_H_
 #define SQZ_API_CHECKS_H_
 
-#include "dispatch/registry.h"
 #include "error.h"
+#include "isa/registry.h"
 #include "threading/float_environment.h"
 #include "threading/pool.h"
 

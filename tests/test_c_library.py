@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from build_helpers import ROOT, cmake_build, ninja, run, tool
+from kernel_tables import without_simd
 
 import squeezeops
 from squeezeops import backends
@@ -47,10 +48,7 @@ def example(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
-    without = [
-        f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512", "AVXVNNI", "AVX512VL_VNNI", "AVX512VNNI")
-    ]
-    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without)
+    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without_simd())
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.arm.build import ROOT
+from bench.arm.build import ROOT, tests_module
 from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.loops import disassemble, inner_loops
 
@@ -86,7 +86,7 @@ def model_cases(isa: str, tokens: Iterable[int]) -> list[Case]:
     """The shapes of the benchmarks with so many tokens, on the kernels that an instruction set brings itself."""
     wanted, cases = {str(n) for n in tokens}, []
     for path in sorted(SHAPES.glob("*.csv")):
-        if isa != "neon" and path.stem not in INT8:
+        if tests_module("kernel_tables").ISAS[isa].floats is None and path.stem not in INT8:
             continue
         with path.open(encoding="utf-8", newline="") as file:
             for shape in csv.DictReader(file):

@@ -23,11 +23,8 @@ struct F32Scalar {
   };
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
-
-  // Micro-kernel tile: rows x panels of 16 columns.
-  static constexpr bool kOwnTile = false;  // the loop of microkernel_f32.inl, and not one of the trait's own
-  static constexpr int kTileRows = 1, kHalfTileRows = 1, kTilePanels = 1;
+  static constexpr int kRegisters = 1, kVectorRegisters = 1;  // there are none to fill: a tile is one vector
+  static constexpr int kOwnTileRows = 0;
 
 #define SQZ_EACH(expr)                          \
   V r;                                          \
@@ -57,7 +54,6 @@ struct F32Scalar {
   static SQZ_INLINE V max(V a, V b) { SQZ_EACH(b.v[i] < a.v[i] ? a.v[i] : b.v[i]); }
   static SQZ_INLINE V min(V a, V b) { SQZ_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
   static SQZ_INLINE V abs(V a) { SQZ_EACH(__builtin_fabsf(a.v[i])); }
-  static SQZ_INLINE V neg(V a) { SQZ_EACH(-a.v[i]); }
   // |magnitude| with the sign bit of s; the magnitude is not negative.
   static SQZ_INLINE V with_sign(V magnitude, V s) { SQZ_EACH(__builtin_copysignf(magnitude.v[i], s.v[i])); }
   // Nearest even integer, for |a| < 2^22 or NaN; the sign of zero is kept.

@@ -22,6 +22,15 @@ struct Ahead {
 };
 struct NothingAhead {};
 
+// Rows of the tallest tile of one panel that stays in registers: its accumulators, a row of the panel and a broadcast
+// element; or as many as the trait's own loop has.
+template <class I>
+constexpr int tile_rows() {
+  if (I::kOwnTileRows > 0) return I::kOwnTileRows;
+  const int rows = (I::kRegisters - I::kVectorRegisters - 1) / I::kVectorRegisters;
+  return rows > 1 ? rows : 1;
+}
+
 template <class I>
 SQZ_INLINE typename I::V load_weights(const float *p) {
   return I::load(p);
@@ -34,7 +43,7 @@ SQZ_INLINE typename I::V load_weights(const uint16_t *p) {
 template <class I, int MR, int NP, class W, class A = NothingAhead>
 SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, int64_t b_panel,
                               typename I::V (&acc)[MR][NP], A ahead = A()) {
-  if constexpr (I::kOwnTile) {
+  if constexpr (I::kOwnTileRows > 0) {
     static_assert(NP == 1, "a loop of its own is over one panel");
     if constexpr (sizeof(A) > 1)
       return I::multiply(depth, a, lda, b, b_step, ahead.at, ahead.step, acc);

@@ -14,9 +14,10 @@
 namespace sqz {
 namespace {
 
-template <class S>
+// Tuning has the tile, kTileRows x kTilePanels panels.
+template <class S, class Tuning>
 struct MultiplyS8 {
-  static constexpr int kTileRows = S::kTileRows, kTilePanels = S::kTilePanels;
+  static constexpr int kTileRows = Tuning::kTileRows, kTilePanels = Tuning::kTilePanels;
 
   template <int MR, int NP>
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, const int32_t *first,

@@ -5,7 +5,7 @@
 #ifndef SQZ_SIMD_MICROKERNEL_S8_NEON_INL_
 #define SQZ_SIMD_MICROKERNEL_S8_NEON_INL_
 
-#include "simd/microkernel_f32.inl"
+#include "simd/microkernel_s8.inl"
 #include "simd/s8_neon.h"
 
 namespace sqz {
@@ -44,7 +44,8 @@ SQZ_INLINE Eight eight(const int8_t *p) {
 //
 // 1.39 instructions for one of the 96 that multiply and add; llvm-mca: 1.00 of the cycles of their port on Cortex-A57,
 // 1.45 of those of all 96 on Cortex-A53, in whose model a load that follows a vector instruction waits for two cycles.
-struct MultiplyS8Neon : S8Neon {
+template <class Tuning>
+struct MultiplyS8<S8Neon, Tuning> : S8Neon {
   static constexpr int kTileRows = 2, kTilePanels = 1;
 
   template <int MR, int NP>
@@ -197,7 +198,8 @@ struct MultiplyS8Neon : S8Neon {
 
 // 1 x 16: 8 sums, four k twice of a row and of the next four k (half registers), 2 products, 4 registers for weights:
 // 15 of 16.
-struct MultiplyS8Neon : S8Neon {
+template <class Tuning>
+struct MultiplyS8<S8Neon, Tuning> : S8Neon {
   static constexpr int kTileRows = 1, kTilePanels = 1;
 
   template <int MR, int NP>

@@ -14,8 +14,7 @@ struct S8Avx2 : S8Ymm {
     __m256i a, b, abs_a, abs_b;
   };
 
-  // 8 accumulators, 4 registers of weights, a row's bytes, ones, what is between the instructions: 15 of 16 registers.
-  static constexpr int kTileRows = 4, kTilePanels = 1;
+  static constexpr int kProductRegisters = 7;  // four of weights, a row's bytes, ones, a temporary
 
   static SQZ_INLINE Sum start(const int32_t *) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static SQZ_INLINE Weights load(const int8_t *p) {

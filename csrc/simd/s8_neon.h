@@ -30,9 +30,9 @@ struct F32Vfp : F32Scalar {
 struct S8Neon {
   using Float = F32Neon;
 #ifdef __aarch64__
-  using Ieee = F32Neon;
+  using Epilogue = F32Neon;
 #else
-  using Ieee = F32Vfp;
+  using Epilogue = F32Vfp;
 #endif
   struct Sum {
     int32x4_t a, b, c, d;
@@ -40,6 +40,20 @@ struct S8Neon {
   struct Pairs {
     int32x4_t a0, a1, b0, b1, c0, c1, d0, d1;
   };
+  using Four = int8x16_t;
+  struct Weights {
+    int8x16_t a, b, c, d;
+  };
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  static constexpr int kRegisters = 32, kSumRegisters = 2, kProductRegisters = 12;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  static constexpr int kRegisters = 32, kSumRegisters = 4, kProductRegisters = 12;
+#elif defined(__aarch64__)
+  static constexpr int kRegisters = 32, kSumRegisters = 4, kProductRegisters = 16;
+#else
+  static constexpr int kRegisters = 16, kSumRegisters = 4, kProductRegisters = 8;
+#endif
 
   static SQZ_INLINE Sum zero() { return {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)}; }
   static SQZ_INLINE Pairs no_pairs() {
@@ -50,12 +64,12 @@ struct S8Neon {
     return {add_neighbours(p.a0, p.a1), add_neighbours(p.b0, p.b1), add_neighbours(p.c0, p.c1),
             add_neighbours(p.d0, p.d1)};
   }
-  static SQZ_INLINE Ieee::V to_float(Sum s) {
+  static SQZ_INLINE Epilogue::V to_float(Sum s) {
     const F32Neon::V x = {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
 #ifdef __aarch64__
     return x;
 #else
-    Ieee::V y;
+    Epilogue::V y;
     F32Neon::store(y.v, x);
     return y;
 #endif
@@ -78,14 +92,31 @@ struct S8Neon {
     return without_128(vreinterpretq_u8_u32(vdupq_n_u32(bytes)));
   }
 
-  using Most = uint32x4_t;
-  static SQZ_INLINE Most no_most() { return vdupq_n_u32(0); }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  // Products by the instruction of the inner loops in microkernel_s8_neon.inl, for the peak loop alone.
+  static SQZ_INLINE Sum start(const int32_t *) { return zero(); }
+  static SQZ_INLINE Weights load(const int8_t *p) {
+    return {vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)};
+  }
+  static SQZ_INLINE Four broadcast(const uint8_t *p) { return four(p); }
+  static SQZ_INLINE Sum dot(Sum s, Four a, const Weights &w) {
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(s.a) : "w"(a), "w"(w.a));  // 32 products each
+    __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(s.b) : "w"(a), "w"(w.b));
+#else
+    dot4(s.a, a, w.a), dot4(s.b, a, w.b), dot4(s.c, a, w.c), dot4(s.d, a, w.d);
+#endif
+    return s;
+  }
+  static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+w"(*a)); }
+
+  using Amax = uint32x4_t;
+  static SQZ_INLINE Amax no_amax() { return vdupq_n_u32(0); }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     return vmaxq_u32(m,
                      vmaxq_u32(vmaxq_u32(magnitude(x.a), magnitude(x.b)), vmaxq_u32(magnitude(x.c), magnitude(x.d))));
   }
-  static SQZ_INLINE Most most_of_two(Most x, Most y) { return vmaxq_u32(x, y); }
-  static SQZ_INLINE uint32_t most_of(Most m) {
+  static SQZ_INLINE Amax max_amax(Amax x, Amax y) { return vmaxq_u32(x, y); }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) {
 #ifdef __aarch64__
     return vmaxvq_u32(m);
 #else
@@ -99,6 +130,15 @@ struct S8Neon {
   }
 
  private:
+#ifndef __ARM_FEATURE_MATMUL_INT8
+  static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
+#ifdef __ARM_FEATURE_DOTPROD
+    __asm__("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(s) : "w"(w), "w"(a));
+#else
+    s = vpadalq_s16(s, vmlal_s8(vmull_s8(vget_low_s8(w), vget_low_s8(a)), vget_high_s8(w), vget_high_s8(a)));
+#endif
+  }
+#endif
   static SQZ_INLINE int32x4_t add_neighbours(int32x4_t x, int32x4_t y) {
 #ifdef __aarch64__
     return vpaddq_s32(x, y);

@@ -14,7 +14,7 @@ namespace {
 
 struct S8Scalar {
   using Float = F32Scalar;
-  using Ieee = Float;  // what follows the sums
+  using Epilogue = Float;  // what follows the sums
   struct Sum {
     int32_t v[16];
   };
@@ -25,7 +25,7 @@ struct S8Scalar {
     const int8_t *p;
   };
 
-  static constexpr int kTileRows = 1, kTilePanels = 1;
+  static constexpr int kRegisters = 1, kSumRegisters = 1, kProductRegisters = 1;
 
   static SQZ_INLINE Sum start(const int32_t *) { return {{0}}; }
   static SQZ_INLINE Weights load(const int8_t *p) { return {p}; }
@@ -43,9 +43,9 @@ struct S8Scalar {
 
   // The largest of the magnitudes' bits: that order is the order of the magnitudes, with infinity and then NaN at the
   // end. As a running maximum and its end.
-  using Most = uint32_t;
-  static SQZ_INLINE Most no_most() { return 0; }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  using Amax = uint32_t;
+  static SQZ_INLINE Amax no_amax() { return 0; }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     for (int i = 0; i < 16; ++i) {
       uint32_t bits;
       memcpy(&bits, &x.v[i], 4);
@@ -54,8 +54,8 @@ struct S8Scalar {
     }
     return m;
   }
-  static SQZ_INLINE Most most_of_two(Most a, Most b) { return a < b ? b : a; }
-  static SQZ_INLINE uint32_t most_of(Most m) { return m; }
+  static SQZ_INLINE Amax max_amax(Amax a, Amax b) { return a < b ? b : a; }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) { return m; }
 
   // rne(x) + 128 as bytes, for 64 floats |x| <= 127 in four vectors.
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {

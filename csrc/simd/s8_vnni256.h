@@ -13,8 +13,7 @@ struct S8Vnni256 : S8Ymm {
     __m256i a, b;
   };
 
-  // 12 accumulators, 2 registers of weights, a row's bytes: 15 of 16 registers.
-  static constexpr int kTileRows = 6, kTilePanels = 1;
+  static constexpr int kProductRegisters = 3;  // two of weights, a row's bytes
 
   static SQZ_INLINE Sum start(const int32_t *first) { return {load256(first), load256(first + 8)}; }
   static SQZ_INLINE Weights load(const int8_t *p) { return {load256(p), load256(p + 32)}; }

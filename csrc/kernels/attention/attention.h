@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "simd/common.h"
 #include "squeezeops/squeezeops.h"
 
 namespace sqz {
@@ -28,10 +29,10 @@ struct AttentionHead {
   float *scores;   // (queries, keys): write the masked scores there and stop; else null
   float *scratch;  // attention_scratch_size() floats, 64-byte aligned
 
-  static int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
+  static SQZ_INLINE int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
   // K packed as [keys/16][head_size][16], a block of score rows (padded, so that rows do not share L1 sets), then what
   // is behind the last whole panel of V.
-  static int64_t scratch_size(int64_t keys, int64_t head_size) {
+  static SQZ_INLINE int64_t scratch_size(int64_t keys, int64_t head_size) {
     return key_columns(keys) * head_size + kAttentionMaxRows * (key_columns(keys) + 16) +
            (head_size % 16 ? keys * 16 : 0);
   }

@@ -16,6 +16,7 @@
 
 #include <stdint.h>
 
+#include "simd/common.h"
 #include "squeezeops/squeezeops.h"
 
 namespace sqz {
@@ -36,7 +37,7 @@ struct Pwconv {
   int64_t out_at;
   sqz_activation activation;
 
-  int64_t panels_per_group() const { return (group_out + 15) / 16; }
+  SQZ_INLINE int64_t panels_per_group() const { return (group_out + 15) / 16; }
 };
 
 // out = activation(conv(x) + bias) + residual for rows [row_begin, row_end) and for panels [panel_begin, panel_end)

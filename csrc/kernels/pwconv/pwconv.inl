@@ -68,7 +68,7 @@ struct Convolve {
       // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
       alignas(64) float buffer[MR * NP * 16];
       T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
-      if constexpr (NP == 1 && I::kWide == 1) {
+      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1) {
         if (whole && !p.residual)
           return activate_rows(p.activation, MR, buffer, p.out + (row * p.ldo + c - p.out_at), p.ldo);
       }

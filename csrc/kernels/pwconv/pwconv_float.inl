@@ -7,15 +7,34 @@
 // 192, the ends of tiles included; of 32 bits: 2 x 16, 8 + 4 + 1 (13 of 16).
 // NP = 1 panel keeps the AVX2 tile in registers. With GELU 85 to 88 %: about 12 of its operations take the ports of
 // multiply-adds, 192 of which make an output, and the output of 3072 channels does not fit L2.
+#ifndef SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_
+#define SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_
+
 #include "kernels/pwconv/pwconv.inl"
 
 namespace sqz {
 namespace {
 
-template <class Isa, class W>
+struct F32Avx512;
+struct F32Sse2;
+// The tile for weights stored as W.
+template <class I, class W>
+struct PwconvTuning {
+  static constexpr int kTileRows = tile_rows<I>(), kTilePanels = 1;
+};
+template <class W>
+struct PwconvTuning<F32Avx512, W> {
+  static constexpr int kTileRows = 8, kTilePanels = 3;
+};
+template <>
+struct PwconvTuning<F32Sse2, uint16_t> {
+  static constexpr int kTileRows = 1, kTilePanels = 1;  // widening takes constants in registers
+};
+
+template <class Trait, class W>
 struct FloatTile {
-  using I = Isa;
-  static constexpr int kTileRows = sizeof(W) == 2 ? I::kHalfTileRows : I::kTileRows, kTilePanels = I::kTilePanels;
+  using I = Trait;
+  static constexpr int kTileRows = PwconvTuning<I, W>::kTileRows, kTilePanels = PwconvTuning<I, W>::kTilePanels;
 
   static int64_t steps(const Pwconv &p) { return p.group_in; }
   static int64_t panel_bytes(const Pwconv &p) { return p.group_in * 16 * static_cast<int64_t>(sizeof(W)); }
@@ -37,10 +56,7 @@ struct FloatTile {
   }
 };
 
-template <class I>
-using ConvolveF32 = Convolve<FloatTile<I, float>>;
-template <class I>
-using ConvolveF16 = Convolve<FloatTile<I, uint16_t>>;
-
 }  // namespace
 }  // namespace sqz
+
+#endif  // SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_

@@ -29,8 +29,8 @@ struct PackedS8 {
   static constexpr int64_t kMostGroupIn = INT64_C(1) << 17;
   static constexpr int64_t kHead = 128;  // bytes of a panel before its weights
 
-  static int64_t steps(int64_t group_in) { return (group_in + 3) / 4; }
-  static int64_t panel_bytes(int64_t group_in) { return kHead + 64 * steps(group_in); }
+  static SQZ_INLINE int64_t steps(int64_t group_in) { return (group_in + 3) / 4; }
+  static SQZ_INLINE int64_t panel_bytes(int64_t group_in) { return kHead + 64 * steps(group_in); }
 };
 
 // As pwconv_fn, with conv(x) = (float(sum) * scale of the row) * scale of the channel.

@@ -4,14 +4,13 @@
 #define SQZ_KERNELS_PWCONV_PWCONV_S8_STAGED_INL_
 
 #include "kernels/pwconv/pwconv_s8.inl"
-#include "simd/microkernel_s8_neon.inl"
 
 namespace sqz {
 namespace {
 
 template <class L>
 struct StagedTile {
-  using I = S8Neon::Ieee;
+  using I = S8Neon::Epilogue;
 
   // p.q is of the rows of the group alone.
   template <int MR, int NP>
