@@ -22,11 +22,20 @@ TEXT = HEADER.read_text(encoding="utf-8")
 DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
 VERSION = squeezeops.__version__
 SONAME = f"libsqueezeops.so.{VERSION.split('.')[0]}"
-# The declarations: name and parameters.
-FUNCTIONS = {
-    name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
-    for name, parameters in re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", TEXT, re.MULTILINE | re.DOTALL)
-}
+
+
+def functions(header):
+    """The declarations of a header: name and parameters."""
+    found = re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", header, re.MULTILINE | re.DOTALL)
+    return {
+        name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
+        for name, parameters in found
+    }
+
+
+FUNCTIONS = functions(TEXT)
+# What is exported for our own bindings, and in no installed header.
+PRIVATE = functions((ROOT / "csrc" / "measure" / "measure.h").read_text(encoding="utf-8"))
 
 
 def compiler():
@@ -76,7 +85,9 @@ def shared(request):
 
 def test_exports_are_the_functions_of_the_header(shared):
     exported = {line.split()[-1] for line in run(tool("nm"), "-D", "--defined-only", shared).splitlines()}
-    assert exported == FUNCTIONS.keys() and len(exported) > 20
+    assert exported == FUNCTIONS.keys() | PRIVATE.keys() and len(exported) > 20
+    assert PRIVATE and all(name.startswith("sqz_measure_") for name in PRIVATE)
+    assert not any(name.startswith("sqz_measure_") for name in FUNCTIONS)
 
 
 def test_needs_only_the_c_library(shared):
@@ -222,9 +233,9 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
-    "sqz_peak_fma": "5e-5, rate",
-    "sqz_peak_s8": "5e-5, rate",
-    "sqz_peak_read": f"{2**20}, many, rate",
+    "sqz_measure_fma": "5e-5, rate",
+    "sqz_measure_s8": "5e-5, rate",
+    "sqz_measure_read": f"{2**20}, many, rate",
 }
 ATTENTION = {
     "batch": 2, "q_offsets": "offsets", "k_offsets": "offsets", "heads": 2, "head_size": 2, "q": "x", "ldq": 4,
@@ -324,7 +335,7 @@ def good(name):
     if name in STRUCTS:
         return dict(STRUCTS[name])
     values = [part.strip() for part in GOOD[name].split(",")]
-    return dict(zip(FUNCTIONS[name], (int(v) if v.isdigit() else v for v in values), strict=True))
+    return dict(zip((FUNCTIONS | PRIVATE)[name], (int(v) if v.isdigit() else v for v in values), strict=True))
 
 
 def wrong(name, arguments):
@@ -456,7 +467,7 @@ def test_a_peak_in_no_time():
 
     rate = ffi.new("double *")
     for seconds in (5e-324, 1e-10):
-        for peak in (lib.sqz_peak_fma, lib.sqz_peak_s8):
+        for peak in (lib.sqz_measure_fma, lib.sqz_measure_s8):
             assert peak(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
 
 

@@ -84,7 +84,8 @@ def build(folder: Path, compiler: str = "gcc") -> Path:
     run_tool(tool("cmake"), "--build", library, "--target", "squeezeops_static")
     plugin = (tool("cc", "gcc"), "-O2", "-Wall", "-Wextra", "-shared", "-fPIC")
     run_tool(*plugin, "-o", folder / "libcount.so", FOLDER / "count.c")
-    parts = ("-static", f"-I{ROOT}/csrc/include", FOLDER / "driver.c", library / "libsqueezeops.a", "-lpthread", "-lm")
+    include = (f"-I{ROOT}/csrc", f"-I{ROOT}/csrc/include")
+    parts = ("-static", *include, FOLDER / "driver.c", library / "libsqueezeops.a", "-lpthread", "-lm")
     compile_for_arm(compiler, "-o", folder / "driver", *parts)
     return folder
 

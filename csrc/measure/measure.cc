@@ -1,4 +1,5 @@
-// The C interface to the machine's own limits: how fast it multiplies and adds, and how fast it reads.
+#include "measure/measure.h"
+
 #include <atomic>
 
 #include "error.h"
@@ -20,7 +21,7 @@ const Loops *loops_of(Isa isa, const Loops *KernelSet::*member) {
   }
 }
 
-// What one thread did.
+// The time and the steps of one thread.
 struct Share {
   int64_t begin, end, steps;
 };
@@ -31,20 +32,20 @@ struct MultiplyAdd {
   int threads;
   int64_t nanoseconds;
   std::atomic<int> arrived{0};
-  std::atomic<bool> alone{false};  // the others did not come in time: they are not waited for again
+  std::atomic<bool> alone{false};  // some threads did not arrive in time: do not wait again
   std::atomic<float> sink{0};
   float start[kPeakStart] = {};
   uint8_t bytes[4] = {129, 130, 127, 131};
   int8_t weights[kPeakStart] = {1, -2, 3, -4};
   Share shares[kMaxThreads] = {};
 
-  // A factor so small that the numbers stay where they are for thousands of steps.
+  // The factor is so small that the numbers hardly change over thousands of steps.
   float compute(int64_t steps) const {
     return loops ? loops->multiply_add(steps, start, 0x1p-20f) : loop_s8->dots(steps, bytes, weights);
   }
   int64_t operations() const { return loops ? loops->operations : loop_s8->operations; }
 
-  // All threads begin together, so that none has the machine for itself for a while.
+  // All threads begin together, so that none has the machine to itself.
   void meet() {
     constexpr int64_t kPatience = 2000000;
     arrived.fetch_add(1, std::memory_order_acq_rel);
@@ -110,15 +111,15 @@ using namespace sqz;
 
 extern "C" {
 
-sqz_status sqz_peak_fma(double seconds, double *operations_per_second) {
+sqz_status sqz_measure_fma(double seconds, double *operations_per_second) {
   return peak_of(false, seconds, operations_per_second);
 }
 
-sqz_status sqz_peak_s8(double seconds, double *operations_per_second) {
+sqz_status sqz_measure_s8(double seconds, double *operations_per_second) {
   return peak_of(true, seconds, operations_per_second);
 }
 
-sqz_status sqz_peak_read(int64_t n, const float *x, double *bytes_per_second) {
+sqz_status sqz_measure_read(int64_t n, const float *x, double *bytes_per_second) {
   constexpr int64_t kLeast = INT64_C(1) << 20, kMost = INT64_C(1) << 58;
   if (n < kLeast || n > kMost) return fail(SQZ_INVALID, "n: expected from 2^20 to 2^58 floats, got %lld", (long long)n);
   if (!x) return fail(SQZ_INVALID, "x: expected a pointer, got NULL");
@@ -145,5 +146,9 @@ sqz_status sqz_peak_read(int64_t n, const float *x, double *bytes_per_second) {
   *bytes_per_second = best;
   return SQZ_OK;
 }
+
+const char *sqz_measure_last_kernel(void) { return last_kernel(); }
+
+double sqz_measure_cpu_quota(const char *root) { return cpu_quota(root ? root : ""); }
 
 }  // extern "C"

@@ -22,7 +22,7 @@
 #include <string>
 #include <vector>
 
-#include "squeezeops/squeezeops.h"
+#include "measure/measure.h"
 
 namespace {
 
@@ -331,8 +331,8 @@ struct Run {
       set_modes(modes);
       if (status != SQZ_OK) fail(name, sqz_error_message());
       if (after != wanted) fail(name, "changed the modes of the floating-point unit");
-      if (sqz_last_kernel() != kernel) fail(name, sqz_last_kernel() + (" ran in place of " + kernel));
-      kernels.insert(sqz_last_kernel());
+      if (sqz_measure_last_kernel() != kernel) fail(name, sqz_measure_last_kernel() + (" ran in place of " + kernel));
+      kernels.insert(sqz_measure_last_kernel());
       std::vector<Call::Result> results;
       const string trouble = call.finish(&results);
       if (!trouble.empty()) fail(name, trouble + (variant ? " (gaps)" : " (dense)"));
@@ -886,7 +886,7 @@ int check_one(const Bytes &expected, const char *isa) {
       if (!run.kernels.count(row.symbol)) run.fail(row.symbol, "no case runs it");
     printf("%s: %d cases, %d wrong, %d kernels\n", isa, run.cases, run.wrong, static_cast<int>(run.kernels.size()));
     double rate = 0;
-    for (sqz_status (*peak)(double, double *) : {sqz_peak_fma, sqz_peak_s8})
+    for (sqz_status (*peak)(double, double *) : {sqz_measure_fma, sqz_measure_s8})
       if (peak(1e-5, &rate) != SQZ_OK || !(rate > 0)) run.fail("peak", sqz_error_message());
   }
   fflush(stdout);

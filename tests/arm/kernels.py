@@ -59,10 +59,10 @@ def program(build: Build) -> Path:
     """Builds the library and the test of it."""
     build.make("squeezeops_static", *(without_simd() if build is HOST else ()))
     test, made = ROOT / "tests" / "arm" / "kernel_test.cc", build.folder / "kernel_test"
-    library, include = build.folder / "libsqueezeops.a", ROOT / "csrc" / "include"
+    library, include = build.folder / "libsqueezeops.a", (f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'include'}")
     if not made.exists() or made.stat().st_mtime < max(file.stat().st_mtime for file in (test, library)):
         flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-static", "-pthread")
-        run(*build.compiler(), *flags, f"-I{include}", test, library, "-lm", "-o", made)
+        run(*build.compiler(), *flags, *include, test, library, "-lm", "-o", made)
     return made
 
 
