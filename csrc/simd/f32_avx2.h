@@ -91,7 +91,7 @@ struct F32Avx2 {
   }
 
  private:
-  // Halves of two rows make a register (loads do it), then pairs of elements, then fours.
+  // The loads combine halves of two rows in a register; then pairs of elements are interleaved, then fours.
   static SQZ_INLINE void transpose8(const float *const *rows, int k, float *to) {
     __m256 x[8], y[8];
 #pragma GCC unroll 8

@@ -53,7 +53,8 @@ struct F32Avx512 {
   static SQZ_INLINE bool any(M a) { return a != 0; }
   static SQZ_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
 
-  // Quarters of four rows make a register (loads do it), then pairs of elements, then fours: 32 shuffles.
+  // The loads combine quarters of four rows in a register; then pairs of elements are interleaved, then fours: 32
+  // shuffles.
   static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
 #pragma GCC unroll 4
     for (int k = 0; k < 16; k += 4) {
@@ -88,7 +89,7 @@ struct F32Avx512 {
   }
 
  private:
-  // Compare and select, not vmaxps: x86 and NEON differ on NaN.
+  // Compare and select, not vmaxps, because x86 and NEON differ on NaN.
   static SQZ_INLINE __m256 max8(__m256 a, __m256 b) { return _mm256_blendv_ps(a, b, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
   static SQZ_INLINE __m128 max4(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmp_ps(a, b, _CMP_LT_OQ)); }
 };

@@ -1,4 +1,4 @@
-// 16-lane float vector on SSE2: four xmm registers. There is no fused multiply-add, so this path keeps to a tolerance
+// 16-lane float vector on SSE2: four xmm registers. There is no fused multiply-add, so this trait keeps to a tolerance
 // and not to the bits of the others.
 #ifndef SQZ_SIMD_F32_SSE2_H_
 #define SQZ_SIMD_F32_SSE2_H_
@@ -114,8 +114,8 @@ struct F32Sse2 {
 #undef SQZ_EACH
 
  private:
-  // Four halves as int32: with the exponent in its place they are too small by 2^112, and infinity and NaN have to have
-  // theirs set.
+  // Widens four float16 in int32 lanes. Shifted into place they are too small by 2^112; infinity and NaN get their
+  // exponent from `special`.
   static SQZ_INLINE __m128 widen(__m128i h) {
     const __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
     h = _mm_and_si128(h, _mm_set1_epi32(0x7fff));

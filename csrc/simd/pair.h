@@ -71,18 +71,16 @@ struct InTurn<Pair<I>> {
 // How many vectors a polynomial takes at a time. One vector of four registers has chains enough.
 struct F32Avx2;
 struct F32Avx512;
+template <int N>
+struct Vectors {
+  static constexpr int kVectors = N;
+};
 template <class I>
-struct PolynomialTuning {
-  static constexpr int kVectors = 1;
-};
+struct PolynomialTuning : Vectors<1> {};
 template <>
-struct PolynomialTuning<F32Avx2> {
-  static constexpr int kVectors = 4;  // eight spill
-};
+struct PolynomialTuning<F32Avx2> : Vectors<4> {};  // eight spill
 template <>
-struct PolynomialTuning<F32Avx512> {
-  static constexpr int kVectors = 8;
-};
+struct PolynomialTuning<F32Avx512> : Vectors<8> {};
 
 }  // namespace
 }  // namespace sqz

@@ -1,4 +1,4 @@
-// What the traits s8_*.h with 256-bit registers share: all but the multiplication.
+// What the byte traits with 256-bit registers share: all but the products.
 #ifndef SQZ_SIMD_S8_256_H_
 #define SQZ_SIMD_S8_256_H_
 
@@ -43,7 +43,7 @@ struct S8Ymm {
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     for (int i = 0; i < 2; ++i) {
       const Float::V u = x[2 * i], v = x[2 * i + 1];
-      // Packing takes turns between the 128-bit lanes; the permutation undoes that.
+      // `packs` interleaves 128-bit lanes; the permute restores order.
       const __m256i uu = _mm256_packs_epi32(_mm256_cvtps_epi32(u.a), _mm256_cvtps_epi32(u.b));
       const __m256i vv = _mm256_packs_epi32(_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b));
       const __m256i bytes =

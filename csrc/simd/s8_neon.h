@@ -1,8 +1,8 @@
-// Bytes on NEON: what all its ISAs share in quantising rows, and the products of plain NEON.
+// int8 on NEON: the epilogue and the quantisation of all its ISAs, and the products of plain NEON.
 //
 // Plain NEON has no dot product. vmull_s8 multiplies 8 bytes to 16 bits, vmlal_s8 adds 8 more products (two of at most
 // 127 * 127 fit), and vpadalq_s16 adds neighbours to 32 bits: 3 instructions for 16 products. A panel's row of four k
-// gives eight sums of two channels' pairs of k (Pairs), which are added at the end.
+// gives eight sums, two per channel (Pairs), which are added at the end.
 #ifndef SQZ_SIMD_S8_NEON_H_
 #define SQZ_SIMD_S8_NEON_H_
 
@@ -13,8 +13,9 @@ namespace sqz {
 namespace {
 
 #ifndef __aarch64__
-// The scalar unit. NEON of 32-bit ARM flushes denormals to zero, this one does not, so that what follows the sums,
-// which are exact, has the same bits as everywhere. In assembly, because Clang would put four of them on NEON.
+// The scalar unit of 32-bit ARM, for the epilogue: NEON there flushes subnormals to zero, this unit does not. The sums
+// are exact, so the results have the same bits as everywhere. In assembly, because Clang would use NEON for four of
+// them.
 struct F32Vfp : F32Scalar {
   static SQZ_INLINE V add(V x, V y) {
     for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
@@ -75,16 +76,16 @@ struct S8Neon {
 #endif
   }
 
-  // The bytes a of the bytes a + 128.
+  // The values a of the bytes a + 128.
   static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
-#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
+#ifdef __aarch64__  // in place: Clang would take one more register, which the inner loops do not have
     __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
 #else
     x = veorq_u8(x, vdupq_n_u8(128));
 #endif
     return vreinterpretq_s8_u8(x);
   }
-  // 16 successive activations, or four of them four times, from their bytes a + 128.
+  // From bytes a + 128: 16 successive activations, or four of them repeated four times.
   static SQZ_INLINE int8x16_t sixteen(const uint8_t *p) { return without_128(vld1q_u8(p)); }
   static SQZ_INLINE int8x16_t four(const uint8_t *p) {
     uint32_t bytes;
@@ -148,8 +149,8 @@ struct S8Neon {
   }
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 
-  // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits, here with the
-  // 128 that the byte has on top.
+  // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits; the
+  // 128 of the byte is added with it.
   static SQZ_INLINE uint16x8_t rounded(float32x4_t x) {
     return vreinterpretq_u16_f32(vaddq_f32(x, vdupq_n_f32(12582912.0f + 128.0f)));
   }

@@ -23,7 +23,7 @@ struct S8Vnni512 {
     memcpy(&bytes, p, 4);
     return _mm512_set1_epi32(bytes);
   }
-  // Not the intrinsic: with many accumulators, GCC copies and spills those (three times slower).
+  // Not the intrinsic: with many accumulators GCC copies and spills them, which is three times slower.
   static SQZ_INLINE Sum dot(Sum s, Four a, Weights w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(w));
     return s;
@@ -45,7 +45,7 @@ struct S8Vnni512 {
   }
 
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
-    // Packing takes turns between the 128-bit lanes; the permutation undoes that.
+    // `packs` interleaves 128-bit lanes; the permute restores order.
     const __m512i u = _mm512_packs_epi32(_mm512_cvtps_epi32(x[0]), _mm512_cvtps_epi32(x[1]));
     const __m512i v = _mm512_packs_epi32(_mm512_cvtps_epi32(x[2]), _mm512_cvtps_epi32(x[3]));
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

@@ -1,13 +1,13 @@
-// One job at a time. A job is published in `state`, an atomic word that also counts who is inside:
+// The pool runs one job at a time. `state` is an atomic word that publishes the job and counts the workers inside:
 //
 //   state = epoch << 32 | open << 31 | workers inside
 //
 // A worker enters by a compare-and-swap that needs the job to be open, takes indices until none is left, and leaves.
-// The caller works too, closes the job when all indices are taken, and waits for those inside: so a sleeping worker
-// never delays a short job.
+// The caller works too; when all indices are taken it closes the job and waits only for the workers inside. So a
+// sleeping worker never delays a short job.
 //
-// Each participant has a range of indices of its own, one after the other, and goes on with what is left of the others'
-// ranges: neighbours in the data stay in one core's cache, and from op to op the same rows go to the same core.
+// Each participant has a range of consecutive indices, and afterwards helps with what is left of the others' ranges. So
+// neighbouring data stays in one core's cache, and successive ops give the same rows to the same core.
 #include "threading/pool.h"
 
 #include <errno.h>
@@ -58,7 +58,7 @@ bool fork_handler = false;  // installed, under `serve`
 std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 
-// True as soon as `ready` holds, false after the spinning time.
+// True as soon as `ready` holds; false when the time for spinning is over.
 template <class F>
 bool spin(const F &ready) {
   if (!may_spin.load(std::memory_order_relaxed)) return ready();
@@ -120,7 +120,7 @@ void *worker_main(void *argument) {
   return nullptr;
 }
 
-// The child of a fork has no workers, and the locks may be held by threads that it does not have.
+// The child of a fork has no workers, and its locks may be held by threads that do not exist in it.
 void after_fork_in_child() {
   pthread_mutex_init(&serve, nullptr);
   pthread_mutex_init(&guard, nullptr);
@@ -131,11 +131,11 @@ void after_fork_in_child() {
   started = 0;
 }
 
-// Under `serve`. Stops at the first thread that cannot be had.
+// Needs `serve`. Stops at the first thread that cannot be created.
 void start_workers(int wanted) {
   if (!fork_handler) fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child) == 0;
   if (started >= wanted) return;
-  // Signals are for the application's own threads, but for those that a thread's own fault raises.
+  // Block all signals except synchronous faults: the application's own threads handle them.
   sigset_t all, before;
   sigfillset(&all);
   for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
@@ -153,9 +153,9 @@ void start_workers(int wanted) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-// Linux likes to wake a thread on the CPU of the one that wakes it, and may leave both there for milliseconds while
-// another CPU is idle: 16 tokens after a pause of 20 ms took 8.1 ms on two threads instead of 4.5. So workers that are
-// woken are kept off the caller's CPU for the length of a job. Under `serve`.
+// Linux tends to wake a thread on the CPU of the thread that wakes it, and may leave both there for milliseconds while
+// another CPU is idle: 16 tokens after a pause of 20 ms took 8.1 ms on two threads instead of 4.5. So for the length of
+// a job, woken workers may not use the caller's CPU. Needs `serve`.
 class KeepOffThisCpu {
 #if defined(__linux__)
  public:
@@ -172,15 +172,15 @@ class KeepOffThisCpu {
       changed_[count_] = pthread_setaffinity_np(workers[count_], sizeof set, &set) == 0;
     }
   }
-  // Linux refuses to put a worker back where it may use none of those CPUs any longer, because the application's set of
-  // CPUs was changed meanwhile: it has then been moved to that set, and there is nothing to put back.
+  // Restoring fails where the application changed its set of CPUs meanwhile and the worker may use none of the old
+  // ones: it was then moved to the new set, and there is nothing to restore.
   void end() {
     for (; count_ > 0; --count_)
       if (changed_[count_ - 1]) pthread_setaffinity_np(workers[count_ - 1], sizeof before_[0], &before_[count_ - 1]);
   }
 
  private:
-  static constexpr int kMost = 15;  // with more, some CPU is idle anyway, and this would take its time
+  static constexpr int kMost = 15;  // with more workers some CPU is idle anyway, and this costs time
   int count_ = 0;
   bool changed_[kMost];
   cpu_set_t before_[kMost];
@@ -193,7 +193,7 @@ class KeepOffThisCpu {
 
 int affinity_count() {
 #if defined(__linux__)
-  // A mask of 1024 CPUs may be too small for the kernel; then sched_getaffinity says so.
+  // A mask of 1024 CPUs may be too small for the kernel; sched_getaffinity then fails with EINVAL.
   for (size_t cpus = 1024; cpus <= (1u << 18); cpus *= 4) {
     cpu_set_t *set = CPU_ALLOC(cpus);
     if (!set) break;
@@ -211,7 +211,7 @@ int affinity_count() {
 #endif
 }
 
-// Threads that SQUEEZEOPS_NUM_THREADS asks for; 0 if it is not set, -1 (and a message) if it is not a number.
+// The value of SQUEEZEOPS_NUM_THREADS; 0 if it is not set, -1 (and a message) if it is not a valid number.
 int threads_from_environment() {
   const char *text = getenv("SQUEEZEOPS_NUM_THREADS");
   if (!text || !text[0]) return 0;
@@ -250,7 +250,7 @@ int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_ord
 void set_num_threads(int n) { choose(n); }
 
 void parallel_for(int64_t count, Task task, void *context, int limit) {
-  // The number is read once: another thread may change it at any time.
+  // Read once: another thread may change it at any time.
   int64_t threads = num_threads();
   if (threads > limit) threads = limit;
   const int participants = static_cast<int>(count < threads ? count : threads);

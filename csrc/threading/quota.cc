@@ -1,5 +1,5 @@
-// The cgroup CPU quota. A container with a quota of two CPUs on a 64-CPU machine shows 64 in its affinity mask; with
-// more threads than quota the kernel stops all of them for the rest of each period.
+// The cgroup CPU quota. A container with a quota of two CPUs on a machine of 64 sees 64 in its affinity mask; with more
+// threads than the quota the kernel stops all of them for the rest of each period.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kPath = 4096;
 
-// Reads one line; false if the file is not there or empty.
+// Reads one line; false if the file does not exist or is empty.
 bool read_line(const char *path, char *line, int size) {
   FILE *f = fopen(path, "re");
   if (!f) return false;
@@ -40,7 +40,7 @@ double quota_v1(const char *directory) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-// The least quota of a group and of the groups above it: `mount` then `mount`/`group`, cut from the end.
+// The smallest quota of a group and of its parents: looks in mount/group and then up to mount.
 double least(const char *mount, const char *group, double (*read)(const char *)) {
   char directory[kPath];
   if (snprintf(directory, sizeof directory, "%s%s", mount, group) >= kPath) return 0;

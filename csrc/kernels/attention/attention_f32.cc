@@ -2,23 +2,23 @@
 //   scores  = scale (q k^T), one chain over the head's elements   K is transposed to panels of 16 keys first
 //   softmax = rows of scores, in place                            (kernels/softmax)
 //   out     = p v, one chain over the keys, ascending             V is read in place
-// No online rescaling: it would tie the bits to the tile.
+// There is no online rescaling: it would tie the bits to the tile.
 //
-//            scores   values   registers: accumulators, panels, a row's element   of peak at 16, 32, 128, 384 tokens
-//   AVX-512  12 x 2   6 x 4    24 + 2 + 1 and 24 + 4 + 1 of 32                    45, 61, 75, 72 %
-//   AVX2      6 x 1   6 x 1    12 + 2 + 1 of 16 (a panel is two)                  57, 63, 74, 71 %
-//   SSE2      2 x 1   2 x 1    8 + 1 + 1 of 16 (a panel is read from memory)      48 % at 128
-//   NEON 64   4 x 1   4 x 1    16 + 8 + 8 of 32 (a panel is four)
+//            scores   values   registers: accumulators, panels, broadcast          % of peak at 16, 32, 128, 384 tokens
+//   AVX-512  12 x 2   6 x 4    24 + 2 + 1 and 24 + 4 + 1 of 32                      45, 61, 75, 72
+//   AVX2      6 x 1   6 x 1    12 + 2 + 1 of 16 (a panel is two registers)          57, 63, 74, 71
+//   SSE2      2 x 1   2 x 1    8 + 1 + 1 of 16 (the panel is read from memory)      48 at 128
+//   NEON 64   4 x 1   4 x 1    16 + 8 + 8 of 32 (a panel is four registers)
 //   NEON 32   2 x 1   2 x 1    8 + 4 + 1 of 16
 //
-// Tiles are rows x panels. Shares are of 12 heads of 64 on one thread, softmax included and not counted, while
-// neighbours used the processor too; at quiet times AVX-512 reaches 52, 69, 80 and 77 %, AVX2 81 % at 128. At 128
+// Tiles are rows x panels. The shares are for 12 heads of 64 on one thread of a busy machine; the time of softmax
+// counts, its operations do not. On a quiet machine AVX-512 reaches 52, 69, 80 and 77 %, AVX2 81 % at 128. At 128
 // tokens the products take four fifths of the time, within a few per cent of peak; softmax and packing take the rest.
 //
 // Measured and rejected: 12 x 2 for values too (V is read twice: 4 points less at 128), 8 x 3 for scores, 4 x 4 for
 // values and 6 x 4 for scores (up to 3 points less at 384), blocks of 16 or 24 rows (no gain), prefetching the next
-// keys and their values while packing (none). Not done: one packing of K for all parts of a head's queries, which needs
-// a second round of the threads to save what two queries cost.
+// keys and their values while packing (no gain). Not done: packing K once for all parts of a head's queries, which
+// needs another barrier of the threads and would save what two queries cost.
 #include "kernels/attention/attention.h"
 
 #include "isa/target.h"
@@ -30,21 +30,23 @@ namespace {
 
 // A tile of scores is kScoreRows queries by kScorePanels panels of 16 keys, a tile of values kValueRows queries by
 // kValuePanels panels of 16 elements. A block has kBlockRows queries, a multiple of both heights.
-template <class I, int BlockRows>
-struct OnePanelTuning {
-  static constexpr int kScoreRows = tile_rows<I>(), kScorePanels = 1, kValueRows = tile_rows<I>(), kValuePanels = 1;
-  static constexpr int kBlockRows = (BlockRows + kScoreRows - 1) / kScoreRows * kScoreRows;
+template <int ScoreRows, int ScorePanels, int ValueRows, int ValuePanels, int BlockRows>
+struct AttentionTiles {
+  static constexpr int kScoreRows = ScoreRows, kScorePanels = ScorePanels, kValueRows = ValueRows,
+                       kValuePanels = ValuePanels, kBlockRows = BlockRows;
 };
 struct F32Avx512;
 struct F32Neon;
 template <class I>
-struct AttentionTuning : OnePanelTuning<I, 8> {};
+struct LeastBlock : TileSize<8, 1> {};
 template <>
-struct AttentionTuning<F32Neon> : OnePanelTuning<F32Neon, 16> {};
+struct LeastBlock<F32Neon> : TileSize<16, 1> {};
+template <class I, int Rows>
+using OnePanel = AttentionTiles<Rows, 1, Rows, 1, (LeastBlock<I>::kTileRows + Rows - 1) / Rows * Rows>;
+template <class I>
+struct AttentionTuning : OnePanel<I, tile_rows<I>()> {};
 template <>
-struct AttentionTuning<F32Avx512> {
-  static constexpr int kScoreRows = 12, kScorePanels = 2, kValueRows = 6, kValuePanels = 4, kBlockRows = 12;
-};
+struct AttentionTuning<F32Avx512> : AttentionTiles<12, 2, 6, 4, 12> {};
 
 template <class I>
 struct Attention {
@@ -56,7 +58,7 @@ struct Attention {
 
   static SQZ_INLINE void pack_keys(const AttentionHead &h, float *packed) {
     for (int64_t key = 0; key < h.keys; key += 16) {
-      // Lanes beyond the last key repeat it; nobody looks at their scores.
+      // Lanes beyond the last key repeat it; their scores are not used.
       const float *rows[16];
       for (int i = 0; i < 16; ++i) rows[i] = h.k + min64(key + i, h.keys - 1) * h.ldk;
       int64_t d = 0;
@@ -70,7 +72,7 @@ struct Attention {
     }
   }
 
-  // The columns of V behind its last whole panel, as a panel of 16: loads of a part would take registers for their
+  // Copies the columns behind the last whole panel of V to a panel of 16: partial loads would take registers for their
   // masks.
   static SQZ_INLINE void pack_values(const AttentionHead &h, float *packed) {
     const int64_t begin = h.head_size / 16 * 16;
@@ -86,7 +88,7 @@ struct Attention {
     float *s;
     int64_t lds;
 
-    // Not inline, nor is the other: with all tiles in one function the pointers of the inner loops spill.
+    // Not inline, and neither is the tile of values: with all tiles in one function the inner loops spill pointers.
     template <int MR, int NP>
     __attribute__((noinline)) static void tile(const float *q, int64_t ldq, int64_t head_size, const float *packed,
                                                float scale, float *s, int64_t lds) {
@@ -103,7 +105,8 @@ struct Attention {
       const int64_t panels = lds / 16 - 1;
       for (int64_t panel = 0; panel < panels;) panel += next<MR, Tuning::kScorePanels>(panel, panels - panel);
     }
-    // The next tile; one of a single panel, which takes almost as long as one of two, only where there is but one.
+    // Computes the next tile. A tile of one panel takes almost as long as one of two, so it is used for a single
+    // remaining panel only.
     template <int MR, int NP>
     SQZ_INLINE int64_t next(int64_t panel, int64_t left) const {
       if constexpr (NP > 1) {
@@ -157,7 +160,7 @@ struct Attention {
     return static_cast<const float *>(mask)[key] < -3.40282347e+38f;
   }
 
-  // The value sum of one row that skips excluded keys, so that NaN in their rows of V cannot leak.
+  // The values of one row without the excluded keys, so that NaN in their rows of V cannot leak.
   static SQZ_INLINE void masked_values(const AttentionHead &h, const void *mask, const float *p, float *out) {
     for (int64_t d = 0; d < h.head_size; d += 64) {
       const int n = static_cast<int>(min64(64, h.head_size - d));

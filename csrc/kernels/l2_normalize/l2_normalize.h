@@ -6,7 +6,7 @@
 
 namespace sqz {
 
-// out = x / max(sqrt(sum(x * x)), eps); a norm that is NaN stays NaN. out may be x.
+// out = x / max(sqrt(sum(x * x)), eps); a NaN norm stays NaN. out may be x.
 using l2_normalize_f32_fn = void (*)(int64_t rows, int64_t n, const float *x, int64_t ldx, float eps, float *out,
                                      int64_t ldo);
 

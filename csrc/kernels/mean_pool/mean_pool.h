@@ -1,4 +1,4 @@
-// Pooling: sequences of rows to a row each.
+// Mean pooling: one row per sequence of rows.
 #ifndef SQZ_KERNELS_MEAN_POOL_MEAN_POOL_H_
 #define SQZ_KERNELS_MEAN_POOL_MEAN_POOL_H_
 

@@ -17,18 +17,19 @@
 namespace sqz {
 namespace {
 
+// Rows of the tallest tile of one panel that stays in registers.
+template <class S>
+constexpr int tile_rows_s8() {
+  const int rows = (S::kRegisters - S::kProductRegisters) / S::kSumRegisters;
+  return rows > 1 ? rows : 1;
+}
 struct S8Vnni512;
 template <class S>
-struct PwconvS8Tuning {
-  static constexpr int kRows = (S::kRegisters - S::kProductRegisters) / S::kSumRegisters;
-  static constexpr int kTileRows = kRows > 1 ? kRows : 1, kTilePanels = 1;
-};
+struct PwconvS8Tuning : TileSize<tile_rows_s8<S>(), 1> {};
 template <>
-struct PwconvS8Tuning<S8Vnni512> {
-  static constexpr int kTileRows = 8, kTilePanels = 3;
-};
+struct PwconvS8Tuning<S8Vnni512> : TileSize<8, 3> {};
 
-// The end of a tile: y = (float(sum) * scale of the row) * scale of the channel, and then as of floats.
+// The epilogue: y = (float(sum) * scale of the row) * scale of the channel, then as for floats.
 template <class S, int MR, int NP>
 SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
                           const float *scales, int64_t lds, float *out, int64_t ldo, const float *bias,
