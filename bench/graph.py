@@ -1,4 +1,4 @@
-"""The model as an ONNX graph, in several forms, of which each peer is given the one that it runs fastest."""
+"""The model as an ONNX graph in several forms. Each peer runs the form that is fastest for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPS = 1e-12
 
 
 class Graph:
-    """Nodes and constants as they are written down; each method returns the name of its result."""
+    """Collects nodes and constants. Each method returns the name of its result."""
 
     def __init__(self, weights: dict[str, Any]) -> None:
         self.weights = weights
@@ -61,7 +61,7 @@ def embed(g: Graph) -> str:
     length = g.op("Gather", g.op("Shape", "input_ids"), g.constant(np.array(1, np.int64), "one"))
     zero = g.constant(np.array(0, np.int64), "zero")
     places = g.op("Range", zero, length, "one")
-    # The first row of the types is added to all positions, which no peer would be slower for.
+    # Folding the token types into the positions saves the peers an addition.
     table = g.weights["embeddings.position_embeddings.weight"] + g.weights["embeddings.token_type_embeddings.weight"][0]
     return g.norm(g.op("Add", words, g.op("Gather", g.constant(table, "places"), places)), "embeddings.LayerNorm")
 
@@ -109,7 +109,7 @@ def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
 
 
 def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels first, as in the reference implementation; x and y are [B, L, C]."""
+    """Channels first, as in the reference implementation. x and y are [B, L, C]."""
     heads = CONFIG["num_attention_heads"]
     size = CONFIG["hidden_size"] // heads
     groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
@@ -138,7 +138,7 @@ def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
 
 
 def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels last, a matrix product for each group."""
+    """Channels last, one matrix product per group."""
     heads, c = CONFIG["num_attention_heads"], CONFIG["hidden_size"]
     groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
     q, k, v = (
@@ -159,7 +159,7 @@ def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
 
 
 def layer_batched(g: Graph, x: str, layer: str, masked: bool) -> str:
-    """Groups first: a batched matrix product each; the network of a group stays in its own block from end to end."""
+    """Groups first: one batched matrix product per convolution; each group keeps its own block from end to end."""
     heads, c, n = CONFIG["num_attention_heads"], CONFIG["hidden_size"], CONFIG["q_groups"]
 
     def grouped(x: str) -> str:
@@ -223,7 +223,7 @@ def build(weights: dict[str, Any], form: str, masked: bool, task: str) -> Any:
 
 
 def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
-    """The model of nodes that end in "result", a tensor of this shape."""
+    """Return a model whose nodes end in "result", a tensor of this shape."""
     output = helper.make_tensor_value_info("result", TensorProto.FLOAT, shape)
     tensors = [numpy_helper.from_array(value, name) for name, value in g.constants.items()]
     graph = helper.make_graph(g.nodes, "graph", inputs, [output], tensors)
@@ -232,7 +232,7 @@ def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
 
 
 def export(form: str, masked: bool, task: str) -> Path:
-    """Return the file of a form of the model, with an attention mask or without; it is written the first time."""
+    """Return the file of a form of the model, with or without an attention mask. The first call writes it."""
     path = cache_folder() / f"{task}-{form}{'-masked' if masked else ''}.onnx"
     if not path.exists():
         written = path.with_suffix(f".{os.getpid()}")
