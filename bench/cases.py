@@ -16,21 +16,6 @@ from squeezeops.benchmark.cases import Op, Shape, describe, op_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "DTYPES",
-    "Forward",
-    "OpCase",
-    "fields_of",
-    "forward_cases",
-    "lengths_of",
-    "one_by_one",
-    "op_cases",
-    "padded",
-    "parse_forward",
-    "plural",
-    "variant",
-]
-
 FILE = Path(__file__).with_name("forward.csv")
 DTYPES = ("float32", "float16", "int8")
 WORDS = {

@@ -19,8 +19,6 @@ from bench.running import Disagreement, Libraries, note
 from bench.worker import Missing
 from squeezeops.benchmark.machine import describe_machine
 
-__all__ = ["main"]
-
 TABLES = ("forward", "ops", "footprint")
 OP_LIBRARIES = ("torch", "onnxruntime", "numpy")  # besides our own kernels held to AVX2, and memcpy
 QUICK_OP_PAIRS = 30

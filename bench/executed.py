@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check_int8", "executed"]
-
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 

@@ -21,8 +21,6 @@ from typing import Any
 import bench.installed  # noqa: F401 before squeezeops is imported
 from bench.libraries import LIBRARIES, OURS
 
-__all__ = ["footprint"]
-
 IMPORTED = {OURS: ("squeezeops.squeezebert.model", "squeezeops.backends.native")}  # the package imports them lazily
 NOT_INSTALLED = ("__pycache__", ".stage")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.model import CONFIG, cache_folder, convolutions, saved_weights
-
-__all__ = ["FORMS", "Graph", "export", "model_of"]
+from bench.model import CONFIG, cache_folder, convolutions, saved_weights, write_once
 
 FORMS = ("conv1d", "conv2d", "split", "batched", "contrib")
 OPSET = 20
@@ -106,6 +103,13 @@ def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
     if masked:
         scores = g.op("Add", scores, "bias")
     return str(g.op("MatMul", g.op("Softmax", scores, axis=-1), v))
+
+
+def layer(g: Graph, x: str, name: str, form: str, masked: bool) -> str:
+    """Add an encoder layer in one of `FORMS`."""
+    if form == "batched":
+        return layer_batched(g, x, name, masked)
+    return (layer_first if form.startswith("conv") else layer_last)(g, x, name, form, masked)
 
 
 def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
@@ -208,13 +212,7 @@ def build(weights: dict[str, Any], form: str, masked: bool, task: str) -> Any:
             bias = g.op("Expand", bias, g.op("Concat", g.ints(1, 1), length, g.ints(1), axis=0))
         g.nodes.append(helper.make_node("Identity", [bias], ["bias"]))
     for i in range(CONFIG["num_hidden_layers"]):
-        layer = f"encoder.layers.{i}"
-        if form.startswith("conv"):
-            x = layer_first(g, x, layer, form, masked)
-        elif form == "batched":
-            x = layer_batched(g, x, layer, masked)
-        else:
-            x = layer_last(g, x, layer, form, masked)
+        x = layer(g, x, f"encoder.layers.{i}", form, masked)
     shape = ["batch", "length", CONFIG["hidden_size"]]
     if task == "text-classification":
         x, shape = classify(g, x), ["batch", CONFIG["num_labels"]]
@@ -234,8 +232,4 @@ def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
 def export(form: str, masked: bool, task: str) -> Path:
     """Return the file of a form of the model, with or without an attention mask. The first call writes it."""
     path = cache_folder() / f"{task}-{form}{'-masked' if masked else ''}.onnx"
-    if not path.exists():
-        written = path.with_suffix(f".{os.getpid()}")
-        onnx.save(build(saved_weights(), form, masked, task), written)
-        written.rename(path)
-    return path
+    return write_once(path, lambda file: onnx.save(build(saved_weights(), form, masked, task), file))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
-
-__all__ = [
-    "CONFIG",
-    "cache_folder",
-    "convolutions",
-    "flops",
-    "make_weights",
-    "saved_model",
-    "saved_weights",
-    "weight_bytes",
-]
 
 CONFIG: dict[str, Any] = {
     "model_type": "squeezebert",
@@ -125,13 +116,20 @@ def cache_folder() -> Path:
 def saved_model() -> Path:
     """Return a folder with the model in Hugging Face's format. The first call writes it."""
     folder = cache_folder() / "model"
-    if not (folder / "model.safetensors").exists():
-        folder.mkdir(exist_ok=True)
-        config = {**CONFIG, "architectures": ["SqueezeBertForSequenceClassification"]}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        write_tensors(folder / "model.safetensors.tmp", make_weights())
-        (folder / "model.safetensors.tmp").rename(folder / "model.safetensors")
+    folder.mkdir(exist_ok=True)
+    config = json.dumps({**CONFIG, "architectures": ["SqueezeBertForSequenceClassification"]})
+    write_once(folder / "config.json", lambda file: file.write_text(config, encoding="utf-8"))
+    write_once(folder / "model.safetensors", lambda file: write_tensors(file, make_weights()))
     return folder
+
+
+def write_once(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file if it does not exist. Other processes see the whole file or none."""
+    if not path.exists():
+        written = path.with_name(f"{os.getpid()}-{path.name}")
+        write(written)
+        written.rename(path)
+    return path
 
 
 def write_tensors(path: Path, weights: dict[str, Floats]) -> None:

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from bench.libraries import ALL_PEERS
 from squeezeops.benchmark.measure import Quartiles, Sample, quartiles
 
-__all__ = ["Ratio", "best_peer", "over_floor", "ratio", "take_rounds", "wanted_pairs"]
-
 LONG = 0.2  # seconds; a longer call needs fewer pairs
 PAIRS, PAIRS_LONG = 200, 30
 PATIENCE = 2  # rounds at most, as a multiple of the wanted pairs

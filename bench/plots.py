@@ -14,8 +14,6 @@ from matplotlib import pyplot  # noqa: E402
 from bench.cases import fields_of, plural  # noqa: E402
 from bench.libraries import OURS, PEERS  # noqa: E402
 
-__all__ = ["draw"]
-
 COLOURS = {OURS: "C3", "torch": "C1", "onnxruntime": "C0", "openvino": "C2", "numpy": "C4", "memcpy": "0.7"}
 MARKERS = {"pointwise_conv": "o", "attention": "s"}
 

@@ -10,8 +10,6 @@ from bench.libraries import OURS
 from bench.targets import Line
 from squeezeops.benchmark.cases import op_of
 
-__all__ = ["footprint_table", "forward_table", "op_table", "target_table"]
-
 MEBI = 2**20
 
 

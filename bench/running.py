@@ -17,8 +17,6 @@ from bench.pairs import best_peer, over_floor, ratio, take_rounds, wanted_pairs
 from bench.worker import Missing, Prepared, Worker
 from squeezeops.benchmark.measure import Sample, as_dict, calls_for, quartiles, summarize
 
-__all__ = ["Disagreement", "Libraries", "cosines", "largest_difference", "run_forward", "run_op"]
-
 AGREEMENT = 1e-4  # of float32 results
 LEAST_COSINE = {"float16": 0.999, "int8": 0.9}  # of each row with float32
 PAUSE = 0.02  # seconds, with several threads: the thread pools of other libraries keep spinning for a while

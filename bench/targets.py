@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.cases import fields_of
 from bench.libraries import PEERS
 from bench.pairs import best_peer
-
-__all__ = ["Line", "Target", "check", "is_target", "parse_targets", "read_targets"]
 
 FILE = Path(__file__).with_name("targets.csv")
 RELATIONS = (">=", "<=")
@@ -84,22 +82,14 @@ def read_targets() -> list[Target]:
         return parse_targets(file)
 
 
-def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
-    return all(name in row and _text(row[name]) == value for name, value in where.items())
+def matches(case: dict[str, Any], where: Mapping[str, Collection[str]]) -> bool:
+    return all(name in case and str(case[name]) in values for name, values in where.items())
 
 
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def is_target(table: str, row: dict[str, Any], targets: Iterable[Target]) -> bool:
+def is_target(table: str, case: dict[str, Any], targets: Iterable[Target]) -> bool:
     """Return whether a target is about a case."""
-    row = fields_of({"case": row})
-    return any(
-        target.table == table
-        and all(name in row and _text(row[name]) in values for name, values in target.where.items())
-        for target in targets
-    )
+    case = fields_of({"case": case})
+    return any(target.table == table and matches(case, target.where) for target in targets)
 
 
 def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
@@ -107,8 +97,8 @@ def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
     lines = []
     for target in targets:
         for values in itertools.product(*target.where.values()):
-            where = dict(zip(target.where, values, strict=True))
-            varied = [f"{name} {where[name]}" for name, all_ in target.where.items() if len(all_) > 1]
+            where = {name: (value,) for name, value in zip(target.where, values, strict=True)}
+            varied = [f"{name} {where[name][0]}" for name, all_ in target.where.items() if len(all_) > 1]
             rows = [row for row in results.get(target.table, []) if matches(fields_of(row), where)]
             judged = [_judge(target, ", ".join(varied), row) for row in rows]
             lines += judged or [Line(target, ", ".join(varied), None, "not measured", False)]

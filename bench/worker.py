@@ -14,13 +14,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import bench.installed  # noqa: F401 before squeezeops is imported
 
 RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # -m would pickle its classes as __main__
-
-__all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve", "settle"]
 
 SPINNING = 0.3  # seconds; a thread pool that still spins then is assumed never to stop
 
@@ -44,15 +43,18 @@ class Prepared(NamedTuple):
 class Host:
     """The methods that run in the process of a library."""
 
-    def __init__(self, library: Any, threads: int, cpus: Sequence[int]) -> None:
-        self.library, self.threads, self.cpus = library, threads, cpus
+    def __init__(self, name: str, threads: int, cpus: Sequence[int]) -> None:
+        self.name, self.threads, self.cpus = name, threads, cpus
         self.calls: dict[Any, Callable[[], Any]] = {}
         self.memory: Any = None
 
     def start(self) -> str:
+        """Import the library, here rather than before, so that a missing one is an answer. Return its version."""
+        from bench import libraries
         from squeezeops.benchmark import variants
         from squeezeops.benchmark.measure import fma_peak
 
+        self.library = libraries.load(self.name)
         self.library.start(self.threads)
         kernels = variants.compiled_library()
         if kernels is not None:  # pin the threads that measure the peaks
@@ -66,17 +68,15 @@ class Host:
     def forms(self, tokens: int, lengths: int) -> tuple[str, ...]:
         return tuple(self.library.forms(tokens, lengths))
 
-    def forward(self, form: str, task: str, inputs: list[Any]) -> Prepared:
-        prepared = self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
-        assert prepared is not None
-        return prepared
+    def forward(self, form: str, task: str, inputs: list[Any]) -> Any:
+        return self._prepared(("forward", form), partial(self.library.forward, form, task, inputs))
 
-    def op(self, name: str, shape: Any, cold: bool) -> Prepared | None:
-        """Prepare an op; None if the library has no such op."""
-        make = self.library.OPS.get(name)
-        return make and self._prepared(("op", cold), lambda: make(**shape, cold=cold))
+    def op(self, name: str, shape: Any, cold: bool) -> Any:
+        """Prepare an op; None if the library does not have it."""
+        make = self.library.OPS.get(name, lambda **_: None)
+        return self._prepared(("op", cold), partial(make, **shape, cold=cold))
 
-    def _prepared(self, key: Any, make: Callable[[], Any]) -> Prepared | None:
+    def _prepared(self, key: Any, make: Callable[[], Any]) -> Any:
         from squeezeops.benchmark.measure import prime
 
         self.calls.pop(key, None)
@@ -248,14 +248,4 @@ def main(arguments: Sequence[str]) -> None:
     # Libraries may print to standard output, which must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-
-    from bench import libraries
-
-    class Loading(Host):
-        """Imports the library at the first request, so that a missing one is an answer."""
-
-        def start(self) -> str:
-            self.library = libraries.load(name)
-            return super().start()
-
-    serve(Loading(None, int(threads), cpus), sys.stdin.buffer, answers)
+    serve(Host(name, int(threads), cpus), sys.stdin.buffer, answers)

@@ -10,19 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "ALL_PEERS",
-    "HELD_TO",
-    "INT8_PEERS",
-    "LIBRARIES",
-    "OURS",
-    "OURS_FLOAT32",
-    "PEERS",
-    "Inputs",
-    "Library",
-    "load",
-]
-
 
 class Inputs(NamedTuple):
     """Inputs of a model: ids (B, L), and an attention mask (B, L), or None if all tokens count."""

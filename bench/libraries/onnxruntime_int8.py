@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from bench.graph import export
 from bench.libraries import Inputs, onnxruntime_
 from bench.libraries.onnxruntime_ import OPS, start, version
+from bench.model import write_once
 
 __all__ = ["OPS", "forms", "forward", "start", "version"]
 
@@ -33,10 +34,7 @@ def quantized(form: str, weights: str, masked: bool, task: str) -> Path:
     """Return the file of a quantised form of the model. The first call writes it, which takes seconds."""
     source = export(form, masked, task)
     path = source.with_name(f"{source.stem}-{weights}-ort-{version()}.onnx")
-    if not path.exists():
-        logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing that these graphs do not need
-        written = path.with_name(f"{path.name}.{os.getpid()}")
-        floats = {"DefaultTensorType": TensorProto.FLOAT}  # for results of operators that ONNX does not know
-        quantize_dynamic(str(source), str(written), weight_type=WEIGHTS[weights], extra_options=floats)
-        written.rename(path)
-    return path
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing that these graphs do not need
+    options = {"DefaultTensorType": TensorProto.FLOAT}  # for results of operators that ONNX does not know
+    write = partial(quantize_dynamic, str(source), weight_type=WEIGHTS[weights], extra_options=options)
+    return write_once(path, lambda file: write(str(file)))

@@ -231,18 +231,8 @@ def take_sample(
 ) -> Sample:
     """Time `calls` calls between two peaks.
 
-    Parameters
-    ----------
-    call : callable
-    calls : int
-    peak : callable
-    before : float, optional
-        The peak before, if it has just been measured.
-    warm : bool
-        Whether to make an untimed call first.
-    settle : callable, optional
-        Called before the second peak.
-    clock : callable, optional
+    `before` is the first peak, if it has just been measured. `warm` adds an untimed call. `settle` is called before the
+    second peak.
     """
     if before is None:
         before = peak()
