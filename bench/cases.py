@@ -61,8 +61,8 @@ class Forward(NamedTuple):
 
     def describe(self) -> str:
         suffix = {"each": ", peers one by one", "": "" if self.isa else ", alone"}.get(self.against, "")
-        on = plural(self.threads) + variant(self.dtype, self.isa)
-        return f"{self.task} {self.batch} x {self.tokens}, {on}{suffix}"
+        on = ("" if self.dtype == "float32" else f", {self.dtype}") + (f" on {self.isa}" if self.isa else "")
+        return f"{self.task} {self.batch} x {self.tokens}, {plural(self.threads)}{on}{suffix}"
 
     def fields(self) -> dict[str, Any]:
         """Return the fields for a results file, which leaves out `dtype` and `isa` if they are the default."""
@@ -72,11 +72,6 @@ class Forward(NamedTuple):
 
 def plural(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}"
-
-
-def variant(dtype: str, isa: str) -> str:
-    """Return what a description says about a dtype and an ISA."""
-    return ("" if dtype == "float32" else f", {dtype}") + (f" on {isa}" if isa else "")
 
 
 def fields_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.cases import fields_of, plural, variant
+from bench.cases import Forward, fields_of
 from bench.libraries import OURS
 from bench.targets import Line
 from squeezeops.benchmark.cases import op_of
@@ -49,11 +49,7 @@ def forward_table(rows: Sequence[Any]) -> str:
     head += ["off by", "cosine", "worst"] if rounds else []
     lines = [head]
     for row in rows:
-        case = fields_of(row)
-        name = f"{case['batch']} x {case['tokens']}, {plural(case['threads'])}"
-        name += variant(case["dtype"], case["isa"])
-        name += {"each": ", peers one by one", "": ""}.get(case["against"], "")
-        name += "" if case["task"] == "base" else f", {case['task']}"
+        name = Forward(**fields_of(row)).describe()
         for library, figures in row["libraries"].items():
             found = row["ratios"].get(library)
             seconds, share = figures["seconds"], figures["share"]

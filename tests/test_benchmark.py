@@ -373,9 +373,10 @@ def test_summary_of_nothing_accepted():
 
 
 def test_a_result_for_json_is_in_microseconds_and_billions():
-    case = ("tanh", {"tokens": 1}, False, 1, "numpy", None, "f32", "numpy", "GB/s", 0, 8)
+    op = op_of("tanh")
     figures = measure.summarize([Sample(0.5, 4e9, 4e9)], 10**9)
-    found = measure.Result(*case, figures).as_dict()["figures"]
+    result = measure.Result(op, small(op), False, 1, Variant("numpy"), "numpy", op.make(**small(op)), figures)
+    found = result.as_dict()["figures"]
     assert {name: value["median"] for name, value in found.items() if isinstance(value, dict)} == {
         "microseconds": 5e5, "rate": 2, "share": 0.5,
     }  # fmt: skip
@@ -388,14 +389,15 @@ def test_bench(name):
     op, threads = op_of(name), native.get_num_threads()
     variants = [variant for variant in all_variants() if has_kernel(variant, op)]
     results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
-    assert [(result.backend, result.isa) for result in results] == [(v.backend, v.isa) for v in variants]
+    assert [result.variant for result in results] == variants
     for result in results:
         figures = result.figures
-        assert (result.op, result.threads, result.unit, result.cold) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_{op.dtype}_{result.isa}" if result.isa else result.backend)
+        isa, found = result.variant.isa, result.as_dict()
+        assert (found["op"], found["threads"], found["unit"], found["cold"]) == (name, 2, op.unit, False)
+        assert result.kernel == (f"{op.kernel}_{op.dtype}_{isa}" if isa else result.variant.backend)
         assert figures.samples >= 1
         assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
-        assert result.as_dict()["figures"]["samples"] == figures.samples
+        assert found["figures"]["samples"] == figures.samples
     assert native.get_num_threads() == threads
 
 

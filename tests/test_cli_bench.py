@@ -121,8 +121,7 @@ def test_threads_may_be_several(call):
 
 @pytest.mark.parametrize("arguments", [(), ("--shape", "model")])
 def test_shapes_of_the_model(call, monkeypatch, arguments):
-    small = [{"tokens": 2, "channels": 4}, {"tokens": 3, "channels": 4}]
-    monkeypatch.setattr(cases, "OPS", [op_of("layer_norm")._replace(shapes=small)])
+    monkeypatch.setattr(cases, "OPS", [op_of("layer_norm")._replace(rows=[(2, 4), (3, 4)])])
     arguments = (*arguments, "--shape", SMALL) if arguments else ()
     out = succeed(call("bench", "layer_norm", "--json", "--backend", "numpy", *arguments, *QUICK))
     measured = [describe(row["shape"]) for row in json.loads(out)["results"]]
@@ -133,8 +132,8 @@ def test_all_ops(call, monkeypatch):
     monkeypatch.setattr(cases, "COLD_BYTES", 1000)
     small = {"tokens": 2, "channels": 4, "rows": 2, "columns": 4, "batch": 1, "heads": 2, "c_in": 4, "c_out": 4}
     small |= {"vocabulary": 5, "positions": 3}
-    shapes = {op.name: [{k: small[k] for k in op.shapes[0] if k in small}] for op in OPS}
-    monkeypatch.setattr(cases, "OPS", [op._replace(shapes=shapes[op.name]) for op in OPS])
+    rows = {op.name: [tuple(small[k] for k in op.shapes[0] if k in small)] for op in OPS}
+    monkeypatch.setattr(cases, "OPS", [op._replace(rows=rows[op.name]) for op in OPS])
     out = succeed(call("bench", "--json", "--backend", "numpy", "--cold", *QUICK))
     results = json.loads(out)["results"]
     assert [row["op"] for row in results] == [op.name for op in OPS]

@@ -441,10 +441,10 @@ def test_large_results_agree_relative_to_the_largest():
 
 
 class FakeWorker:
-    """A library whose results are off by `error`, and whose forms take `seconds`."""
+    """A library with results of 1, off by `error` in one element per row, whose forms take `seconds`."""
 
     def __init__(self, seconds, error=0.0):
-        self.seconds, self.error, self.kept = seconds, error, []
+        self.seconds, self.error, self.kept, self.given, self.peaks = seconds, error, [], [], set()
 
     def ask(self, method, *arguments):
         return getattr(self, method)(*arguments)
@@ -453,10 +453,14 @@ class FakeWorker:
         return tuple(self.seconds)
 
     def forward(self, form, task, inputs):
-        results = [np.full((*item.ids.shape, 2), self.error, np.float32) for item in inputs]
+        self.given.append(form)
+        results = [np.ones((*item.ids.shape, 4), np.float32) for item in inputs]
+        for result in results:
+            result[..., 0] += np.float32(self.error)
         return worker.Prepared(results, 0.5, self.seconds[form])
 
     def sample(self, key, calls, warm, pause, int8):
+        self.peaks.add(int8)
         return tuple(sample(self.seconds[key[1]], peak=1e12))
 
     def keep(self, key):
@@ -467,13 +471,12 @@ class FakeWorker:
 
 
 @pytest.fixture
-def libraries(monkeypatch):
-    made = {
+def libraries():
+    libraries = running.Libraries([], 1)
+    libraries.workers = {
         "squeezeops": FakeWorker({"ragged": 0.01}),
         "torch": FakeWorker({"slow": 0.03, "fast": 0.02}),
     }
-    libraries = running.Libraries([], 1)
-    libraries.workers = made
     return libraries
 
 
@@ -520,33 +523,14 @@ def test_our_own_kernels_and_copies_are_no_peers():
 # --- int8 and float16
 
 
-class RoundedWorker(FakeWorker):
-    """A library whose results are of unit scale, and off by `error` in one element of each row."""
-
-    def __init__(self, seconds, error=0.0):
-        super().__init__(seconds, error)
-        self.given, self.peaks = [], set()
-
-    def forward(self, form, task, inputs):
-        self.given.append(form)
-        results = [np.ones((*item.ids.shape, 4), np.float32) for item in inputs]
-        for result in results:
-            result[..., 0] += np.float32(self.error)
-        return worker.Prepared(results, 0.5, self.seconds[form])
-
-    def sample(self, key, calls, warm, pause, int8):
-        self.peaks.add(int8)
-        return super().sample(key, calls, warm, pause, int8)
-
-
 @pytest.fixture
 def rounded():
     libraries = running.Libraries([], 1)
     libraries.workers = {
-        "squeezeops": RoundedWorker({"ragged-int8": 0.01, "ragged-float16": 0.02}, 0.25),
-        "squeezeops-float32": RoundedWorker({"ragged": 0.04}),
-        "torch": RoundedWorker({"conv": 0.05}, 1e-6),
-        "openvino-int8": RoundedWorker({"slow": 0.03, "fast": 0.02}, 0.5),
+        "squeezeops": FakeWorker({"ragged-int8": 0.01, "ragged-float16": 0.02}, 0.25),
+        "squeezeops-float32": FakeWorker({"ragged": 0.04}),
+        "torch": FakeWorker({"conv": 0.05}, 1e-6),
+        "openvino-int8": FakeWorker({"slow": 0.03, "fast": 0.02}, 0.5),
     }
     return libraries
 
@@ -610,7 +594,7 @@ def test_a_row_in_float16(rounded):
 )
 def test_results_that_are_no_rounding_of_those_in_float32(rounded, monkeypatch, name, error, dtype, message):
     rounded.workers[name].error = error
-    monkeypatch.setattr(RoundedWorker, "sample", lambda self, key, *_: sample(self.seconds[key[1]]))
+    monkeypatch.setattr(FakeWorker, "sample", lambda self, key, *_: sample(self.seconds[key[1]]))
     with pytest.raises(running.Disagreement, match=message):
         running.run_forward(rounded, CASE._replace(dtype=dtype), pairs=3, limit=10, choose=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops import ops
@@ -56,10 +56,6 @@ def describe(shape: Shape) -> str:
     return ",".join(f"{name}={value}" for name, value in shape.items())
 
 
-def _shapes(names: str, *rows: tuple[int | str, ...]) -> list[Shape]:
-    return [dict(zip(names.split(), row, strict=True)) for row in rows]
-
-
 # ---- an entry --------------------------------------------------------------------------------------------------------
 
 
@@ -89,8 +85,8 @@ class Op(NamedTuple):
     maker : callable
         Builds the `Case` for the current backend. Its parameters are the sizes of a shape, except one named ``cold``,
         which asks for weights that are in no cache.
-    shapes : list of Shape
-        Those of SqueezeBERT-base, for texts of 16, 32, 128 and 384 tokens.
+    rows : sequence of tuple
+        The shapes of SqueezeBERT-base, for texts of 16, 32, 128 and 384 tokens, as arguments of `maker`.
     fixed : dict, optional
         Arguments of `maker` that distinguish this entry from others with the same maker.
     function : str, optional
@@ -102,7 +98,7 @@ class Op(NamedTuple):
     dtype: str
     unit: str
     maker: Callable[..., Case]
-    shapes: list[Shape]
+    rows: Sequence[tuple[int | str, ...]]
     fixed: Mapping[str, Any] = {}
     function: str | None = None
 
@@ -113,6 +109,11 @@ class Op(NamedTuple):
 
         given = inspect.signature(self.maker, eval_str=True).parameters
         return {name: parameter for name, parameter in given.items() if name not in ("cold", *self.fixed)}
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The model's shapes, without what they leave at its default."""
+        return [dict(zip(self.parameters, row, strict=False)) for row in self.rows]
 
     @property
     def has_weights(self) -> bool:
@@ -302,45 +303,33 @@ def _l2_normalize(rows: int, channels: int) -> Case:
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 TOKENS = (16, 32, 128, 384)
-_CONVOLUTIONS = _shapes(
-    "tokens c_in c_out groups activation residual",
-    (1, 768, 768, 1, "tanh", 0),  # pooler
-    *(
-        (tokens, *convolution)
-        for tokens in TOKENS
-        for convolution in (
-            (768, 768, 4, "none", 0),  # query, key and value
-            (768, 768, 1, "none", 1),  # after attention
-            (768, 3072, 4, "gelu", 0),
-            (3072, 768, 4, "none", 1),
-        )
-    ),
+LAYER = (
+    (768, 768, 4, "none", 0),  # query, key and value
+    (768, 768, 1, "none", 1),  # after attention
+    (768, 3072, 4, "gelu", 0),
+    (3072, 768, 4, "none", 1),
 )
-
-
-def _conv(name: str, dtype: str, unit: str, function: str | None = None, /, **fixed: Any) -> Op:
-    return Op(name, "pwconv", dtype, unit, _pointwise_conv, _CONVOLUTIONS, fixed, function)
-
+CONVOLUTIONS = [(1, 768, 768, 1, "tanh", 0), *((t, *c) for t in TOKENS for c in LAYER)]  # the first is the pooler
+QUANTIZED = [(t, *c) for t in TOKENS for c in ((768, 4), (768, 1), (3072, 4))]
+ROWS = [(t, 768) for t in TOKENS]
+FLOAT32, FLOAT16 = {"dtype": "float32", "quantized": 0}, {"dtype": "float16", "quantized": 0}
+INT8 = {"dtype": "int8"}
 
 OPS = (
-    _conv("pointwise_conv", "f32", "GFLOP/s", dtype="float32", quantized=0),
-    _conv("pointwise_conv_float16", "f16", "GFLOP/s", "PointwiseConv", dtype="float16", quantized=0),
-    _conv("pointwise_conv_int8", "s8", "GOP/s", "PointwiseConv", dtype="int8"),
-    Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows,
-       _shapes("tokens channels groups", *((t, *c) for t in TOKENS for c in ((768, 4), (768, 1), (3072, 4))))),
-    Op("attention", "attention", "f32", "GFLOP/s", _attention,
-       _shapes("batch tokens channels heads", *((1, t, 768, 12) for t in TOKENS))),
-    Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, _shapes("tokens channels", *((t, 768) for t in TOKENS))),
-    Op("softmax", "softmax", "f32", "GB/s", _softmax, _shapes("rows columns", *((12 * t, t) for t in TOKENS))),
-    Op("gelu", "activation", "f32", "GB/s", _gelu, _shapes("tokens channels", *((t, 3072) for t in TOKENS))),
-    Op("tanh", "activation", "f32", "GB/s", _tanh, _shapes("tokens channels", *((t, 768) for t in TOKENS))),
+    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT32),
+    Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT16, "PointwiseConv"),
+    Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv, CONVOLUTIONS, INT8, "PointwiseConv"),
+    Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),
+    Op("attention", "attention", "f32", "GFLOP/s", _attention, [(1, t, 768, 12) for t in TOKENS]),
+    Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, ROWS),
+    Op("softmax", "softmax", "f32", "GB/s", _softmax, [(12 * t, t) for t in TOKENS]),
+    Op("gelu", "activation", "f32", "GB/s", _gelu, [(t, 3072) for t in TOKENS]),
+    Op("tanh", "activation", "f32", "GB/s", _tanh, ROWS),
     Op("embedding_layer_norm", "embedding_layer_norm", "f32", "GB/s", _embedding_layer_norm,
-       _shapes("tokens vocabulary positions channels table", *((t, 30528, 512, 768, "float16") for t in TOKENS))),
-    Op("embedding", "embedding", "f32", "GB/s", _embedding,
-       _shapes("tokens vocabulary channels table", *((t, 30528, 768, "float16") for t in TOKENS))),
-    Op("mean_pool", "mean_pool", "f32", "GB/s", _mean_pool,
-       _shapes("batch tokens channels", *((1, t, 768) for t in TOKENS))),
-    Op("l2_normalize", "l2_normalize", "f32", "GB/s", _l2_normalize, _shapes("rows channels", (1, 768), (32, 768))),
+       [(t, 30528, 512, 768, "float16") for t in TOKENS]),
+    Op("embedding", "embedding", "f32", "GB/s", _embedding, [(t, 30528, 768, "float16") for t in TOKENS]),
+    Op("mean_pool", "mean_pool", "f32", "GB/s", _mean_pool, [(1, t, 768) for t in TOKENS]),
+    Op("l2_normalize", "l2_normalize", "f32", "GB/s", _l2_normalize, [(1, 768), (32, 768)]),
 )  # fmt: skip
 
 

@@ -91,23 +91,19 @@ class Figures(NamedTuple):
 class Result(NamedTuple):
     """The figures of an op at a shape on a variant."""
 
-    op: str
+    op: Op
     shape: Shape
     cold: bool
     threads: int
-    backend: str
-    isa: str | None
-    dtype: str
+    variant: Variant
     kernel: str
-    unit: str
-    flops: int
-    bytes: int
+    case: Case
     figures: Figures
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested dictionaries for JSON, in microseconds and in billions per second."""
         f = self.figures
-        scaled = {
+        figures = {
             "samples": f.samples,
             "accepted": f.accepted,
             "microseconds": f.seconds and f.seconds.scaled(1e6),
@@ -115,7 +111,20 @@ class Result(NamedTuple):
             "peak": f.peak and f.peak / 1e9,
             "share": f.share,
         }
-        return {**self._asdict(), "figures": {name: as_dict(value) for name, value in scaled.items()}}
+        return {
+            "op": self.op.name,
+            "shape": self.shape,
+            "cold": self.cold,
+            "threads": self.threads,
+            "backend": self.variant.backend,
+            "isa": self.variant.isa,
+            "dtype": self.op.dtype,
+            "kernel": self.kernel,
+            "unit": self.op.unit,
+            "flops": self.case.flops,
+            "bytes": self.case.bytes,
+            "figures": {name: as_dict(value) for name, value in figures.items()},
+        }
 
 
 def as_dict(value: Any) -> Any:
@@ -315,7 +324,7 @@ def bench(
     memory : ndarray of float32
         For `read_peak`, which is measured before and after if the rate counts bytes.
     """
-    by_bytes = op.unit == "GB/s"
+    by_bytes, options = op.unit == "GB/s", (op, shape, cold and op.has_weights, threads)
     taken: list[tuple[Variant, str, Case, list[Sample]]] = []
     speeds = [read_peak(memory, threads)] if by_bytes else []
     for variant in variants:
@@ -327,19 +336,6 @@ def bench(
     known = [speed for speed in speeds if speed is not None]
     speed = statistics.mean(known) if known else None
     return [
-        Result(
-            op=op.name,
-            shape=shape,
-            cold=cold and op.has_weights,
-            threads=threads,
-            backend=variant.backend,
-            isa=variant.isa,
-            dtype=op.dtype,
-            kernel=kernel,
-            unit=op.unit,
-            flops=case.flops,
-            bytes=case.bytes,
-            figures=summarize(samples, case.bytes if by_bytes else case.flops, speed),
-        )
+        Result(*options, variant, kernel, case, summarize(samples, case.bytes if by_bytes else case.flops, speed))
         for variant, kernel, case, samples in taken
     ]

@@ -223,7 +223,7 @@ def _print_table(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result
     for group in groups:
         first = group[0]
         cold = ", weights in no cache" if first.cold else ""
-        print(f"\n{first.op} {describe(first.shape)} ({_threads(first.threads)}{cold})")
+        print(f"\n{first.op.name} {describe(first.shape)} ({_threads(first.threads)}{cold})")
         print(HEADER)
         for result in group:
             print(_line(result))
@@ -251,12 +251,12 @@ def _line(result: Result) -> str:
     f = result.figures
     rate = [f"{value / 1e9:.2f}" for value in f.rate] if f.rate else ["-"] * 3
     return TABLE.format(
-        result.backend,
-        result.isa or "-",
-        result.dtype,
+        result.variant.backend,
+        result.variant.isa or "-",
+        result.op.dtype,
         f"{1e6 * f.seconds.median:.1f} us" if f.seconds else "-",
         *rate,
-        result.unit,
+        result.op.unit,
         f"{f.share.p75:.1%}" if f.share else "-",
         f"{f.peak / 1e9:.1f}" if f.peak else "-",
         f"{f.accepted} of {f.samples}",
