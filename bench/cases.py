@@ -28,32 +28,16 @@ OPS = ("pointwise_conv", "pointwise_conv_int8", "attention", "layer_norm", "soft
 
 
 class Forward(NamedTuple):
-    """A forward pass.
-
-    Attributes
-    ----------
-    batch, tokens : int and str
-        As for `lengths_of`.
-    threads : int
-    task : str
-    against : str
-        What peers run: "padded", one padded batch; "each", one text after the other; "", no peers.
-    quick : int
-        Pairs that a quick run takes; 0 skips the case.
-    dtype : str
-        How our weights are stored. Peers run in float32, and in int8 too where both have it.
-    isa : str
-        ISA that our kernels are held to, compared with our own float32 only; "" for the best.
-    """
+    """A forward pass."""
 
     batch: int
-    tokens: str
+    tokens: str  # of each text, as for `lengths_of`
     threads: int
     task: str
-    against: str
-    quick: int
-    dtype: str = "float32"
-    isa: str = ""
+    against: str  # what peers run: "padded", one padded batch; "each", one text after the other; "", no peers
+    quick: int  # pairs that a quick run takes; 0 skips the case
+    dtype: str = "float32"  # of our weights; peers run in float32, and next to int8 in int8 too
+    isa: str = ""  # that our kernels are held to, compared with our own float32 only; "" for the best
 
     @property
     def lengths(self) -> list[int]:
@@ -95,13 +79,7 @@ class OpCase(NamedTuple):
 
 
 def parse_forward(lines: Iterable[str]) -> list[Forward]:
-    """Read the lines of a file of cases.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing or unknown, or a value is out of range. It names the line.
-    """
+    """Read a file of cases. Raises ValueError, which names the line."""
     reader = csv.DictReader(lines)
     if reader.fieldnames is None or sorted(reader.fieldnames) != sorted(Forward._fields):
         raise ValueError(f"line 1: expected columns {', '.join(Forward._fields)}, got {reader.fieldnames}")
@@ -158,13 +136,7 @@ def op_cases() -> list[OpCase]:
 
 
 def lengths_of(batch: int, tokens: str) -> list[int]:
-    """Return the lengths of texts: ``"128"`` for equal ones, ``"8-128"`` for uniformly distributed, seeded ones.
-
-    Raises
-    ------
-    ValueError
-        If `tokens` has another form, or a length is out of the model's range.
-    """
+    """Return the lengths of texts: ``"128"`` for equal ones, ``"8-128"`` for uniformly distributed, seeded ones."""
     first, dash, last = tokens.partition("-")
     if not (first.isdecimal() and (last.isdecimal() if dash else True)):
         raise ValueError(f"tokens: expected a number or a range such as 8-128, got {tokens!r}")

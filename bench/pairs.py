@@ -15,20 +15,11 @@ PATIENCE = 2  # rounds at most, as a multiple of the wanted pairs
 
 
 class Ratio(NamedTuple):
-    """A peer's time / ours, over the rounds in which both samples were accepted.
+    """A peer's time / ours, over the rounds in which both samples were accepted."""
 
-    Attributes
-    ----------
-    quartiles : Quartiles, or None if no pair was accepted
-    pairs : int
-        Accepted pairs.
-    dropped : float
-        Share of pairs that were not accepted.
-    """
-
-    quartiles: Quartiles | None
-    pairs: int
-    dropped: float
+    quartiles: Quartiles | None  # None if no pair was accepted
+    pairs: int  # accepted
+    dropped: float  # share of pairs that were not accepted
 
 
 def wanted_pairs(seconds: float) -> int:
@@ -44,26 +35,10 @@ def take_rounds(
     between: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, list[Sample]]:
-    """Take one sample from each taker per round. The first taker of a round rotates.
+    """Take one sample from each taker per round, after a call of `between`. The first taker of a round rotates.
 
     Stops when each peer has `wanted` accepted pairs with `ours`, after `PATIENCE` times as many rounds, or after
-    `limit` seconds. There is always one round.
-
-    Parameters
-    ----------
-    takers : dict of str to callable
-    ours : str
-        One of the takers. If it is the only one, its accepted samples count.
-    wanted : int
-    limit : float
-    between : callable, optional
-        Called before each round.
-    clock : callable, optional
-
-    Returns
-    -------
-    dict of str to list of Sample
-        One sample per round for each taker.
+    `limit` seconds. There is always one round. If `ours` is the only taker, its accepted samples count.
     """
     names = list(takers)
     samples: dict[str, list[Sample]] = {name: [] for name in names}

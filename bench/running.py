@@ -32,25 +32,13 @@ class Disagreement(RuntimeError):
 class Libraries:
     """The workers for one number of threads, without the libraries that are missing.
 
-    Parameters
-    ----------
-    names : iterable of str
-    threads : int
-    isa : str, optional
-        ISA that our kernels are held to.
-
-    Attributes
-    ----------
-    workers : dict of str to Worker
-    missing : dict of str to str
-        Reason by name.
-    versions : dict of str to str
+    `isa` is the ISA that our kernels are held to.
     """
 
     def __init__(self, names: Iterable[str], threads: int, isa: str = "") -> None:
         self.threads = threads
         self.workers: dict[str, Worker] = {}
-        self.missing: dict[str, str] = {}
+        self.missing: dict[str, str] = {}  # reasons
         self.versions: dict[str, str] = {}
         cpus = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
         for name in names:
@@ -90,10 +78,11 @@ class Libraries:
         limit: float,
         between: Callable[[], None] = lambda: None,
     ) -> dict[str, list[Sample]]:
-        """Sample what the workers have prepared in turn, and let go of it.
+        """Sample in turn what the workers have prepared, and release it.
 
-        `entrants` has the key, what was prepared under it, and whether its peak is that of int8 products. `pairs` None
-        takes as many pairs as the duration of our call asks for.
+        `entrants` has the key, what was prepared under it, and whether its peak is that of int8 products. `pairs` is
+        the number of accepted pairs per peer; None derives it from the duration of our call. After `limit` seconds no
+        new round begins.
         """
         takers = {name: self.sampler(name, key, ready.once, int8) for name, (key, ready, int8) in entrants.items()}
         takers = {OURS: takers[OURS], **takers}
@@ -104,22 +93,20 @@ class Libraries:
 
 
 class ReadSpeed:
-    """The read bandwidth, measured now and then between samples."""
+    """The read bandwidth, measured every `READ_SECONDS` between samples."""
 
-    def __init__(self, worker: Worker, clock: Callable[[], float] = time.monotonic) -> None:
-        self.worker, self.clock = worker, clock
+    def __init__(self, worker: Worker) -> None:
+        self.worker, self.next = worker, 0.0
         self.speeds: list[float] = []
-        self.next = clock()
 
     def __call__(self) -> None:
-        """Measure it, unless that was done recently."""
-        if self.clock() >= self.next:
+        if time.monotonic() >= self.next:
             self.measure()
 
     def measure(self) -> None:
         speed = self.worker.ask("read_peak")
         self.speeds += [speed] if speed else []
-        self.next = self.clock() + READ_SECONDS
+        self.next = time.monotonic() + READ_SECONDS
 
     def median(self) -> float | None:
         middle = quartiles(self.speeds)
@@ -185,23 +172,9 @@ def agree(case: str, name: str, ours: Any, theirs: Any) -> float:
 def run_forward(
     libraries: Libraries, case: Forward, *, pairs: int | None, limit: float, choose: bool
 ) -> dict[str, Any]:
-    """Measure a forward pass.
+    """Measure a forward pass and return its row. Raises Disagreement if a peer's results differ.
 
-    Parameters
-    ----------
-    libraries : Libraries
-    case : Forward
-    pairs : int or None
-        Accepted pairs to take with each peer; None for as many as its duration asks for.
-    limit : float
-        Seconds after which no new round begins.
-    choose : bool
-        Whether to try every form of a peer, or only the first.
-
-    Raises
-    ------
-    Disagreement
-        If a peer's results differ.
+    `pairs` and `limit` are those of `Libraries.race`. `choose` tries every form of a peer, instead of the first only.
     """
     lengths = case.lengths
     batch = [padded(lengths)]
@@ -254,9 +227,8 @@ def run_forward(
 
 def dtypes_of(libraries: Libraries, case: Forward) -> dict[str, str]:
     """Return the libraries of a case and the dtype each computes in. The first is ours in float32."""
-    names = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
-    if case.against:
-        names += [name for name in libraries.peers() if name not in names]
+    ours = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
+    names = dict.fromkeys([*ours, *(libraries.peers() if case.against else ())])
     return {name: case.dtype if name == OURS else "int8" if name in INT8_PEERS else "float32" for name in names}
 
 
@@ -274,7 +246,7 @@ def fastest(libraries: Libraries, name: str, forms: dict[str, float], int8: bool
 
 
 def run_op(libraries: Libraries, case: OpCase, *, pairs: int | None, limit: float) -> dict[str, Any]:
-    """Measure an op. Arguments and errors are those of `run_forward`."""
+    """Measure an op, like `run_forward`."""
     entrants: dict[str, tuple[Any, Prepared, bool]] = {}
     for name, worker in libraries.workers.items():
         if name in HELD_TO and case.op.name != "pointwise_conv":

@@ -19,28 +19,19 @@ FIGURES = (*RATIOS, "share", "over_floor", "gigaelements")  # and ratio:NAME, ov
 
 
 class Target(NamedTuple):
-    """A row of targets.csv.
+    """A row of targets.csv. Its figure is one of these:
 
-    Attributes
-    ----------
-    name : str
-    table : "forward" or "ops"
-    where : dict of str to tuple of str
-        Allowed values by field of a row of results. Every combination must be measured. Forward passes are in float32
-        unless this says otherwise.
-    figure : str
-        "ratio": time of the best peer / ours. "ratio_float32": of the best peer in float32. "ratio:NAME": of one
-        library. "over:NAME": our time / that library's. "share": of the FMA peak (of int8 products in int8), at p75.
-        "over_floor": our time / the floor. "gigaelements": per second. "ratio_or_traffic": "ratio", unless the best
-        peer is so close to the traffic floor that nothing could beat it by the limit.
-    relation, limit : ">=" or "<=", and float
+    "ratio": time of the best peer / ours. "ratio_float32": of the best peer in float32. "ratio:NAME": of one library.
+    "over:NAME": our time / that library's. "share": of the FMA peak (of int8 products in int8), at p75. "over_floor":
+    our time / the floor. "gigaelements": per second. "ratio_or_traffic": "ratio", unless the best peer is so close to
+    the traffic floor that nothing could beat it by the limit.
     """
 
     name: str
-    table: str
-    where: dict[str, tuple[str, ...]]
+    table: str  # "forward" or "ops"
+    where: dict[str, tuple[str, ...]]  # values by field of a row of results; every combination must be measured
     figure: str
-    relation: str
+    relation: str  # ">=" or "<="
     limit: float
 
 

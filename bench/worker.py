@@ -173,19 +173,9 @@ def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 class Worker:
-    """The other end of the pipe.
+    """The other end of the pipe: starts a library's process on the given CPUs, with our kernels held to `isa`.
 
-    Parameters
-    ----------
-    name : str
-        Of a library.
-    threads : int
-    cpus : sequence of int
-        CPUs that the process is held to.
-    command : sequence of str, optional
-        Run in place of this module.
-    isa : str, optional
-        ISA that our kernels are held to there.
+    Tests have it run another `command`.
     """
 
     def __init__(
@@ -204,15 +194,7 @@ class Worker:
         )
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method of `Host` there.
-
-        Raises
-        ------
-        Missing
-            If the library is missing.
-        WorkerError
-            If the method failed, or the process ended.
-        """
+        """Call a method of `Host` there. Raises Missing, or WorkerError if the method failed or the process ended."""
         requests, answers = self.process.stdin, self.process.stdout
         assert requests is not None and answers is not None
         try:

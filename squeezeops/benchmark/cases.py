@@ -34,13 +34,7 @@ Shape = dict[str, int | str]  # arguments of an op's maker: sizes, and words suc
 
 
 def parse(text: str) -> Shape:
-    """Read a shape as `describe` writes it: ``tokens=64,c_in=768``.
-
-    Raises
-    ------
-    ValueError
-        If a part is not ``name=value``, or a name occurs twice.
-    """
+    """Read a shape as `describe` writes it: ``tokens=64,c_in=768``. Raises ValueError."""
     pairs = [tuple(map(str.strip, part.partition("="))) for part in text.split(",")]
     if not all(name and equals and value for name, equals, value in pairs):
         raise ValueError(f"expected a shape such as tokens=64,channels=768, got {text!r}")
@@ -74,33 +68,18 @@ class _WrongShape(ValueError):
 class Op(NamedTuple):
     """An entry of the table.
 
-    Attributes
-    ----------
-    name : str
-        Name on the command line.
-    kernel, dtype : str
-        Row of the library's kernel table.
-    unit : str
-        Unit of the rate: "GFLOP/s", "GOP/s" (int8 products) or "GB/s".
-    maker : callable
-        Builds the `Case` for the current backend. Its parameters are the sizes of a shape, except one named ``cold``,
-        which asks for weights that are in no cache.
-    rows : sequence of tuple
-        The shapes of SqueezeBERT-base, for texts of 16, 32, 128 and 384 tokens, as arguments of `maker`.
-    fixed : dict, optional
-        Arguments of `maker` that distinguish this entry from others with the same maker.
-    function : str, optional
-        Function or class of `squeezeops.ops`, if its name differs from `name`.
+    The maker builds a `Case` for the current backend. Its parameters are the sizes of a shape, except one named
+    ``cold``, which asks for weights that are in no cache.
     """
 
-    name: str
-    kernel: str
+    name: str  # on the command line
+    kernel: str  # op and dtype in the library's kernel table
     dtype: str
-    unit: str
+    unit: str  # of the rate: "GFLOP/s", "GOP/s" (int8 products) or "GB/s"
     maker: Callable[..., Case]
-    rows: Sequence[tuple[int | str, ...]]
-    fixed: Mapping[str, Any] = {}
-    function: str | None = None
+    rows: Sequence[tuple[int | str, ...]]  # SqueezeBERT-base's shapes, as arguments of the maker
+    fixed: Mapping[str, Any] = {}  # arguments that distinguish this entry from others with the same maker
+    function: str | None = None  # of `squeezeops.ops`, if it has another name
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -126,26 +105,14 @@ class Op(NamedTuple):
         return self.unit == "GOP/s"
 
     def make(self, *sizes: int | str, cold: bool = False, **shape: int | str) -> Case:
-        """Build the inputs.
-
-        Raises
-        ------
-        ValueError
-            If sizes do not fit together, or a word is unknown.
-        """
+        """Build the inputs. Raises ValueError if sizes do not fit together, or a word is unknown."""
         try:
             return self.maker(*sizes, **shape, **self.fixed, **({"cold": cold} if self.has_weights else {}))
         except _WrongShape as error:
             raise ValueError(f"{self.name}: {error}") from None
 
     def check(self, shape: Shape) -> Shape:
-        """Return the shape with defaults filled in.
-
-        Raises
-        ------
-        ValueError
-            If a size is missing, unknown or out of range.
-        """
+        """Return the shape with defaults filled in. Raises ValueError if a size is missing, unknown or out of range."""
         known = self.parameters
         for name, value in shape.items():
             if name not in known:
@@ -334,13 +301,7 @@ OPS = (
 
 
 def op_of(name: str) -> Op:
-    """Return the entry of that name.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Return the entry of that name. Raises ValueError if there is none."""
     for op in OPS:
         if op.name == name:
             return op

@@ -282,15 +282,9 @@ def quartiles(values: Sequence[float]) -> Quartiles | None:
 
 
 def summarize(samples: Sequence[Sample], work: float, speed: float | None = None) -> Figures:
-    """Summarise samples.
+    """Summarise samples of a call that does `work`, in operations or bytes; 0 if there is no rate to tell.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-    work : float
-        Operations or bytes of one call; 0 if there is no rate to tell.
-    speed : float, optional
-        The peak in bytes per second, if `work` counts bytes. By default each sample has its own peak.
+    `speed` is the peak in bytes per second, if `work` counts bytes. By default each sample has its own peak.
     """
     accepted = [sample for sample in samples if sample.accepted]
     peaks = [(sample, speed or sample.peak) for sample in accepted]
@@ -309,20 +303,10 @@ def summarize(samples: Sequence[Sample], work: float, speed: float | None = None
 def bench(
     op: Op, shape: Shape, variants: Iterable[Variant], *, threads: int, seconds: float, cold: bool, memory: Any
 ) -> list[Result]:
-    """Measure an op at a shape on variants that have a kernel for it.
+    """Measure an op at a shape, checked by `Op.check`, on variants that have a kernel for it.
 
-    Parameters
-    ----------
-    op, shape : Op and Shape
-        As `Op.check` returns it.
-    variants : iterable of Variant
-    threads : int
-    seconds : float
-        For each variant.
-    cold : bool
-        Whether weights, if the op has any, are to be in no cache.
-    memory : ndarray of float32
-        For `read_peak`, which is measured before and after if the rate counts bytes.
+    Each variant gets `seconds`. `cold` asks for weights, if the op has any, that are in no cache. `memory` is for
+    `read_peak`, which is measured before and after if the rate counts bytes.
     """
     by_bytes, options = op.unit == "GB/s", (op, shape, cold and op.has_weights, threads)
     taken: list[tuple[Variant, str, Case, list[Sample]]] = []

@@ -73,10 +73,7 @@ class Variant:
     def kernel(self) -> str:
         """Return what the last op of this thread ran: the symbol of a compiled kernel, or the name of the backend.
 
-        Raises
-        ------
-        RuntimeError
-            If a kernel of another ISA ran.
+        Raises RuntimeError if a kernel of another ISA ran.
         """
         library = compiled_library()
         if self.isa is None or library is None:
