@@ -36,6 +36,7 @@ __all__ = [
     "PointwiseConv",
     "QuantizedRows",
     "attention",
+    "attention_scores",
     "available_backends",
     "backend",
     "cpu_info",
@@ -804,6 +805,8 @@ def attention(
     *,
     num_heads: int,
     cu_seqlens: NDArray[np.int32] | None = None,
+    cu_seqlens_q: NDArray[np.int32] | None = None,
+    cu_seqlens_k: NDArray[np.int32] | None = None,
     mask: NDArray[Any] | None = None,
     scale: float | None = None,
     fully_masked: str = "uniform",
@@ -816,16 +819,20 @@ def attention(
 
     Parameters
     ----------
-    q : ndarray of float32, shape (B, Lq, C), or (total, C) with `cu_seqlens`
-    k, v : ndarray of float32, shape (B, Lk, C), or (total, C) with `cu_seqlens`
+    q : ndarray of float32, shape (B, Lq, C), or (total_q, C) for a ragged batch
+    k, v : ndarray of float32, shape (B, Lk, C), or (total_k, C) for a ragged batch
     num_heads : int
         H, a divisor of C.
     cu_seqlens : ndarray of int32, shape (B + 1,), optional
-        For a ragged batch, sequences one after another without padding: rows ``cu_seqlens[b]`` up to
-        ``cu_seqlens[b + 1]`` are sequence b. Starts at 0, never decreases, ends at total.
+        For a ragged batch, whose sequences follow one another without padding: the cumulative lengths. Sequence b is
+        rows ``cu_seqlens[b]`` up to ``cu_seqlens[b + 1]`` of q, k and v. Starts at 0, never decreases, ends at the
+        number of rows.
+    cu_seqlens_q, cu_seqlens_k : ndarray of int32, shape (B + 1,), optional
+        In place of `cu_seqlens`, where a sequence has other numbers of queries and keys: the cumulative lengths of q
+        (and of the result), and those of k and v.
     mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
         A key at False or at -inf is excluded: neither its score nor its row of v has any influence, NaN included. Other
-        floats are added to the scaled score. Not with `cu_seqlens`.
+        floats are added to the scaled score. For a ragged batch of shape (total_k,), for all heads and queries.
     scale : float, optional
         ``1 / sqrt(C / H)`` if not given.
     fully_masked : {"uniform", "zero"}
@@ -844,7 +851,7 @@ def attention(
         An argument of another type or dtype; a bool for `num_heads`.
     ValueError
         Shapes that do not fit together, `num_heads` that do not divide the channels, offsets that do not describe a
-        ragged batch, a mask next to `cu_seqlens`, an unknown word, an unusable `out`.
+        ragged batch, an unknown word, an unusable `out`.
 
     Examples
     --------
@@ -857,39 +864,58 @@ def attention(
     >>> squeezeops.attention(q[0], k[0], v[0], num_heads=1, cu_seqlens=np.array([0, 2, 3], np.int32)).tolist()
     [[2.0, 3.0], [2.0, 3.0], [nan, inf]]
     """
-    if cu_seqlens is None:
-        return _active().attention(q, k, v, num_heads, mask, scale, fully_masked, out)
-    if mask is not None:
-        raise ValueError(f"attention: mask: expected None with cu_seqlens, got {type(mask).__name__}")
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, None, None, scale, fully_masked, out)
+    return _active().attention(
+        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+    )
 
 
-def _attention_ragged(
+def attention_scores(
     q: Floats,
     k: Floats,
-    v: Floats,
     *,
     num_heads: int,
-    cu_seqlens: NDArray[np.int32],
-    cu_queries: NDArray[np.int32] | None = None,
-    key_mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[Any] | None = None,
     scale: float | None = None,
-    fully_masked: str = "uniform",
     out: Floats | None = None,
 ) -> Floats:
-    """Ragged attention for the model, not public.
+    """Scaled and masked attention scores, before the softmax: ``q @ k.T * scale + mask`` for each sequence and head.
 
-    A False of key_mask (total,) excludes that key. With cu_queries (B + 1,), those are the offsets of the rows of q and
-    of the result, and cu_seqlens are those of k, v and key_mask alone.
+    `attention` computes them on the fly; this op is for whoever wants to look at them.
+
+    Parameters
+    ----------
+    q : ndarray of float32, shape (B, Lq, C)
+    k : ndarray of float32, shape (B, Lk, C)
+    num_heads : int
+        H, a divisor of C. Head h owns the channels from ``h * C/H`` up to ``(h + 1) * C/H``.
+    mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
+        A score at False or at -inf becomes -inf; other floats are added to the scaled score.
+    scale : float, optional
+        ``1 / sqrt(C / H)`` if not given.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (B, H, Lq, Lk)
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype; a bool for `num_heads`.
+    ValueError
+        Shapes that do not fit together, `num_heads` that do not divide the channels, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> q = np.array([[[1, 2]]], np.float32)
+    >>> k = np.array([[[3, 4], [5, 6]]], np.float32)
+    >>> squeezeops.attention_scores(q, k, num_heads=1, scale=1, mask=np.array([True, False])).tolist()
+    [[[[11.0, -inf]]]]
     """
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, cu_queries, key_mask, scale, fully_masked, out)
-
-
-def _attention_scores(
-    q: Floats, k: Floats, *, num_heads: int, mask: NDArray[Any] | None = None, scale: float | None = None
-) -> Floats:
-    """Scores (B, H, Lq, Lk) before the softmax: ``q . k * scale + mask``, -inf where excluded. For the model."""
-    return _active().attention_scores(q, k, num_heads, mask, scale)
+    return _active().attention_scores(q, k, num_heads, mask, scale, out)
 
 
 @contextmanager

@@ -66,23 +66,23 @@ class Backend(Protocol):
         /,
     ) -> NDArray[Any]: ...
     def attention(
-        self, q: Any, k: Any, v: Any, num_heads: int, mask: Any, scale: float | None, fully_masked: str, out: Any, /
-    ) -> NDArray[Any]: ...
-    def attention_ragged(
         self,
         q: Any,
         k: Any,
         v: Any,
         num_heads: int,
         cu_seqlens: Any,
-        cu_queries: Any,
-        key_mask: Any,
+        cu_seqlens_q: Any,
+        cu_seqlens_k: Any,
+        mask: Any,
         scale: float | None,
         fully_masked: str,
         out: Any,
         /,
     ) -> NDArray[Any]: ...
-    def attention_scores(self, q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, /) -> NDArray[Any]: ...
+    def attention_scores(
+        self, q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, out: Any, /
+    ) -> NDArray[Any]: ...
     def set_num_threads(self, n: int, /) -> None: ...
     def get_num_threads(self) -> int: ...
     def cpu_info(self) -> dict[str, Any]: ...

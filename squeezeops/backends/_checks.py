@@ -252,24 +252,38 @@ class Ragged(NamedTuple):
 
 
 def ragged(
-    op: str, q: object, k: object, v: object, num_heads: object, cu: object, cu_queries: object, key_mask: object
+    op: str,
+    q: object,
+    k: object,
+    v: object,
+    num_heads: object,
+    both: object,
+    of_queries: object,
+    of_keys: object,
+    mask: object,
 ) -> Ragged:
-    """Check q (total, C), k, v (total, C), the heads, the offsets of the sequences and the mask of the keys."""
+    """Check q (total_q, C), k, v (total_k, C), the heads, the offsets of the sequences and the mask of the keys."""
+    if both is not None and (of_queries is not None or of_keys is not None):
+        expected = "None next to cu_seqlens_q and cu_seqlens_k"
+        raise ValueError(f"{op}: cu_seqlens: expected {expected}, got {kind(both)}")
     q = floats(op, "q", q)
     if q.ndim != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {q.shape}")
-    k = floats(op, "k", k) if cu_queries is not None else shaped(op, "k", k, q.shape)
+    k = floats(op, "k", k) if both is None else shaped(op, "k", k, q.shape)
     if k.ndim != 2 or k.shape[1] != q.shape[1]:
         raise ValueError(f"{op}: k: expected shape (total, {q.shape[1]}), got {k.shape}")
     v = shaped(op, "v", v, k.shape)
     heads = divisor(op, "num_heads", num_heads, C=q.shape[1])
-    keys = cu_seqlens(op, "cu_seqlens", cu, k.shape[0])
-    queries = keys if cu_queries is None else cu_seqlens(op, "cu_queries", cu_queries, q.shape[0])
+    if both is not None:
+        queries = keys = cu_seqlens(op, "cu_seqlens", both, q.shape[0])
+    else:
+        queries = cu_seqlens(op, "cu_seqlens_q", of_queries, q.shape[0])
+        keys = cu_seqlens(op, "cu_seqlens_k", of_keys, k.shape[0])
     if len(queries) != len(keys):
-        raise ValueError(f"{op}: cu_queries: expected shape ({len(keys)},), got ({len(queries)},)")
-    kept = None if key_mask is None else array(op, "key_mask", key_mask, "bool")
+        raise ValueError(f"{op}: cu_seqlens_q: expected shape ({len(keys)},), got ({len(queries)},)")
+    kept = None if mask is None else array(op, "mask", mask, "bool", "float32")
     if kept is not None and kept.shape != k.shape[:1]:
-        raise ValueError(f"{op}: key_mask: expected shape ({k.shape[0]},), got {kept.shape}")
+        raise ValueError(f"{op}: mask: expected shape ({k.shape[0]},), got {kept.shape}")
     return Ragged(q, k, v, heads, queries, keys, kept)
 
 

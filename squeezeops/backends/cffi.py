@@ -489,10 +489,24 @@ def _batched(op: str, q: Any, k: Any, num_heads: Any) -> tuple[Array, Array, dic
 
 
 def attention(
-    q: Any, k: Any, v: Any, num_heads: int, mask: Any, scale: float | None, fully_masked: str, out: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    num_heads: int,
+    cu_seqlens: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    mask: Any,
+    scale: float | None,
+    fully_masked: str,
+    out: Any,
 ) -> Any:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, arguments, shape = _batched(op, q, k, num_heads)
     values = _floats(op, "v", v)
     _check_shape(op, "v", values, keys.shape)
@@ -517,13 +531,13 @@ def attention(
     return result
 
 
-def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | None) -> Any:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, out: Any) -> Any:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys, arguments, shape = _batched(op, q, k, num_heads)
     keep = Mask(op, mask, shape, "bool", "float32")
     scale = _scale(op, scale, arguments["head_size"])
-    result, y = output(op, None, shape, {"q": queries, "k": keys, "mask": keep.given})
+    result, y = output(op, out, shape, {"q": queries, "k": keys, "mask": keep.given})
     if math.prod(shape):
         _attend(
             op,
@@ -548,41 +562,51 @@ def _offsets(op: str, name: str, value: Any, total: int) -> tuple[Array, list[in
     return given, check.offsets(op, name, numbers, total)
 
 
-def attention_ragged(
+def _attention_ragged(
     q: Any,
     k: Any,
     v: Any,
     num_heads: int,
     cu_seqlens: Any,
-    cu_queries: Any,
-    key_mask: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    mask: Any,
     scale: float | None,
     fully_masked: str,
     out: Any,
 ) -> Any:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
+    if cu_seqlens is not None and (cu_seqlens_q is not None or cu_seqlens_k is not None):
+        expected = "None next to cu_seqlens_q and cu_seqlens_k"
+        raise ValueError(f"{op}: cu_seqlens: expected {expected}, got {check.kind(cu_seqlens)}")
     queries = _floats(op, "q", q)
     if len(queries.shape) != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
     channels = queries.shape[1]
     keys, values = _floats(op, "k", k), _floats(op, "v", v)
-    if cu_queries is None:
+    if cu_seqlens is not None:
         _check_shape(op, "k", keys, queries.shape)
     elif len(keys.shape) != 2 or keys.shape[1] != channels:
         raise ValueError(f"{op}: k: expected shape (total, {channels}), got {keys.shape}")
     _check_shape(op, "v", values, keys.shape)
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
-    of_keys, k_offsets = of_queries, q_offsets = _offsets(op, "cu_seqlens", cu_seqlens, keys.shape[0])
-    if cu_queries is not None:
-        of_queries, q_offsets = _offsets(op, "cu_queries", cu_queries, queries.shape[0])
-        _check_shape(op, "cu_queries", of_queries, of_keys.shape)
-    kept = None if key_mask is None else Array(op, "key_mask", key_mask, "bool")
+    inputs: dict[str, Array | None] = {"q": queries, "k": keys, "v": values}
+    if cu_seqlens is not None:
+        inputs["cu_seqlens"], q_offsets = _offsets(op, "cu_seqlens", cu_seqlens, queries.shape[0])
+        k_offsets = q_offsets
+    else:
+        inputs["cu_seqlens_q"], q_offsets = _offsets(op, "cu_seqlens_q", cu_seqlens_q, queries.shape[0])
+        inputs["cu_seqlens_k"], k_offsets = _offsets(op, "cu_seqlens_k", cu_seqlens_k, keys.shape[0])
+    if len(q_offsets) != len(k_offsets):
+        raise ValueError(f"{op}: cu_seqlens_q: expected shape ({len(k_offsets)},), got ({len(q_offsets)},)")
+    kept = inputs["mask"] = None if mask is None else Array(op, "mask", mask, "bool", "float32")
+    mask_kind = lib.SQZ_MASK_NONE
     if kept is not None:
-        _check_shape(op, "key_mask", kept, keys.shape[:1])
+        _check_shape(op, "mask", kept, keys.shape[:1])
+        mask_kind = lib.SQZ_MASK_ADD if kept.kind == "float32" else lib.SQZ_MASK_BOOL
     scale = _scale(op, scale, channels // heads)
     word = _fully_masked(op, fully_masked)
-    inputs = {"q": queries, "k": keys, "v": values, "cu_seqlens": of_keys, "cu_queries": of_queries, "key_mask": kept}
     result, y = output(op, out, queries.shape, inputs)
     _attend(
         op,
@@ -598,7 +622,7 @@ def attention_ragged(
         v=values.pointer,
         ldv=channels,
         mask=_pointer(kept),
-        mask_kind=lib.SQZ_MASK_NONE if kept is None else lib.SQZ_MASK_BOOL,
+        mask_kind=mask_kind,
         mask_ragged=kept is not None,
         scale=scale,
         fully_masked=word,

@@ -1,10 +1,11 @@
 """The native backend: the compiled kernels. Arguments are checked in C++ (python/pybind_module.cc)."""
 
+from typing import Any
+
+from squeezeops import _native
 from squeezeops._library import check_version
 from squeezeops._native import __version__ as _version
 from squeezeops._native import (  # noqa: F401
-    attention,
-    attention_ragged,
     attention_scores,
     cpu_info,
     embedding,
@@ -30,3 +31,24 @@ from squeezeops._native import (  # noqa: F401
 )
 
 check_version(_version)
+
+
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    num_heads: int,
+    cu_seqlens: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    mask: Any,
+    scale: float | None,
+    fully_masked: str,
+    out: Any,
+) -> Any:
+    """See `squeezeops.attention`."""
+    if cu_seqlens is cu_seqlens_q is cu_seqlens_k is None:
+        return _native.attention(q, k, v, num_heads, mask, scale, fully_masked, out)
+    return _native.attention_ragged(
+        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+    )

@@ -438,10 +438,24 @@ def _attend(
 
 
 def attention(
-    q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
+    q: object,
+    k: object,
+    v: object,
+    num_heads: int,
+    cu_seqlens: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
+    scale: float | None,
+    fully_masked: str,
+    out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
@@ -455,25 +469,27 @@ def attention(
     return out
 
 
-def attention_ragged(
+def _attention_ragged(
     q: object,
     k: object,
     v: object,
     num_heads: int,
     cu_seqlens: object,
-    cu_queries: object,
-    key_mask: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
-    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask)
     size = a.q.shape[1] // a.heads
     factor = _scalar(check.attention_scale(op, scale, size))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    inputs = {"q": q, "k": k, "v": v, "mask": mask}
+    inputs |= {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
     out = check.output(op, out, a.q.shape, **inputs)
     begins = _flat(np.array(a.queries, np.int64)), _flat(np.array(a.keys, np.int64))
     queries, keys = (int(np.diff(offsets).max(initial=0)) for offsets in begins)  # at most
@@ -483,8 +499,10 @@ def attention_ragged(
     return out
 
 
-def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(
+    q: object, k: object, num_heads: int, mask: object, scale: float | None, out: object
+) -> np.ndarray:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys = check.batched(op, q, k)
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
@@ -492,7 +510,7 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
     shape = (batch, heads, length, key_length)
     check.mask(op, "mask", mask, shape)
     factor = _scalar(check.attention_scale(op, scale, channels // heads))
-    scores = np.empty(shape, F)
+    scores = check.output(op, out, shape, q=q, k=k, mask=mask)
     if scores.size:
         layout = _Layout(_equal_lengths(batch, length), _equal_lengths(batch, key_length), heads, channels // heads)
         added, strides = _mask_4d(mask, key_length)

@@ -479,10 +479,24 @@ def _attend(
 
 @_quiet
 def attention(
-    q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
+    q: object,
+    k: object,
+    v: object,
+    num_heads: int,
+    cu_seqlens: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
+    scale: float | None,
+    fully_masked: str,
+    out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     batch, length, channels = queries.shape
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
@@ -495,25 +509,26 @@ def attention(
     return out
 
 
-@_quiet
-def attention_ragged(
+def _attention_ragged(
     q: object,
     k: object,
     v: object,
     num_heads: int,
     cu_seqlens: object,
-    cu_queries: object,
-    key_mask: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
-    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask)
     factor = F(check.attention_scale(op, scale, a.q.shape[1] // a.heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    inputs = {"q": q, "k": k, "v": v, "mask": mask}
+    inputs |= {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
     out = check.output(op, out, a.q.shape, **inputs)
     for queries, keys in zip(itertools.pairwise(a.queries), itertools.pairwise(a.keys), strict=True):
         rows, of_keys = slice(*queries), slice(*keys)
@@ -524,8 +539,10 @@ def attention_ragged(
 
 
 @_quiet
-def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(
+    q: object, k: object, num_heads: int, mask: object, scale: float | None, out: object
+) -> np.ndarray:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys = check.batched(op, q, k)
     batch, length, channels = queries.shape
@@ -533,6 +550,7 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
     shape = (batch, heads, length, keys.shape[1])
     keep = check.mask(op, "mask", mask, shape)
     factor = F(check.attention_scale(op, scale, channels // heads))
+    out = check.output(op, out, shape, q=q, k=k, mask=mask)
     by_head = queries.reshape(batch, length, heads, channels // heads).transpose(0, 2, 1, 3)  # (B, heads, Lq, d)
     keys_by_head = keys.reshape(batch, keys.shape[1], heads, channels // heads).transpose(0, 2, 3, 1)
     scores = np.matmul(by_head, keys_by_head) * factor
@@ -540,7 +558,8 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
         if keep.dtype != bool:
             scores = scores + keep
         scores = np.where(_excluded(keep), F(-np.inf), scores)
-    return np.ascontiguousarray(scores)
+    out[...] = scores
+    return out
 
 
 # Threads and processor.
