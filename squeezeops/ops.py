@@ -71,6 +71,13 @@ def _load_process_wide() -> backends.Backend:
     return _process_wide
 
 
+def _error(exception: type[Exception], op: str, argument: str, expected: str, got: str) -> Exception:
+    """The exception for a bad argument, which it names as an attribute too."""
+    error = exception(f"{op}: {argument}: expected {expected}, got {got}")
+    error.argument = argument  # type: ignore[attr-defined]
+    return error
+
+
 def pointwise_conv(
     x: Floats,
     weight: Floats,
@@ -217,7 +224,29 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     >>> rows.scales.round(4).tolist()
     [[1.0, 0.015699999406933784]]
     """
-    return QuantizedRows(*_active().quantize_rows(x, groups, out))
+    return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out("quantize_rows", out)))
+
+
+def _type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
+    """Where values and scales go, None for new arrays."""
+    if out is None:
+        return None, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise _error(TypeError, op, "out", "quantised rows", _type_name(out))
+    return out
+
+
+def _quantized_in(op: str, x: Any) -> tuple[Any, Any]:
+    """Values and scales of quantised rows; floats have no scales."""
+    if not isinstance(x, tuple):
+        return x, None
+    if len(x) != 2:
+        raise _error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+    return x
 
 
 class PointwiseConv:
@@ -379,8 +408,18 @@ class PointwiseConv:
         """
         module = _active()
         handle = self._packed.get(module.__name__) or self._pack(module)
-        result = module.run_pointwise_conv(handle, x, activation, residual, out, quantize_groups)
-        return result if quantize_groups is None else QuantizedRows(*result)
+        x_scales = out_scales = None
+        if self.dtype == "int8":
+            x, x_scales = _quantized_in("PointwiseConv", x)
+        if quantize_groups is None:
+            return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
+        if self.dtype != "int8":
+            expected = "None for a dtype other than int8"
+            raise _error(ValueError, "PointwiseConv", "quantize_groups", expected, _type_name(quantize_groups))
+        out, out_scales = _quantized_out("PointwiseConv", out)
+        return QuantizedRows(
+            *module.run_pointwise_conv(handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
+        )
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:
@@ -442,13 +481,26 @@ def pointwise_convs(
     >>> [y.tolist() for y in squeezeops.pointwise_convs(np.array([1, 1], np.float32), convs)]
     [[2.0], [4.0, 4.0]]
     """
-    module = _active()
-    return module.run_pointwise_convs(tuple([_handle_of(conv, module) for conv in convs]), x, out)
+    op, module = "pointwise_convs", _active()
+    handles = tuple([_handle_of(conv, module) for conv in convs])
+    outs = [None] * len(handles) if out is None else out
+    try:
+        count = len(outs)
+    except TypeError:
+        raise _error(TypeError, op, "out", "a sequence of arrays", _type_name(out)) from None
+    if count != len(handles):
+        raise _error(ValueError, op, "out", f"{len(handles)} arrays", str(count))
+    x_scales = None
+    if handles and convs[0].dtype == "int8":
+        x, x_scales = _quantized_in(op, x)
+    if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
+        raise _error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
+    return module.run_pointwise_convs(handles, x, x_scales, outs)
 
 
 def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
     if not isinstance(conv, PointwiseConv):
-        raise TypeError(f"pointwise_convs: convs: expected PointwiseConvs, got {type(conv).__name__}")
+        raise _error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", _type_name(conv))
     return conv._packed.get(module.__name__) or conv._pack(module)
 
 

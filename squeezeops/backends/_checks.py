@@ -20,9 +20,7 @@ from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
 from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
-from squeezeops.backends._scalars import quantized_pair as quantized_pair
 from squeezeops.backends._scalars import real as real
-from squeezeops.backends._scalars import several as several
 
 
 def array(op: str, name: str, value: object, *dtypes: str) -> np.ndarray:
@@ -154,8 +152,6 @@ def quantized_width(channels: int, groups: int) -> int:
 
 def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, groups: int) -> tuple[Any, Any]:
     """Check values (..., width) of uint8 and scales (..., groups) of float32."""
-    if len(value) != 2:
-        raise ValueError(f"{op}: {name}: expected values and scales, got {len(value)} items")
     values, scales = value
     if not isinstance(values, np.ndarray) or values.dtype != np.uint8:
         raise TypeError(f"{op}: {name}: expected values of uint8, got {kind(values)}")
@@ -167,22 +163,12 @@ def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, gr
     return np.asarray(values, order="C"), scales
 
 
-def quantize_groups(op: str, value: Any, dtype: str, c_out: int) -> int | None:
-    """Check the groups of a quantised result, which only int8 has."""
-    if value is None:
-        return None
-    if dtype != "int8":
-        raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {kind(value)}")
-    return divisor(op, "quantize_groups", value, C_out=c_out)
-
-
 def quantized_output(
-    op: str, out: Any, leading: tuple[int, ...], channels: int, groups: int, **inputs: object
+    op: str, out: tuple[Any, Any], leading: tuple[int, ...], channels: int, groups: int, **inputs: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """Check the values and scales of `out`, or allocate them."""
-    given = quantized_pair(op, out)
-    values = _output(op, given[0], (*leading, quantized_width(channels, groups)), "uint8", None, inputs)
-    scales = output(op, given[1], (*leading, groups), **inputs)
+    values = _output(op, out[0], (*leading, quantized_width(channels, groups)), "uint8", None, inputs)
+    scales = output(op, out[1], (*leading, groups), **inputs)
     if np.may_share_memory(values, scales):
         raise ValueError(f"{op}: out: expected values apart from scales, got an overlap")
     return values, scales

@@ -287,7 +287,7 @@ def _quantized_output(
     op: str, out: Any, leading: Shape, channels: int, groups: int, inputs: dict[str, Array | None]
 ) -> tuple[Any, Array, Array]:
     """Check where quantised rows go, or make room for them."""
-    given = check.quantized_pair(op, out)
+    given = (None, None) if out is None else out
     values, q = output(op, given[0], (*leading, _width(channels, groups)), inputs, kind="uint8")
     scales, s = output(op, given[1], (*leading, groups), inputs)
     if q.overlaps(s):
@@ -295,7 +295,7 @@ def _quantized_output(
     return (values, scales), q, s
 
 
-def quantize_rows(x: Any, groups: int, out: Any) -> Any:
+def quantize_rows(x: Any, groups: int, values: Any, scales: Any) -> Any:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given = _rows(op, "x", x)
@@ -303,8 +303,8 @@ def quantize_rows(x: Any, groups: int, out: Any) -> Any:
     groups = check.divisor(op, "groups", groups, C=n)
     if n > 2**28:
         raise ValueError(f"{op}: x: expected at most 2^28 channels, got {n}")
-    result, q, scales = _quantized_output(op, out, given.shape[:-1], n, groups, {"x": given})
-    to = q.pointer, _width(n, groups), scales.pointer
+    result, q, s = _quantized_output(op, (values, scales), given.shape[:-1], n, groups, {"x": given})
+    to = q.pointer, _width(n, groups), s.pointer
     raise_for(op, lib.sqz_quantize_rows_s8(rows, n, groups, given.pointer, n, *to))
     return result
 
@@ -394,23 +394,28 @@ def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str, memory:
 def run_pointwise_conv(
     handle: _PackedPointwiseConv,
     x: Any,
+    x_scales: Any,
     activation: str | None,
     residual: Any,
-    out: Any,
     quantize_groups: int | None,
+    out: Any,
+    out_scales: Any,
 ) -> Any:
     """See `squeezeops.PointwiseConv`."""
+    x = x if x_scales is None else (x, x_scales)
+    out = out if quantize_groups is None else (out, out_scales)
     return _convolve("PointwiseConv", handle, x, activation, residual, out, quantize_groups)
 
 
-def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs: Any) -> tuple[Any, ...]:
+def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
+    x = x if x_scales is None else (x, x_scales)
     given = _Input(op, x, handles)
     results: list[Any] = []
     arrays = dict(given.arrays)
     parts = ffi.new("sqz_pwconv_part[]", len(handles))
-    for i, (handle, out) in enumerate(zip(handles, check.several(op, handles, outs), strict=True)):
+    for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
         part = given.part(op, handle)
         result, y = output(op, out, (*given.leading, handle.c_out), arrays)
         parts[i] = {**part, "out": y.pointer, "ldo": handle.c_out}

@@ -127,18 +127,20 @@ def _pack(op: str, weight: np.ndarray, bias: object, groups: Any, dtype: str) ->
 def _convolve(
     op: str,
     x: Any,
+    x_scales: object,
     packed: _Packed,
     activation: str | None,
     residual: object,
+    quantize_groups: Any,
     out: object,
-    quantize_groups: Any = None,
+    out_scales: object,
     **inputs: Any,
 ) -> Any:
     dtype, groups, k, n, weight, channels, bias = packed
     given, row_scales = x, NONE
-    if dtype == "int8" and isinstance(x, tuple):
-        values, scales = check.quantized_rows(op, "x", x, groups * k, groups)
-        leading, given, inputs["x.scales"] = values.shape[:-1], x[0], x[1]
+    if x_scales is not None:
+        values, scales = check.quantized_rows(op, "x", (x, x_scales), groups * k, groups)
+        leading, inputs["x.scales"] = values.shape[:-1], x_scales
         by_group = values.reshape(math.prod(leading), groups, values.shape[-1] // groups)[:, :, :k]
         x, row_scales = by_group.astype(F, order="C") - F(128), _flat(scales)
     else:
@@ -149,9 +151,13 @@ def _convolve(
     check.choice(op, "activation", activation, check.ACTIVATIONS)
     shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
-    wanted = check.quantize_groups(op, quantize_groups, dtype, groups * n)
+    wanted = (
+        None if quantize_groups is None else check.divisor(op, "quantize_groups", quantize_groups, C_out=groups * n)
+    )
     inputs |= {"x": given, "residual": residual}
-    room = None if wanted is None else check.quantized_output(op, out, leading, groups * n, wanted, **inputs)
+    room = None
+    if wanted is not None:
+        room = check.quantized_output(op, (out, out_scales), leading, groups * n, wanted, **inputs)
     out = check.output(op, out if room is None else None, shape, **inputs)
     if out.size:
         source, target, biases, residuals = _flat(x), out.reshape(-1), _flat_or_none(bias), _flat_or_none(added)
@@ -185,7 +191,7 @@ def pointwise_conv(
     if packed.groups * packed.k != c_in:
         got = (packed.groups * packed.n, packed.k)
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // packed.groups}), got {got}")
-    y: np.ndarray = _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    y: np.ndarray = _convolve(op, x, None, packed, activation, residual, None, out, None, weight=weight, bias=bias)
     return y
 
 
@@ -197,17 +203,24 @@ def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, m
 
 
 def run_pointwise_conv(
-    handle: _Packed, x: object, activation: str | None, residual: object, out: object, quantize_groups: int | None
+    handle: _Packed,
+    x: object,
+    x_scales: object,
+    activation: str | None,
+    residual: object,
+    quantize_groups: int | None,
+    out: object,
+    out_scales: object,
 ) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
+    return _convolve("PointwiseConv", x, x_scales, handle, activation, residual, quantize_groups, out, out_scales)
 
 
 def _quantize_rows(
     x: np.ndarray, groups: int, out: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     leading, n = x.shape[:-1], x.shape[-1] // groups
-    values, scales = out or check.quantized_output("", None, leading, x.shape[-1], groups)
+    values, scales = out or check.quantized_output("", (None, None), leading, x.shape[-1], groups)
     source, bytes_of, scales_of = _flat(x), values.reshape(-1), scales.reshape(-1)
 
     def part(first: int, last: int) -> None:
@@ -219,20 +232,23 @@ def _quantize_rows(
     return values, scales
 
 
-def quantize_rows(x: object, groups: int, out: object) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(x: object, groups: int, values: object, scales: object) -> tuple[np.ndarray, np.ndarray]:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given, x = x, check.rows(op, "x", x)
     groups = check.divisor(op, "groups", groups, C=x.shape[-1])
-    return _quantize_rows(x, groups, check.quantized_output(op, out, x.shape[:-1], x.shape[-1], groups, x=given))
+    return _quantize_rows(
+        x, groups, check.quantized_output(op, (values, scales), x.shape[:-1], x.shape[-1], groups, x=given)
+    )
 
 
-def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
+def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, x_scales: object, outs: Any) -> tuple[np.ndarray, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
     results: list[np.ndarray] = []
-    for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
-        results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
+    for handle, out in zip(handles, outs, strict=True):
+        apart = {f"out[{i}]": y for i, y in enumerate(results)}
+        results.append(_convolve(op, x, x_scales, handle, None, None, None, out, None, **apart))
     return tuple(results)
 
 
