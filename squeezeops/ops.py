@@ -228,7 +228,8 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
 
 
 def _type_name(value: Any) -> str:
-    return type(value).__name__
+    """The dtype of an array, else the class."""
+    return str(getattr(value, "dtype", type(value).__name__))
 
 
 def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
