@@ -175,8 +175,12 @@ for name, array in zip(("ids", "position_ids", "type_ids"), ids):
 
 x = rng.standard_normal((1000, 4), np.float32)
 keys, queries = (np.arange(0, 1001, 4, dtype=np.int32) for _ in range(2))
-for name, array, cu_queries in (("cu_seqlens", keys, None), ("cu_seqlens", keys, queries), ("cu_queries", queries, queries)):
-    hold(name, lambda: backend.attention_ragged(x, x, x, 1, keys, cu_queries, None, None, "zero", None), array, 125, 2**30)
+cases = ("cu_seqlens", keys, None), ("cu_seqlens", keys, queries), ("cu_queries", queries, queries)
+for name, array, others in cases:
+    def attend():
+        return backend.attention_ragged(x, x, x, 1, keys, others, None, None, "zero", None)
+
+    hold(name, attend, array, 125, 2**30)
 print("end")
 """
 
