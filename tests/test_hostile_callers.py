@@ -175,10 +175,13 @@ for name, array in zip(("ids", "position_ids", "type_ids"), ids):
 
 x = rng.standard_normal((1000, 4), np.float32)
 keys, queries = (np.arange(0, 1001, 4, dtype=np.int32) for _ in range(2))
-cases = ("cu_seqlens", keys, None), ("cu_seqlens", keys, queries), ("cu_queries", queries, queries)
-for name, array, others in cases:
+for name, array, offsets in (
+    ("cu_seqlens", keys, (keys, None, None)),
+    ("cu_seqlens_q", queries, (None, queries, keys)),
+    ("cu_seqlens_k", keys, (None, queries, keys)),
+):
     def attend():
-        return backend.attention_ragged(x, x, x, 1, keys, others, None, None, "zero", None)
+        return backend.attention(x, x, x, 1, *offsets, None, None, "zero", None)
 
     hold(name, attend, array, 125, 2**30)
 print("end")
