@@ -17,7 +17,7 @@ sqz_status run_embedding(int64_t count, int64_t n, const EmbeddingTable &table, 
   const Kernels *kernels;
   SQZ_TRY(begin(kEmbedding, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
-  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(count, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->embedding(end - begin, n, from(table, begin), out + begin * ldo, ldo);
   });
@@ -29,7 +29,7 @@ sqz_status run_embedding_layer_norm(int64_t count, int64_t n, const EmbeddingTab
   const Kernels *kernels;
   SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
-  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(count, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     const EmbeddingTable t[3] = {from(tables[0], begin), from(tables[1], begin), from(tables[2], begin)};
     kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps, out + begin * ldo, ldo);

@@ -9,7 +9,7 @@ sqz_status run_mean_pool(int64_t batch, int64_t length, int64_t n, const float *
   const Kernels *kernels;
   SQZ_TRY(begin(kMeanPool, &kernels));
   if (batch == 0 || n == 0) return SQZ_OK;
-  for_chunks(batch, kRowGrain / ((length + 1) * n) + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(batch, row_grain((length + 1) * n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->mean_pool(end - begin, length, n, x + begin * length * ldx, ldx,
                        mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);

@@ -1,15 +1,16 @@
 #include "run/pwconv.h"
 
 #include "run/run.h"
+#include "schedule/pwconv.h"
 
 namespace sqz {
 
 namespace {
 
-// ---- quantised rows ------------------------------------------------------------------------------------------------
+constexpr int kMostParts = 8;  // convolutions of a parallel region; each has a description on the stack
 
 void quantize(const Kernels &kernels, const QuantizeRows &all) {
-  for_chunks(all.rows, kRowGrain / (all.groups * all.n + 1) + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(all.rows, row_grain(all.groups * all.n + 1), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     QuantizeRows part = all;
     part.rows = end - begin;
@@ -20,56 +21,21 @@ void quantize(const Kernels &kernels, const QuantizeRows &all) {
   });
 }
 
-// Rows of a result that is quantised as soon as all channels of a group that will read it are there.
-constexpr int64_t kStoreRows = 32;
-
-struct Store {
-  QuantizeRows to;  // all rows; x is not set
-  int64_t parts;    // of a row: its groups, or 1
-  int64_t width;    // channels of a part
-  int64_t ld;       // floats of a row in scratch memory
-
-  static Store of(const PwconvPart &p, int64_t rows) {
-    Store s = {};
-    if (!p.q_out) return s;
-    s.to.rows = rows;
-    s.to.groups = s.to.lds = s.parts = p.groups_out;
-    s.to.n = p.c_out / p.groups_out;
-    s.to.q = p.q_out;
-    s.to.ldq = p.ldq_out;
-    s.to.scales = p.scales_out;
-    // Parts must begin where a panel does.
-    for (int64_t g = 1; g < p.groups_out; ++g)
-      if (p.c_out > 0 && g * s.to.n % (p.c_out / p.groups) % 16 != 0) s.parts = 1;
-    s.width = p.c_out / s.parts;
-    s.ld = ceil_div(s.width, 16) * 16 + 16;  // not a power of two, of which rows would share cache sets
-    return s;
-  }
-  int64_t floats() const { return kStoreRows * ld; }
-};
-
-// ---- the split over threads ----------------------------------------------------------------------------------------
-
-// A task is a block of rows by a run of panels, and a thread's tasks follow each other in the packed weights. A block's
-// part of x fits half of L2 with room for a column of panels; tiles are made of equal height, and the panels of a task
-// are a multiple of every tile's width. Where the result is quantised, a task has the panels of whole groups of it.
-constexpr int64_t kBlockBytes = 384 * 1024, kPanelBlock = 3;
-constexpr int64_t kTaskWork = INT64_C(1) << 18;  // multiply-adds of floats worth the start of a task, about 2 us
-constexpr int64_t kWorkS8 = 4;                   // as many of bytes take the time of one
-constexpr int kMostParts = 8;                    // in a region; the description of each is on the stack
+PwconvSizes sizes_of(const PwconvInput &x, const PwconvPart &p) {
+  return {x.rows, p.groups, x.c_in, p.c_out, p.dtype == SQZ_S8, p.q_out ? p.groups_out : 0};
+}
 
 struct Part {
   pwconv_fn run;
   Pwconv args;
-  Store store;
-  int64_t rows, row_block, row_blocks, panels, unit, units;
+  QuantizeRows store;  // where the result is quantised: all rows of it, without x
+  PwconvSchedule schedule;
   int64_t end;  // after its last task
 
   Part() {}
-  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads) {
-    const bool s8 = p.dtype == SQZ_S8;
-    run = s8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv;
-    args = {};
+  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads)
+      : args{}, store{}, schedule(sizes_of(x, p), threads) {
+    run = p.dtype == SQZ_S8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv;
     args.groups = p.groups;
     args.group_in = x.c_in / p.groups;
     args.group_out = p.c_out / p.groups;
@@ -85,56 +51,30 @@ struct Part {
     args.out = p.out;
     args.ldo = p.ldo;
     args.activation = p.activation;
-    rows = x.rows;
-    panels = p.groups * args.panels_per_group();
-    store = Store::of(p, rows);
-    row_block = unit = 1;
-    row_blocks = units = 0;
-    if (panels == 0) return;
-    if (p.q_out) {
-      row_block = kStoreRows;
-      row_blocks = ceil_div(rows, row_block);
-      units = store.parts;
-      return;
-    }
-    const int64_t most_rows = at_least(24, kBlockBytes / (s8 ? 1 : 4) / at_least(1, args.group_in));
-    row_block = ceil_div(ceil_div(rows, ceil_div(rows, most_rows)), 8) * 8;
-    row_blocks = ceil_div(rows, row_block);
-    // One thread needs no more than one task. Several need some each, so that one that is held up can be helped.
-    const int64_t columns = ceil_div(panels, kPanelBlock);
-    const int64_t column_work = row_block * args.group_in * 16 * kPanelBlock / (s8 ? kWorkS8 : 1);
-    const int64_t enough = threads == 1 ? columns : columns * row_blocks / (8 * threads);
-    unit = kPanelBlock * at_least(at_most(ceil_div(kTaskWork, column_work + 1), columns), enough);
-    units = ceil_div(panels, unit);
+    if (p.q_out)
+      store = {x.rows,  p.groups_out, p.c_out / p.groups_out, nullptr,     0,
+               p.q_out, p.ldq_out,    p.scales_out,           p.groups_out};
   }
 
-  int64_t tasks() const { return units * row_blocks; }
-
+  // `block` is the thread's scratch memory.
   void task(const Kernels &kernels, int64_t i, float *block) const {
     FloatEnvironment environment;
-    if (!store.parts) {
-      const int64_t panel = i % units * unit, row = i / units * row_block;
-      return run(args, row, at_most(row + row_block, rows), panel, at_most(panel + unit, panels));
-    }
-    // Blocks are low here, so one after the other takes the same weights.
-    const int64_t u = i / row_blocks, row = i % row_blocks * row_block, row_end = at_most(row + row_block, rows);
-    const int64_t column = u * store.width;
-    const auto panel_of = [&](int64_t c) {
-      return c / args.group_out * args.panels_per_group() + ceil_div(c % args.group_out, 16);
-    };
+    const PwconvTask t = schedule.task(i);
+    const StoreWidths &widths = schedule.store;
+    if (!widths.parts) return run(args, t.row_begin, t.row_end, t.panel_begin, t.panel_end);
     Pwconv p = args;
     p.out = block;
-    p.ldo = store.ld;
-    p.out_at = row * store.ld + column;
-    run(p, row, row_end, panel_of(column), panel_of(column + store.width));
-    const int64_t groups = store.to.groups / store.parts, g = u * groups;
-    QuantizeRows to = store.to;
-    to.rows = row_end - row;
+    p.ldo = widths.ld;
+    p.out_at = t.row_begin * widths.ld + t.part * widths.width;
+    run(p, t.row_begin, t.row_end, t.panel_begin, t.panel_end);
+    const int64_t groups = store.groups / widths.parts, g = t.part * groups;
+    QuantizeRows to = store;
+    to.rows = t.row_end - t.row_begin;
     to.groups = groups;
     to.x = block;
-    to.ldx = store.ld;
-    to.q += row * to.ldq + g * to.width(to.n);
-    to.scales += row * to.lds + g;
+    to.ldx = widths.ld;
+    to.q += t.row_begin * to.ldq + g * to.width(to.n);
+    to.scales += t.row_begin * to.lds + g;
     kernels.quantize_rows_s8(to);
   }
 };
@@ -146,19 +86,19 @@ int first_of_groups(const PwconvPart *parts, int i) {
   return i;
 }
 
-// Scratch memory that regions need, one after the other: for each thread a part of a result, and rows of x, quantised
-// once for each number of groups.
+// Scratch memory of a call, which its regions use one after the other: for each thread a block of a result, and the
+// rows of x, quantised once for each number of groups.
 struct Room {
   int threads;
-  int64_t block = 0, quantized = 0;  // floats of a part, and of a row
+  int64_t block = 0, quantized = 0;  // floats of a block, and of a row of x
   float *memory = nullptr;
 
   void include(const PwconvInput &x, int count, const PwconvPart *parts) {
     int64_t floats = 0;
     for (int i = 0; i < count; ++i) {
-      block = at_least(block, Store::of(parts[i], x.rows).floats());
+      block = at_least(block, store_widths(sizes_of(x, parts[i])).scratch_floats());
       if (parts[i].dtype != SQZ_S8 || x.q || first_of_groups(parts, i) < i) continue;
-      floats += ceil_div(parts[i].groups * QuantizeRows::width(x.c_in / parts[i].groups), 4) + parts[i].groups + 1;
+      floats += ceil_div(quantized_width(x.c_in, parts[i].groups), 4) + parts[i].groups + 1;
     }
     quantized = at_least(quantized, floats);
   }
@@ -194,14 +134,14 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
       } else {
         float *scales = free;
         uint8_t *q = reinterpret_cast<uint8_t *>(scales + ceil_div(x.rows * p.groups, 16) * 16);
-        input.q = q, input.ldq = p.groups * QuantizeRows::width(x.c_in / p.groups), input.scales = scales;
+        input.q = q, input.ldq = quantized_width(x.c_in, p.groups), input.scales = scales;
         free += ceil_div(x.rows * p.groups, 16) * 16 + ceil_div(x.rows * input.ldq, 64) * 16;
         quantize(kernels, {x.rows, p.groups, x.c_in / p.groups, x.x, x.ldx, q, input.ldq, scales, p.groups});
       }
     }
     c.parts[i] = Part(kernels, input, p, room.threads);
-    if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store.to);  // of no channels: the scales
-    tasks += c.parts[i].tasks();
+    if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store);  // no channels, but scales
+    tasks += c.parts[i].schedule.tasks();
     c.parts[i].end = tasks;
   }
   parallel_for(

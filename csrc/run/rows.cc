@@ -9,7 +9,7 @@ sqz_status run_layer_norm(int64_t rows, int64_t n, const float *x, int64_t ldx, 
   const Kernels *kernels;
   SQZ_TRY(begin(kLayerNorm, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
-  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(rows, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
                         bias, eps, out + begin * ldo, ldo);
@@ -21,7 +21,7 @@ sqz_status run_l2_normalize(int64_t rows, int64_t n, const float *x, int64_t ldx
   const Kernels *kernels;
   SQZ_TRY(begin(kL2Normalize, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
-  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(rows, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->l2_normalize(end - begin, n, x + begin * ldx, ldx, eps, out + begin * ldo, ldo);
   });
@@ -34,7 +34,7 @@ sqz_status run_softmax(int64_t rows, int64_t n, const float *x, int64_t ldx, con
   SQZ_TRY(begin(kSoftmax, &kernels));
   if (rows == 0 || n == 0) return SQZ_OK;
   const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
-  for_chunks(rows, kRowGrain / 2 / n + 1, [&](int64_t begin, int64_t end) {
+  for_chunks(rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->softmax(end - begin, n, x + begin * ldx, ldx,
                      mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
@@ -46,7 +46,7 @@ sqz_status run_softmax(int64_t rows, int64_t n, const float *x, int64_t ldx, con
 sqz_status run_activation(sqz_activation activation, int64_t n, const float *x, float *out) {
   const Kernels *kernels;
   SQZ_TRY(begin(kActivation, &kernels));
-  for_chunks(n, kRowGrain, [&](int64_t begin, int64_t end) {
+  for_chunks(n, kGrain, [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     kernels->activation(activation, end - begin, x + begin, out + begin);
   });
