@@ -56,8 +56,8 @@ def encode(
         q = layer.query(x, out=work.q)  # [N, C]
     if scores is not None:
         scores[batch.sequences] = attention_scores(q, k, model.config, batch)  # 2 x [T, C] -> [B, H, L, L]
-    a = ops._attention_ragged(  # within each sequence: [N, C], 2 x [T, C] -> [N, C]
-        q, k, v, num_heads=num_heads, cu_seqlens=keys, cu_queries=queries, key_mask=batch.key_mask, out=work.context
+    a = ops.attention(  # within each sequence: [N, C], 2 x [T, C] -> [N, C]
+        q, k, v, num_heads=num_heads, cu_seqlens_q=queries, cu_seqlens_k=keys, mask=batch.key_mask, out=work.context
     )
     a = layer.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
     a = ops.layer_norm(a, *layer.post_attention_norm, eps=eps, out=a)  # [N, C]

@@ -83,7 +83,7 @@ def attention_scores(q: Floats, k: Floats, config: SqueezeBertConfig, batch: Bat
     """What ``output_attentions`` gives, of queries and keys [T, C]."""
     num_heads, bias = config.num_attention_heads, batch.bias()
     q, k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
-    s = ops._attention_scores(q, k, num_heads=num_heads, mask=bias)  # [B, H, L, L]
+    s = ops.attention_scores(q, k, num_heads=num_heads, mask=bias)  # [B, H, L, L]
     if config.model_type == "bert":  # asked for its scores, it gives probabilities
         s = ops.softmax(s, mask=batch.pairs(), fully_masked="zero", out=s)  # [B, H, L, L]
     return s
