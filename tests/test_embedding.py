@@ -5,7 +5,9 @@ import pytest
 from op_helpers import CHANNELS, assert_same_bits, assert_within, normal
 
 from squeezeops import ops
-from squeezeops.squeezebert.tables import quantized_table
+from squeezeops.packing import pack_table
+from squeezeops.squeezebert.model.storage import stored_table
+from squeezeops.squeezebert.model.tensors import WORDS
 
 
 @pytest.mark.parametrize("channels", [0, *CHANNELS])
@@ -16,6 +18,10 @@ def test_sizes(variant, guards, rng, channels, dtype):
         for integer in (np.int32, np.int64):
             ids = rng.integers(0, 11, count).astype(integer)
             assert_same_bits(guards.call(ops.embedding, ids, table), table[ids].astype(np.float32))
+
+
+def quantized_table(floats):
+    return pack_table(*ops.quantize_rows(floats), channels=floats.shape[1])
 
 
 def dequantized(table):
@@ -58,7 +64,7 @@ def test_a_table_is_quantised_to_the_same_bytes_everywhere(variant, rng):
     expected = np.abs(floats.astype(np.float32)).max(axis=1, keepdims=True)
     values = np.rint(floats.astype(np.float32) * (np.float32(127) / expected)).astype(np.int8)
     scales = (expected / np.float32(127)).view(np.int8)
-    np.testing.assert_array_equal(quantized_table(floats), np.concatenate([values, scales], axis=1))
+    np.testing.assert_array_equal(stored_table(WORDS, floats, "int8"), np.concatenate([values, scales], axis=1))
 
 
 def test_tables_of_bytes_that_do_not_fit(variant):

@@ -16,7 +16,7 @@ import numpy as np
 
 from squeezeops import ops
 from squeezeops.benchmark.shapes import LARGEST, Shape
-from squeezeops.squeezebert.tables import quantized_table
+from squeezeops.packing import pack_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def _ids(count: int, rows: int) -> NDArray[np.int64]:
 
 def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
     if dtype == "int8":
-        return quantized_table(floats(rows, channels))
+        return pack_table(*ops.quantize_rows(floats(rows, channels)), channels=channels)
     if dtype not in ("float32", "float16"):
         raise ValueError(f"{name}: table: expected float32, float16 or int8, got {dtype!r}")
     return floats(rows, channels, dtype=dtype)

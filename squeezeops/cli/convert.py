@@ -14,7 +14,7 @@ from squeezeops.cli.running import check_encodable
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
-    from squeezeops.squeezebert.convert import Conversion
+    from squeezeops.squeezebert.conversion.convert import Conversion
 
 SUMMARY = "write a model as one file that loads at once"
 DESCRIPTION = "Write a model as one safetensors file, which every --model and SqueezeBert.from_pretrained take."
@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(f"--text {number}: expected a text, got {text!r:.40}")
 
     from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert import quality
-    from squeezeops.squeezebert.convert import convert
-    from squeezeops.squeezebert.hub_cache import find_folder
+    from squeezeops.squeezebert.conversion import quality
+    from squeezeops.squeezebert.conversion.convert import convert
+    from squeezeops.squeezebert.files.hub_cache import find_folder
 
     checkpoint = arguments.checkpoint
     if checkpoint == BUILT_IN and not os.path.exists(checkpoint):
@@ -156,7 +156,8 @@ def report(done: Conversion) -> Iterator[str]:
 
 def check(checkpoint: str | os.PathLike[str], done: Conversion, texts: list[str] | None) -> str:
     """Compare the file with what it was made from."""
-    from squeezeops.squeezebert import SqueezeBert, quality
+    from squeezeops.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.conversion import quality
 
     before = SqueezeBert.from_pretrained(checkpoint, task=done.task)
     after = SqueezeBert.from_pretrained(done.path)

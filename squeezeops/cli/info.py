@@ -60,8 +60,8 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
 def _model_facts(model: str | None) -> dict[str, Any] | None:
     """Describe a model without loading it, or the built-in one; None if this installation has none."""
     from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert.converted import find_file
-    from squeezeops.squeezebert.hub_cache import find_folder
+    from squeezeops.squeezebert.files.converted import find_file
+    from squeezeops.squeezebert.files.hub_cache import find_folder
 
     if model is None and not default_model().is_dir():
         return None
@@ -71,8 +71,8 @@ def _model_facts(model: str | None) -> dict[str, Any] | None:
 
 
 def _checkpoint_facts(folder: str) -> dict[str, Any]:
-    from squeezeops.squeezebert.checkpoint import load_folder
-    from squeezeops.squeezebert.heads import choose_task
+    from squeezeops.squeezebert.model.heads import choose_task
+    from squeezeops.squeezebert.model.weights import load_folder
 
     config, weights = load_folder(folder)
     return {
@@ -88,16 +88,18 @@ def _checkpoint_facts(folder: str) -> dict[str, Any]:
 def _converted_facts(file: str) -> dict[str, Any]:
     from math import prod
 
-    from squeezeops.squeezebert.converted import FORMAT, ConvertedFile
-    from squeezeops.squeezebert.heads import HEADS, choose_task
-    from squeezeops.squeezebert.tensors import encoder_shapes
+    from squeezeops.squeezebert.files.converted import FORMAT, ConvertedFile
+    from squeezeops.squeezebert.model.heads import HEADS, choose_task
+    from squeezeops.squeezebert.model.tensors import encoder_shapes
+    from squeezeops.squeezebert.model.weights import config_of
 
     opened = ConvertedFile(file)
+    config = config_of(opened)
     try:
-        task = choose_task(opened.task, opened.config, opened.names)
+        task = choose_task(opened.task, config, opened.names)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    shapes = dict(encoder_shapes(opened.config)) | HEADS[task].shapes(opened.config, opened.names)
+    shapes = dict(encoder_shapes(config)) | HEADS[task].shapes(config, opened.names)
     return {
         "path": file,
         "format": f"converted, version {opened.metadata[FORMAT]}",

@@ -5,44 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from squeezeops.cli import reading
-from squeezeops.cli.running import check_encodable, count
+from squeezeops.cli.running import Command, check_encodable, count
 from squeezeops.cli.streams import CommandError
 
 ABSENT = argparse.SUPPRESS  # the default of options that reach a pipeline only where they are given
-
-
-class Command(NamedTuple):
-    """A row of the table."""
-
-    name: str
-    task: str  # of the pipeline
-    summary: str
-    description: str
-    output: str  # the first paragraph of the epilog
-    add_options: Callable[[argparse.ArgumentParser, Any], None]  # the group is that of --json: one form or another
-    options: tuple[str, ...]  # the arguments that are options of the pipeline
-    lines: Callable[[Any, Any], Iterable[list[str]]]  # an input and its result -> the columns of each line
-    json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # the same -> what --json prints
-    noun: str = "text"
-    after_noun: str = ""  # what else may be on a line of the input
-    make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
-    if_too_long: str = "--truncation cuts it"
-    built_in: bool = False  # whether a model for it ships with the package
-
-    @property
-    def epilog(self) -> str:
-        noun, model = self.noun, "" if self.built_in else "--model MODEL "
-        return f"""\
-{self.output}
---input takes UTF-8 with one {noun} a line.  A blank line in between is an error, since the results would no longer
-match the lines of input; blank lines at the end are ignored.  Lines are answered as they arrive, so a pipe that stays
-open works too.
-
-Put -- before a {noun} that starts with a dash:  squeezeops {self.name} {model}--json -- "-- a {noun}"
-"""
 
 
 def _score(result: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ from squeezeops.pipelines.fill_mask import FillMaskPipeline
 from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
 from squeezeops.pipelines.text_classification import TextClassificationPipeline
 from squeezeops.pipelines.token_classification import TokenClassificationPipeline
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "FeatureExtractionPipeline",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self

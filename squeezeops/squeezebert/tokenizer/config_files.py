@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from squeezeops.squeezebert.converted import Entry
+    from squeezeops.squeezebert.files.converted import Entry
 
 __all__ = [
     "ADDED_FLAGS",

@@ -16,7 +16,7 @@ from pickletools import genops
 from types import NoneType
 from typing import Any
 
-from squeezeops.squeezebert.safetensors import Fail, is_sizes, quote
+from squeezeops.squeezebert.files.checks import Fail, is_sizes, quote
 
 __all__ = ["ADVICE", "Machine", "Storage", "Stream", "Tensor", "brief"]
 

@@ -13,18 +13,18 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
 
 from squeezeops import ops
-from squeezeops.squeezebert.tensors import without_prefix
+from squeezeops.squeezebert.model.tensors import without_prefix
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.batch import Batch, Rows
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.output import SqueezeBertOutput
-    from squeezeops.squeezebert.tensors import Shape
-    from squeezeops.squeezebert.weights import Weights
-    from squeezeops.squeezebert.workspace import Activations
+    from squeezeops.squeezebert.model.batch import Batch, Rows
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.output import SqueezeBertOutput
+    from squeezeops.squeezebert.model.tensors import Shape
+    from squeezeops.squeezebert.model.weights import Weights
+    from squeezeops.squeezebert.model.workspace import Activations
 
     Floats = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class BaseHead(Head):
 class MaskedLMHead(Head):
     """A distribution over the vocabulary for every token: dense, activation, LayerNorm, then the decoder.
 
-    The decoder's weight is as a rule the word embeddings; `squeezeops.squeezebert.tensors` sees to that.
+    The decoder's weight is as a rule the word embeddings; `tensors.labels_of` sees to that.
     """
 
     has_token_logits = True

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
 
     Floats = NDArray[np.float32]
 

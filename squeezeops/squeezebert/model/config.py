@@ -9,9 +9,9 @@ import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from squeezeops.squeezebert.safetensors import parse_json, read_json
+from squeezeops.squeezebert.files.checks import read_json
 
 __all__ = ["SqueezeBertConfig"]
 
@@ -218,16 +218,11 @@ class SqueezeBertConfig:
         ValueError
             If it is no JSON object in UTF-8, or as for the class; the message begins with the path.
         """
-        path = os.fspath(path)
-
-        def fail(what: str, expected: object, got: object) -> NoReturn:
-            raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
-
-        values = parse_json(read_json(path, "the model's configuration", fail), "file", fail)
+        values = read_json(path, "the model's configuration")
         try:
             return cls.from_dict(values)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def check(holds: bool, key: str, expected: str, got: object) -> None:

@@ -3,7 +3,7 @@ r"""BERT WordPiece tokenizer in plain Python, with offsets into the original tex
 The output is, id for id and offset for offset, that of the Hugging Face ``tokenizers`` pipeline ``BertNormalizer`` +
 ``BertPreTokenizer`` + ``WordPiece`` + ``BertProcessing`` (or ``TemplateProcessing``), whatever the Python version:
 
-* That pipeline reads its character classes from fixed tables, which `normalizer` has; `tokenizer_files` reads
+* That pipeline reads its character classes from fixed tables, which `normalizer` has; `config_files` reads
   ``tokenizer.json``.
 * Special tokens standing verbatim in a text (``"[SEP]"``, ``"[MASK]"``) become those tokens, as they do in
   ``BertTokenizerFast``; they match the raw text, case-sensitively, and are not part of any word. Strip or escape them
@@ -24,16 +24,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from squeezeops.squeezebert.converted import Entry, find_file, open_entry
-from squeezeops.squeezebert.hub_cache import find_folder
-from squeezeops.squeezebert.normalizer import (
-    CACHE_SIZE,
-    SPACE,
-    BertNormalizer,
-    is_word_char,
-    word_pattern,
-)
-from squeezeops.squeezebert.tokenizer_files import (
+from squeezeops.squeezebert.files.converted import Entry, find_file, open_entry
+from squeezeops.squeezebert.files.hub_cache import find_folder
+from squeezeops.squeezebert.tokenizer.config_files import (
     ADDED_FLAGS,
     SPECIAL_KINDS,
     check,
@@ -47,6 +40,13 @@ from squeezeops.squeezebert.tokenizer_files import (
     read_json,
     read_template,
     read_vocab_options,
+)
+from squeezeops.squeezebert.tokenizer.normalizer import (
+    CACHE_SIZE,
+    SPACE,
+    BertNormalizer,
+    is_word_char,
+    word_pattern,
 )
 
 __all__ = ["Tokenizer"]
@@ -232,7 +232,7 @@ class Tokenizer:
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Load a tokenizer from a folder (``tokenizer.json`` if there, else ``vocab.txt``) or from one such file.
 
-        A converted model (see `squeezeops.squeezebert.converted`) holds such files, and counts as a folder with them.
+        A converted model holds such files and counts as a folder with them.
 
         ``tokenizer_config.json`` beside it gives ``model_max_length`` and the names of the special tokens and, for a
         ``vocab.txt``, ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;

@@ -14,20 +14,19 @@ import math
 import mmap
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
+
+from squeezeops.packing import LINE
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, parse_json, quote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALIGNMENT", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
-
-Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError: what, expected, got
+__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
 
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
-MAX_JSON = 16 * 2**20  # bytes, of the JSON files beside the weights
-ALIGNMENT = 64  # bytes; what the first tensor's place in a file that is written is a multiple of
 MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
 # safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
 DTYPES: dict[str, tuple[int, str | None]] = {
@@ -85,7 +84,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], di
         names the file, the tensor, what was expected and what was found.
     """
     with open_file(path, "a safetensors file") as file:
-        return parse_header(file, os.fspath(path))
+        return parse_header(file, path)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -116,7 +115,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 def map_file(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str], mmap.mmap]:
     """`read_header`, and the file in memory, for `view`."""
     with open_file(path, "a safetensors file") as file:
-        tensors, metadata = parse_header(file, os.fspath(path))
+        tensors, metadata = parse_header(file, path)
         return tensors, metadata, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
@@ -153,7 +152,7 @@ def write_file(
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + sizes[-1]]}
         end += sizes[-1]
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % LINE)
     if len(text) > MAX_HEADER:
         raise ValueError(f"safetensors: header: expected at most {MAX_HEADER} bytes, got {len(text)}")
     file.write(len(text).to_bytes(8, "little") + text)
@@ -167,28 +166,8 @@ def write_file(
 # ---- the safetensors header ----------------------------------------------------------------------------------------
 
 
-def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file")
-    if not os.path.isfile(path):  # to open a pipe would wait for somebody to write to it
-        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or something else that is no file")
-    return open(path, "rb")
-
-
-def read_json(path: str | os.PathLike[str], kind: str, fail: Fail) -> bytes:
-    """The bytes of a file for `parse_json`."""
-    with open_file(path, kind) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_JSON:
-            fail("file", f"at most {MAX_JSON} bytes", size)
-        return file.read(size)
-
-
-def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    def fail(what: str, expected: object, got: object) -> NoReturn:
-        raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
-
-    size = os.fstat(file.fileno()).st_size
+def parse_header(file: IO[bytes], path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    fail, size = fail_for(path), os.fstat(file.fileno()).st_size
     if size < 8:
         fail("file", "at least 8 bytes", size)
     length = int.from_bytes(file.read(8), "little")
@@ -218,35 +197,6 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
     return tensors, metadata
 
 
-def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
-    """A JSON object of a file that may come from anywhere. json alone would keep the last of two equal keys."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            seen: set[str] = set()
-            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            fail(what, "every key once", f"{quote(repeated)} twice")
-        return entries
-
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
-    try:
-        # A long numeral stays a string: int() takes quadratic time, and the value is out of every range anyway.
-        header = json.loads(
-            decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
-        )
-    except json.JSONDecodeError as error:
-        fail(what, "JSON", f"{error.msg} at offset {error.pos}")
-    except RecursionError:
-        fail(what, "JSON", "values nested too deeply")
-    if not isinstance(header, dict):
-        fail(what, "a JSON object", reprlib.repr(header))
-    return header
-
-
 def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fail) -> TensorInfo:
     """One tensor's entry, checked by itself and against the size of the file."""
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
@@ -268,16 +218,6 @@ def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fai
     if math.prod(size for size in shape if size) * DTYPES[dtype][0] >= 2**63:
         fail(f"{quote(name)}: shape", "a product, zeros aside, below 2**63 bytes", shape)
     return TensorInfo(dtype, tuple(shape), start, stop)
-
-
-def is_sizes(value: object) -> bool:
-    # type() and not isinstance(): true and false are integers to Python
-    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
-
-
-def quote(name: str) -> str:
-    """A tensor's name for a message: escaped, and cut if a hostile file made it long."""
-    return repr(name) if len(name) <= 120 else repr(name[:117] + "...")
 
 
 def view(mapped: mmap.mmap, info: TensorInfo) -> NDArray[Any]:

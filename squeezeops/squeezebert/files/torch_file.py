@@ -22,10 +22,11 @@ import reprlib
 import struct
 import zipfile
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
 
-from squeezeops.squeezebert.safetensors import DTYPES, MAX_RANK, Fail, TensorInfo, is_sizes, open_file, quote, view
-from squeezeops.squeezebert.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, quote
+from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_RANK, TensorInfo, view
+from squeezeops.squeezebert.files.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,9 +68,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     import numpy as np
 
-    def fail(what: str, expected: object, got: object) -> NoReturn:
-        raise ValueError(f"{os.fspath(path)}: {what}: expected {expected}, got {got}")
-
+    fail = fail_for(path)
     with open_file(path, "a file of torch.save") as file:
         if os.fstat(file.fileno()).st_size == 0:
             fail("file", "what torch.save writes", "no bytes")
