@@ -899,7 +899,8 @@ py::array attention(py::handle q_, py::handle k_, py::handle v_, py::handle num_
   return out;
 }
 
-py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, py::handle mask_, py::handle scale) {
+py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, py::handle mask_, py::handle scale,
+                           py::handle out_) {
   constexpr const char *op = "attention_scores";
   sqz_attention_args a = {};
   const Padded p = padded(op, q_, k_, num_heads, &a);
@@ -907,7 +908,7 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
   const Mask mask = mask_of(op, mask_, shape);
   use_mask(mask, &a);
   a.scale = attention_scale(op, scale, a.head_size);
-  py::array out(py::dtype(kFloat32), shape);
+  py::array out = output(op, out_, shape, {}, {{"q", q_}, {"k", k_}, {"mask", mask_}});
   if (out.size() == 0) return out;
   a.scores = writeable(out);
   call(op, [&] { return sqz_attention_f32(&a); });
@@ -933,14 +934,17 @@ py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t
 }
 
 py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::handle num_heads, py::handle cu_seqlens_,
-                           py::handle cu_queries_, py::handle key_mask_, py::handle scale, py::handle fully_masked,
-                           py::handle out_) {
+                           py::handle cu_seqlens_q_, py::handle cu_seqlens_k_, py::handle mask_, py::handle scale,
+                           py::handle fully_masked, py::handle out_) {
   constexpr const char *op = "attention";
+  const bool both = !cu_seqlens_.is_none();
+  if (both && !(cu_seqlens_q_.is_none() && cu_seqlens_k_.is_none()))
+    value_error(op, "cu_seqlens", "None next to cu_seqlens_q and cu_seqlens_k", kind(cu_seqlens_));
   const py::array q = floats(op, "q", q_);
   if (q.ndim() != 2) value_error(op, "q", "shape (total, C) with cu_seqlens", text(shape_of(q)));
   const py::array k = floats(op, "k", k_), v = floats(op, "v", v_);
   const Shape shape = shape_of(q);
-  if (cu_queries_.is_none()) {
+  if (both) {
     check_shape(op, "k", k, shape);
   } else if (k.ndim() != 2 || k.shape(1) != shape[1]) {
     value_error(op, "k", "shape (total, " + std::to_string(shape[1]) + ")", text(shape_of(k)));
@@ -950,20 +954,22 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.heads = divisor(op, "num_heads", num_heads, "C", shape[1]);
   a.head_size = shape[1] / a.heads;
 
-  const py::array keys = offsets_of(op, "cu_seqlens", cu_seqlens_, k.shape(0));
-  const py::array queries = cu_queries_.is_none() ? keys : offsets_of(op, "cu_queries", cu_queries_, shape[0]);
-  check_shape(op, "cu_queries", queries, shape_of(keys));
+  const py::array queries = both ? offsets_of(op, "cu_seqlens", cu_seqlens_, shape[0])
+                                 : offsets_of(op, "cu_seqlens_q", cu_seqlens_q_, shape[0]);
+  const py::array keys = both ? queries : offsets_of(op, "cu_seqlens_k", cu_seqlens_k_, k.shape(0));
+  if (!both) check_shape(op, "cu_seqlens_q", queries, shape_of(keys));
   a.batch = keys.size() - 1;
   a.q_offsets = static_cast<const int32_t *>(queries.data());
   a.k_offsets = static_cast<const int32_t *>(keys.data());
 
-  py::array key_mask;
-  if (!key_mask_.is_none()) {
-    check_bools(op, "key_mask", key_mask_);
-    key_mask = contiguous(py::reinterpret_borrow<py::array>(key_mask_));
-    check_shape(op, "key_mask", key_mask, {k.shape(0)});
-    a.mask = key_mask.data();
-    a.mask_kind = SQZ_MASK_BOOL;
+  py::array mask;
+  if (!mask_.is_none()) {
+    const int number = is_array(mask_) ? type_number(py::reinterpret_borrow<py::array>(mask_)) : -1;
+    if (number != kBool && number != kFloat32) type_error(op, "mask", "an array of bool or float32", kind(mask_));
+    mask = contiguous(py::reinterpret_borrow<py::array>(mask_));
+    check_shape(op, "mask", mask, {k.shape(0)});
+    a.mask = mask.data();
+    a.mask_kind = number == kBool ? SQZ_MASK_BOOL : SQZ_MASK_ADD;
     a.mask_ragged = 1;
   }
   a.scale = attention_scale(op, scale, a.head_size);
@@ -973,8 +979,9 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
                           {"k", k_},
                           {"v", v_},
                           {"cu_seqlens", cu_seqlens_},
-                          {"cu_queries", cu_queries_},
-                          {"key_mask", key_mask_}});
+                          {"cu_seqlens_q", cu_seqlens_q_},
+                          {"cu_seqlens_k", cu_seqlens_k_},
+                          {"mask", mask_}});
   a.q = floats_of(q);
   a.k = floats_of(k);
   a.v = floats_of(v);

@@ -232,7 +232,7 @@ def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
         cases[f"attention/{name}-added"] = lambda a=(q, k, v), h=heads, m=added: ops.attention(
             *a, num_heads=h, mask=m, fully_masked="zero", scale=0.25
         )
-        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops._attention_scores(
+        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops.attention_scores(
             *a, num_heads=h, mask=m
         )
     odd = [
@@ -246,9 +246,7 @@ def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
     offsets = np.array([0, 1, 18, 18, 35, 60], np.int32)
     kept = integers(31, 3, 60) > 0
     cases["attention/ragged"] = lambda: ops.attention(*ragged, num_heads=3, cu_seqlens=offsets)
-    cases["attention/ragged-holes"] = lambda: ops._attention_ragged(
-        *ragged, num_heads=2, cu_seqlens=offsets, key_mask=kept
-    )
+    cases["attention/ragged-holes"] = lambda: ops.attention(*ragged, num_heads=2, cu_seqlens=offsets, mask=kept)
     return cases
 
 

@@ -27,7 +27,7 @@ from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion import convert, quality
 from squeezeops.squeezebert.files.safetensors import read_header, read_tensors, write_file
-from squeezeops.squeezebert.model.tensors import ONE_SCALE, TOO_LARGE
+from squeezeops.squeezebert.model.storage import ONE_SCALE, TOO_LARGE
 from squeezeops.squeezebert.model.weights import load_folder
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)

@@ -115,25 +115,3 @@ def offsets(op: str, name: str, values: list[int], total: int) -> list[int]:
     if values[-1] != total:
         raise ValueError(f"{op}: {name}: expected to end at {total}, got {values[-1]}")
     return values
-
-
-def several(op: str, handles: Any, outs: Any) -> Any:
-    """Check the results of several convolutions of one input: None, or a sequence with one for each."""
-    if outs is None:
-        return [None] * len(handles)
-    try:
-        given = len(outs)
-    except TypeError:
-        raise TypeError(f"{op}: out: expected a sequence of arrays, got {kind(outs)}") from None
-    if given != len(handles):
-        raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
-    return outs
-
-
-def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
-    """Check where quantised rows go: None, or values and scales."""
-    if out is None:
-        return None, None
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
-    return out

@@ -50,8 +50,8 @@ class Layer:
             q = self.query(x, out=work.q)  # [N, C]
         if scores is not None:
             scores[batch.sequences] = attention_scores(q, k, config, batch)  # 2 x [T, C] -> [B, H, L, L]
-        a = ops._attention_ragged(  # within each sequence: [N, C], 2 x [T, C] -> [N, C]
-            q, k, v, num_heads=num_heads, cu_seqlens=keys, cu_queries=queries, key_mask=batch.key_mask, out=work.context
+        a = ops.attention(  # within each sequence: [N, C], 2 x [T, C] -> [N, C]
+            q, k, v, num_heads=num_heads, cu_seqlens_q=queries, cu_seqlens_k=keys, mask=batch.key_mask, out=work.context
         )
         a = self.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
         a = ops.layer_norm(a, *self.post_attention_norm, eps=eps, out=a)  # [N, C]
@@ -66,7 +66,7 @@ def attention_scores(q: Floats, k: Floats, config: SqueezeBertConfig, batch: Bat
     """Return what ``output_attentions`` gives, from queries and keys [T, C]."""
     num_heads, bias = config.num_attention_heads, batch.bias()
     q, k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
-    s = ops._attention_scores(q, k, num_heads=num_heads, mask=bias)  # [B, H, L, L]
+    s = ops.attention_scores(q, k, num_heads=num_heads, mask=bias)  # [B, H, L, L]
     if config.model_type == "bert":  # transformers returns probabilities for BERT
         s = ops.softmax(s, mask=batch.pairs(), fully_masked="zero", out=s)  # [B, H, L, L]
     return s
