@@ -1,7 +1,7 @@
-"""SqueezeBERT: configuration, checkpoint reader, forward pass, heads and tokenizer.
+"""SqueezeBERT and BERT: the model, its tokenizer, its file formats, and the conversion to one file.
 
-The names below are loaded on first use, so that the configuration, a checkpoint's header and the tokenizer can be used
-without NumPy.
+`model` and `tokenizer` read through `files`; `conversion` uses all three. Names are loaded on first use, so that the
+configuration and the tokenizer do not import NumPy.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
         If there is such a file, and not `replace`.
     """
     temporary = f"{target}.{os.urandom(4).hex()}.tmp"
-    file = open(temporary, "xb")  # noqa: SIM115
+    try:
+        file = open(temporary, "xb")  # noqa: SIM115
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from error
     try:
         with file:
             yield file
