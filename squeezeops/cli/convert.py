@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 SUMMARY = "write a model as one file that loads at once"
 DESCRIPTION = "Write a model as one safetensors file, which every --model and SqueezeBert.from_pretrained take."
 EPILOG = """\
-MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in. OUT ends in
-.safetensors. It holds packed weights, the configuration and the vocabulary. It appears when it is complete, and the
-same model always gives the same bytes.
+MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in. OUT ends
+in .safetensors. It holds packed weights, the configuration and the vocabulary. It appears when it is complete, and is
+the same, byte for byte, whenever the same model is converted.
 
 int8 is the fastest and takes a quarter of float32's memory for the encoder. float16 takes half and, for a float16
 checkpoint, gives the results of float32. Embedding tables are float16 with either; with int8, word embeddings are int8.

@@ -44,8 +44,8 @@ class Command(NamedTuple):
         noun, model = self.noun, "" if self.built_in else "--model MODEL "
         return f"""\
 {self.output}
---input takes UTF-8 with one {noun} per line. A blank line in between is an error, because results would no longer match
-the lines of the input; blank lines at the end are ignored. Lines are answered as they arrive, so an open pipe works.
+--input takes UTF-8 with one {noun} per line. A blank line in between is an error, because results would not match the
+lines of the input; blank lines at the end are ignored. Lines are answered as they arrive, so an open pipe works.
 
 Put -- before a {noun} that starts with a dash: squeezeops {self.name} {model}--json -- "-- a {noun}"
 """

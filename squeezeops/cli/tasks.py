@@ -228,8 +228,8 @@ Prints one line per text, in input order: the numbers of its embedding separated
 number is the shortest decimal that gives the same float32. --json prints an object per line: {"text", "embedding":
 [...]}.
 
-With --output nothing is printed. The file holds one float32 array of shape (texts, channels), for numpy.load. It appears
-when it is complete; after an error, an existing file is unchanged.
+With --output nothing is printed. The file holds one float32 array of shape (texts, channels), for numpy.load. It
+appears when it is complete; after an error, an existing file is unchanged.
 """
 
 
