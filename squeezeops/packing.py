@@ -226,6 +226,8 @@ class Memory:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import squeezeops
     >>> memory = Memory()
     >>> conv = squeezeops.PointwiseConv(np.ones((2, 3), np.float32), memory=memory)
     """
