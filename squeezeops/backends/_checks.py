@@ -73,8 +73,8 @@ def table(op: str, name: str, value: object, channels: int | None = None) -> tup
 
 
 def ids(op: str, name: str, value: object, limit: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Check an integer array of row numbers below `limit`."""
-    value = array(op, name, value, "int32", "int64")
+    """Check an integer array of row numbers below `limit`; return an int64 copy, which other threads cannot change."""
+    value = array(op, name, value, "int32", "int64").astype(np.int64)
     if shape is not None and value.shape != shape:
         raise ValueError(f"{op}: {name}: expected shape {shape}, got {value.shape}")
     bad = np.flatnonzero((value < 0) | (value >= limit))

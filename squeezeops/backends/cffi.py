@@ -430,8 +430,9 @@ class _UsedPointwiseConv(_PackedPointwiseConv):
     """A weight that lies packed in memory of the caller's, which is kept and not copied."""
 
     def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
-        self.dtype, self.groups, self.c_in, self.c_out, self._memory = dtype, groups, c_in, c_out, packed
-        start = address(packed) if packed.nbytes else 0
+        self.dtype, self.groups, self.c_in, self.c_out = dtype, groups, c_in, c_out
+        self._memory = memoryview(packed)  # one that nobody else can release
+        start = address(self._memory) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)
         self.packed = ffi.cast(STORED[dtype][1], start)
         self.bias = _copy_of_bias(op, bias, c_out)

@@ -351,7 +351,7 @@ def _gather(ids: np.ndarray, table: np.ndarray, add: bool, out: np.ndarray) -> N
     if table.dtype == np.int8:
         scales = _flat(np.ascontiguousarray(table[ids, -SCALE_BYTES:]).view(F))
     rows_of_table = _flat(table.view(np.uint16) if table.dtype == np.float16 else table)
-    _run_rows(gather.embedding, (_flat(ids.astype(np.int64)), rows_of_table, table.shape[1], scales, add), out)
+    _run_rows(gather.embedding, (_flat(ids), rows_of_table, table.shape[1], scales, add), out)
 
 
 def embedding(ids: object, table: object, out: object) -> np.ndarray:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+# Tokens without a space before them.
+GLUED = {*",.;:!?%)]}", "...", "\u201d", "n't", "'s", "'re", "'ve", "'ll", "'d", "'m", "!?", "?!"}
+
 
 def fix_encoding(text: str) -> str:
-    """Undo UTF-8 read as Latin-1 ('clichÃ©' -> 'cliché'); leave anything else alone."""
+    """Repair UTF-8 that was read as Latin-1 ('clichÃ©' -> 'cliché'); return other text as it is."""
     if "Ã" in text or "Â" in text:
         try:
             return text.encode("latin-1").decode("utf-8")
@@ -30,40 +33,18 @@ def detokenise(tokens: list[str]) -> str:
     out = ""
     for i, word in enumerate(words):
         glue = out == "" or out[-1] in "([{$#\u201c\u2018"
-        if word in {
-            ",",
-            ".",
-            ";",
-            ":",
-            "!",
-            "?",
-            "%",
-            ")",
-            "]",
-            "}",
-            "...",
-            "\u201d",
-            "n't",
-            "'s",
-            "'re",
-            "'ve",
-            "'ll",
-            "'d",
-            "'m",
-            "!?",
-            "?!",
-        }:
+        if word in GLUED:
             glue = True
         elif word == "not" and i and words[i - 1].lower() == "can":
             glue = True  # the treebank splits "cannot"
         elif word == "'":
-            glue = True  # closes a quotation or marks a plural possessive
+            glue = True  # a closing quotation mark or a plural possessive
         out += word if glue else " " + word
     return fix_encoding(out.replace("\u201c", '"').replace("\u201d", '"').replace("\u2018", "'")).strip()
 
 
 def read_trees(path: Path) -> list[list[tuple[str, int]]]:
-    """Return, for every tree of the file, its phrases as (text, label) with the whole sentence last."""
+    """Return the phrases of each tree in the file as (text, label), the whole sentence last."""
     trees = []
     for line in path.read_text(encoding="utf-8").splitlines():
         phrases, stack = [], []
