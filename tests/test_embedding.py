@@ -5,7 +5,6 @@ import pytest
 from op_helpers import CHANNELS, assert_same_bits, assert_within, normal
 
 from squeezeops import ops
-from squeezeops.packing import pack_table
 from squeezeops.squeezebert.model.storage import stored_table
 from squeezeops.squeezebert.model.tensors import WORDS
 
@@ -21,7 +20,7 @@ def test_sizes(variant, guards, rng, channels, dtype):
 
 
 def quantized_table(floats):
-    return pack_table(*ops.quantize_rows(floats), channels=floats.shape[1])
+    return stored_table(WORDS, floats, "int8")
 
 
 def dequantized(table):
@@ -64,7 +63,7 @@ def test_a_table_is_quantised_to_the_same_bytes_everywhere(variant, rng):
     expected = np.abs(floats.astype(np.float32)).max(axis=1, keepdims=True)
     values = np.rint(floats.astype(np.float32) * (np.float32(127) / expected)).astype(np.int8)
     scales = (expected / np.float32(127)).view(np.int8)
-    np.testing.assert_array_equal(stored_table(WORDS, floats, "int8"), np.concatenate([values, scales], axis=1))
+    np.testing.assert_array_equal(quantized_table(floats), np.concatenate([values, scales], axis=1))
 
 
 def test_tables_of_bytes_that_do_not_fit(variant):
