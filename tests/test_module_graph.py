@@ -1,6 +1,7 @@
-"""The order of the package's modules, read from their source: no cycles, layers in squeezebert, no private names."""
+"""The modules of the package, read from their source: no cycles, layers in squeezebert, no private names."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -70,3 +71,10 @@ def test_squeezebert_uses_public_names_only():
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in bound:
                 assert not node.attr.startswith("_") or node.attr == "__new__", f"{name}: {ast.unparse(node)}"
+
+
+def test_every_package_is_installed():
+    root = Path(__file__).parents[1]
+    listed = re.findall(r'^  "(squeezeops[\w.]*)",$', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    found = (path.parent.relative_to(root).parts for path in (root / "squeezeops").rglob("__init__.py"))
+    assert sorted(listed) == sorted(map(".".join, found))
