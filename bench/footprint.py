@@ -21,7 +21,8 @@ from typing import Any
 import bench.installed  # noqa: F401 before squeezeops is imported
 from bench.libraries import LIBRARIES, OURS
 
-IMPORTED = {OURS: ("squeezeops.squeezebert.model", "squeezeops.backends.native")}  # the package imports them lazily
+# The package imports them lazily.
+IMPORTED = {OURS: ("squeezeops.squeezebert.model.squeezebert", "squeezeops.backends.native")}
 NOT_INSTALLED = ("__pycache__", ".stage")
 
 

@@ -150,6 +150,6 @@ def write_tensors(path: Path, weights: dict[str, Floats]) -> None:
 
 def saved_weights() -> dict[str, Any]:
     """Map the weights of the saved model into memory, read-only, under the names of `make_weights`."""
-    from squeezeops.squeezebert.checkpoint import load_folder
+    from squeezeops.squeezebert.model.weights import load_folder
 
     return {name.removeprefix("transformer."): array for name, array in load_folder(saved_model())[1].items()}

@@ -35,7 +35,7 @@ def worker(model: str, tokens: int) -> None:
     import numpy as np
 
     from squeezeops import ops
-    from squeezeops.squeezebert import SqueezeBert, converted, heads  # noqa: F401 - imported before memory is read
+    from squeezeops.squeezebert import SqueezeBert  # noqa: F401 - imported before memory is read
 
     ops.get_backend()
     before, started = memory(), time.perf_counter()
@@ -79,7 +79,7 @@ def size_of(model: str) -> int:
 
 def describe(model: str) -> str:
     """Describe what is measured, without its path."""
-    from squeezeops.squeezebert.converted import ConvertedFile, find_file
+    from squeezeops.squeezebert.files.converted import ConvertedFile, find_file
 
     file = find_file(model)
     return f"{ConvertedFile(file).dtype}, converted" if file else "float32, a folder"

@@ -164,9 +164,9 @@ def _random_ids(count: int, rows: int) -> NDArray[Any]:
 
 def _table(rows: int, channels: int, dtype: str) -> NDArray[Any]:
     if dtype == "int8":
-        from squeezeops.squeezebert.tables import quantized_table
+        from squeezeops.packing import pack_table
 
-        return quantized_table(floats(rows, channels))
+        return pack_table(*ops.quantize_rows(floats(rows, channels)), channels=channels)
     if dtype not in ("float32", "float16"):
         raise _WrongShape(f"table: expected float32, float16 or int8, got {dtype!r}")
     return floats(rows, channels, dtype=dtype)

@@ -1,15 +1,14 @@
-"""Reads what ``torch.save`` writes (``pytorch_model.bin``) without torch, and without running anything in it.
+"""Reads files of ``torch.save`` (``pytorch_model.bin``) without torch and without executing their pickles.
 
-Such a file is a pickle of a dict of tensors, beside the raw bytes of the tensors' storages; a tensor is a view of a
-storage: offset, shape and strides, in elements. There are two layouts:
+Such a file has a pickled dict of tensors, and the raw bytes of their storages. A tensor is a view of a storage: offset,
+shape and strides, in elements. There are two layouts:
 
-* since torch 1.6 a zip archive whose entries are stored as they are, ``NAME/data.pkl`` and a ``NAME/data/KEY`` for each
-  storage;
-* before that, pickles one after another (a magic number, the version, facts of the machine, the dict, the keys of the
-  storages) and then, for each key, the count of elements as int64 and the bytes.
+* Since torch 1.6: a zip archive of uncompressed entries, ``NAME/data.pkl`` and ``NAME/data/KEY`` for each storage.
+* Before: a sequence of pickles (magic number, version, system, the dict, the keys of the storages), then for each key
+  the number of elements as int64 and the bytes.
 
 `torch_pickle` reads the pickles. Every number in a file is checked against the file's size before anything is built
-from it; no value of a tensor is read.
+from it. Values of tensors are not read.
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ import reprlib
 import struct
 import zipfile
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
 
-from squeezeops.squeezebert.safetensors import DTYPES, MAX_RANK, Fail, TensorInfo, is_sizes, open_file, quote, view
-from squeezeops.squeezebert.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, quote
+from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_RANK, TensorInfo, view
+from squeezeops.squeezebert.files.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,32 +34,30 @@ __all__ = ["read_tensors"]
 
 # Limits. A tensor takes about 150 bytes of pickle and 100 bytes of an archive's directory.
 MAX_PICKLE = 16 * 2**20  # bytes
-MAX_DIRECTORY = 4 * 2**20  # bytes; zipfile makes an object of a kilobyte from each 50 of them
-MAX_SHARING = 16  # how often, on average, tensors may share the file's bytes: views cost a file next to nothing
+MAX_DIRECTORY = 4 * 2**20  # bytes; zipfile allocates a kilobyte for each 50 of them
+MAX_SHARING = 16  # largest ratio of the tensors' bytes to the file's: views add almost nothing to a file
 
-MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the older layout
+MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the old layout
 
-Spans = Mapping[str, tuple[int, int]]  # of the storages: first byte and the one after the last
+Spans = Mapping[str, tuple[int, int]]  # byte ranges of the storages
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Map all tensors of a file that ``torch.save(state_dict, path)`` wrote into memory.
+    """Map all tensors of a file of ``torch.save(state_dict, path)`` into memory.
 
     Returns
     -------
     dict of str to ndarray
-        Read-only views of the mapped file: float32, float64, float16, bool and the integer types, with the shape and
-        the strides that they were saved with; tensors that shared memory do again. A bfloat16 storage is widened to
-        float32, exactly; one that does not lie on a multiple of its element size (in the layout before torch 1.6) is
-        copied.
+        Read-only views of the mapped file: float32, float64, float16, bool and integers, with their shapes and strides.
+        Tensors that shared memory do again. A bfloat16 storage is widened to float32, which is exact. A storage that is
+        not aligned to its element size (in the layout before torch 1.6) is copied.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file holds something else than a dict of tensors, is cut short, or contradicts itself or its size; the
-        message names the file, what was expected and what was found. Nothing in the file is ever run.
+        If the file does not hold a dict of tensors or is malformed. Nothing in the file is executed.
 
     Notes
     -----
@@ -67,13 +65,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     import numpy as np
 
-    def fail(what: str, expected: object, got: object) -> NoReturn:
-        raise ValueError(f"{os.fspath(path)}: {what}: expected {expected}, got {got}")
-
+    fail = fail_for(path)
     with open_file(path, "a file of torch.save") as file:
         if os.fstat(file.fileno()).st_size == 0:
             fail("file", "what torch.save writes", "no bytes")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # lives on in the arrays' ``base``
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # kept alive by the arrays
         if mapped[:4] == b"PK\3\4":
             tensors, spans = read_zip(file, mapped, fail)
         elif mapped[:1] == b"\x80":
@@ -100,7 +96,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def check_tensor(name: str, tensor: Tensor, fail: Fail) -> None:
-    """Does the tensor lie inside its storage?"""
+    """Check that a tensor lies inside its storage."""
     storage, offset, shape, stride = tensor.storage, tensor.offset, tensor.shape, tensor.stride
     if not is_tuple_of_sizes(shape):
         fail(f"{quote(name)}: shape", f"at most {MAX_RANK} integers from 0 to 2**63 - 1", brief(shape))
@@ -109,12 +105,12 @@ def check_tensor(name: str, tensor: Tensor, fail: Fail) -> None:
     if not is_sizes([offset]):
         fail(f"{quote(name)}: offset", "an integer from 0 to 2**63 - 1", brief(offset))
     count = math.prod(shape)
-    if count == 0:  # it has no elements that could lie outside, but NumPy refuses sizes like 0 x 2**62
+    if count == 0:  # nothing lies outside, but NumPy refuses sizes like 0 x 2**62
         if math.prod(size for size in shape if size) * DTYPES[storage.dtype][0] >= 2**63:
             fail(f"{quote(name)}: shape", "a product, zeros aside, below 2**63 bytes", shape)
         return
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if last >= storage.numel or count > MAX_SHARING * storage.numel:  # torch's expand() repeats elements, but few
+    if last >= storage.numel or count > MAX_SHARING * storage.numel:  # expand() may repeat elements
         got = f"shape {shape} with strides {stride} from element {offset}"
         fail(quote(name), f"a view inside a storage of {storage.numel} elements, without many repeats", got)
 
@@ -124,14 +120,14 @@ def is_tuple_of_sizes(value: object) -> bool:
 
 
 def strided(numpy: Any, storage: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
-    """A read-only view of a storage."""
+    """Return a tensor as a read-only view of its storage."""
     shape = tensor.shape
     array: NDArray[Any]
     if 0 in shape:
         array = numpy.zeros(shape, storage.dtype)
         array.flags.writeable = False
         return array
-    # The stride of an axis of one element means nothing, and may be anything.
+    # The stride of an axis of one element has no meaning and may be any number.
     strides = [(step if size > 1 else 1) * storage.itemsize for size, step in zip(shape, tensor.stride, strict=True)]
     array = numpy.ndarray(shape, storage.dtype, storage, tensor.offset * storage.itemsize, strides)
     return array
@@ -168,7 +164,7 @@ def read_zip(file: IO[bytes], mapped: mmap.mmap, fail: Fail) -> tuple[dict[str, 
 
 
 class Directory(io.FileIO):
-    """The file as zipfile sees it, which takes the directory at the archive's end in one read."""
+    """The file for zipfile, with a limit on the directory, which zipfile reads at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
@@ -177,18 +173,18 @@ class Directory(io.FileIO):
 
 
 def read_directory(file: IO[bytes], mapped: mmap.mmap, fail: Fail) -> dict[str, tuple[int, int]]:
-    """Name and place of the archive's entries; they lie one after another, each as it is."""
+    """Return the byte ranges of an archive's entries, which must be uncompressed and must not overlap."""
     try:
         with zipfile.ZipFile(Directory(file.fileno(), closefd=False)) as archive:
             infos, end = sorted(archive.infolist(), key=lambda info: info.header_offset), archive.start_dir
-    # RuntimeError: of zipfile, for a version of the format or a kind of archive that it does not read.
+    # zipfile raises RuntimeError for archives that it does not support.
     except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, OverflowError, struct.error) as error:
         fail("archive", "a zip archive with its directory at the end", quote(str(error)))
     if any(info.filename.endswith("/constants.pkl") for info in infos):
         fail("archive", "the tensors of a model", f"a program of TorchScript ({ADVICE})")
     entries: dict[str, tuple[int, int]] = {}
     limits = [*(info.header_offset for info in infos[1:]), end]
-    for info, limit in zip(infos, limits, strict=False):  # no entries: one limit more
+    for info, limit in zip(infos, limits, strict=False):  # without entries there is one limit more
         what = f"entry {quote(info.filename)}"
         if info.filename in entries:
             fail(what, "every name once", "it twice")

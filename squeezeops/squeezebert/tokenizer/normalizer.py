@@ -1,9 +1,9 @@
-r"""BERT's text normalisation and its division into words, as of fixed versions of Unicode.
+r"""BERT's text normalisation and its division into words, for fixed versions of Unicode.
 
-The ``tokenizers`` pipeline ``BertNormalizer`` + ``BertPreTokenizer`` reads its character classes from fixed tables:
-categories as of Unicode 8, canonical decomposition and combining classes as of Unicode 9, lower-casing as of Unicode
-17. ``unicodedata`` moves on with each Python, so the classes are written out below, and ``str.lower`` and NFD are
-patched where Pythons 3.10 to 3.14 differ.
+The ``tokenizers`` pipeline ``BertNormalizer`` + ``BertPreTokenizer`` has fixed tables: categories of Unicode 8,
+canonical decomposition and combining classes of Unicode 9, lower-casing of Unicode 17. ``unicodedata`` changes with
+each Python, so the classes are written out here, and ``str.lower`` and NFD are corrected where Python 3.10 to 3.14
+differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["CACHE_SIZE", "SPACE", "WHITESPACE", "BertNormalizer", "is_word_char"
 
 
 def char_class(spec: str) -> str:
-    """Turn ``"41+19 5F"`` (hexadecimal first code point + how many follow) into the inside of a regex ``[...]``."""
+    """Turn ``"41+19 5F"`` (hexadecimal: first code point + number that follow) into the inside of a regex ``[...]``."""
     out = []
     for part in spec.split():
         first, _, more = part.partition("+")
@@ -24,8 +24,8 @@ def char_class(spec: str) -> str:
     return "".join(out)
 
 
-# Each table is what the reference pipeline does with every single code point; the tests go through all of them.
-# Nonspacing marks (Mn) of Unicode 8, less those that decompose: dropped when accents are stripped.
+# The tests compare each table with the reference pipeline for every code point.
+# Nonspacing marks (Mn) of Unicode 8 that do not decompose. Dropped when accents are stripped.
 MARKS = char_class(
     "300+3F 342 345+2A 483+4 591+2C 5BF 5C1+1 5C4+1 5C7 610+A 64B+14 670 6D6+6 6DF+5 6E7+1 6EA+3 711 730+1A 7A6+A "
     "7EB+8 816+3 81B+8 825+2 829+4 859+2 8E3+1F 93A 93C 941+7 94D 951+6 962+1 981 9BC 9C1+3 9CD 9E2+1 A01+1 A3C A41+1 "
@@ -56,33 +56,33 @@ PUNCTUATION = char_class(
     "10A50+8 10A7F 10AF0+6 10B39+6 10B99+3 11047+6 110BB+1 110BE+3 11140+3 11174+1 111C5+4 111CD 111DB 111DD+2 11238+5 "
     "112A9 114C6 115C1+16 11641+2 1173C+2 12470+4 16A6E+1 16AF5 16B37+4 16B44 1BC9F 1DA87+4"
 )
-# Control, format, private use and surrogate code points (unassigned ones stay), U+FFFD: dropped by cleaning.
+# Control, format, private use and surrogate code points (not unassigned ones), and U+FFFD. Dropped by cleaning.
 REMOVED = char_class(
     "0+8 B+1 E+11 7F+20 AD 600+5 61C 6DD 70F 180E 200B+4 202A+4 2060+4 2066+9 D800+20FF FEFF FFF9+2 FFFD 110BD 1BCA0+3 "
     "1D173+7 E0001 E0020+5F F0000+FFFD 100000+FFFD"
 )
-# The property White_Space; cleaning drops those of them that are control characters.
+# The property White_Space. Cleaning drops those that are control characters.
 WHITESPACE = char_class("9+4 20 85 A0 1680 2000+A 2028+1 202F 205F 3000")
 
 MARK = re.compile(f"[{MARKS}]")
 DROP = re.compile(f"[{REMOVED}]")
 SPACE = re.compile(f"[{WHITESPACE}]")
 WORD = re.compile(f"[{PUNCTUATION}]|[^{PUNCTUATION}{WHITESPACE}]+")
-# The same for ASCII text only: small classes are several times faster to scan with.
+# The same for ASCII text: scanning with small classes is several times faster.
 ASCII_WORD = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~\t-\r ]+")
 ASCII_DROP = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 ASCII_SPACES = {9: " ", 10: " ", 13: " "}
-# Ideographs that get spaces around them. 2B820-2B91F are missing in the reference too.
+# Ideographs that get spaces around them. 2B820-2B91F are missing in the reference, too.
 CJK = re.compile(f"[{char_class('3400+19BF 4E00+51FF F900+1FF 20000+A6DF 2A700+111F 2B920+158F 2F800+21F')}]")
-# Marks with a combining class that stay in the text: only with them can reordering by NFD be seen in the result.
+# Marks with a combining class that stay in the text. Reordering by NFD is visible only with them.
 KEPT_NONSTARTERS = char_class(
     "8D4+D 1B44 1BAA 1BF2+1 1DFB 302E+1 A953 A9C0 111C0 11235 1134D 11442 11446 116B6 11C3F 1D165+1 1D16D+5 1E000+6 "
     "1E008+10 1E01B+6 1E023+1 1E026+4 1E944+6"
 )
 KEPT_NONSTARTER = re.compile(f"[{KEPT_NONSTARTERS}]")
-# Characters with a canonical decomposition that Unicode 9 did not have yet.
+# Characters whose canonical decomposition is newer than Unicode 9.
 LATER_NFD = re.compile(f"[{char_class('105C9 105E4 11383+E 113C5+3 11938 16121+7 16D68+2')}]")
-# Lower-casing of Unicode 14 to 17, which older Pythons lack: (first, last, step, distance).
+# Lower-casing of Unicode 14 to 17, for older Pythons: (first, last, step, distance).
 LATER_LOWER = {
     chr(upper): chr(upper + distance)
     for first, last, step, distance in (
@@ -95,7 +95,7 @@ LATER_LOWER = {
 }  # fmt: skip
 OTHER_ALPHABETIC = re.compile(f"[{char_class('24B6+33 1F130+19 1F150+19 1F170+19 200C+1')}]")
 
-CACHE_SIZE = 1 << 16  # entries of a cache that texts fill
+CACHE_SIZE = 1 << 16  # entries
 
 
 def nfd(char: str) -> str:
@@ -103,23 +103,23 @@ def nfd(char: str) -> str:
 
 
 def combining_class(char: str) -> int:
-    # Classes never change once given, so that only what Unicode 9 knew to be a mark needs looking up.
+    # Classes never change once assigned, so only the marks of Unicode 9 need a look-up.
     return unicodedata.combining(char) if MARK.match(char) or KEPT_NONSTARTER.match(char) else 0
 
 
 def is_word_char(char: str) -> bool:
-    """Whether a character is a letter, a mark, a digit or a connector: what an added token's edge must not touch."""
+    """Whether a character is a letter, mark, digit or connector, which may not touch a single_word token."""
     category = unicodedata.category(char)
     return category[0] in "LM" or category in ("Nd", "Nl", "Pc") or bool(OTHER_ALPHABETIC.match(char))
 
 
 def word_pattern(normal: str) -> re.Pattern[str]:
-    """Pattern of the words of a normalised text: marks of punctuation, and runs of anything else but spaces."""
+    """Return the pattern of words in a normalised text: punctuation marks, and runs of anything else but spaces."""
     return ASCII_WORD if normal.isascii() else WORD
 
 
 class CharMap(dict[str, str]):
-    """Normalised form of each character seen so far; the rest is worked out on first sight."""
+    """Cache of the normalised forms of characters."""
 
     def __init__(self, clean: bool = False, cjk: bool = False, strip: bool = False, lower: bool = False) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class CharMap(dict[str, str]):
         if strip:
             out = MARK.sub("", nfd(out)) if out else out
         if lower:
-            # One by one: a string's lower() would see word-final sigmas.
+            # One by one, because lower() of a string treats word-final sigmas specially.
             out = "".join(LATER_LOWER.get(c) or c.lower() for c in out)
         out = f" {out} " if spaced else out
         if len(self) < CACHE_SIZE:
@@ -143,12 +143,12 @@ class CharMap(dict[str, str]):
 
 
 class BertNormalizer:
-    """Cleans a text, folds its letters and says where each character came from.
+    """Normalises a text and tracks where each character came from.
 
     Parameters
     ----------
     clean_text, handle_chinese_chars, strip_accents, lowercase : bool
-        What it does: drop control characters, put spaces around ideographs, drop accents, lower-case.
+        The steps: drop control characters, put spaces around ideographs, drop accents, lower-case.
     """
 
     def __init__(self, clean_text: bool, handle_chinese_chars: bool, strip_accents: bool, lowercase: bool) -> None:
@@ -158,7 +158,7 @@ class BertNormalizer:
         self.lower_map = CharMap(lower=lowercase)
 
     def __call__(self, text: str) -> tuple[str, list[int] | None]:
-        """Normalised text and, for each of its characters, the index it came from (None: the same index)."""
+        """Return the normalised text and, for each of its characters, the original index (None: the same index)."""
         if text.isascii() and not (self.clean and ASCII_DROP.search(text)):
             if self.clean:
                 text = text.translate(ASCII_SPACES)
@@ -173,10 +173,10 @@ class BertNormalizer:
         return normal, [i for i, part in enumerate(parts) for _ in part]
 
     def reordering(self, text: str) -> tuple[str, list[int]]:
-        """Normalise text in which NFD may put marks that are kept in another order.
+        """Normalise text in which NFD may reorder marks that are kept.
 
-        The reference lets "first of a decomposition" travel with the sorted marks and then hands out origins in
-        sequence, so that a reordered mark takes the place, and the origin, of the mark that was there before.
+        As in the reference, origins are assigned in sequence after sorting, so a reordered mark gets the origin of the
+        mark whose place it takes.
         """
         source = [(char, i) for i, original in enumerate(text) for char in self.first_map[original]]
         marks: list[tuple[int, str, bool]] = []

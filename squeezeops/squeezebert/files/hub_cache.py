@@ -1,8 +1,8 @@
-"""Finds a model's folder: a path, or a model's name in the local cache of the Hugging Face Hub. Nothing is downloaded.
+"""Finds a model's folder: a path, or a model in the local cache of the Hugging Face Hub. Nothing is downloaded.
 
-The cache is ``models--ORG--NAME`` for a model ``ORG/NAME``, with the commit of a branch in ``refs/main`` and the files
-of a commit (links, as a rule) in ``snapshots/COMMIT``. It lies where the environment says, in huggingface_hub's order:
-HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub.
+The cache has a folder ``models--ORG--NAME`` for each model ``ORG/NAME``: ``refs/main`` holds the commit of the branch
+main, ``snapshots/COMMIT`` the files of a commit, usually as links. The cache is the first of HF_HUB_CACHE,
+HUGGINGFACE_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub and ~/.cache/huggingface/hub that is set.
 
 Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
@@ -15,29 +15,29 @@ import reprlib
 
 __all__ = ["cache_folder", "find_folder"]
 
-# One or two parts of letters, digits, "-", "_" and ".", without "--" and ".." and not ending in ".git": the Hub's rule.
+# The Hub's rule: one or two parts of letters, digits, "-", "_" and "."; no "--", no "..", no ".git" at the end.
 PART = r"\w(?:[\w.-]*\w)?"
 NAME = re.compile(rf"(?!.{{97}}|.*--|.*\.\.|.*\.git$)(?:{PART}/)?{PART}", re.ASCII)
 COMMIT = re.compile(r"[0-9A-Fa-f]{5,64}")
 
 
 def find_folder(path: str | os.PathLike[str]) -> str:
-    """The local folder of a model.
+    """Return the local folder of a model.
 
     Parameters
     ----------
     path : str or path
-        What exists as a path is returned as it is, be it a folder or a file. Otherwise a model's name on the Hub, like
-        "squeezebert/squeezebert-mnli" or "bert-base-uncased", whose branch "main" is looked for in the local cache.
+        An existing path, folder or file, is returned as it is. Otherwise this is a model's name on the Hub, like
+        "squeezebert/squeezebert-mnli" or "bert-base-uncased"; its branch main is looked up in the local cache.
 
     Raises
     ------
     TypeError
         If `path` is neither a str nor a path.
     FileNotFoundError
-        If there is neither; says where was looked for it.
+        If there is neither. The message says where the cache is.
     ValueError
-        If the cache has no commit where one should be.
+        If the cache is malformed.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"from_pretrained: path: expected a str or a path, got {type(path).__name__}")
@@ -67,8 +67,8 @@ def find_folder(path: str | os.PathLike[str]) -> str:
 
 
 def cache_folder() -> str:
-    """Where the environment says that the cache of the Hugging Face Hub is; it may not exist."""
-    get = os.environ.get  # a variable that is set but empty counts as not set
+    """Return the path of the Hugging Face Hub's cache, from the environment. It may not exist."""
+    get = os.environ.get  # an empty variable counts as unset
     home = get("HF_HOME") or os.path.join(get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "huggingface")
     cache = get("HF_HUB_CACHE") or get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     return os.path.expandvars(os.path.expanduser(cache))

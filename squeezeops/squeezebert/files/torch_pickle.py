@@ -1,8 +1,7 @@
-"""Runs a pickle of a dict of tensors, as ``torch.save`` writes it, without running anything in it.
+"""Reads a pickled dict of tensors, as ``torch.save`` writes it, without calling anything that it names.
 
-A pickle is a program that may call any function. Python's unpickler would run it, so it is not used: `Machine` knows
-the few opcodes that a dict of tensors takes and no function at all, only names that it compares with a list. Whatever
-else a pickle asks for is refused.
+A pickle is a program that may call any function, and Python's unpickler would execute it. `Machine` knows only the
+opcodes that a dict of tensors needs. It compares the names of functions with a list and refuses all others.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from pickletools import genops
 from types import NoneType
 from typing import Any
 
-from squeezeops.squeezebert.safetensors import Fail, is_sizes, quote
+from squeezeops.squeezebert.files.checks import Fail, is_sizes, quote
 
 __all__ = ["ADVICE", "Machine", "Storage", "Stream", "Tensor", "brief"]
 
-MAX_OPCODES = 1_000_000  # a tensor takes about 30 of them
+MAX_OPCODES = 1_000_000  # a tensor takes about 30
 MAX_NAME = 1000  # characters of a name or of a storage's key
-STORAGES = {  # name of the class: what safetensors calls the dtype
+STORAGES = {  # class: dtype in safetensors' spelling
     "torch.BoolStorage": "BOOL",
     "torch.ByteStorage": "U8",
     "torch.CharStorage": "I8",
@@ -54,13 +53,13 @@ class Global:
 @dataclass(frozen=True)
 class Storage:
     key: str
-    dtype: str  # as safetensors names it
+    dtype: str  # in safetensors' spelling
     numel: int
 
 
-@dataclass(frozen=True, eq=False, repr=False)  # neither would end where a shape is no shape but nests without end
+@dataclass(frozen=True, eq=False, repr=False)  # a shape may be a cyclic value, on which both would not end
 class Tensor:
-    """What a pickle says of a tensor: `check_tensor` has not seen it yet."""
+    """A tensor as the pickle describes it; not checked yet."""
 
     storage: Storage
     offset: Any
@@ -69,7 +68,7 @@ class Tensor:
 
 
 class Brief(reprlib.Repr):
-    """Prints the outermost levels of a value, and no instance that might print what is in it to any depth."""
+    """Formats the outermost levels of a value, and no instance whose own repr might recurse."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +83,7 @@ brief = Brief().repr
 
 
 class Stream(io.BytesIO):
-    """What genops reads from. It takes a line whole, and for text in which a backslash begins an escape."""
+    """The input of `genops`, which reads whole lines and interprets backslashes in them."""
 
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(MAX_NAME)
@@ -96,19 +95,19 @@ class Stream(io.BytesIO):
 class Machine:
     """Runs a pickle whose opcodes build numbers, strings, tuples, lists, dicts and `Tensor`, and nothing else.
 
-    Memory and time are bounded by the pickle's length: values refer to each other, and none is ever walked, copied,
-    compared or printed in depth, so that neither nesting nor sharing nor cycles cost more than their opcodes.
+    The pickle's length bounds memory and time. Values are never traversed, copied, compared or printed in depth, so
+    nesting, sharing and cycles cost no more than their opcodes.
     """
 
     def __init__(self, fail: Fail) -> None:
         self.fail = fail
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []  # the stacks below the marks
-        self.memo: dict[int, Any] = {}  # a dict: an index is a claim
+        self.memo: dict[int, Any] = {}  # a dict, because a file may claim any index
         self.storages: dict[str, Storage] = {}
 
     def run(self, stream: Stream) -> Any:
-        """The value of the pickle at the stream's position, which moves behind it."""
+        """Run the pickle at the stream's position and return its value."""
         for count, (name, argument) in enumerate(self.opcodes(stream)):
             if count == MAX_OPCODES:
                 self.fail("pickle", f"at most {MAX_OPCODES} opcodes", "more")
@@ -186,7 +185,7 @@ class Machine:
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(self.call(function, arguments))
-            case "BUILD":  # a state dict's versions of the modules, which are not needed
+            case "BUILD":  # the versions of a state dict's modules; ignored
                 state = stack.pop()
                 target = self.top(OrderedDict, name)
                 if not isinstance(state, dict) or len(state) != 1 or "_metadata" not in state:
@@ -211,7 +210,7 @@ class Machine:
         if len(items) % 2:
             raise IndexError
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing a tuple would walk it, and large integers can be chosen to have the same hash.
+            # Hashing a tuple traverses it, and large integers can be chosen to collide.
             if type(key) is not str and not (type(key) is int and 0 <= key < 2**31):
                 self.fail("pickle", "strings or integers from 0 to 2**31 - 1 as keys", brief(key))
             if key in target:
@@ -225,7 +224,7 @@ class Machine:
         return Global(name)
 
     def storage(self, persistent_id: object) -> Storage:
-        """A storage from ("storage", class, key, device, elements), with a None at the end in the older layout."""
+        """Make a storage from ("storage", class, key, device, elements), in the old layout with a None at the end."""
         match persistent_id if isinstance(persistent_id, tuple) and len(persistent_id) <= 6 else None:
             case ("storage", Global(name), str(key), str(), int(numel), *view) if name in STORAGES and not any(view):
                 if len(key) > MAX_NAME:
@@ -254,12 +253,12 @@ class Machine:
             case "torch._utils._rebuild_tensor", (Storage() as storage, offset, shape, stride):
                 return Tensor(storage, offset, shape, stride)
             case "torch._utils._rebuild_tensor_v2", (Storage() as storage, offset, shape, stride, _, _, *rest):
-                if rest in ([], [None], [{}]):  # the last would say that the values are negated or conjugated
+                if rest in ([], [None], [{}]):  # a dict with keys marks negated or conjugated values
                     return Tensor(storage, offset, shape, stride)
         self.fail("pickle", f"a call of {' or '.join(CALLS)} as torch writes it", f"one of {quote(name)}")
 
     def tensors(self, stream: Stream) -> dict[str, Tensor]:
-        """The pickle's value, which must be a dict of tensors."""
+        """Run the pickle and return its value, which must be a dict of tensors."""
         value = self.run(stream)
         if not isinstance(value, dict):
             self.fail("pickle", "a dict of tensors", f"{type(value).__name__} ({ADVICE})")

@@ -1,4 +1,4 @@
-"""Reading a tokenizer's JSON files: every value is checked, and the file at fault is named."""
+"""Reads a tokenizer's JSON files. Every value is checked; errors name the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from squeezeops.squeezebert.converted import Entry
+    from squeezeops.squeezebert.files.converted import Entry
 
 __all__ = [
     "ADDED_FLAGS",
@@ -31,7 +31,7 @@ __all__ = [
 
 SPECIAL_KINDS = ("unk", "cls", "sep", "pad", "mask")
 ADDED_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-# The classes that do with a vocab.txt what BERT does; each has a "Fast" form.
+# Classes that use a vocab.txt as BERT does; each has a "Fast" form.
 BERT_CLASSES = (
     "BertTokenizer",
     "SqueezeBertTokenizer",
@@ -39,11 +39,11 @@ BERT_CLASSES = (
     "ElectraTokenizer",
     "MobileBertTokenizer",
 )
-UNLIMITED = 1 << 31  # ids end here; transformers writes 1e30 as the length of a model that has none
+UNLIMITED = 1 << 31  # ids are smaller; transformers writes 1e30 as the length of a model without a limit
 
 
 def check(name: str, value: Any, *kinds: type) -> Any:
-    """Return a value of one of these types; True and False are of type bool alone."""
+    """Check the type of a value and return it. A bool is not an int here."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         expected = " or ".join(kind.__name__.removesuffix("Type") for kind in kinds)
         raise TypeError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
@@ -51,14 +51,14 @@ def check(name: str, value: Any, *kinds: type) -> Any:
 
 
 def check_int(name: str, value: Any, least: int, *others: type) -> Any:
-    """Return an int of at least `least`, or a value of the other types."""
+    """Check an int of at least `least`, or a value of the other types, and return it."""
     if check(name, value, int, *others) is not None and value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
     return value
 
 
 def check_id(name: str, token: Any, i: Any) -> None:
-    """Check that a token is a str and its id an int that an id may be."""
+    """Check that a token is a str and its id an int in [0, 2**31)."""
     typed = isinstance(token, str) and isinstance(i, int) and not isinstance(i, bool)
     if not typed or not 0 <= i < UNLIMITED:
         got = f"{reprlib.repr(token)}: {reprlib.repr(i)}"
@@ -67,7 +67,7 @@ def check_id(name: str, token: Any, i: Any) -> None:
 
 @contextmanager
 def naming(file: Path | Entry) -> Iterator[None]:
-    """Turn what is wrong with a file's contents into a ValueError that names the file."""
+    """Turn errors about a file's contents into a ValueError that names the file."""
     try:
         yield
     except RecursionError:
@@ -85,7 +85,7 @@ def read_json(file: Path | Entry) -> dict[str, Any]:
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that ``tokenizer_config.json`` gives; what ``tokenizer.json`` says comes before them."""
+    """Read the options of ``tokenizer_config.json``. Those of ``tokenizer.json`` take precedence."""
     options: dict[str, Any] = {}
     for key in (f"{kind}_token" for kind in SPECIAL_KINDS):
         token, name = config.get(key), key
@@ -104,7 +104,7 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_algorithm(config: Mapping[str, Any]) -> None:
-    """Refuse a ``vocab.txt`` of another algorithm than BERT's WordPiece; without a class it is taken for that."""
+    """Refuse a ``vocab.txt`` of another algorithm than BERT's WordPiece, which is the default without a class."""
     for key, known in (
         ("tokenizer_class", BERT_CLASSES),
         ("word_tokenizer_type", ("basic",)),
@@ -119,7 +119,7 @@ def check_algorithm(config: Mapping[str, Any]) -> None:
 
 
 def _read_record(name: str, token: Any) -> dict[str, Any]:
-    """Read a token given by its text or as a record."""
+    """Read a token, given as its text or as a record."""
     record = token if isinstance(token, dict) else {"content": check(name, token, str)}
     if not check(f"{name}: content", record.get("content"), str):
         raise ValueError(f"{name}: content: expected a token, got ''")
@@ -140,7 +140,7 @@ def _read_specials(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _check_new_ids(added: dict[int, tuple[str, dict[str, Any]]], vocab: Mapping[str, int]) -> None:
-    """Check that added tokens have their id in the vocabulary or the next free one after it."""
+    """Check that added tokens have their id of the vocabulary, or the next free id."""
     free, seen = len(vocab), dict(vocab)
     for i, (name, record) in sorted(added.items()):
         expected = seen.setdefault(record["content"], free)
@@ -150,12 +150,12 @@ def _check_new_ids(added: dict[int, tuple[str, dict[str, Any]]], vocab: Mapping[
 
 
 def read_vocab_options(folder: Path | Entry, config: Mapping[str, Any], vocab: Mapping[str, int]) -> dict[str, Any]:
-    """Read the special and added tokens of a ``vocab.txt`` from what lies beside it.
+    """Read the special and added tokens of a ``vocab.txt`` from the files beside it.
 
-    ``added_tokens_decoder`` of ``tokenizer_config.json`` lists them all. Folders older than that have
-    ``special_tokens_map.json``, which comes before the configuration, and ``added_tokens.json``.
+    ``added_tokens_decoder`` of ``tokenizer_config.json`` lists them all. Older folders have ``added_tokens.json`` and
+    ``special_tokens_map.json``, which takes precedence over the configuration.
     """
-    added: dict[int, tuple[str, dict[str, Any]]] = {}  # id: what messages call it, record
+    added: dict[int, tuple[str, dict[str, Any]]] = {}  # id: name for messages, record
     config_file, map_file, added_file = (
         folder / f"{name}.json" for name in ("tokenizer_config", "special_tokens_map", "added_tokens")
     )
@@ -192,7 +192,7 @@ def read_vocab_options(folder: Path | Entry, config: Mapping[str, Any], vocab: M
         token = record["content"]
         if token in vocab:
             records.setdefault(token, record | {"id": vocab[token]})
-        # The five that a tokenizer must have are checked where the vocabulary is.
+        # The constructor checks the five required tokens.
         elif token not in records and key.removesuffix("_token") not in SPECIAL_KINDS:
             raise ValueError(f"{file}: {key}: expected a token with an id, got {reprlib.repr(token)}, which has none")
     for token, record in records.items():
@@ -202,7 +202,7 @@ def read_vocab_options(folder: Path | Entry, config: Mapping[str, Any], vocab: M
 
 
 def read_end(post: Mapping[str, Any], kind: str, options: dict[str, Any]) -> int:
-    """Put the token at one end of BertProcessing into the options and return its id."""
+    """Put the special token at one end of BertProcessing into the options; return its id."""
     pair = post.get(kind)
     if not isinstance(pair, list) or len(pair) != 2:
         raise ValueError(f"post_processor: {kind}: expected a token and its id, got {reprlib.repr(pair)}")
@@ -212,7 +212,7 @@ def read_end(post: Mapping[str, Any], kind: str, options: dict[str, Any]) -> int
 
 
 def read_template(post: Mapping[str, Any], kind: str) -> list[tuple[str | int, int]]:
-    """Read a template: "A", "B" or the id of a special token, each with its token type."""
+    """Read a template: items "A", "B" or the id of a special token, each with its token type."""
     out: list[tuple[str | int, int]] = []
     specials = check(name := "post_processor: special_tokens", post.get("special_tokens"), dict)
     for k, item in enumerate(check(f"post_processor: {kind}", post.get(kind), list)):

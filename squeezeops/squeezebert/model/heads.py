@@ -1,8 +1,8 @@
-"""What comes after the encoder: one class a task.
+"""The heads of the model: one class per task.
 
-A head says which tensors it needs (`shapes`) and takes them (`__init__`); it says which fields of the model's output it
-sets (`fields`), and from which of the encoder's rows (`rows`), and does so (`__call__`). A further head is one such
-class and one line in `HEADS`.
+A head declares the tensors it needs (`shapes`) and takes them (`__init__`). It declares the fields of the output that
+it sets (`fields`) and the rows of the encoder that it needs (`rows`), and computes the fields (`__call__`). To add a
+head, write such a class and add it to `HEADS`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
 
 from squeezeops import ops
-from squeezeops.squeezebert.tensors import without_prefix
+from squeezeops.squeezebert.model.tensors import without_prefix
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.batch import Batch, Rows
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.output import SqueezeBertOutput
-    from squeezeops.squeezebert.tensors import Shape
-    from squeezeops.squeezebert.weights import Weights
-    from squeezeops.squeezebert.workspace import Activations
+    from squeezeops.squeezebert.model.batch import Batch, Rows
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.output import SqueezeBertOutput
+    from squeezeops.squeezebert.model.tensors import Shape
+    from squeezeops.squeezebert.model.weights import Weights
+    from squeezeops.squeezebert.model.workspace import Activations
 
     Floats = NDArray[np.float32]
 
@@ -37,9 +37,9 @@ class Head(ABC):
     Attributes
     ----------
     axes : tuple of str
-        What the axes of the model's inputs are.
+        The axes of the model's inputs.
     has_token_logits : bool
-        Whether there are logits of single tokens, so that a part of them can be asked for.
+        Whether logits belong to single tokens, so that a ``logits_mask`` can choose some.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "tokens")
@@ -48,30 +48,30 @@ class Head(ABC):
     @staticmethod
     @abstractmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
-        """Names and shapes of the tensors that the head needs of a checkpoint with these `names`."""
+        """Return names and shapes of the tensors that the head takes from a checkpoint with these `names`."""
 
     @abstractmethod
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        """Take the tensors, under the names of `shapes`."""
+        """Take the tensors of `shapes`."""
 
     @abstractmethod
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
-        """Names of the fields of the output that the head sets, with their shapes for these inputs."""
+        """Return the fields of the output that the head sets, with their shapes for these inputs."""
 
     def rows(self, batch: Batch) -> Rows | None:
-        """The rows of the last layer that the head needs; None for all."""
+        """Return the rows of the last layer that the head needs; None for all."""
         return None
 
     @abstractmethod
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
-        """Fill in the fields for a part of the inputs, from the encoder's rows x, [N, C]: those of `rows`.
+        """Compute the fields for a part of the inputs, from the encoder's rows x, [N, C], which `rows` asked for.
 
-        `work` has room for N rows. x lies in it, but not in `chosen`, which a head may write to.
+        `work` has N rows and holds x, but not in `chosen`, which a head may overwrite.
         """
 
 
 class BaseHead(Head):
-    """No head: pooled output for a checkpoint that has a pooler."""
+    """No head; `pooler_output` if the checkpoint has a pooler."""
 
     @staticmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
@@ -79,7 +79,7 @@ class BaseHead(Head):
         return linear_shapes("pooler.dense", config.hidden_size, config.hidden_size) if has_pooler else {}
 
     def __init__(self, config: SqueezeBertConfig, weights: Weights | None) -> None:
-        """Take the pooler; None is for no weights."""
+        """Take the pooler if there is one. None means no weights."""
         has_pooler = weights is not None and "pooler.dense.weight" in weights
         self.pooler = weights.conv("pooler.dense") if weights is not None and has_pooler else None
 
@@ -94,9 +94,9 @@ class BaseHead(Head):
 
 
 class MaskedLMHead(Head):
-    """A distribution over the vocabulary for every token: dense, activation, LayerNorm, then the decoder.
+    """A distribution over the vocabulary for every token: dense, activation, LayerNorm, decoder.
 
-    The decoder's weight is as a rule the word embeddings; `squeezeops.squeezebert.tensors` sees to that.
+    The decoder's weight usually is the table of word embeddings; `tensors.labels_of` resolves it.
     """
 
     has_token_logits = True
@@ -158,7 +158,7 @@ class TextClassificationHead(Head):
 
 
 class MultipleChoiceHead(TextClassificationHead):
-    """A score for each of several texts that compete: pooler, then a linear classifier with one output."""
+    """A score for each choice: pooler, then a linear classifier with one output."""
 
     axes = ("batch", "choices", "tokens")
 
@@ -194,7 +194,7 @@ class TokenClassificationHead(Head):
 
 
 class QuestionAnsweringHead(Head):
-    """For every token, how well an answer would begin there, and how well it would end there."""
+    """For every token, one logit for an answer that begins there and one for an answer that ends there."""
 
     @staticmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
@@ -228,7 +228,7 @@ def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]
 
 
 def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, output: SqueezeBertOutput) -> Floats:
-    """The states of the first tokens through a linear layer and tanh: [B, C] -> [B, C]."""
+    """Apply a linear layer and tanh to the states of the first tokens: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
     y: Floats = dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
     return y
@@ -240,7 +240,7 @@ def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int
 
 
 def classify_tokens(x: Floats, batch: Batch, linear: ops.PointwiseConv, output: SqueezeBertOutput) -> None:
-    """All rows, [T, C], to padded shape, [B, L, V]; or only the chosen ones, [N, C] -> [N, V]."""
+    """Compute logits of all rows in padded shape, [T, C] -> [B, L, V], or of the chosen rows, [N, C] -> [N, V]."""
     assert output.logits is not None
     if batch.chosen is not None:
         linear(x, out=output.logits[batch.chosen_before : batch.chosen_before + len(x)])
@@ -254,10 +254,10 @@ def linear_shapes(name: str, c_out: int, c_in: int) -> dict[str, Shape]:
     return {f"{name}.weight": (c_out, c_in), f"{name}.bias": (c_out,)}
 
 
-# ---- which head ----------------------------------------------------------------------------------------------------
+# ---- choice of the head --------------------------------------------------------------------------------------------
 
-# The classes of transformers that a checkpoint may name as the one it was saved from: SqueezeBertModel, BertModel and
-# so on. Next-sentence prediction has no head here.
+# Class names in transformers, without "SqueezeBert" or "Bert", and their tasks. There is no head for next-sentence
+# prediction.
 CLASSES = {
     "Model": "base",
     "ForNextSentencePrediction": "base",
@@ -270,8 +270,8 @@ CLASSES = {
     "ForQuestionAnswering": "question-answering",
 }
 ARCHITECTURES = {kind + name: task for kind in ("SqueezeBert", "Bert") for name, task in CLASSES.items()}
-# How a head's tensors are called, and whose they may be. Three heads call theirs "classifier": only the architecture
-# tells them apart, and where none is given they are taken for the first's, unless another is asked for.
+# Prefixes of the heads' tensors, and their tasks. Three heads use "classifier". Only the architecture tells them apart;
+# without one, the first is the default.
 OWNERS = {
     "classifier.": ("text-classification", "token-classification", "multiple-choice"),
     "qa_outputs.": ("question-answering",),
@@ -280,20 +280,19 @@ OWNERS = {
 
 
 def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[str]) -> str:
-    """The task to load a checkpoint for: `task`, if the checkpoint has that head, or the one that it was saved for.
+    """Return the task to load a checkpoint for: `task`, or the one that the checkpoint was saved for.
 
     Parameters
     ----------
     task : str or None
     config : SqueezeBertConfig
     names : collection of str
-        The checkpoint's tensors.
+        Names of the checkpoint's tensors.
 
     Raises
     ------
     ValueError
-        If `task` is unknown, or the checkpoint has no head for it, or none for the task that its configuration says it
-        was saved for (the message says which it has).
+        If the task is unknown or the checkpoint has no head for it. The message lists the heads that it has.
     """
     if task is not None and not (isinstance(task, str) and task in HEADS):
         raise ValueError(f"SqueezeBert: task: expected None or one of {', '.join(HEADS)}, got {reprlib.repr(task)}")
@@ -302,7 +301,7 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
     for prefix, tasks in OWNERS.items():
         if any(name.startswith(prefix) for name in names):
             if prefix == "classifier." and not any(without_prefix(name).startswith("pooler.") for name in names):
-                tasks = ("token-classification",)  # the only one of the three that goes without
+                tasks = ("token-classification",)  # the only one of the three without a pooler
             has += [saved_for] if saved_for in tasks else tasks
     wanted = task or saved_for or (has[1] if len(has) > 1 else "base")
     if wanted not in has:

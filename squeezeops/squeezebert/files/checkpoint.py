@@ -1,7 +1,7 @@
-"""Reads a model folder as Hugging Face writes it: ``config.json`` and the weights, in one file or in several.
+"""Reads the weights of a model folder in Hugging Face's layout: one file, or several listed by an index.
 
-The weights are the first of these that is there: ``model.safetensors``, ``model.safetensors.index.json`` and the files
-that it names, ``pytorch_model.bin``, ``pytorch_model.bin.index.json`` and the files that it names. An index is JSON::
+The first of these that exists is read: ``model.safetensors``, ``model.safetensors.index.json``, ``pytorch_model.bin``,
+``pytorch_model.bin.index.json``. An index names the other files::
 
     {"metadata": {...}, "weight_map": {"embeddings.LayerNorm.bias": "model-00001-of-00002.safetensors", ...}}
 """
@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import os
 import reprlib
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from squeezeops.squeezebert import safetensors
-from squeezeops.squeezebert.config import SqueezeBertConfig
-from squeezeops.squeezebert.hub_cache import find_folder
-from squeezeops.squeezebert.safetensors import parse_json, quote, read_json
+from squeezeops.squeezebert.files import safetensors
+from squeezeops.squeezebert.files.checks import fail_for, quote, read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load_folder", "weight_files"]
+__all__ = ["WEIGHTS", "load_weights", "weight_files"]
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the order of preference; each may have an index in its place
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in order of preference; an index may take a file's place
 INDEX = ".index.json"
-FOREIGN = {  # endings of weights that are not read
+FOREIGN = {  # endings of weights in formats that are not read
     ".h5": "TensorFlow's",
     ".ckpt": "TensorFlow's or Lightning's",
     ".msgpack": "Flax's",
@@ -38,50 +36,37 @@ FOREIGN = {  # endings of weights that are not read
 }
 
 
-def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[str, NDArray[Any]]]:
-    """Read the configuration and map the tensors of a local model folder. Nothing is downloaded.
-
-    Parameters
-    ----------
-    path : str or path
-        The folder, or a model's name in the local Hugging Face cache (see `hub_cache.find_folder`).
+def load_weights(folder: str) -> dict[str, NDArray[Any]]:
+    """Map the tensors of a model folder into memory.
 
     Returns
     -------
-    config : SqueezeBertConfig
-    weights : dict of str to ndarray
-        Read-only views of the mapped files, as of `safetensors.read_tensors` and `torch_file.read_tensors`.
+    dict of str to ndarray
+        Read-only views of the mapped files; see `safetensors.read_tensors` and `torch_file.read_tensors`.
 
     Raises
     ------
-    TypeError
-        If `path` is neither a str nor a path.
     FileNotFoundError
-        If the folder, its ``config.json``, its weights or one of the files that their index names is missing; says what
-        lies there instead.
+        If the folder has no weights, or lacks a file that its index names. The message says what the folder has.
     ValueError
-        If one of the files is not what it should be, or lacks a tensor that the index promises.
+        If a file is malformed, or lacks a tensor that the index lists.
     """
-    folder = find_folder(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: expected a folder with config.json and {WEIGHTS[0]}, got a file")
-    config = SqueezeBertConfig.from_json(os.path.join(folder, "config.json"))
     file = find_weights(folder)
-    return config, read_indexed(file) if file.endswith(INDEX) else read_weights(file)
+    return read_indexed(file) if file.endswith(INDEX) else read_weights(file)
 
 
 def weight_files(folder: str) -> list[str]:
-    """The names of the files that the weights of a folder are read from, an index first."""
+    """Return the names of the files that `load_weights` reads, an index first."""
     file = find_weights(folder)
     shards = sorted(set(read_index(file).values())) if file.endswith(INDEX) else []
     return [os.path.basename(file), *shards]
 
 
 def find_weights(folder: str) -> str:
-    """The file that counts, weights or an index."""
+    """Return the path of the weights or of their index."""
     for name in WEIGHTS:
         file = os.path.join(folder, name)
-        if os.path.lexists(file):  # a link to nowhere is an error, and no reason to take other weights
+        if os.path.lexists(file):  # a broken link is an error, not a reason to read other weights
             return file
         if os.path.lexists(file + INDEX):
             return file + INDEX
@@ -89,20 +74,20 @@ def find_weights(folder: str) -> str:
 
 
 def read_weights(file: str) -> dict[str, NDArray[Any]]:
-    """The tensors of one file, by its ending."""
-    if os.path.isfile(file) and os.path.getsize(file) < 1024:  # what git leaves in the place of a large file
+    """Map the tensors of one file; its name's ending tells the format."""
+    if os.path.isfile(file) and os.path.getsize(file) < 1024:  # a Git LFS pointer is that small
         with open(file, "rb") as content:
             if content.read(23) == b"version https://git-lfs":
                 raise ValueError(f"{file}: expected weights, got a pointer to them: git lfs pull fetches the file")
     if file.endswith(".safetensors"):
         return safetensors.read_tensors(file)
-    from squeezeops.squeezebert import torch_file  # and its imports only where it is needed
+    from squeezeops.squeezebert.files import torch_file  # imports zipfile and pickletools
 
     return torch_file.read_tensors(file)
 
 
 def read_indexed(index: str) -> dict[str, NDArray[Any]]:
-    """The tensors that an index lists, from the files beside it."""
+    """Map the tensors that an index lists."""
     files: dict[str, list[str]] = {}
     for tensor, file in read_index(index).items():
         files.setdefault(file, []).append(tensor)
@@ -120,12 +105,9 @@ def read_indexed(index: str) -> dict[str, NDArray[Any]]:
 
 
 def read_index(path: str) -> dict[str, str]:
-    """The ``weight_map`` of an index: the name of a file in the index's folder for each tensor."""
-
-    def fail(what: str, expected: object, got: object) -> NoReturn:
-        raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
-
-    files = parse_json(read_json(path, "an index of weights", fail), "index", fail).get("weight_map")
+    """Read the ``weight_map`` of an index: for each tensor, the name of a file in the same folder."""
+    fail = fail_for(path)
+    files = read_json(path, "an index of weights", "index").get("weight_map")
     if not isinstance(files, dict) or not files:
         fail("weight_map", "an object that maps tensors to files", reprlib.repr(files))
     ending = os.path.splitext(path.removesuffix(INDEX))[1]
@@ -138,7 +120,7 @@ def read_index(path: str) -> dict[str, str]:
 
 
 def describe_other_weights(folder: str) -> str:
-    """What a folder without weights of this library's formats holds in their place."""
+    """Say which weights of other formats a folder has."""
     found = []
     for name in sorted(os.listdir(folder)):
         ending = os.path.splitext(name)[1]

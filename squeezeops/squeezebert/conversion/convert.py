@@ -1,4 +1,4 @@
-"""Converts a checkpoint to a model in one file, which loads without copying; `converted` reads it."""
+"""Converts a checkpoint to a model in one file, which loads without copying; `files.converted` reads it."""
 
 from __future__ import annotations
 
@@ -6,67 +6,64 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from squeezeops import ops
-from squeezeops._version import __version__
-from squeezeops.backends._packed import LINE, packed_size
-from squeezeops.backends._scalars import SCALE_BYTES
-from squeezeops.squeezebert import heads, safetensors
-from squeezeops.squeezebert.checkpoint import load_folder, weight_files
-from squeezeops.squeezebert.converted import FORMAT, PACKED, STORED, VERSION, ConvertedFile, find_file
-from squeezeops.squeezebert.hub_cache import COMMIT, find_folder
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.quality import LayerError, layer_errors, sample, table_error, tokenizer_of
-from squeezeops.squeezebert.safetensors import DTYPES, MAX_JSON
-from squeezeops.squeezebert.tables import stored_table
-from squeezeops.squeezebert.tensors import (
+from squeezeops import __version__, ops
+from squeezeops.packing import LINE, SCALE_BYTES, packed_size, padded
+from squeezeops.squeezebert.conversion.quality import LayerError, layer_errors, sample, table_error, tokenizer_of
+from squeezeops.squeezebert.files import safetensors
+from squeezeops.squeezebert.files.atomic import atomic_file
+from squeezeops.squeezebert.files.checkpoint import weight_files
+from squeezeops.squeezebert.files.checks import MAX_JSON
+from squeezeops.squeezebert.files.converted import FORMAT, PACKED, STORED, VERSION, ConvertedFile, find_file
+from squeezeops.squeezebert.files.hub_cache import COMMIT, find_folder
+from squeezeops.squeezebert.files.safetensors import DTYPES
+from squeezeops.squeezebert.model import heads
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.model.storage import (
+    ROWS,
     TOO_LARGE,
-    WORDS,
     check_dtype,
     dtype_of,
     dtype_of_table,
-    encoder_shapes,
     finite_max,
-    groups_of,
-    in_encoder,
-    select_tensors,
     storable,
+    stored_table,
 )
+from squeezeops.squeezebert.model.tensors import WORDS, encoder_shapes, groups_of, in_encoder, select_tensors
+from squeezeops.squeezebert.model.weights import load_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
 
 __all__ = ["Conversion", "StoredLayer", "convert"]
 
-# What `Tokenizer.from_pretrained` reads, in a folder with the first and in one without it.
+# The files that `Tokenizer.from_pretrained` reads, with and without the first one.
 TOKENIZER_FILES = (
     ("tokenizer.json", "tokenizer_config.json"),
     ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
-# A net below the rule of `tensors.dtype_of`: a convolution whose output is further off than this on the sample texts,
-# see `quality.LayerError`, is stored in float16 though the rule has it in int8. In the built-in model none is off by
-# more than 0.013; in all-MiniLM-L6-v2, of those that the rule has in int8, by more than 0.019.
+# A safety net below the rules of `model.storage`: a convolution whose output error on the sample texts is larger (see
+# `quality.LayerError`) is stored in float16 instead of int8. The largest error is 0.013 in the built-in model, and
+# 0.019 in all-MiniLM-L6-v2 among the convolutions that the rules store in int8.
 MOST_ERROR = 0.02
-ROWS = 4096  # of a table, looked at at a time
 
 
 @dataclass
 class Stored:
-    """A tensor of the file to be."""
+    """A tensor of the file that is written."""
 
     name: str
     dtype: str  # as safetensors names it
     shape: tuple[int, ...]
-    make: Callable[[], Any]  # its bytes
+    make: Callable[[], Any]  # returns its bytes
 
     @property
     def size(self) -> int:
@@ -75,15 +72,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """How a convolution, or the table of words, is stored.
+    """How a convolution, or the table of word embeddings, is stored.
 
     Attributes
     ----------
     dtype : str
     reason : str
-        The rule that has it in another dtype than was asked for; else empty.
+        Why it is not in the dtype of the conversion; empty if it is.
     error : LayerError or None
-        What it would be in the dtype that was asked for; only the encoder's are measured, and a table in int8.
+        The error in the dtype of the conversion. Measured for the encoder's convolutions and for a table in int8.
     """
 
     dtype: str
@@ -93,7 +90,7 @@ class StoredLayer:
 
 @dataclass
 class Conversion:
-    """What was done.
+    """The result of `convert`.
 
     Attributes
     ----------
@@ -103,9 +100,9 @@ class Conversion:
     bytes_before, bytes_after : int
         Sizes of the checkpoint's weights and of the file.
     layers : dict of str to StoredLayer
-        What each convolution and the table of words are stored in, by their names; of a copy, without reasons.
+        Each convolution and the table of word embeddings, by name; without reasons and errors if the file is a copy.
     rounded : dict of str to float
-        For each tensor that was rounded to float16, the largest change of a value, as a part of the tensor's largest.
+        For each tensor that was rounded to float16, the largest change of a value divided by the largest magnitude.
     """
 
     path: str
@@ -129,29 +126,29 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint as a converted model.
 
-    The file appears under its name when it is complete. The same checkpoint gives the same bytes.
+    The file appears under its name only when it is complete. The same checkpoint gives the same bytes.
 
     Parameters
     ----------
     checkpoint : str or path
-        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache. A model that is converted
-        already, to the same `dtype` and for the same task, is copied.
+        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache. A converted model of the
+        same `dtype` and task is copied.
     path : str or path
-        Of the file to write, which ends in .safetensors.
+        The file to write; its name ends in .safetensors.
     dtype : {"float32", "float16", "int8"}
-        What the model is stored and computed in, to the bits of `SqueezeBert(config, weights, dtype=dtype)`. For "int8"
-        the table of words is int8 too. Other embedding tables and a masked-LM head's decoder are float16 then, and for
-        "float16", unless a value is too large for it. Whatever else the checkpoint has as float16 stays so.
+        The storage of the model, with the bits of `SqueezeBert(config, weights, dtype=dtype)`. For "int8" the word
+        embeddings are int8, too. For "int8" and "float16", other embedding tables and a masked-LM head's decoder are
+        float16 unless a value is too large. What else the checkpoint has in float16 stays in float16.
     task : str, optional
-        The head to store; by default that of the task which the checkpoint was saved for.
+        The head to store. Default: that of the task that the checkpoint was saved for.
     force : bool
-        Whether to replace a file that is there.
+        Whether to replace an existing file.
     measure : bool
-        Whether to measure the errors of the convolutions for "float16" too; for "int8" they always are, because a
-        convolution whose output is off by more than 2 % on sample texts stays in float16 (with other bits, then).
+        Whether to measure the errors of the convolutions for "float16", too. For "int8" they always are, because a
+        convolution with an output error above 2 % on sample texts stays in float16 (which changes its bits).
     progress : callable, optional
-        Called with "measuring", how many convolutions are measured and how many there are, and then with "writing", how
-        many bytes are written, and of how many.
+        Called with "measuring", the number of measured convolutions and their total; then with "writing", the number of
+        written bytes and their total.
 
     Returns
     -------
@@ -160,10 +157,10 @@ def convert(
     Raises
     ------
     FileExistsError
-        If the file is there, and not `force`.
+        If the file exists, and not `force`.
     TypeError, ValueError, OSError
-        As of `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to something else, and a `path` that
-        does not end in .safetensors or is one of the checkpoint's files.
+        As for `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to another dtype or task; for a
+        `path` that does not end in .safetensors or is one of the checkpoint's files.
     """
     check_dtype(dtype)
     target = check_target(path, force)
@@ -177,7 +174,7 @@ def convert(
     try:
         task = heads.choose_task(task, config, weights)
         shapes = heads.HEADS[task].shapes(config, weights)
-        shapes |= heads.BaseHead.shapes(config, weights)  # a pooler, so that the file will do for the task "base" too
+        shapes |= heads.BaseHead.shapes(config, weights)  # a pooler, so that the file serves the task "base", too
         arrays = select_tensors(config, weights, shapes)
         errors: dict[str, LayerError] = {}
         if dtype == "int8" or (measure and dtype == "float16"):
@@ -211,27 +208,27 @@ def convert(
             if progress is not None:
                 progress("writing", written, total)
 
-    with open_for_renaming(target, force) as file:
+    with atomic_file(target, replace=force) as file:
         safetensors.write_file(file, {e.name: (e.dtype, e.shape) for e in stored}, metadata, data())
         done.bytes_after = file.tell()
     return done
 
 
 def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force: bool) -> Conversion:
-    """What there is to do where all is done."""
+    """Copy a converted model."""
     if dtype != opened.dtype or task not in (None, opened.task):
         got = f"a model that is converted already, to {opened.dtype} for {opened.task}"
         opened.fail("model", f"a checkpoint to convert to {dtype}{f' for {task}' if task else ''}", got)
     if target == os.path.realpath(opened.path):
         opened.fail("model", "a name apart from that of the file to write", "the same file")
-    with open_for_renaming(target, force) as file:
+    with atomic_file(target, replace=force) as file:
         file.write(opened.mapped)
     size = len(opened.mapped)
     return Conversion(target, dtype, opened.task, size, size, layers_of(opened))
 
 
 def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
-    """What a file's convolutions and its table of words are stored in; nothing is measured."""
+    """Return how a file stores its convolutions and its table of word embeddings; measure nothing."""
     dtypes = {stored: dtype for dtype, stored in STORED.items()} | {"I8": "int8"}  # a table's bytes have a sign
     return {
         name.removesuffix(PACKED).removesuffix(".weight"): StoredLayer(dtypes[info.dtype])
@@ -241,7 +238,7 @@ def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> str:
-    """The file behind the name that is to be written."""
+    """Check the name of the file to write; return its path without links."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"convert: path: expected a str or a path, got {type(path).__name__}")
     name = os.fsdecode(path)
@@ -258,31 +255,6 @@ def check_target(path: str | os.PathLike[str], force: bool) -> str:
     return target
 
 
-@contextmanager
-def open_for_renaming(target: str, force: bool) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when it is complete and on the disk; after an error there is none."""
-    temporary = f"{target}.{os.urandom(4).hex()}.tmp"
-    file = open(temporary, "xb")  # noqa: SIM115
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if not force and os.path.lexists(target):
-            raise FileExistsError(f"{target}: expected the name of a new file, got one that has appeared")
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):  # it has its name already
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # the name, too
-        folder = os.open(os.path.dirname(target), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def plan(
     config: SqueezeBertConfig,
     names: list[str],
@@ -290,7 +262,7 @@ def plan(
     errors: dict[str, LayerError],
     done: Conversion,
 ) -> list[Stored]:
-    """What the file will hold, in order: sizes that are multiples of 64 bytes first, of bytes last."""
+    """Return the tensors of the file in order, sizes that are multiples of 64 bytes first, so that all are aligned."""
     stored = []
     for name in names:
         array = arrays[name]
@@ -324,11 +296,11 @@ def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
 
 
 def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None, dtype: str) -> StoredLayer:
-    """What to store a convolution in."""
+    """Choose the dtype of a convolution."""
     stored, reason = dtype_of(name, dtype, array, groups)
-    if not in_encoder(name) and array.dtype == np.float16:  # a head computes in float32 on either, to the same bits
+    if not in_encoder(name) and array.dtype == np.float16:  # a head computes in float32 from either, with equal bits
         return StoredLayer("float16")
-    if stored == "int8" and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is no good error
+    if stored == "int8" and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is too large, too
         reason = f"in int8 its output would be off by {error.output:.3f}, more than {MOST_ERROR}"
         stored = storable("float16", array)
     return StoredLayer(stored, reason, error)
@@ -337,19 +309,18 @@ def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None
 def plan_conv(name: str, array: NDArray[Any], groups: int, dtype: str, done: Conversion) -> Stored:
     c_out, depth = array.shape[:2]
     size = packed_size(groups, groups * depth, c_out, dtype)
-    padded = -(-size // LINE) * LINE
 
     def make() -> Any:
         if dtype == "float16" and array.dtype == np.float32:
             done.rounded[f"{name}.weight"] = rounding(array)
         packed = ops.PointwiseConv(np.ascontiguousarray(array), groups=groups, dtype=dtype).packed
-        return packed if size == padded else bytes(packed) + bytes(padded - size)
+        return packed if size == padded(size) else bytes(packed) + bytes(padded(size) - size)
 
-    return Stored(name + PACKED, STORED[dtype], (padded // DTYPES[STORED[dtype]][0],), make)
+    return Stored(name + PACKED, STORED[dtype], (padded(size) // DTYPES[STORED[dtype]][0],), make)
 
 
 def rounding(array: NDArray[Any]) -> float:
-    """The largest change of a finite value by rounding to float16, as a part of the largest finite value."""
+    """Return the largest change of a finite value by rounding to float16, relative to the largest finite value."""
     most = finite_max(array)
     largest = 0.0
     for start in range(0, len(array), ROWS):
@@ -360,7 +331,7 @@ def rounding(array: NDArray[Any]) -> float:
 
 
 def read_texts(folder: str) -> dict[str, str]:
-    """config.json and the tokenizer's files."""
+    """Read config.json and the files of the tokenizer."""
     names = next((names for names in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, names[0]))), ())
     texts = {}
     for name in ("config.json", *names):
@@ -378,7 +349,7 @@ def read_texts(folder: str) -> dict[str, str]:
 
 
 def name_of(folder: str, checkpoint: str | os.PathLike[str]) -> str:
-    """What the source is called, without where it lies on this machine."""
+    """Return the name of the source, without its path on this machine."""
     given = os.fsdecode(checkpoint)
     if COMMIT.fullmatch(os.path.basename(folder)) and not os.path.exists(given):
         return f"{given}@{os.path.basename(folder)}"

@@ -1,4 +1,4 @@
-"""Room for the activations of a forward pass, reused from one to the next."""
+"""Scratch memory for the activations of a forward pass, reused by the next one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.squeezebert.memory import pages
+from squeezeops.packing import padded, pages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,25 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Activations", "Workspace", "Workspaces"]
 
-LINE = 64  # bytes
 STEP = 64  # rows by which a workspace grows
 
 
 class Activations(NamedTuple):
-    """Arrays for n rows: hidden and intermediate size are C and F, the output convolution has G groups."""
+    """Arrays for n rows; C and F are hidden and intermediate size, G the groups of the output convolution."""
 
     x: Floats  # a layer's input, and its output, [n, C]
     q: Floats  # [n, C]
     k: Floats  # [n, C]
     v: Floats  # [n, C]
-    context: Floats  # what attention gives, [n, C]
+    context: Floats  # result of attention, [n, C]
     chosen: Floats  # rows of x, [n, C]
     wide: Floats  # [n, F]
-    values: NDArray[np.uint8]  # those, quantised, with up to 3 bytes more a group, [n, F + ...]
+    values: NDArray[np.uint8]  # `wide` quantised, each group padded to a multiple of 4, [n, F + ...]
     scales: Floats  # [n, G]
 
     def first(self, n: int) -> Activations:
-        """Arrays for n rows at most as many, in the same memory."""
+        """Return the arrays of the first n rows."""
         parts: list[Any] = [array[:n] for array in self]
         return Activations(*parts)
 
@@ -45,7 +44,7 @@ class Activations(NamedTuple):
 
 
 class Workspace:
-    """The memory of one forward pass at a time, as large as the largest so far."""
+    """The memory of one forward pass at a time. It grows to the largest pass so far."""
 
     def __init__(self, channels: int, intermediate: int, groups: int) -> None:
         floats = (*[channels] * 6, intermediate)
@@ -56,26 +55,26 @@ class Workspace:
         self._arrays: Activations | None = None
 
     def rows(self, n: int) -> Activations:
-        """Arrays for n rows, which hold anything. What is not written to takes no memory."""
+        """Return uninitialised arrays for n rows. Untouched pages take no memory."""
         if self._arrays is None or len(self._arrays.x) != n:
             if n > self._capacity:
                 capacity = -(-n // STEP) * STEP
                 widths = [np.dtype(kind).itemsize * width for kind, width in self._columns]
-                self._memory = pages(sum(capacity * width + LINE for width in widths))
-                self._capacity = capacity  # not before there is memory for it
+                self._memory = pages(sum(padded(capacity * width) for width in widths))
+                self._capacity = capacity  # only after the allocation has succeeded
             arrays, start = [], 0
             for kind, width in self._columns:
                 array = np.frombuffer(self._memory, kind, n * width, start).reshape(n, width)
                 arrays.append(array)
-                start += -(-array.nbytes // LINE) * LINE
+                start += padded(array.nbytes)
             self._arrays = Activations(*arrays)
         return self._arrays
 
 
 class Workspaces:
-    """The workspaces of a model: one for each forward pass under way, kept for the next.
+    """The workspaces of a model: one for each forward pass in progress, kept for the next.
 
-    Threads may share it: a list's pop and append are atomic, without the GIL too. A copy begins empty.
+    Threads may share it: pop and append of a list are atomic, even without the GIL. A copy starts empty.
     """
 
     def __init__(self, channels: int, intermediate: int, groups: int) -> None:
@@ -83,14 +82,14 @@ class Workspaces:
         self._idle: list[Workspace] = []
 
     def take(self) -> Workspace:
-        """Return a workspace that nobody else has until it is given back."""
+        """Return a workspace for exclusive use until it is given back."""
         try:
             return self._idle.pop()
         except IndexError:
             return Workspace(*self._sizes)
 
     def give(self, workspace: Workspace) -> None:
-        """Take it back; there is no need to keep more than can run at a time."""
+        """Take a workspace back; keep at most one per CPU."""
         if len(self._idle) < (os.cpu_count() or 1):
             self._idle.append(workspace)
 

@@ -1,10 +1,10 @@
 """Reads and writes safetensors files.
 
-A safetensors file is an 8-byte little-endian length n, then n bytes of JSON that give each tensor's dtype, shape and
-byte range, then the bytes. The header may come from anywhere, so every number in it is checked against the file's size
-before anything is built from it; no value of a tensor is read. Only ``read_tensors`` imports NumPy.
+A file is an 8-byte little-endian length n, n bytes of JSON with each tensor's dtype, shape and byte range, and the
+bytes of the tensors. Every number in the header is checked against the file's size before anything is built from it.
+Values of tensors are not read. Only `view` imports NumPy.
 
-Format: https://huggingface.co/docs/safetensors (the checks are those of its reference reader, and a limit on the rank).
+Format: https://huggingface.co/docs/safetensors. The checks are those of its reference reader, plus a limit on the rank.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ import math
 import mmap
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
+
+from squeezeops.packing import LINE
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, parse_json, quote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALIGNMENT", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
-
-Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError: what, expected, got
+__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
 
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
-MAX_JSON = 16 * 2**20  # bytes, of the JSON files beside the weights
-ALIGNMENT = 64  # bytes; what the first tensor's place in a file that is written is a multiple of
-MAX_RANK = 32  # NumPy 1's limit, far more than any tensor has
-# safetensors' name of a dtype: bytes of an element, NumPy's name (None: NumPy has none)
+MAX_RANK = 32  # the limit of NumPy 1
+# safetensors' name of a dtype: bytes per element, NumPy's name (None if NumPy has no such dtype)
 DTYPES: dict[str, tuple[int, str | None]] = {
     "BOOL": (1, "?"),
     "U8": (1, "u1"),
@@ -49,15 +48,15 @@ DTYPES: dict[str, tuple[int, str | None]] = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies in its file.
+    """A tensor in a file.
 
     Attributes
     ----------
     dtype : str
-        As safetensors names it ("F32", "F16", "BF16", ...).
+        In safetensors' spelling: "F32", "F16", "BF16", ...
     shape : tuple of int
     start, stop : int
-        Byte range, counted from the beginning of the file.
+        Byte range in the file.
     """
 
     dtype: str
@@ -74,18 +73,17 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], di
     tensors : dict of str to TensorInfo
         In the order of their bytes in the file.
     metadata : dict of str to str
-        The header's ``__metadata__`` (empty where there is none).
+        The header's ``__metadata__``; empty if there is none.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is cut short, has bytes left over, or its header contradicts itself or the file's size; the message
-        names the file, the tensor, what was expected and what was found.
+        If the header is malformed or does not match the file's size. The message names the file and the tensor.
     """
     with open_file(path, "a safetensors file") as file:
-        return parse_header(file, os.fspath(path))
+        return parse_header(file, path)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -94,10 +92,9 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Returns
     -------
     dict of str to ndarray
-        Read-only views of the mapped file, whose pages are read on first use and shared between processes: float32,
-        float16 and the integer types as they are. BF16 has no NumPy dtype: such a tensor is widened into a float32
-        array of its own (exactly: bfloat16 is the upper half of a float32). So is a copy made of a tensor that does not
-        lie on a multiple of its element size; files written by the safetensors library have none.
+        Read-only views of the mapped file; pages are read on first use and shared between processes. NumPy has no
+        bfloat16, so BF16 tensors are widened to new float32 arrays, which is exact. A tensor that is not aligned to its
+        element size is copied; the safetensors library writes no such file.
 
     Raises
     ------
@@ -106,17 +103,17 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
     Notes
     -----
-    Replace a file that may be in use by renaming a new one over it. Cutting it short in place takes the pages away from
-    under the arrays, and the operating system ends a process that touches them.
+    Replace a file that may be in use by renaming a new one over it. After truncation in place, the operating system
+    kills a process that touches the lost pages.
     """
-    tensors, _, mapped = map_file(path)  # the memory lives on in the arrays' ``base``
+    tensors, _, mapped = map_file(path)  # the arrays keep the mapping alive
     return {name: view(mapped, info) for name, info in tensors.items()}
 
 
 def map_file(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str], mmap.mmap]:
-    """`read_header`, and the file in memory, for `view`."""
+    """Return the results of `read_header`, and the mapped file for `view`."""
     with open_file(path, "a safetensors file") as file:
-        tensors, metadata = parse_header(file, os.fspath(path))
+        tensors, metadata = parse_header(file, path)
         return tensors, metadata, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
@@ -126,25 +123,25 @@ def write_file(
     metadata: Mapping[str, str],
     data: Iterable[Any],
 ) -> None:
-    """Write a safetensors file, one tensor after the other; the same arguments give the same bytes.
+    """Write a safetensors file. The same arguments give the same bytes.
 
-    Spaces after the header bring its end to a multiple of 64 bytes, as seen from the beginning of the file. The format
-    has no gaps between tensors: while their sizes are such multiples too, each begins at one.
+    The header is padded with spaces to a multiple of 64 bytes. The format has no gaps between tensors, so tensors start
+    at multiples of 64 as long as all sizes before them are such multiples.
 
     Parameters
     ----------
     file : binary file
-        Written to from where it stands.
+        Written from its current position.
     tensors : mapping of str to (str, tuple of int)
-        The dtype, as safetensors names it, and the shape of each tensor, in the order in which they are written.
+        Dtype, in safetensors' spelling, and shape of each tensor, in the order of writing.
     metadata : mapping of str to str
     data : iterable of buffers
-        The bytes of each tensor, little-endian and in C order; taken one by one, so that no more than one need exist.
+        The bytes of each tensor, little-endian and in C order. Taken one at a time, so only one need be in memory.
 
     Raises
     ------
     ValueError
-        If a buffer has another size than its tensor, or the header would be larger than readers accept.
+        If a buffer does not have the size of its tensor, or the header is larger than readers accept.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     sizes, end = [], 0
@@ -153,7 +150,7 @@ def write_file(
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + sizes[-1]]}
         end += sizes[-1]
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % LINE)
     if len(text) > MAX_HEADER:
         raise ValueError(f"safetensors: header: expected at most {MAX_HEADER} bytes, got {len(text)}")
     file.write(len(text).to_bytes(8, "little") + text)
@@ -167,28 +164,8 @@ def write_file(
 # ---- the safetensors header ----------------------------------------------------------------------------------------
 
 
-def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file")
-    if not os.path.isfile(path):  # to open a pipe would wait for somebody to write to it
-        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or something else that is no file")
-    return open(path, "rb")
-
-
-def read_json(path: str | os.PathLike[str], kind: str, fail: Fail) -> bytes:
-    """The bytes of a file for `parse_json`."""
-    with open_file(path, kind) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_JSON:
-            fail("file", f"at most {MAX_JSON} bytes", size)
-        return file.read(size)
-
-
-def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    def fail(what: str, expected: object, got: object) -> NoReturn:
-        raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
-
-    size = os.fstat(file.fileno()).st_size
+def parse_header(file: IO[bytes], path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    fail, size = fail_for(path), os.fstat(file.fileno()).st_size
     if size < 8:
         fail("file", "at least 8 bytes", size)
     length = int.from_bytes(file.read(8), "little")
@@ -208,7 +185,7 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
     tensors = {name: parse_tensor(name, entry, begin, size, fail) for name, entry in header.items()}
     tensors = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)))
     position = begin
-    for name, info in tensors.items():  # the tensors tile the rest of the file: no overlap, no hole, nothing left over
+    for name, info in tensors.items():  # tensors must tile the rest of the file without overlaps and gaps
         if info.start != position:
             relation = "overlaps the tensor before it" if info.start < position else "leaves a hole before it"
             fail(quote(name), f"data_offsets from {position - begin}", f"{info.start - begin} ({relation})")
@@ -218,37 +195,8 @@ def parse_header(file: IO[bytes], path: str) -> tuple[dict[str, TensorInfo], dic
     return tensors, metadata
 
 
-def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
-    """A JSON object of a file that may come from anywhere. json alone would keep the last of two equal keys."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            seen: set[str] = set()
-            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            fail(what, "every key once", f"{quote(repeated)} twice")
-        return entries
-
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
-    try:
-        # A long numeral stays a string: int() takes quadratic time, and the value is out of every range anyway.
-        header = json.loads(
-            decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
-        )
-    except json.JSONDecodeError as error:
-        fail(what, "JSON", f"{error.msg} at offset {error.pos}")
-    except RecursionError:
-        fail(what, "JSON", "values nested too deeply")
-    if not isinstance(header, dict):
-        fail(what, "a JSON object", reprlib.repr(header))
-    return header
-
-
 def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fail) -> TensorInfo:
-    """One tensor's entry, checked by itself and against the size of the file."""
+    """Check a tensor's entry in the header."""
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         fail(quote(name), "an object with dtype, shape and data_offsets", reprlib.repr(entry))
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -264,30 +212,20 @@ def parse_tensor(name: str, entry: object, begin: int, file_size: int, fail: Fai
     nbytes = math.prod(shape) * DTYPES[dtype][0]
     if stop - start != nbytes:
         fail(f"{quote(name)}: data_offsets", f"{nbytes} bytes for {dtype} {shape}", f"{stop - start} ({offsets})")
-    # An empty tensor matches no bytes whatever its other sizes, but NumPy refuses sizes like 0 x 2**62.
+    # An empty tensor has no bytes whatever its other sizes, but NumPy refuses sizes like 0 x 2**62.
     if math.prod(size for size in shape if size) * DTYPES[dtype][0] >= 2**63:
         fail(f"{quote(name)}: shape", "a product, zeros aside, below 2**63 bytes", shape)
     return TensorInfo(dtype, tuple(shape), start, stop)
 
 
-def is_sizes(value: object) -> bool:
-    # type() and not isinstance(): true and false are integers to Python
-    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
-
-
-def quote(name: str) -> str:
-    """A tensor's name for a message: escaped, and cut if a hostile file made it long."""
-    return repr(name) if len(name) <= 120 else repr(name[:117] + "...")
-
-
 def view(mapped: mmap.mmap, info: TensorInfo) -> NDArray[Any]:
-    """A tensor of a mapped file, as `read_tensors` gives it."""
+    """Return a tensor of a mapped file; see `read_tensors`."""
     import numpy
 
     array: NDArray[Any]
     itemsize, dtype = DTYPES[info.dtype]
     count = (info.stop - info.start) // itemsize
-    if count == 0:  # frombuffer takes no empty buffer
+    if count == 0:  # frombuffer refuses an empty buffer
         array = numpy.zeros(info.shape, dtype or "<f4")
     elif dtype is None:
         half = numpy.frombuffer(mapped, "<u2", count, info.start).astype("<u4")

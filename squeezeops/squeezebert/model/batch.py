@@ -1,10 +1,9 @@
-"""From padded inputs to packed rows and back.
+"""Packs padded inputs into rows, and unpacks the results.
 
-A batch is computed as the rows of its tokens, one sequence after the other, without the padding that follows the
-last attended token of a sequence: [T, C] in place of [B, L, C]. Other masked tokens (left padding, holes) keep their
-rows and their positions, as in transformers, and are excluded as keys of the attention. A sequence with no attended
-token at all keeps all its rows, and its attention is uniform over the padded length. There are only indexing, copies
-and zero fill here, no arithmetic on activations.
+The model computes the rows of a batch's tokens, [T, C] instead of [B, L, C]: one sequence after the other, without the
+padding after a sequence's last attended token. Other masked tokens (left padding, holes) keep their rows and positions,
+as in transformers; attention skips them as keys. A sequence without any attended token keeps all rows, and its
+attention is uniform over the padded length. This module only indexes, copies and fills with zeros.
 """
 
 from __future__ import annotations
@@ -18,45 +17,45 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from squeezeops.squeezebert.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
 
     Floats = NDArray[np.float32]
 
 __all__ = ["Batch", "Rows", "make_batch"]
 
-PART = 512  # tokens that are computed at a time; 128 to 4096 take the same time within 2 %
-MASKED = np.finfo(np.float32).min  # what a masked key adds to its raw score
+PART = 512  # tokens computed at a time; from 128 to 4096 the time differs by less than 2 %
+MASKED = np.finfo(np.float32).min  # added to the raw scores of masked keys
 
 
 class Rows(NamedTuple):
-    """Some of the rows of a batch, N of them, in order."""
+    """N of the rows of a batch, in order."""
 
     indices: NDArray[np.int64]  # (N,)
-    cu_rows: NDArray[np.int32]  # where those of each sequence begin, and N: (B + 1,)
+    cu_rows: NDArray[np.int32]  # offsets of the sequences in `indices`, (B + 1,)
 
 
 @dataclass(slots=True)
 class Batch:
-    """The inputs of a forward pass, checked and packed; or a part of them, which is whole sequences.
+    """The checked and packed inputs of a forward pass, or a part of them that consists of whole sequences.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the inputs: (B, L), or (batch, choices, L), which is (B, L) from here on, with B = batch * choices.
+        Of the inputs: (B, L), or (batch, choices, L), where B = batch * choices.
     sequences : slice
-        Which of the sequences of all inputs these are.
+        The sequences of this part among all inputs.
     ids, types, positions : ndarray of int64, (T,)
-        Of the kept tokens; a position counts from the beginning of the padded row.
+        Of the kept tokens. Positions count from the beginning of the padded row.
     cu_seqlens : ndarray of int32, (B + 1,)
-        Where each sequence begins in the packed rows, and T.
+        Offsets of the sequences in the packed rows.
     attended : ndarray of bool, (B, L), or None
         The attention mask; None if it is all True.
     key_mask : ndarray of bool, (T,), or None
         The attention mask of the kept tokens; None if it is all True.
     chosen : Rows or None
-        The kept tokens whose logits are asked for; None for all.
+        The kept tokens to compute logits for; None for all.
     chosen_before : int
-        How many are asked for of the sequences before these.
+        The number of chosen tokens in the sequences before this part.
     """
 
     shape: tuple[int, ...]
@@ -77,12 +76,12 @@ class Batch:
 
     @property
     def is_padded(self) -> bool:
-        """Whether tokens were dropped."""
+        """Whether padding was dropped."""
         count, length = self.size
         return len(self.ids) < count * length
 
     def parts(self) -> Iterator[Batch]:
-        """Split into parts of at most PART tokens, or of one sequence of more."""
+        """Split into parts of at most PART tokens; a longer sequence is a part of its own."""
         count, begin = len(self.cu_seqlens) - 1, 0
         if len(self.ids) <= PART:
             yield self
@@ -114,13 +113,13 @@ class Batch:
         )
 
     def first_tokens(self) -> Rows:
-        """The row of each sequence's first token."""
+        """Return the row of each sequence's first token."""
         return Rows(self.cu_seqlens[:-1].astype(np.int64), np.arange(len(self.cu_seqlens), dtype=np.int32))
 
     def spread(self, padded: Floats, rows: Floats | None = None) -> None:
-        """Put packed rows (T, ...) into their places in (B, L, ...), with zeros where there are none.
+        """Copy packed rows (T, ...) to their places in (B, L, ...), and fill the rest with zeros.
 
-        Without `rows` these are the first T of (B * L, ...) themselves.
+        Without `rows`, the packed rows are the first T of `padded` itself, as (B * L, ...).
         """
         flat = padded.reshape(-1, *padded.shape[2:])
         if not self.is_padded:
@@ -128,23 +127,23 @@ class Batch:
                 flat[...] = rows
             return
         source, length, begins = flat if rows is None else rows, padded.shape[1], self.cu_seqlens.tolist()
-        for b in reversed(range(len(begins) - 1)):  # from the last, so that nothing is overwritten that is yet to move
+        for b in reversed(range(len(begins) - 1)):  # backwards, so that no row is overwritten before it moves
             begin, n, to = begins[b], begins[b + 1] - begins[b], b * length
             if rows is not None or to - begin >= n:
                 flat[to : to + n] = source[begin : begin + n]
             elif to > begin:
-                for i in reversed(range(n)):  # they overlap, and at once NumPy would copy them twice
+                for i in reversed(range(n)):  # overlapping ranges; one assignment would make a copy first
                     flat[to + i] = source[begin + i]
             flat[to + n : to + length] = 0
 
     def unpack(self, rows: Floats) -> Floats:
-        """Padded rows, zero where there is none: (T, C) to (B, L, C)."""
+        """Return packed rows (T, C) as (B, L, C), zero where there is no row."""
         padded = np.empty((*self.size, rows.shape[-1]), np.float32)
         self.spread(padded, rows)
         return padded
 
     def pairs(self) -> NDArray[np.bool_]:
-        """Which queries attend to which keys: kept ones to attended ones, or to all where none is. (B, 1, L, L)."""
+        """Return which queries attend to which keys, (B, 1, L, L): kept ones to attended ones, or to all if none is."""
         attended = self._attended()
         lengths = np.diff(self.cu_seqlens)
         keep = np.arange(self.shape[-1]) < lengths[:, None]
@@ -153,7 +152,7 @@ class Batch:
         return pairs
 
     def bias(self) -> Floats:
-        """What transformers adds to raw scores: 0 or, at masked keys, float32's lowest number. (B, 1, 1, L)."""
+        """Return what transformers adds to raw scores, (B, 1, 1, L): 0, or float32's minimum at masked keys."""
         bias: Floats = np.where(self._attended(), np.float32(0), MASKED)
         return bias.reshape(len(bias), 1, 1, -1)
 
@@ -169,7 +168,7 @@ def make_batch(
     token_type_ids: ArrayLike | None,
     logits_mask: ArrayLike | None,
 ) -> Batch:
-    """Check and pack the inputs of ``SqueezeBert.__call__``; errors as described there. `axes` names their axes."""
+    """Check and pack the inputs of `SqueezeBert.__call__`, which documents the errors; `axes` names their axes."""
     ids = integers("input_ids", input_ids, config.vocab_size, axes)
     shape, length, longest = ids.shape, ids.shape[-1], config.max_position_embeddings
     if length > longest:
@@ -193,7 +192,7 @@ def make_batch(
 
 
 def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
-    """Take out what follows the last attended token of a row; all of a row without any stays."""
+    """Drop the tokens after the last attended one of a row. A row without attended tokens stays whole."""
     if attended.all():
         return
     length = attended.shape[1]
@@ -208,10 +207,10 @@ def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
 
 
 def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
-    """`values` as an array of this shape; a name in place of a number stands for any number but 0."""
+    """Return `values` as an array of this shape, in which a name stands for any positive number."""
     try:
         array = np.asarray(values)
-        ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24 makes an array of lists
+        ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24
     except ValueError:
         ragged = True
     if ragged:
@@ -228,19 +227,19 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
 
 
 def integers(name: str, values: ArrayLike, end: int, shape: tuple[int | str, ...]) -> NDArray[np.int64]:
-    """`values` as a new array of int64 of this shape (see `array_of`), all of them from 0 to `end` - 1."""
+    """Return `values` as a new int64 array of this shape (see `array_of`); check that they are in [0, `end`)."""
     array = array_of(name, values, shape)
     if array.dtype.kind not in "iu" and not (name == "attention_mask" and array.dtype.kind == "b"):
         raise TypeError(f"SqueezeBert: {name}: expected integers, got {array.dtype}")
     numbers = array.astype(np.int64)
-    if numbers.view(np.uint64).max() >= end:  # negative ones are large there
+    if numbers.view(np.uint64).max() >= end:  # negative numbers are large as uint64
         at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= end))[0])
         fail(name, f"values from 0 to {end - 1}", f"{array[at]} at {list(at)}")
     return numbers
 
 
 def chosen_tokens(batch: Batch, logits_mask: ArrayLike) -> Rows:
-    """The kept tokens that a mask of padded tokens (B, L) chooses."""
+    """Return the kept tokens that a mask (B, L) chooses."""
     mask = array_of("logits_mask", logits_mask, batch.size)
     if mask.dtype.kind != "b":
         raise TypeError(f"SqueezeBert: logits_mask: expected bools, got {mask.dtype}")

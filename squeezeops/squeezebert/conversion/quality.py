@@ -1,6 +1,6 @@
-"""What storing weights in another dtype does to a model: the error of each convolution, and of what the model returns.
+"""Measures what a dtype costs: the error of each convolution, and of the model's outputs.
 
-Nothing here has a part in a model's results.
+None of this affects the results of a model.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.backends import _layout
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tables import quantized_table
-from squeezeops.squeezebert.tensors import groups_by_part, storable
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.packing import pack_table, unpack
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.model.storage import ROWS, storable
+from squeezeops.squeezebert.model.tensors import groups_by_part
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.output import SqueezeBertOutput
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.output import SqueezeBertOutput
 
 __all__ = ["SENTENCES", "Agreement", "LayerError", "compare", "layer_errors", "sample", "table_error", "tokenizer_of"]
 
@@ -53,20 +53,19 @@ SENTENCES = (
     "If the sensor fails, the valve closes by itself within a second.",
     "They promised to call, and of course they never did.",
 )
-ROWS = 4096  # of a table, at a time
-WORST = 24  # tokens of a sample text that has no vocabulary
+RANDOM_TOKENS = 24  # of a sample text where there is no vocabulary
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far a convolution or an embedding table is off, as parts of the norm of what is exact.
+    """The relative error (2-norm) of a convolution or an embedding table.
 
     Attributes
     ----------
     weight : float
-        Of the weights.
+        Error of the weights.
     output : float or None
-        Of what a convolution makes of the sample texts, before the bias is added, its inputs being exact.
+        Error of a convolution's output on the sample texts, from exact inputs and without the bias.
     """
 
     weight: float
@@ -80,13 +79,13 @@ class Agreement:
     Attributes
     ----------
     what : str
-        The output: "logits", "start_logits and end_logits"; "embeddings", the means of the last hidden states.
+        The output: "logits", "start_logits and end_logits" or "embeddings" (means of the last hidden states).
     largest : float
         The largest difference of a value.
     mean_cosine, worst_cosine : float
-        Of the angle between the outputs for a text; for a token, where each has several.
+        Cosine of the angle between the outputs of a text, or of a token for outputs per token.
     same, of : int
-        For how many of how many the largest value is at the same place; 0 of 0 where that says nothing.
+        Number of outputs with the same argmax, and of all; both 0 where an argmax has no meaning.
     """
 
     what: str
@@ -100,18 +99,18 @@ class Agreement:
 def sample(
     tokenizer: Tokenizer | None, config: SqueezeBertConfig, texts: Sequence[str] = SENTENCES
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a model, [B, L]: of the texts, or of as many random tokens where there is no tokenizer for them."""
+    """Return inputs of a model, [B, L]: the encoded texts, or as many rows of random tokens without a tokenizer."""
     most = config.max_position_embeddings
     if tokenizer is None:
         random = np.random.default_rng(0)
-        ids = random.integers(0, config.vocab_size, (len(texts), min(WORST, most)))
+        ids = random.integers(0, config.vocab_size, (len(texts), min(RANDOM_TOKENS, most)))
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     encoded = tokenizer(list(texts), truncation=True, max_length=min(tokenizer.max_length or most, most), padding=True)
     return {name: np.array(encoded[name]) for name in ("input_ids", "attention_mask", "token_type_ids")}
 
 
 class Probe(ops.PointwiseConv):
-    """A convolution that compares itself with a less exact one at every call."""
+    """A convolution that accumulates the error of a less exact one at every call."""
 
     exact: ops.PointwiseConv
     stored: ops.PointwiseConv
@@ -124,7 +123,7 @@ class Probe(ops.PointwiseConv):
         self.__dict__.update(conv.__dict__)
         self.exact = ops.PointwiseConv(weight, groups=conv.groups)
         self.stored = ops.PointwiseConv(weight, groups=conv.groups, dtype=dtype)
-        self.squares = np.zeros(2)  # of the differences, and of the exact values
+        self.squares = np.zeros(2)  # sums of squares: of the differences, and of the exact values
         self.looked = looked
         return self
 
@@ -147,10 +146,20 @@ def layer_errors(
     inputs: Mapping[str, NDArray[Any]],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, LayerError]:
-    """The errors of the encoder's convolutions if they were stored in `dtype`, by their names.
+    """Return the errors that the encoder's convolutions have when stored in `dtype`, by their names.
 
-    What float16 cannot hold is measured as float32, which it stays. `model` is exact, and `arrays` has its tensors,
-    under the names of `tensors`. `progress` is called with how many are measured, and how many there are.
+    Parameters
+    ----------
+    model : SqueezeBert
+        The exact model.
+    arrays : mapping of str to ndarray
+        Its tensors, under the names of `model.tensors`.
+    dtype : {"float16", "int8"}
+        Weights beyond the range of float16 stay float32.
+    inputs : mapping of str to ndarray
+        As from `sample`.
+    progress : callable, optional
+        Called with the number of measured convolutions and their total.
     """
     done = 0
 
@@ -171,13 +180,13 @@ def layer_errors(
             weight = matrix(arrays[f"{name}.weight"])
             of_layer[attribute] = Probe.of(getattr(layer, attribute), weight, storable(dtype, weight), looked)
             probes[name] = of_layer[attribute]
-        plain = {name: getattr(layer, name) for name in fields[:3]}  # called together, not one by one
+        plain = {name: getattr(layer, name) for name in fields[:3]}  # of `pointwise_convs`, which bypasses __call__
         model.layers.append(replace(layer, **{**of_layer, **plain}))
     states = run(model, inputs, output_hidden_states=True).hidden_states
     assert states is not None
     for i in range(len(model.layers)):
         for part in ("attention.query", "attention.key", "attention.value"):
-            probes[f"encoder.layers.{i}.{part}"].look(states[i])  # padding is 0 and adds nothing
+            probes[f"encoder.layers.{i}.{part}"].look(states[i])  # padding is 0 and adds no error
     return {name: LayerError(weight_error(probe), ratio(*probe.squares)) for name, probe in probes.items()}
 
 
@@ -191,25 +200,25 @@ def weight_error(probe: Probe) -> float:
 
 
 def table_error(table: NDArray[Any]) -> float:
-    """How far an embedding table is off in int8."""
+    """Return the relative error of an embedding table in int8."""
     squares = np.zeros(2)
     for start in range(0, len(table), ROWS):
         exact = np.ascontiguousarray(table[start : start + ROWS], np.float32)
-        rows = quantized_table(exact)
+        rows = pack_table(*ops.quantize_rows(exact), channels=exact.shape[1])
         difference = ops.embedding(np.arange(len(rows)), rows).astype(float) - exact
         squares += (difference**2).sum(), (exact.astype(float) ** 2).sum()
     return ratio(*squares)
 
 
 def unpacked(conv: ops.PointwiseConv) -> NDArray[Any]:
-    """The weight that a convolution multiplies with, as float64."""
-    values, scales = _layout.unpack(conv.packed, conv.in_channels, conv.out_channels, conv.groups, conv.dtype)
+    """Return the weight that a convolution multiplies with, as float64."""
+    values, scales = unpack(conv.packed, conv.in_channels, conv.out_channels, conv.groups, conv.dtype)
     exact = values.astype(float)
     return exact * scales.reshape(exact.shape[0], -1, 1) if conv.dtype == "int8" else exact
 
 
 def ratio(difference: float, whole: float) -> float:
-    """The root of the quotient of two sums of squares; 0 for nothing of nothing."""
+    """Return the square root of the quotient of two sums of squares; 0 for 0 / 0."""
     return float(np.sqrt(difference / whole)) if whole else float(difference and np.inf)
 
 
@@ -238,14 +247,14 @@ def compare(before: SqueezeBert, after: SqueezeBert, inputs: Mapping[str, NDArra
 
 
 def rows_of(array: NDArray[Any], kept: NDArray[Any], name: str) -> NDArray[Any]:
-    """The outputs that belong together, as rows: those of a text, or of a token that is none of the padding."""
+    """Return an output as rows, one per text or per token without the padding."""
     if name == "last_hidden_state":
         return ops.mean_pool(array, mask=kept)
     return array[kept] if array.ndim == 3 else array  # padding is 0
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    """Of the angles between rows; 1 between zeros, 0 between zeros and others."""
+    """Return the cosines of the angles between rows: 1 between zero rows, 0 between a zero row and another."""
     norms = [np.linalg.norm(rows, axis=-1) for rows in (a, b)]
     both = (norms[0] == 0) & (norms[1] == 0)
     with np.errstate(invalid="ignore"):
@@ -260,7 +269,7 @@ def run(model: SqueezeBert, inputs: Mapping[str, NDArray[Any]], **options: bool)
 
 
 def tokenizer_of(path: str | os.PathLike[str]) -> Tokenizer | None:
-    """The tokenizer of a model, if it has one that can be read."""
+    """Return the tokenizer of a model, or None if it has none that can be read."""
     try:
         return Tokenizer.from_pretrained(path)
     except (FileNotFoundError, ValueError):

@@ -1,17 +1,15 @@
-r"""BERT WordPiece tokenizer in plain Python, with offsets into the original text.
+r"""BERT's WordPiece tokenizer in plain Python, with offsets into the original text.
 
-The output is, id for id and offset for offset, that of the Hugging Face ``tokenizers`` pipeline ``BertNormalizer`` +
-``BertPreTokenizer`` + ``WordPiece`` + ``BertProcessing`` (or ``TemplateProcessing``), whatever the Python version:
+Ids and offsets equal those of the Hugging Face ``tokenizers`` pipeline ``BertNormalizer`` + ``BertPreTokenizer`` +
+``WordPiece`` + ``BertProcessing`` (or ``TemplateProcessing``) on every Python version:
 
-* That pipeline reads its character classes from fixed tables, which `normalizer` has; `tokenizer_files` reads
-  ``tokenizer.json``.
-* Special tokens standing verbatim in a text (``"[SEP]"``, ``"[MASK]"``) become those tokens, as they do in
-  ``BertTokenizerFast``; they match the raw text, case-sensitively, and are not part of any word. Strip or escape them
-  in text that is not trusted.
-* Every normalised character keeps the span of the one original character it came from, and a token spans from its
-  first to its last. Dropped characters count for nothing: ``"e\u0301"`` is the token ``e`` at (0, 1).
-* Unpaired surrogates, which ``tokenizers`` refuses, are dropped like the other control characters (or left to become
-  ``[UNK]`` where ``clean_text`` is off).
+* `normalizer` has that pipeline's character classes as fixed tables. `config_files` reads the tokenizer's files.
+* Special tokens in a text (``"[SEP]"``, ``"[MASK]"``) become those tokens, as in ``BertTokenizerFast``. They match the
+  raw text, case-sensitively, and are not part of a word. Strip or escape them in untrusted text.
+* Every normalised character has the span of the original character that it came from, and a token spans from its first
+  to its last character. Dropped characters do not count: ``"e\u0301"`` is the token ``e`` at (0, 1).
+* Unpaired surrogates, which ``tokenizers`` refuses, are dropped like control characters (without ``clean_text`` they
+  become ``[UNK]``).
 """
 
 from __future__ import annotations
@@ -24,16 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from squeezeops.squeezebert.converted import Entry, find_file, open_entry
-from squeezeops.squeezebert.hub_cache import find_folder
-from squeezeops.squeezebert.normalizer import (
-    CACHE_SIZE,
-    SPACE,
-    BertNormalizer,
-    is_word_char,
-    word_pattern,
-)
-from squeezeops.squeezebert.tokenizer_files import (
+from squeezeops.squeezebert.files.converted import Entry, find_file, open_entry
+from squeezeops.squeezebert.files.hub_cache import find_folder
+from squeezeops.squeezebert.tokenizer.config_files import (
     ADDED_FLAGS,
     SPECIAL_KINDS,
     check,
@@ -48,6 +39,13 @@ from squeezeops.squeezebert.tokenizer_files import (
     read_template,
     read_vocab_options,
 )
+from squeezeops.squeezebert.tokenizer.normalizer import (
+    CACHE_SIZE,
+    SPACE,
+    BertNormalizer,
+    is_word_char,
+    word_pattern,
+)
 
 __all__ = ["Tokenizer"]
 
@@ -60,7 +58,7 @@ _CLEANUP = (
 
 
 class _AddedTokens:
-    """Added tokens of one sort (matched in raw or in normalised text): leftmost, then longest, match wins."""
+    """Added tokens that match raw text, or those that match normalised text. The leftmost, then longest match wins."""
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         self.records = records
@@ -68,7 +66,7 @@ class _AddedTokens:
         self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def split(self, text: str) -> Iterator[tuple[int, int, int | None]]:
-        """Yield (start, end, id of the added token or None) covering the text."""
+        """Split a text; yield (start, end, id of the added token or None) for each part."""
         done = 0
         for match in self.pattern.finditer(text) if self.pattern else ():
             start, end = match.span()
@@ -92,7 +90,7 @@ class _AddedTokens:
 
 
 class _Part(NamedTuple):
-    """The tokens of a text: ids, spans in the text, numbers of the words (only where they are asked for)."""
+    """The tokens of a text: ids, spans in the text, and (if asked for) numbers of their words."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
@@ -103,7 +101,7 @@ class _Part(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How to encode: the options of a call, checked. A stride means windows."""
+    """The checked options of a call. A stride means windows."""
 
     strategy: str
     limit: int | None
@@ -113,27 +111,27 @@ class _Plan(NamedTuple):
 
 
 class Tokenizer:
-    """BERT WordPiece tokenizer; calls from several threads at once are safe.
+    """BERT's WordPiece tokenizer. Threads may share it.
 
     Parameters
     ----------
     vocab : mapping of str to int, or list or tuple of str
-        Token to id, or the tokens in the order of their ids (of equal tokens the last one counts).
+        Token to id, or the tokens in the order of their ids (of equal tokens, the last one counts).
     lowercase, handle_chinese_chars, clean_text : bool
-        What normalisation does: lower-case, put spaces around ideographs, drop control characters.
+        Steps of normalisation: lower-case, put spaces around ideographs, drop control characters.
     strip_accents : bool or None
         Whether to drop accents; ``None`` follows `lowercase`.
     unk_token, cls_token, sep_token, pad_token, mask_token : str
         The special tokens; all must be in the vocabulary.
     max_length : int or None
-        The most tokens the model takes, special ones included: what truncation cuts to by default.
+        The largest number of tokens that the model takes, special ones included: the default of truncation.
     continuing_subword_prefix : str
-        Mark of the pieces inside a word.
+        Prefix of the pieces inside a word.
     max_input_chars_per_word : int
-        Longer words than this become `unk_token`.
+        Longer words become `unk_token`.
     added_tokens : iterable of dict, or None
-        Tokens matched as a whole before WordPiece, as records like those of ``added_tokens`` in ``tokenizer.json``;
-        ``None`` stands for the five special tokens, matched verbatim.
+        Tokens matched as a whole before WordPiece, as records of ``added_tokens`` in ``tokenizer.json``. ``None``: the
+        five special tokens, matched in raw text.
 
     Attributes
     ----------
@@ -145,10 +143,18 @@ class Tokenizer:
     Raises
     ------
     TypeError
-        If an argument, a token, an id or a record is of another type.
+        If an argument, a token, an id or a record has the wrong type.
     ValueError
         If an id is not in [0, 2**31), another number is too small, a special token is missing, or an added token has
         another id in the vocabulary.
+
+    Examples
+    --------
+    >>> from squeezeops import Tokenizer
+    >>> tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "token", "##s"])
+    >>> encoded = tokenizer("Tokens")
+    >>> encoded["input_ids"], encoded["offsets"]
+    ([2, 5, 6, 3], [(0, 0), (0, 5), (5, 6), (0, 0)])
     """
 
     def __init__(
@@ -214,7 +220,7 @@ class Tokenizer:
         self._verbatim = _AddedTokens({c: r for c, r in added.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
         self._normalized = _AddedTokens({form: added[content] for content, form in normalized.items()})
-        # The reference decodes tokens that match normalised text to their normalised form.
+        # The reference decodes added tokens of normalised text to their normalised form.
         self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
@@ -230,15 +236,13 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """Load a tokenizer from a folder (``tokenizer.json`` if there, else ``vocab.txt``) or from one such file.
+        """Load a tokenizer from a folder (``tokenizer.json``, else ``vocab.txt``), one such file, or a converted model.
 
-        A converted model (see `squeezeops.squeezebert.converted`) holds such files, and counts as a folder with them.
-
-        ``tokenizer_config.json`` beside it gives ``model_max_length`` and the names of the special tokens and, for a
-        ``vocab.txt``, ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
+        ``tokenizer_config.json`` gives ``model_max_length`` and the names of the special tokens. For a ``vocab.txt`` it
+        also gives ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
         without the last, ``special_tokens_map.json`` and ``added_tokens.json`` are read. A ``vocab.txt`` whose
-        ``tokenizer_class`` is of another algorithm than BERT's is refused. ``tokenizer.json`` itself says everything
-        else; its ``truncation`` and ``padding`` are not applied, being arguments of each call here.
+        ``tokenizer_class`` uses another algorithm than BERT's is refused. ``truncation`` and ``padding`` of a
+        ``tokenizer.json`` are ignored, because they are arguments of each call here.
 
         Parameters
         ----------
@@ -248,16 +252,15 @@ class Tokenizer:
         Returns
         -------
         Tokenizer
-            What the files describe.
 
         Raises
         ------
         TypeError
-            If `path` is no path.
+            If `path` is neither a str nor a path.
         FileNotFoundError
-            If there is nothing to load.
+            If there is no such file.
         ValueError
-            If a file cannot be read or asks for something this class does not do; the message names the file.
+            If a file is malformed or asks for an unsupported feature. The message names the file.
         """
         found = find_folder(check("path", path, str, os.PathLike))
         converted = find_file(found)
@@ -275,12 +278,12 @@ class Tokenizer:
         with naming(file):
             if file.suffix == ".json":
                 return cls._from_json(read_json(file), options)
-            # One token a line, blank ones included: the line number is the id.
+            # One token per line; the line number is the id, blank lines included.
             lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
             blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
             vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
         if config.get("tokenizer_class") is None and model_file.is_file():
-            with naming(model_file):  # where early folders name the class
+            with naming(model_file):  # early folders name the class there
                 check_algorithm({"tokenizer_class": read_json(model_file).get("tokenizer_class")})
         options |= read_vocab_options(file.parent, config, vocab)
         with naming(file):
@@ -290,7 +293,7 @@ class Tokenizer:
     def _from_json(cls, data: Mapping[str, Any], options: dict[str, Any]) -> Tokenizer:
         sections: list[Any] = [data.get(key) for key in ("model", "normalizer", "post_processor", "decoder")]
         model, normalizer, post, decoder = sections
-        # Files of the first releases have neither for WordPiece.
+        # Files of the first releases have no type for WordPiece.
         if not isinstance(model, dict) or "type" in model or "merges" in model:
             expect("model", model, "WordPiece")
         expect("normalizer", normalizer, "BertNormalizer")
@@ -317,7 +320,7 @@ class Tokenizer:
         unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
-        if not ends:  # what BertProcessing does is what the constructor has set up
+        if not ends:  # the constructor has set up the templates of BertProcessing
             self._templates = templates
         self._decoder = None
         if decoder is not None:
@@ -344,22 +347,21 @@ class Tokenizer:
         Parameters
         ----------
         text, pair : str, or list or tuple of str
-            A text and, for pairs, its second text; or two lists of them, equally long.
+            A text and, for pairs, its second text; or two lists of equal length.
         truncation : bool or str
-            ``False`` (or ``"do_not_truncate"``) leaves long texts as they are; ``True`` is ``"longest_first"``; also
-            ``"only_first"`` and ``"only_second"``. Tokens are cut off the end.
+            ``False`` or ``"do_not_truncate"`` does not truncate; ``True`` or ``"longest_first"``, ``"only_first"`` and
+            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at the end.
         max_length : int or None
-            What truncation cuts to, special tokens included; by default the `max_length` of the tokenizer.
+            The length to truncate to, special tokens included. Default: the `max_length` of the tokenizer.
         padding : bool or str
             ``True`` (or ``"longest"``) pads a list of texts on the right to the longest one.
         add_special_tokens : bool
-            Whether to put ``[CLS]`` and ``[SEP]`` in.
+            Whether to add ``[CLS]`` and ``[SEP]``.
         stride : int
-            How many tokens a window has in common with the one before it; only `return_overflowing_tokens` makes
-            windows.
+            The number of tokens that neighbouring windows share, with `return_overflowing_tokens`.
         return_overflowing_tokens : bool
-            Whether what truncation takes off comes in further rows: windows of a text, each as long as there is room
-            for but the last. The other text of a pair is whole in all of them.
+            Whether to return a truncated text as several rows, its windows. All but the last are as long as possible.
+            The other text of a pair is whole in each of them.
         return_alignment : bool
             Whether to add ``word_ids`` and ``sequence_ids``.
 
@@ -369,21 +371,21 @@ class Tokenizer:
             ``input_ids``, ``token_type_ids``, ``attention_mask`` and ``offsets`` ((start, end) of each token in its
             text, (0, 0) for special tokens and padding), as lists; for a list of texts, as lists of lists.
 
-            With `return_alignment` also, for each token, the number of its word within its text in ``word_ids`` (a
-            punctuation mark, an ideograph, a token matched verbatim is a word of its own) and in ``sequence_ids`` 0
-            for `text` and 1 for `pair`; None for special tokens and padding.
+            With `return_alignment`, also ``word_ids``, the number of each token's word in its text (punctuation marks,
+            ideographs and added tokens are words of their own), and ``sequence_ids``, 0 for `text` and 1 for `pair`.
+            Both are None for special tokens and padding.
 
-            With `return_overflowing_tokens` always lists of lists, a row for each window, and
-            ``overflow_to_sample_mapping``: for each row the index of its text.
+            With `return_overflowing_tokens`, always lists of lists, one row per window, and
+            ``overflow_to_sample_mapping``, the index of each row's text.
 
         Raises
         ------
         TypeError
-            If a text is not a str, or an option of another type.
+            If a text is not a str, or an option has the wrong type.
         ValueError
-            If an option has an unknown value, there are not as many pairs as texts, or truncation lacks a length or
-            cannot reach it; with `return_overflowing_tokens` also if `stride` leaves a window no room to move on, or if
-            truncation does not say which text of a pair it is to cut.
+            If an option has an unknown value, the lists differ in length, or truncation lacks a length or cannot reach
+            it. With `return_overflowing_tokens`, also if `stride` is not below the length of a window, or if
+            `truncation` does not name the text of a pair to cut.
         """
         strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
         if strategy not in (*_STRATEGIES, "do_not_truncate"):
@@ -430,7 +432,7 @@ class Tokenizer:
         return out
 
     def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[dict[str, list[Any]]]:
-        """Encode a text or a pair into a row or, with overflow, into a row for each window."""
+        """Encode a text or a pair into one row or, with overflow, into a row per window."""
         if not isinstance(text, str):
             raise TypeError(f"text{index}: expected str, got {type(text).__name__}")
         if pair is not None and not isinstance(pair, str):
@@ -454,7 +456,7 @@ class Tokenizer:
     def _fill(
         self, template: list[tuple[str | int, int]], parts: Mapping[str, _Part], plan: _Plan
     ) -> dict[str, list[Any]]:
-        """Put the tokens of one or two texts into a template."""
+        """Fill a template with the tokens of one or two texts."""
         ids: list[int] = []
         types: list[int] = []
         offsets: list[tuple[int, int]] = []
@@ -481,7 +483,7 @@ class Tokenizer:
         return row | {"word_ids": words, "sequence_ids": sequences} if plan.alignment else row
 
     def _encode(self, text: str, with_words: bool = False) -> _Part:
-        """Encode one text, without special tokens around it."""
+        """Encode one text without special tokens."""
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         words: list[int] = []
@@ -521,7 +523,7 @@ class Tokenizer:
         return _Part(ids, offsets, words)
 
     def _word_pieces(self, word: str) -> tuple[tuple[int, int, int], ...]:
-        """(id, start, end) of the pieces of a word: the longest known prefix, then the longest that continues..."""
+        """Return (id, start, end) of a word's pieces: the longest known prefix, then the longest continuation, ..."""
         pieces: list[tuple[int, int, int]] = []
         start, size, prefix = 0, len(word), ""
         while start < size <= self._max_chars:
@@ -535,24 +537,22 @@ class Tokenizer:
                 break
         result = tuple(pieces) if start == size else ((self.unk_token_id, 0, size),)
         if size > self._max_chars:
-            return result  # found fast enough, and of any length
+            return result  # cheap to find again, and of any length
         if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()  # rare enough that keeping track of use would cost more
+            self._cache.clear()  # rare; tracking the order of use would cost more
         self._cache[word] = result
         return result
 
     def tokenize(self, text: str) -> list[str]:
-        """Tokens of a text, without special tokens around it.
+        """Return the tokens of a text without special tokens.
 
         Parameters
         ----------
         text : str
-            The text.
 
         Returns
         -------
         list of str
-            Its tokens.
 
         Raises
         ------
@@ -564,17 +564,15 @@ class Tokenizer:
         return [self._tokens[i] for i in self._encode(text).ids]
 
     def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
-        """Token of an id, or the list of them.
+        """Return the token of an id, or a list of tokens.
 
         Parameters
         ----------
         ids : int or iterable of int
-            The id or ids.
 
         Returns
         -------
         str or list of str
-            The token, or as many as there are ids.
 
         Raises
         ------
@@ -588,17 +586,15 @@ class Tokenizer:
         return self._look_up([ids], self._tokens)[0]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> int | list[int]:
-        """Id of a token, or the list of them; unknown tokens have that of `unk_token`.
+        """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
 
         Parameters
         ----------
         tokens : str or iterable of str
-            The token or tokens.
 
         Returns
         -------
         int or list of int
-            The id, or as many as there are tokens.
 
         Raises
         ------
@@ -610,24 +606,23 @@ class Tokenizer:
         return [self._ids.get(token, self.unk_token_id) for token in tokens]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
-        """Text of a sequence of ids, with the pieces of words joined and the spaces before punctuation taken out.
+        """Return the text of a sequence of ids: pieces of words joined, without spaces before punctuation.
 
         Parameters
         ----------
         ids : iterable of int
             Token ids.
         skip_special_tokens : bool
-            Whether to leave the special tokens out, ``[UNK]`` being one of them.
+            Whether to omit special tokens, ``[UNK]`` included.
 
         Returns
         -------
         str
-            The text.
 
         Raises
         ------
         TypeError
-            If `ids` is no iterable of int.
+            If `ids` is not an iterable of int.
         ValueError
             If an id is outside the vocabulary.
         """
@@ -639,22 +634,21 @@ class Tokenizer:
         return self.convert_tokens_to_string(tokens)
 
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
-        """Join tokens to a text as `decode` does.
+        """Join tokens to a text; see `decode`.
 
         Parameters
         ----------
         tokens : iterable of str
-            The tokens, pieces inside words with their mark.
+            Pieces inside words with their prefix.
 
         Returns
         -------
         str
-            The text.
 
         Raises
         ------
         TypeError
-            If `tokens` is no iterable of str.
+            If `tokens` is not an iterable of str.
         """
         if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
             raise TypeError(f"tokens: expected a sequence of str, got {type(tokens).__name__}")
@@ -680,17 +674,17 @@ class Tokenizer:
             raise TypeError(f"ids: expected int, got something else: {error}") from None
 
     def __len__(self) -> int:
-        """Size of the vocabulary with the added tokens."""
+        """Return the size of the vocabulary with the added tokens."""
         return len(self._ids)
 
     @property
     def largest_id(self) -> int:
-        """The largest id that a text may get: what a model's table must have a row for."""
+        """The largest id of a token. A model's table of word embeddings must have a row for it."""
         return max(self._tokens)
 
 
 def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pair: bool) -> tuple[int, int]:
-    """How many tokens of each text to keep."""
+    """Return how many tokens of each text to keep."""
     excess = first + second - budget
     if excess <= 0:
         return first, second
@@ -699,7 +693,7 @@ def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pai
     if strategy == "longest_first":
         if not is_pair:
             return budget, 0
-        # The shorter text stays whole while it fits in half the room; otherwise both get half of it.
+        # The shorter text stays whole if it fits into half of the budget; otherwise each gets half.
         short, long = min(first, second), max(first, second)
         long = max(short, budget - short)
         if short + long > budget:
@@ -714,10 +708,10 @@ def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pai
 
 
 def _windows(size: int, room: int, stride: int | None) -> list[slice]:
-    """Which tokens of a text go into each of its rows."""
+    """Return the tokens of each window of a text."""
     if size <= room or stride is None:
         return [slice(room)]
     if stride >= room:
         raise ValueError(f"stride: expected less than the {room} tokens that a window has room for, got {stride}")
-    # The last window is the first one that reaches the end.
+    # The first window that reaches the end is the last.
     return [slice(start, start + room) for start in range(0, size - stride, room - stride)]

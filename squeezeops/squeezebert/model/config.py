@@ -9,14 +9,13 @@ import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from squeezeops.squeezebert.safetensors import parse_json, read_json
+from squeezeops.squeezebert.files.checks import read_json
 
 __all__ = ["SqueezeBertConfig"]
 
-# hidden_act, as Hugging Face spells it, to the activation of ``ops.pointwise_conv``. Some are one formula in several
-# implementations.
+# Hugging Face's hidden_act: the activation of `squeezeops.pointwise_conv`. Some names share a formula.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -27,7 +26,7 @@ ACTIVATIONS = {
 }
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 MODEL_TYPES = ("squeezebert", "bert")
-# Keys of a config.json that change what a model computes, and the one value of each that is implemented.
+# Keys of a config.json that change the computation, with the only value that is implemented.
 FIXED = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -37,8 +36,7 @@ FIXED = {
     "pruned_heads": {},
 }
 
-# A file may claim anything. Before a tensor has been compared with these numbers, loops run and tables are built from
-# them: the limits keep that within reason.
+# A file may claim any number. These limits bound the loops that run before the numbers are compared with the tensors.
 LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
 GROUPS = ("q_groups", "k_groups", "v_groups", "post_attention_groups", "intermediate_groups", "output_groups")
 SIZES = (
@@ -57,46 +55,46 @@ SIZES = (
 
 @dataclass(frozen=True)
 class SqueezeBertConfig:
-    """Hyper-parameters of a SqueezeBERT model: the keys and the defaults of transformers' ``SqueezeBertConfig``.
+    """Hyper-parameters of a SqueezeBERT model, with the keys and defaults of transformers' ``SqueezeBertConfig``.
 
-    A BERT model is one whose groups are all 1, with two differences that ``model_type`` stands for.
+    A BERT is a model with one group everywhere and ``model_type`` "bert".
 
     Attributes
     ----------
     vocab_size, max_position_embeddings, type_vocab_size : int
         Rows of the three embedding tables.
     hidden_size, embedding_size : int
-        Channels of the residual stream; the two must be equal.
+        Channels of the residual stream; they must be equal.
     num_hidden_layers, num_attention_heads, intermediate_size : int
-        Depth, heads (a divisor of ``hidden_size``), channels between the feed-forward network's two convolutions.
+        Layers; attention heads (a divisor of ``hidden_size``); channels between the two convolutions of the
+        feed-forward network.
     q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
-        Groups of the six convolutions of a layer; each divides the channels on both sides of its convolution. All 1
-        for a BERT.
+        Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 for a BERT.
     hidden_act : str
         "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast" or "gelu_pytorch_tanh" (the tanh form); "relu".
     layer_norm_eps : float
-        Of the embeddings' LayerNorm, and a masked-LM head's. For the encoder's, see `encoder_layer_norm_eps`.
+        For the LayerNorms of the embeddings and of a masked-LM head. For the encoder see `encoder_layer_norm_eps`.
     pad_token_id : int or None
     id2label : dict of int to str
-        Names of the classes 0 .. ``num_labels - 1``. If not given: ``LABEL_0`` and so on.
+        Names of the classes 0 to ``num_labels - 1``. Default: ``LABEL_0`` and so on.
     label2id : dict of str to int
-        If not given: the inverse of ``id2label``.
+        Default: the inverse of ``id2label``.
     num_labels : int
-        ``len(id2label)`` where that is given (it wins over this key, as in transformers); 2 by default.
+        ``len(id2label)`` if that is given, as in transformers. Default: 2.
     problem_type : str or None
         "regression", "single_label_classification" or "multi_label_classification".
     architectures : tuple of str or None
         Names of the transformers classes that the checkpoint was saved from.
     tie_word_embeddings : bool
-        Whether a masked-LM head that has no decoder weight of its own decodes with the word embeddings.
+        Whether a masked-LM head without a decoder weight of its own decodes with the word embeddings.
     model_type : str
-        "squeezebert" or "bert". They differ in `encoder_layer_norm_eps`, in what `output_attentions` gives, and in the
-        names of the tensors.
+        "squeezebert" or "bert". They differ in `encoder_layer_norm_eps`, in the result of `output_attentions`, and in
+        the names of the tensors.
 
     Raises
     ------
     ValueError
-        For a value of the wrong type or outside its range; the message names key, expected and got.
+        For a value of the wrong type or out of range.
     """
 
     vocab_size: int = 30522
@@ -125,7 +123,7 @@ class SqueezeBertConfig:
     model_type: str = "squeezebert"
 
     def __post_init__(self) -> None:
-        # First the model type: the other keys of another model would only give puzzling errors.
+        # Model type first: for another model, errors about other keys would be confusing.
         kind = self.model_type
         check(isinstance(kind, str) and kind in MODEL_TYPES, "model_type", "'squeezebert' or 'bert'", kind)
         for key in SIZES:
@@ -156,7 +154,7 @@ class SqueezeBertConfig:
         names = self.architectures
         fits = names is None or (isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names))
         check(fits, "architectures", "null or a list of strings", names)
-        set_field = object.__setattr__  # the dataclass is frozen: threads share one configuration
+        set_field = object.__setattr__  # the dataclass is frozen
         set_field(self, "layer_norm_eps", float(eps))
         set_field(self, "architectures", None if names is None else tuple(names))
         id2label = labels_by_id(self.id2label) or {i: f"LABEL_{i}" for i in range(self.num_labels)}
@@ -171,38 +169,38 @@ class SqueezeBertConfig:
 
     @property
     def encoder_layer_norm_eps(self) -> float:
-        """Of the encoder's LayerNorms: for a SqueezeBERT 1e-12 whatever `layer_norm_eps` says, for a BERT that."""
+        """The eps of the encoder's LayerNorms: `layer_norm_eps` for BERT, but always 1e-12 for SqueezeBERT."""
         return 1e-12 if self.model_type == "squeezebert" else self.layer_norm_eps
 
     @property
     def activation(self) -> str:
-        """``hidden_act`` as ``ops.pointwise_conv`` spells it."""
+        """The name of ``hidden_act`` in `squeezeops.pointwise_conv`."""
         return ACTIVATIONS[self.hidden_act]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
-        """Build the configuration from the contents of a ``config.json``. Keys that are not needed here are ignored.
+        """Make a configuration from the contents of a ``config.json``. Unknown keys are ignored.
 
-        That of a BERT names neither groups, which are 1, nor ``embedding_size``, which is ``hidden_size``.
+        For a BERT, missing groups are 1 and a missing ``embedding_size`` is ``hidden_size``.
 
         Raises
         ------
         ValueError
-            If `values` is no mapping, asks for what is not implemented (another ``position_embedding_type`` than
-            "absolute", a decoder, cross-attention, pruned heads, quantised weights), or as for the class.
+            As for the class; if `values` is not a mapping; for features that are not implemented (another
+            ``position_embedding_type`` than "absolute", a decoder, cross-attention, pruned heads, quantised weights).
         """
         check(isinstance(values, Mapping), "the configuration", "a JSON object", values)
         known = {f.name for f in dataclasses.fields(cls)}
-        # Hugging Face writes null for "not set" in these.
+        # Hugging Face writes null for "not set" here.
         unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
         given = {key: value for key, value in values.items() if key in known - unset}
         names = values.get("architectures")
         if isinstance(names, list) and names and isinstance(names[0], str) and names[0].startswith("Bert"):
-            given.setdefault("model_type", "bert")  # the first BERTs were published without this key
+            given.setdefault("model_type", "bert")  # the first BERT checkpoints lack this key
         if given.get("model_type") == "bert":
             given = {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size), **given}
         config = cls(**given)
-        for key, supported in FIXED.items():  # after the model type, which says more to the owner of another model
+        for key, supported in FIXED.items():  # after the model type, whose error says more
             value = values.get(key)
             check(not value or value == supported, key, f"{json.dumps(supported)}, or no such key", value)
         return config
@@ -216,18 +214,13 @@ class SqueezeBertConfig:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is no JSON object in UTF-8, or as for the class; the message begins with the path.
+            As for `from_dict`, or if it is not a JSON object in UTF-8. The message begins with the path.
         """
-        path = os.fspath(path)
-
-        def fail(what: str, expected: object, got: object) -> NoReturn:
-            raise ValueError(f"{path}: {what}: expected {expected}, got {got}")
-
-        values = parse_json(read_json(path, "the model's configuration", fail), "file", fail)
+        values = read_json(path, "the model's configuration")
         try:
             return cls.from_dict(values)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def check(holds: bool, key: str, expected: str, got: object) -> None:
@@ -244,7 +237,7 @@ def is_numeral(value: object) -> bool:
 
 
 def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
-    """Class names by number, from a mapping whose keys are numbers or (in JSON, always) numerals."""
+    """Return class names by number; the keys of `labels` are integers or, from JSON, strings of digits."""
     expected = "an object that maps 0, 1, ... to strings"
     check(isinstance(labels, Mapping), "id2label", expected, labels)
     most = LIMITS["num_labels"]
@@ -259,7 +252,7 @@ def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
 
 
 def ids_by_label(ids: Mapping[str, Any]) -> dict[str, int]:
-    """Class numbers by name."""
+    """Return class numbers by name."""
     expected = "an object that maps strings to integers"
     check(isinstance(ids, Mapping), "label2id", expected, ids)
     for label, value in ids.items():
