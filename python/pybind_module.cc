@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -58,14 +59,25 @@ void check(const char *op, sqz_status status) {
   throw py::value_error(message);
 }
 
+// Calls f, which takes the GIL: it may run Python code, or release the GIL meanwhile. Up to version 3.13, Python ends a
+// thread that takes the GIL while the interpreter shuts down by pthread_exit, which unwinds the stack: our destructors
+// would drop references without the GIL. Such a thread waits for the end of the process instead, as in Python 3.14.
+// f itself must have nothing to destroy.
+template <class F>
+auto taking_gil(const F &f) {
+  try {
+    return f();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
 // Runs a function of the C interface without the GIL.
 template <class F>
 void call(const char *op, const F &f) {
-  sqz_status status;
-  {
-    py::gil_scoped_release release;
-    status = f();
-  }
+  PyThreadState *thread = PyEval_SaveThread();
+  const sqz_status status = f();
+  taking_gil([&] { PyEval_RestoreThread(thread); });
   check(op, status);
 }
 
@@ -95,8 +107,10 @@ constexpr int kUsable = py::array::c_style | kAligned;
 // A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
 // py::array::ensure would pass over.
 py::array copied(const py::array &a, py::object type = {}) {
-  PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
-      a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
+  constexpr int kCopy = 0x20;  // NPY_ARRAY_ENSURECOPY
+  constexpr int flags = kUsable | kCopy | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_;
+  const auto from_any = py::detail::npy_api::get().PyArray_FromAny_;
+  PyObject *copy = taking_gil([&] { return from_any(a.ptr(), type.release().ptr(), 0, 0, flags, nullptr); });
   if (!copy) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(copy);
 }
@@ -167,12 +181,13 @@ Table table_of(const char *op, const char *name, py::handle h, py::ssize_t chann
   return t;
 }
 
+// A copy: other threads may write to the array between the check of an id and its use.
 py::array ids_of(const char *op, const char *name, py::handle h, const Shape *shape = nullptr) {
   if (is_array(h)) {
     auto a = py::reinterpret_borrow<py::array>(h);
     if (is_int64(a) || is_int32(a)) {
       if (shape) check_shape(op, name, a, *shape);
-      return is_int64(a) ? contiguous(a) : copied(a, py::dtype::of<int64_t>());
+      return copied(a, py::dtype::of<int64_t>());
     }
   }
   type_error(op, name, "an array of int32 or int64", kind(h));
@@ -184,7 +199,7 @@ bool is_bool(py::handle h) {
 
 int64_t integer(const char *op, const char *name, py::handle h) {
   if (is_bool(h) || !PyIndex_Check(h.ptr())) type_error(op, name, "an int", kind(h));
-  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(h.ptr()));
+  const auto index = py::reinterpret_steal<py::object>(taking_gil([&] { return PyNumber_Index(h.ptr()); }));
   if (!index) {
     PyErr_Clear();
     type_error(op, name, "an int", kind(h));
@@ -213,7 +228,7 @@ int64_t divisor(const char *op, const char *name, py::handle h, const char *size
 double real(const char *op, const char *name, py::handle h) {
   PyNumberMethods *number = Py_TYPE(h.ptr())->tp_as_number;
   if (is_bool(h) || is_array(h) || !number || !number->nb_float) type_error(op, name, "a number", kind(h));
-  const double value = PyFloat_AsDouble(h.ptr());
+  const double value = taking_gil([&] { return PyFloat_AsDouble(h.ptr()); });
   if (value == -1 && PyErr_Occurred()) {
     PyErr_Clear();
     type_error(op, name, "a number", kind(h));
@@ -317,7 +332,11 @@ struct Mask {
 
 py::array broadcast(const py::array &a, const Shape &shape) {
   const py::module_ numpy = py::module_::import("numpy");
-  return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
+  const py::tuple to = py::tuple(py::cast(shape));
+  PyObject *view =
+      taking_gil([&] { return PyObject_CallMethod(numpy.ptr(), "broadcast_to", "OO", a.ptr(), to.ptr()); });
+  if (!view) throw py::error_already_set();
+  return copied(py::reinterpret_steal<py::array>(view));
 }
 
 // A bool or float32 mask that broadcasts to `shape`; its last axis is made full.
@@ -418,8 +437,9 @@ py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle
 py::array activate(const char *op, sqz_activation activation, py::handle x_, py::handle out_) {
   const py::array x = floats(op, "x", x_);
   py::array out = output(op, out_, shape_of(x), x_, {});
+  const int64_t size = x.size();  // here, where no thread can give x another shape meanwhile
   float *to = writeable(out);
-  call(op, [&] { return sqz_activation_f32(activation, x.size(), floats_of(x), to); });
+  call(op, [&] { return sqz_activation_f32(activation, size, floats_of(x), to); });
   return out;
 }
 
@@ -554,12 +574,21 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
   return divisor(op, "groups", groups, "C_out", shape[0]);
 }
 
-// Where what `memory` gave begins; that keeps it there.
-void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
+// A memoryview of our own, which nobody else can release: as long as it lives, the memory is neither resized nor
+// closed.
+py::object own_view(py::handle buffer) {
+  PyObject *view = PyMemoryView_FromObject(buffer.ptr());
+  if (!view) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(view);
+}
+
+// Where what `memory` gave begins; `hold` keeps it there.
+void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes, py::object *hold) {
   constexpr const char *expected = "pieces of writeable memory of the size asked for, at multiples of 64";
   if (!PyObject_CheckBuffer(piece.ptr())) type_error(op, "memory", expected, kind(piece));
+  *hold = own_view(piece);
   Py_buffer view;
-  if (PyObject_GetBuffer(piece.ptr(), &view, PyBUF_WRITABLE) != 0) {  // in one run, too
+  if (PyObject_GetBuffer(hold->ptr(), &view, PyBUF_WRITABLE) != 0) {  // in one run, too
     PyErr_Clear();
     value_error(op, "memory", expected, "memory that is read-only or has gaps");
   }
@@ -597,11 +626,11 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
     p->own.reset(own);
     p->packed = own;
   } else {
-    const py::object piece = memory.attr("take")(bytes);
-    p->packed = buffer_of(op, piece, bytes);
-    // Not the piece alone: what it is a view of may not be resized or closed meanwhile.
-    p->given = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(piece.ptr()));
-    if (!p->given) throw py::error_already_set();
+    PyObject *taken =
+        taking_gil([&] { return PyObject_CallMethod(memory.ptr(), "take", "n", static_cast<py::ssize_t>(bytes)); });
+    if (!taken) throw py::error_already_set();
+    const auto piece = py::reinterpret_steal<py::object>(taken);
+    p->packed = buffer_of(op, piece, bytes, &p->given);
   }
   call(op, [&] {
     const void *from = weight.data();
@@ -810,8 +839,8 @@ std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed
   auto p = std::make_unique<PackedPointwiseConv>();
   p->dtype = static_cast<sqz_dtype>(choice(op, "dtype", dtype, {"float32", "float16", "int8"}));
   p->groups = groups, p->c_in = c_in, p->c_out = c_out;
-  p->given = py::reinterpret_borrow<py::object>(packed);
-  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(packed).request();
+  p->given = own_view(packed);
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(p->given).request();
   const auto place = reinterpret_cast<uintptr_t>(info.ptr);
   if (info.size > 0 && place % 64 != 0)
     value_error(op, "packed", "an address that is a multiple of 64", "64n + " + std::to_string(place % 64));
@@ -900,7 +929,8 @@ py::array attention(py::handle q_, py::handle k_, py::handle v_, py::handle num_
   return out;
 }
 
-py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, py::handle mask_, py::handle scale) {
+py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, py::handle mask_, py::handle scale,
+                           py::handle out_) {
   constexpr const char *op = "attention_scores";
   sqz_attention_args a = {};
   const Padded p = padded(op, q_, k_, num_heads, &a);
@@ -908,7 +938,7 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
   const Mask mask = mask_of(op, mask_, shape);
   use_mask(mask, &a);
   a.scale = attention_scale(op, scale, a.head_size);
-  py::array out(py::dtype(kFloat32), shape);
+  py::array out = output(op, out_, shape, {}, {{"q", q_}, {"k", k_}, {"mask", mask_}});
   if (out.size() == 0) return out;
   a.scores = writeable(out);
   call(op, [&] { return sqz_attention_f32(&a); });
@@ -916,11 +946,11 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
 }
 
 // Where the sequences of ragged rows begin, and their total; the C interface would check the start and the order, by
-// other names, and does not know the total.
+// other names, and does not know the total. A copy, as of ids.
 py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t total) {
   if (!is_array(h) || !is_int32(py::reinterpret_borrow<py::array>(h)))
     type_error(op, name, "an array of int32", kind(h));
-  py::array offsets = contiguous(py::reinterpret_borrow<py::array>(h));
+  py::array offsets = copied(py::reinterpret_borrow<py::array>(h));
   if (offsets.ndim() != 1 || offsets.size() == 0) value_error(op, name, "shape (batch + 1,)", text(shape_of(offsets)));
   const int32_t *at = static_cast<const int32_t *>(offsets.data());
   const py::ssize_t batch = offsets.size() - 1;
@@ -934,14 +964,17 @@ py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t
 }
 
 py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::handle num_heads, py::handle cu_seqlens_,
-                           py::handle cu_queries_, py::handle key_mask_, py::handle scale, py::handle fully_masked,
-                           py::handle out_) {
+                           py::handle cu_seqlens_q_, py::handle cu_seqlens_k_, py::handle mask_, py::handle scale,
+                           py::handle fully_masked, py::handle out_) {
   constexpr const char *op = "attention";
+  const bool both = !cu_seqlens_.is_none();
+  if (both && !(cu_seqlens_q_.is_none() && cu_seqlens_k_.is_none()))
+    value_error(op, "cu_seqlens", "None next to cu_seqlens_q and cu_seqlens_k", kind(cu_seqlens_));
   const py::array q = floats(op, "q", q_);
   if (q.ndim() != 2) value_error(op, "q", "shape (total, C) with cu_seqlens", text(shape_of(q)));
   const py::array k = floats(op, "k", k_), v = floats(op, "v", v_);
   const Shape shape = shape_of(q);
-  if (cu_queries_.is_none()) {
+  if (both) {
     check_shape(op, "k", k, shape);
   } else if (k.ndim() != 2 || k.shape(1) != shape[1]) {
     value_error(op, "k", "shape (total, " + std::to_string(shape[1]) + ")", text(shape_of(k)));
@@ -951,20 +984,22 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
   a.heads = divisor(op, "num_heads", num_heads, "C", shape[1]);
   a.head_size = shape[1] / a.heads;
 
-  const py::array keys = offsets_of(op, "cu_seqlens", cu_seqlens_, k.shape(0));
-  const py::array queries = cu_queries_.is_none() ? keys : offsets_of(op, "cu_queries", cu_queries_, shape[0]);
-  check_shape(op, "cu_queries", queries, shape_of(keys));
+  const py::array queries = both ? offsets_of(op, "cu_seqlens", cu_seqlens_, shape[0])
+                                 : offsets_of(op, "cu_seqlens_q", cu_seqlens_q_, shape[0]);
+  const py::array keys = both ? queries : offsets_of(op, "cu_seqlens_k", cu_seqlens_k_, k.shape(0));
+  if (!both) check_shape(op, "cu_seqlens_q", queries, shape_of(keys));
   a.batch = keys.size() - 1;
   a.q_offsets = static_cast<const int32_t *>(queries.data());
   a.k_offsets = static_cast<const int32_t *>(keys.data());
 
-  py::array key_mask;
-  if (!key_mask_.is_none()) {
-    check_bools(op, "key_mask", key_mask_);
-    key_mask = contiguous(py::reinterpret_borrow<py::array>(key_mask_));
-    check_shape(op, "key_mask", key_mask, {k.shape(0)});
-    a.mask = key_mask.data();
-    a.mask_kind = SQZ_MASK_BOOL;
+  py::array mask;
+  if (!mask_.is_none()) {
+    const int number = is_array(mask_) ? type_number(py::reinterpret_borrow<py::array>(mask_)) : -1;
+    if (number != kBool && number != kFloat32) type_error(op, "mask", "an array of bool or float32", kind(mask_));
+    mask = contiguous(py::reinterpret_borrow<py::array>(mask_));
+    check_shape(op, "mask", mask, {k.shape(0)});
+    a.mask = mask.data();
+    a.mask_kind = number == kBool ? SQZ_MASK_BOOL : SQZ_MASK_ADD;
     a.mask_ragged = 1;
   }
   a.scale = attention_scale(op, scale, a.head_size);
@@ -974,8 +1009,9 @@ py::array attention_ragged(py::handle q_, py::handle k_, py::handle v_, py::hand
                           {"k", k_},
                           {"v", v_},
                           {"cu_seqlens", cu_seqlens_},
-                          {"cu_queries", cu_queries_},
-                          {"key_mask", key_mask_}});
+                          {"cu_seqlens_q", cu_seqlens_q_},
+                          {"cu_seqlens_k", cu_seqlens_k_},
+                          {"mask", mask_}});
   a.q = floats_of(q);
   a.k = floats_of(k);
   a.v = floats_of(v);
@@ -1053,7 +1089,8 @@ double peak_read(py::handle x_) {
   constexpr const char *op = "peak_read";
   const py::array x = floats(op, "x", x_);
   double rate = 0;
-  call(op, [&] { return sqz_measure_read(x.size(), floats_of(x), &rate); });
+  const int64_t size = x.size();
+  call(op, [&] { return sqz_measure_read(size, floats_of(x), &rate); });
   return rate;
 }
 

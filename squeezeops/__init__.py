@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PointwiseConv,
         QuantizedRows,
         attention,
+        attention_scores,
         available_backends,
         backend,
         cpu_info,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
         tanh,
     )
     from squeezeops.pipelines import pipeline
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.model import SqueezeBert
-    from squeezeops.squeezebert.tokenizer import Tokenizer
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "PointwiseConv",
@@ -50,6 +51,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "attention",
+    "attention_scores",
     "available_backends",
     "backend",
     "cpu_info",
@@ -75,9 +77,9 @@ __all__ = [
 
 # Whatever is not listed is an op.
 _HOME = {
-    "SqueezeBert": "squeezebert.model",
-    "SqueezeBertConfig": "squeezebert.config",
-    "Tokenizer": "squeezebert.tokenizer",
+    "SqueezeBert": "squeezebert.model.squeezebert",
+    "SqueezeBertConfig": "squeezebert.model.config",
+    "Tokenizer": "squeezebert.tokenizer.tokenizer",
     "get_include": "_library",
     "get_library": "_library",
     "pipeline": "pipelines",

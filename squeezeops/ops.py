@@ -36,6 +36,7 @@ __all__ = [
     "PointwiseConv",
     "QuantizedRows",
     "attention",
+    "attention_scores",
     "available_backends",
     "backend",
     "cpu_info",
@@ -68,6 +69,13 @@ def _load_process_wide() -> backends.Backend:
     global _process_wide
     _process_wide = backends.load_default()
     return _process_wide
+
+
+def _error(exception: type[Exception], op: str, argument: str, expected: str, got: str) -> Exception:
+    """The exception for a bad argument, which it names as an attribute too."""
+    error = exception(f"{op}: {argument}: expected {expected}, got {got}")
+    error.argument = argument  # type: ignore[attr-defined]
+    return error
 
 
 def pointwise_conv(
@@ -216,7 +224,30 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     >>> rows.scales.round(4).tolist()
     [[1.0, 0.015699999406933784]]
     """
-    return QuantizedRows(*_active().quantize_rows(x, groups, out))
+    return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out("quantize_rows", out)))
+
+
+def _type_name(value: Any) -> str:
+    """The dtype of an array, else the class."""
+    return str(getattr(value, "dtype", type(value).__name__))
+
+
+def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
+    """Where values and scales go, None for new arrays."""
+    if out is None:
+        return None, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise _error(TypeError, op, "out", "quantised rows", _type_name(out))
+    return out
+
+
+def _quantized_in(op: str, x: Any) -> tuple[Any, Any]:
+    """Values and scales of quantised rows; floats have no scales."""
+    if not isinstance(x, tuple):
+        return x, None
+    if len(x) != 2:
+        raise _error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+    return x
 
 
 class PointwiseConv:
@@ -351,8 +382,7 @@ class PointwiseConv:
         The backends "numpy" and "numba", whose own form is another, make it anew.
         """
         if self._is_packed:
-            view: memoryview = self._weight
-            return view
+            return memoryview(self._weight)  # the caller may release it; ours keeps the memory
         module = _active()
         form = module.packed_form(self._packed.get(module.__name__) or self._pack(module))
         return memoryview(form).toreadonly()
@@ -378,8 +408,18 @@ class PointwiseConv:
         """
         module = _active()
         handle = self._packed.get(module.__name__) or self._pack(module)
-        result = module.run_pointwise_conv(handle, x, activation, residual, out, quantize_groups)
-        return result if quantize_groups is None else QuantizedRows(*result)
+        x_scales = out_scales = None
+        if self.dtype == "int8":
+            x, x_scales = _quantized_in("PointwiseConv", x)
+        if quantize_groups is None:
+            return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
+        if self.dtype != "int8":
+            expected = "None for a dtype other than int8"
+            raise _error(ValueError, "PointwiseConv", "quantize_groups", expected, _type_name(quantize_groups))
+        out, out_scales = _quantized_out("PointwiseConv", out)
+        return QuantizedRows(
+            *module.run_pointwise_conv(handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
+        )
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:
@@ -441,13 +481,26 @@ def pointwise_convs(
     >>> [y.tolist() for y in squeezeops.pointwise_convs(np.array([1, 1], np.float32), convs)]
     [[2.0], [4.0, 4.0]]
     """
-    module = _active()
-    return module.run_pointwise_convs(tuple([_handle_of(conv, module) for conv in convs]), x, out)
+    op, module = "pointwise_convs", _active()
+    handles = tuple([_handle_of(conv, module) for conv in convs])
+    outs = [None] * len(handles) if out is None else out
+    try:
+        count = len(outs)
+    except TypeError:
+        raise _error(TypeError, op, "out", "a sequence of arrays", _type_name(out)) from None
+    if count != len(handles):
+        raise _error(ValueError, op, "out", f"{len(handles)} arrays", str(count))
+    x_scales = None
+    if handles and convs[0].dtype == "int8":
+        x, x_scales = _quantized_in(op, x)
+    if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
+        raise _error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
+    return module.run_pointwise_convs(handles, x, x_scales, outs)
 
 
 def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
     if not isinstance(conv, PointwiseConv):
-        raise TypeError(f"pointwise_convs: convs: expected PointwiseConvs, got {type(conv).__name__}")
+        raise _error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", _type_name(conv))
     return conv._packed.get(module.__name__) or conv._pack(module)
 
 
@@ -804,6 +857,8 @@ def attention(
     *,
     num_heads: int,
     cu_seqlens: NDArray[np.int32] | None = None,
+    cu_seqlens_q: NDArray[np.int32] | None = None,
+    cu_seqlens_k: NDArray[np.int32] | None = None,
     mask: NDArray[Any] | None = None,
     scale: float | None = None,
     fully_masked: str = "uniform",
@@ -816,16 +871,20 @@ def attention(
 
     Parameters
     ----------
-    q : ndarray of float32, shape (B, Lq, C), or (total, C) with `cu_seqlens`
-    k, v : ndarray of float32, shape (B, Lk, C), or (total, C) with `cu_seqlens`
+    q : ndarray of float32, shape (B, Lq, C), or (total_q, C) for a ragged batch
+    k, v : ndarray of float32, shape (B, Lk, C), or (total_k, C) for a ragged batch
     num_heads : int
         H, a divisor of C.
     cu_seqlens : ndarray of int32, shape (B + 1,), optional
-        For a ragged batch, sequences one after another without padding: rows ``cu_seqlens[b]`` up to
-        ``cu_seqlens[b + 1]`` are sequence b. Starts at 0, never decreases, ends at total.
+        For a ragged batch, whose sequences follow one another without padding: the cumulative lengths. Sequence b is
+        rows ``cu_seqlens[b]`` up to ``cu_seqlens[b + 1]`` of q, k and v. Starts at 0, never decreases, ends at the
+        number of rows.
+    cu_seqlens_q, cu_seqlens_k : ndarray of int32, shape (B + 1,), optional
+        In place of `cu_seqlens`, where a sequence has other numbers of queries and keys: the cumulative lengths of q
+        (and of the result), and those of k and v.
     mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
         A key at False or at -inf is excluded: neither its score nor its row of v has any influence, NaN included. Other
-        floats are added to the scaled score. Not with `cu_seqlens`.
+        floats are added to the scaled score. For a ragged batch of shape (total_k,), for all heads and queries.
     scale : float, optional
         ``1 / sqrt(C / H)`` if not given.
     fully_masked : {"uniform", "zero"}
@@ -844,7 +903,7 @@ def attention(
         An argument of another type or dtype; a bool for `num_heads`.
     ValueError
         Shapes that do not fit together, `num_heads` that do not divide the channels, offsets that do not describe a
-        ragged batch, a mask next to `cu_seqlens`, an unknown word, an unusable `out`.
+        ragged batch, an unknown word, an unusable `out`.
 
     Examples
     --------
@@ -857,39 +916,58 @@ def attention(
     >>> squeezeops.attention(q[0], k[0], v[0], num_heads=1, cu_seqlens=np.array([0, 2, 3], np.int32)).tolist()
     [[2.0, 3.0], [2.0, 3.0], [nan, inf]]
     """
-    if cu_seqlens is None:
-        return _active().attention(q, k, v, num_heads, mask, scale, fully_masked, out)
-    if mask is not None:
-        raise ValueError(f"attention: mask: expected None with cu_seqlens, got {type(mask).__name__}")
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, None, None, scale, fully_masked, out)
+    return _active().attention(
+        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+    )
 
 
-def _attention_ragged(
+def attention_scores(
     q: Floats,
     k: Floats,
-    v: Floats,
     *,
     num_heads: int,
-    cu_seqlens: NDArray[np.int32],
-    cu_queries: NDArray[np.int32] | None = None,
-    key_mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[Any] | None = None,
     scale: float | None = None,
-    fully_masked: str = "uniform",
     out: Floats | None = None,
 ) -> Floats:
-    """Ragged attention for the model, not public.
+    """Scaled and masked attention scores, before the softmax: ``q @ k.T * scale + mask`` for each sequence and head.
 
-    A False of key_mask (total,) excludes that key. With cu_queries (B + 1,), those are the offsets of the rows of q and
-    of the result, and cu_seqlens are those of k, v and key_mask alone.
+    `attention` computes them on the fly; this op is for whoever wants to look at them.
+
+    Parameters
+    ----------
+    q : ndarray of float32, shape (B, Lq, C)
+    k : ndarray of float32, shape (B, Lk, C)
+    num_heads : int
+        H, a divisor of C. Head h owns the channels from ``h * C/H`` up to ``(h + 1) * C/H``.
+    mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
+        A score at False or at -inf becomes -inf; other floats are added to the scaled score.
+    scale : float, optional
+        ``1 / sqrt(C / H)`` if not given.
+    out : ndarray of float32, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray of float32, shape (B, H, Lq, Lk)
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype; a bool for `num_heads`.
+    ValueError
+        Shapes that do not fit together, `num_heads` that do not divide the channels, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> q = np.array([[[1, 2]]], np.float32)
+    >>> k = np.array([[[3, 4], [5, 6]]], np.float32)
+    >>> squeezeops.attention_scores(q, k, num_heads=1, scale=1, mask=np.array([True, False])).tolist()
+    [[[[11.0, -inf]]]]
     """
-    return _active().attention_ragged(q, k, v, num_heads, cu_seqlens, cu_queries, key_mask, scale, fully_masked, out)
-
-
-def _attention_scores(
-    q: Floats, k: Floats, *, num_heads: int, mask: NDArray[Any] | None = None, scale: float | None = None
-) -> Floats:
-    """Scores (B, H, Lq, Lk) before the softmax: ``q . k * scale + mask``, -inf where excluded. For the model."""
-    return _active().attention_scores(q, k, num_heads, mask, scale)
+    return _active().attention_scores(q, k, num_heads, mask, scale, out)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def calls(ops, array):
             ids("q", 50, 3, 4), words, ids("i", 9, 3, 4), positions, ids("l", 2, 3, 4), types, floats(24), floats(24)
         ),
         "attention": ops.attention(q, k, v, num_heads=3, mask=bools(5, 7)),
+        "attention_scores": ops.attention_scores(q, k, num_heads=3, mask=bools(5, 7)),
         "attention, ragged": ops.attention(*ragged, num_heads=2, cu_seqlens=array("i", [0, 4, 4, 9], 4)),
     }
 

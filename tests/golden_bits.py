@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.squeezebert.tables import quantized_table
+from squeezeops.packing import pack_table
 
 FILE = Path(__file__).with_name("golden_bits.json")
 CHECKPOINT = FILE.parents[1] / "examples" / "sentiment_checkpoint"
@@ -204,7 +204,10 @@ def embedding_cases() -> dict[str, Callable[[], np.ndarray]]:
     for channels in (1, 7, 16, 33, 96):
         for dtype in (np.float32, np.float16, np.int8):
             tables = [numbers(15 + i, rows, channels) for i, rows in enumerate((50, 20, 2))]
-            tables = [quantized_table(t) if dtype == np.int8 else t.astype(dtype) for t in tables]
+            tables = [
+                pack_table(*ops.quantize_rows(t), channels=t.shape[1]) if dtype == np.int8 else t.astype(dtype)
+                for t in tables
+            ]
             ids = [integers(18 + i, len(table), 3, 7) for i, table in enumerate(tables)]
             gathered = [a for pair in zip(ids, tables, strict=True) for a in pair]
             affine = (numbers(21, channels), numbers(22, channels))
@@ -229,7 +232,7 @@ def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
         cases[f"attention/{name}-added"] = lambda a=(q, k, v), h=heads, m=added: ops.attention(
             *a, num_heads=h, mask=m, fully_masked="zero", scale=0.25
         )
-        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops._attention_scores(
+        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops.attention_scores(
             *a, num_heads=h, mask=m
         )
     odd = [
@@ -243,9 +246,7 @@ def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
     offsets = np.array([0, 1, 18, 18, 35, 60], np.int32)
     kept = integers(31, 3, 60) > 0
     cases["attention/ragged"] = lambda: ops.attention(*ragged, num_heads=3, cu_seqlens=offsets)
-    cases["attention/ragged-holes"] = lambda: ops._attention_ragged(
-        *ragged, num_heads=2, cu_seqlens=offsets, key_mask=kept
-    )
+    cases["attention/ragged-holes"] = lambda: ops.attention(*ragged, num_heads=2, cu_seqlens=offsets, mask=kept)
     return cases
 
 

@@ -206,14 +206,12 @@ def test_ragged(variant, guards, rng, lengths, size):
     scaled = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, scale=0.5)
     assert scaled.shape == y.shape
     key_mask = rng.random(total) < 0.6
-    masked = ops._attention_ragged(
-        q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=key_mask, fully_masked="zero", scale=0.5
-    )
+    masked = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=key_mask, fully_masked="zero", scale=0.5)
     for begin, end in itertools.pairwise(offsets):
         rows = slice(begin, end)
         sequence = {"num_heads": heads, "mask": key_mask[rows], "fully_masked": "zero", "scale": 0.5}
         assert_within(masked[None, rows], *reference(q[None, rows], k[None, rows], v[None, rows], **sequence))
-    everything = ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=np.ones(total, bool))
+    everything = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=np.ones(total, bool))
     assert_within(everything, y.astype(float), 1e-5)
 
 
@@ -227,20 +225,34 @@ def test_queries_of_some_rows(variant, guards, rng, masked):
     key_mask = rng.random(total) < 0.6 if masked else None
     if masked:
         key_mask[:5] = False  # all of a sequence
-    everything = ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=key_mask)
+    everything = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=key_mask)
     chosen = [rng.permutation(length)[:n] + begin for length, n, begin in zip(lengths, queries, offsets, strict=False)]
     rows = np.concatenate(chosen).astype(int)
     some = guards.call(
-        ops._attention_ragged,
+        ops.attention,
         q[rows],
         k,
         v,
         num_heads=heads,
-        cu_seqlens=offsets,
-        cu_queries=np.cumsum([0, *queries], dtype=np.int32),
-        key_mask=key_mask,
+        cu_seqlens_q=np.cumsum([0, *queries], dtype=np.int32),
+        cu_seqlens_k=offsets,
+        mask=key_mask,
     )
     assert_repeats(some, everything[rows])
+
+
+def test_ragged_float_mask(variant, guards, rng):
+    """-inf excludes a key and other floats are added, as in padded attention."""
+    lengths, heads = [5, 1, 17], 2
+    total = sum(lengths)
+    q, k, v = (normal(rng, total, heads * 8) for _ in range(3))
+    offsets = np.cumsum([0, *lengths], dtype=np.int32)
+    mask = np.where(rng.random(total) < 0.3, -np.inf, rng.standard_normal(total)).astype(np.float32)
+    y = guards.call(ops.attention, q, k, v, num_heads=heads, cu_seqlens=offsets, mask=mask)
+    for begin, end in zip(offsets, offsets[1:], strict=False):
+        rows = slice(begin, end)
+        alone = ops.attention(q[None, rows], k[None, rows], v[None, rows], num_heads=heads, mask=mask[rows])
+        assert_repeats(y[rows], alone[0])
 
 
 def test_ragged_sequences_do_not_mix(variant, rng):
@@ -259,14 +271,14 @@ def test_ragged_sequences_do_not_mix(variant, rng):
 def test_scores(variant, rng, heads, size):
     q, k, _ = qkv(rng, 2, 9, 17, heads * size)
     expected, bound = scores64(q, k, heads, None)
-    assert_within(ops._attention_scores(q, k, num_heads=heads), expected, bound + 1e-37)
+    assert_within(ops.attention_scores(q, k, num_heads=heads), expected, bound + 1e-37)
     expected, bound = scores64(q, k, heads, 0.7)
-    assert_within(ops._attention_scores(q, k, num_heads=heads, scale=0.7), expected, bound + 1e-37)
+    assert_within(ops.attention_scores(q, k, num_heads=heads, scale=0.7), expected, bound + 1e-37)
     mask = normal(rng, 2, 1, 1, 17) * 5
     expected, bound = expected + mask, bound + 2 * UNIT * np.abs(expected + mask)
-    assert_within(ops._attention_scores(q, k, num_heads=heads, scale=0.7, mask=mask), expected, bound + 1e-37)
+    assert_within(ops.attention_scores(q, k, num_heads=heads, scale=0.7, mask=mask), expected, bound + 1e-37)
     for excluding in (mask > 0, np.where(mask > 0, np.float32(0), np.float32(-np.inf))):
-        scores = ops._attention_scores(q, k, num_heads=heads, mask=excluding)
+        scores = ops.attention_scores(q, k, num_heads=heads, mask=excluding)
         np.testing.assert_array_equal(scores == -np.inf, np.broadcast_to(mask <= 0, scores.shape))
 
 
@@ -288,5 +300,5 @@ def test_scores_of_no_channels(variant, rng, mask):
     """Empty sums: zero, and what the mask adds."""
     added = normal(rng, 2, 1, 3, 4) if mask else None
     q, k = np.empty((2, 3, 0), np.float32), np.empty((2, 4, 0), np.float32)
-    scores = ops._attention_scores(q, k, num_heads=2, mask=added)
+    scores = ops.attention_scores(q, k, num_heads=2, mask=added)
     np.testing.assert_array_equal(scores, np.zeros((2, 2, 3, 4), np.float32) + (0 if added is None else added))

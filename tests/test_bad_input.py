@@ -80,9 +80,9 @@ OPS = {
     "embedding_layer_norm": embedding_layer_norm,
     "attention": ops.attention,
     "attention ragged": ops.attention,
-    "attention ragged holes": ops._attention_ragged,
-    "attention some queries": ops._attention_ragged,
-    "attention_scores": ops._attention_scores,
+    "attention ragged holes": ops.attention,
+    "attention some queries": ops.attention,
+    "attention_scores": ops.attention_scores,
 }
 
 GOOD = {
@@ -136,16 +136,17 @@ GOOD = {
     },
     "attention ragged holes": {
         "q": floats(9, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
-        "cu_seqlens": np.array([0, 4, 9], np.int32), "key_mask": np.arange(9) % 2 > 0, "scale": 0.5,
+        "cu_seqlens": np.array([0, 4, 9], np.int32), "mask": np.arange(9) % 2 > 0, "scale": 0.5,
         "fully_masked": "uniform", "out": floats(9, 12),
     },
     "attention some queries": {
         "q": floats(3, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
-        "cu_seqlens": np.array([0, 4, 9], np.int32), "cu_queries": np.array([0, 2, 3], np.int32),
+        "cu_seqlens_q": np.array([0, 2, 3], np.int32), "cu_seqlens_k": np.array([0, 4, 9], np.int32),
         "fully_masked": "uniform", "out": floats(3, 12),
     },
     "attention_scores": {
         "q": floats(2, 5, 12), "k": floats(2, 7, 12), "num_heads": 3, "mask": floats(2, 3, 5, 7), "scale": 0.5,
+        "out": floats(2, 3, 5, 7),
     },
 }  # fmt: skip
 
@@ -289,8 +290,11 @@ def bad_arguments():
     cases += case(op, "k", {"rank": floats(1, 9, 12), "channels": floats(9, 9)}, ValueError)
     cases += case(op, "v", {"rank": floats(1, 9, 12), "rows": floats(8, 12), "channels": floats(9, 9)}, ValueError)
     cases += case(
-        op, "cu_seqlens", {what: np.array(o, np.int32) for what, o in offsets.items() if what != "one"}, ValueError
+        op, "cu_seqlens_k", {what: np.array(o, np.int32) for what, o in offsets.items() if what != "one"}, ValueError
     )
+    cases += case(op, "cu_seqlens_k", {"missing": None, "int64": np.array([0, 4, 9])}, TypeError)
+    cases += case(op, "cu_seqlens_q", {"missing": None, "int64": np.array([0, 2, 3])}, TypeError)
+    cases += case(op, "cu_seqlens", {"next to the others": np.array([0, 4, 9], np.int32)}, ValueError)
     of_queries = {
         "start": [1, 2, 3],
         "decrease": [0, 4, 3],
@@ -298,12 +302,17 @@ def bad_arguments():
         "batch": [0, 1, 2, 3],
         "rank": [[0, 2, 3]],
     }
-    cases += case(op, "cu_queries", {what: np.array(o, np.int32) for what, o in of_queries.items()}, ValueError)
-    cases += case("attention ragged", "mask", {"bool": np.ones(9, bool), "floats": floats(9, 9)}, ValueError)
+    cases += case(op, "cu_seqlens_q", {what: np.array(o, np.int32) for what, o in of_queries.items()}, ValueError)
     cases += case(
-        "attention ragged holes", "key_mask", {"shape": np.ones(8, bool), "rank": np.ones((1, 9), bool)}, ValueError
+        "attention ragged", "mask", {"4 axes": np.ones((2, 3, 5, 5), bool), "floats": floats(9, 9)}, ValueError
     )
-    cases += case("attention ragged holes", "key_mask", {"float": floats(9)}, TypeError)
+    cases += case(
+        "attention ragged holes",
+        "mask",
+        {"shape": np.ones(8, bool), "rank": np.ones((1, 9), bool), "floats": floats(8)},
+        ValueError,
+    )
+    cases += case("attention ragged holes", "mask", {"ints": np.ones(9, int)}, TypeError)
     return cases
 
 

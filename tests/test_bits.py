@@ -176,7 +176,7 @@ def test_attention_does_not_depend_on_padding(on, rng, isa, size):
     q, k, v = normal(rng, 2, 19, 2 * size), normal(rng, 2, 70, 2 * size), normal(rng, 2, 70, 2 * size)
     for length in (1, 15, 16, 17, 33, 48, 69):
         short = ops.attention(q, k[:, :length], v[:, :length], num_heads=2)
-        scores = ops._attention_scores(q, k[:, :length], num_heads=2)
+        scores = ops.attention_scores(q, k[:, :length], num_heads=2)
         for value in (0.0, np.nan, np.inf):
             padding = np.full((2, 70 - length, 2 * size), value, np.float32)
             padded = [np.concatenate([a[:, :length], padding], axis=1) for a in (k, v)]
@@ -184,7 +184,7 @@ def test_attention_does_not_depend_on_padding(on, rng, isa, size):
             assert_same_bits(ops.attention(q, *padded, num_heads=2, mask=keep), short)
             added = np.where(keep, np.float32(0), np.float32(-np.inf))
             assert_same_bits(ops.attention(q, *padded, num_heads=2, mask=added), short)
-            padded_scores = ops._attention_scores(q, padded[0], num_heads=2, mask=keep)
+            padded_scores = ops.attention_scores(q, padded[0], num_heads=2, mask=keep)
             assert_same_bits(padded_scores[..., :length].copy(), scores)
 
 
@@ -216,7 +216,7 @@ def test_ragged_is_padded_is_alone(on, rng, isa):
     q, k, v = (normal(rng, offsets[-1], 24) for _ in range(3))
     y = ops.attention(q, k, v, num_heads=3, cu_seqlens=offsets)
     kept = rng.random(offsets[-1]) < 0.6
-    holes = ops._attention_ragged(q, k, v, num_heads=3, cu_seqlens=offsets, key_mask=kept, fully_masked="zero")
+    holes = ops.attention(q, k, v, num_heads=3, cu_seqlens=offsets, mask=kept, fully_masked="zero")
     padded = [np.full((len(lengths), 40, 24), np.nan, np.float32) for _ in range(3)]
     mask = np.zeros((len(lengths), 1, 1, 40), bool)
     for b, (begin, length) in enumerate(zip(offsets[:-1], lengths, strict=True)):
@@ -246,7 +246,7 @@ def test_attention_does_not_depend_on_the_threads(on, rng, isa):
                 [
                     ops.attention(q, k, v, num_heads=6, mask=mask),
                     ops.attention(*flat, num_heads=6, cu_seqlens=offsets),
-                    ops._attention_scores(q, k, num_heads=6, mask=mask),
+                    ops.attention_scores(q, k, num_heads=6, mask=mask),
                 ]
             )
     for result in results[1:]:

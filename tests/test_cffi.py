@@ -268,10 +268,10 @@ def test_bytes_are_masks(rng, kind):
     with ops.backend("native"):
         softmax, pooled = ops.softmax(x, mask=mask), ops.mean_pool(q, mask=mask)
         offsets = np.array([0, 5], np.int32)
-        attended = ops._attention_ragged(q, q, q, num_heads=2, cu_seqlens=offsets, key_mask=mask)
+        attended = ops.attention(q, q, q, num_heads=2, cu_seqlens=offsets, mask=mask)
     assert_same_bits(as_array(ops.softmax(view(x), mask=given)), softmax)
     assert_same_bits(as_array(ops.mean_pool(view(q), mask=given)), pooled)
-    result = ops._attention_ragged(*[view(q)] * 3, num_heads=2, cu_seqlens=array("i", [0, 5]), key_mask=given)
+    result = ops.attention(*[view(q)] * 3, num_heads=2, cu_seqlens=array("i", [0, 5]), mask=given)
     assert_same_bits(as_array(result), attended)
 
 
@@ -295,11 +295,11 @@ def test_masks_broadcast(rng, dtype):
             mask = np.asarray(mask > -0.3)
         with ops.backend("native"):
             expected = ops.softmax(x, mask=mask), ops.attention(q, k, k, num_heads=3, mask=mask)
-            scores = ops._attention_scores(q, k, num_heads=3, mask=mask)
+            scores = ops.attention_scores(q, k, num_heads=3, mask=mask)
         assert_same_bits(as_array(ops.softmax(view(x), mask=view(mask))), expected[0])
         result = ops.attention(view(q), view(k), view(k), num_heads=3, mask=view(mask))
         assert_same_bits(as_array(result), expected[1])
-        assert_same_bits(as_array(ops._attention_scores(view(q), view(k), num_heads=3, mask=view(mask))), scores)
+        assert_same_bits(as_array(ops.attention_scores(view(q), view(k), num_heads=3, mask=view(mask))), scores)
 
 
 def test_no_elements():

@@ -23,7 +23,7 @@ PAGE = mmap.PAGESIZE
 NONE, READ, WRITE = 0, 1, 2
 FUNCTIONS = (
     "pointwise_conv layer_norm l2_normalize softmax gelu tanh mean_pool embedding embedding_layer_norm attention "
-    "_attention_ragged _attention_scores quantize_rows"
+    "attention_scores quantize_rows"
 )
 
 
@@ -55,7 +55,7 @@ def with_fences(function, side):
         args = [fenced(a, side) if isinstance(a, np.ndarray) else a for a in args]
         kwargs = {name: fenced(a, side) if isinstance(a, np.ndarray) else a for name, a in kwargs.items()}
         result = function(*args, **kwargs)
-        if function.__name__ == "_attention_scores" or isinstance(result, tuple):  # has no out
+        if isinstance(result, tuple):  # has no out
             return result
         out = fenced(np.zeros_like(result), side, writeable=True)
         function(*args, **kwargs, out=out)

@@ -156,7 +156,7 @@ def test_one_signature_a_kernel(numba_backend, rng):
         for mask in (None, keep, keep.astype(np.float32)):
             ops.softmax(a, mask=mask, out=np.empty_like(x) if mask is None else None)
             ops.attention(a, a, a, num_heads=2, mask=None if mask is None else mask[:6])
-            ops._attention_scores(a, a, num_heads=4, mask=None if mask is None else mask[:6])
+            ops.attention_scores(a, a, num_heads=4, mask=None if mask is None else mask[:6])
         ops.attention(a[0], a[0], a[0], num_heads=2, cu_seqlens=np.array([0, 2, 6], np.int32))
         ops.layer_norm(a, eps=1)
         ops.layer_norm(a, a[0, 0], a[0, 1], residual=a)

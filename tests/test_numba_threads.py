@@ -45,7 +45,7 @@ def test_attention_does_not_depend_on_the_threads(numba_backend, rng, monkeypatc
                 ops.attention(q, k, v, num_heads=6, mask=mask),
                 ops.attention(q[:1], k[:1], v[:1], num_heads=1),
                 ops.attention(*flat, num_heads=6, cu_seqlens=offsets),
-                ops._attention_scores(q, k, num_heads=2, mask=mask),
+                ops.attention_scores(q, k, num_heads=2, mask=mask),
             ]
         )
     for result in results[1:]:

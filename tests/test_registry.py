@@ -6,7 +6,6 @@ from build_helpers import ROOT
 from op_helpers import ALL_ISAS, INT8_VARIANTS, VARIANTS, native
 
 from squeezeops import ops
-from squeezeops.benchmark import shapes
 from squeezeops.benchmark.cases import OPS
 from squeezeops.benchmark.variants import Variant, all_variants, has_kernel
 
@@ -52,7 +51,7 @@ def test_every_kernel_is_measured_and_has_a_file_of_tests():
     for row in TABLE:
         assert benchmarks_of(row), f"{row['symbol']}: no benchmark"
         for op in benchmarks_of(row):
-            assert shapes.model_shapes(op.name), f"no shapes for the benchmark of {op.name}"
+            assert op.shapes, f"no shapes for the benchmark of {op.name}"
             # The file of the op, or of a family: gelu is tested in test_activation.py, after its kernel.
             assert any(op.name.startswith(name) or op.kernel.startswith(name) for name in files), op.name
 
@@ -70,4 +69,3 @@ def test_every_instruction_set_is_tested_and_measured():
 
 def test_every_benchmark_is_of_a_kernel():
     assert {(op.kernel, op.dtype) for op in OPS} == {(row["op"], row["dtype"]) for row in TABLE}
-    assert sorted(op.name for op in OPS) == shapes.op_names()

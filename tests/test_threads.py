@@ -86,7 +86,7 @@ def test_attention_is_shared_out_by_its_work(rng, heads, lengths):
     for n in (1, 2, 5):
         ops.set_num_threads(n)
         plain = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets)
-        results.append([plain, ops._attention_ragged(q, k, v, num_heads=heads, cu_seqlens=offsets, key_mask=mask)])
+        results.append([plain, ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=mask)])
     for result in results[1:]:
         assert_same(result, results[0])
     for begin, end in itertools.pairwise(offsets):

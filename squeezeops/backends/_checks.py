@@ -20,9 +20,7 @@ from squeezeops.backends._scalars import choice as choice
 from squeezeops.backends._scalars import count as count
 from squeezeops.backends._scalars import divisor as divisor
 from squeezeops.backends._scalars import epsilon as epsilon
-from squeezeops.backends._scalars import quantized_pair as quantized_pair
 from squeezeops.backends._scalars import real as real
-from squeezeops.backends._scalars import several as several
 
 
 def array(op: str, name: str, value: object, *dtypes: str) -> np.ndarray:
@@ -75,8 +73,8 @@ def table(op: str, name: str, value: object, channels: int | None = None) -> tup
 
 
 def ids(op: str, name: str, value: object, limit: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Check an integer array of row numbers below `limit`."""
-    value = array(op, name, value, "int32", "int64")
+    """Check an integer array of row numbers below `limit`; return an int64 copy, which other threads cannot change."""
+    value = array(op, name, value, "int32", "int64").astype(np.int64)
     if shape is not None and value.shape != shape:
         raise ValueError(f"{op}: {name}: expected shape {shape}, got {value.shape}")
     bad = np.flatnonzero((value < 0) | (value >= limit))
@@ -154,8 +152,6 @@ def quantized_width(channels: int, groups: int) -> int:
 
 def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, groups: int) -> tuple[Any, Any]:
     """Check values (..., width) of uint8 and scales (..., groups) of float32."""
-    if len(value) != 2:
-        raise ValueError(f"{op}: {name}: expected values and scales, got {len(value)} items")
     values, scales = value
     if not isinstance(values, np.ndarray) or values.dtype != np.uint8:
         raise TypeError(f"{op}: {name}: expected values of uint8, got {kind(values)}")
@@ -167,22 +163,12 @@ def quantized_rows(op: str, name: str, value: tuple[Any, ...], channels: int, gr
     return np.asarray(values, order="C"), scales
 
 
-def quantize_groups(op: str, value: Any, dtype: str, c_out: int) -> int | None:
-    """Check the groups of a quantised result, which only int8 has."""
-    if value is None:
-        return None
-    if dtype != "int8":
-        raise ValueError(f"{op}: quantize_groups: expected None for a dtype other than int8, got {kind(value)}")
-    return divisor(op, "quantize_groups", value, C_out=c_out)
-
-
 def quantized_output(
-    op: str, out: Any, leading: tuple[int, ...], channels: int, groups: int, **inputs: object
+    op: str, out: tuple[Any, Any], leading: tuple[int, ...], channels: int, groups: int, **inputs: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """Check the values and scales of `out`, or allocate them."""
-    given = quantized_pair(op, out)
-    values = _output(op, given[0], (*leading, quantized_width(channels, groups)), "uint8", None, inputs)
-    scales = output(op, given[1], (*leading, groups), **inputs)
+    values = _output(op, out[0], (*leading, quantized_width(channels, groups)), "uint8", None, inputs)
+    scales = output(op, out[1], (*leading, groups), **inputs)
     if np.may_share_memory(values, scales):
         raise ValueError(f"{op}: out: expected values apart from scales, got an overlap")
     return values, scales
@@ -252,24 +238,38 @@ class Ragged(NamedTuple):
 
 
 def ragged(
-    op: str, q: object, k: object, v: object, num_heads: object, cu: object, cu_queries: object, key_mask: object
+    op: str,
+    q: object,
+    k: object,
+    v: object,
+    num_heads: object,
+    both: object,
+    of_queries: object,
+    of_keys: object,
+    mask: object,
 ) -> Ragged:
-    """Check q (total, C), k, v (total, C), the heads, the offsets of the sequences and the mask of the keys."""
+    """Check q (total_q, C), k, v (total_k, C), the heads, the offsets of the sequences and the mask of the keys."""
+    if both is not None and (of_queries is not None or of_keys is not None):
+        expected = "None next to cu_seqlens_q and cu_seqlens_k"
+        raise ValueError(f"{op}: cu_seqlens: expected {expected}, got {kind(both)}")
     q = floats(op, "q", q)
     if q.ndim != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {q.shape}")
-    k = floats(op, "k", k) if cu_queries is not None else shaped(op, "k", k, q.shape)
+    k = floats(op, "k", k) if both is None else shaped(op, "k", k, q.shape)
     if k.ndim != 2 or k.shape[1] != q.shape[1]:
         raise ValueError(f"{op}: k: expected shape (total, {q.shape[1]}), got {k.shape}")
     v = shaped(op, "v", v, k.shape)
     heads = divisor(op, "num_heads", num_heads, C=q.shape[1])
-    keys = cu_seqlens(op, "cu_seqlens", cu, k.shape[0])
-    queries = keys if cu_queries is None else cu_seqlens(op, "cu_queries", cu_queries, q.shape[0])
+    if both is not None:
+        queries = keys = cu_seqlens(op, "cu_seqlens", both, q.shape[0])
+    else:
+        queries = cu_seqlens(op, "cu_seqlens_q", of_queries, q.shape[0])
+        keys = cu_seqlens(op, "cu_seqlens_k", of_keys, k.shape[0])
     if len(queries) != len(keys):
-        raise ValueError(f"{op}: cu_queries: expected shape ({len(keys)},), got ({len(queries)},)")
-    kept = None if key_mask is None else array(op, "key_mask", key_mask, "bool")
+        raise ValueError(f"{op}: cu_seqlens_q: expected shape ({len(keys)},), got ({len(queries)},)")
+    kept = None if mask is None else array(op, "mask", mask, "bool", "float32")
     if kept is not None and kept.shape != k.shape[:1]:
-        raise ValueError(f"{op}: key_mask: expected shape ({k.shape[0]},), got {kept.shape}")
+        raise ValueError(f"{op}: mask: expected shape ({k.shape[0]},), got {kept.shape}")
     return Ragged(q, k, v, heads, queries, keys, kept)
 
 

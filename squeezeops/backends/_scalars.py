@@ -11,12 +11,13 @@ import operator
 import sys
 from typing import Any
 
+from squeezeops.packing import SCALE_BYTES
+from squeezeops.packing import STORAGE as STORAGE
+
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
-STORAGE = ("float32", "float16", "int8")  # what a packed weight may be stored in
 MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
-SCALE_BYTES = 4  # of the float32 at the end of a row of an int8 embedding table
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 
@@ -114,25 +115,3 @@ def offsets(op: str, name: str, values: list[int], total: int) -> list[int]:
     if values[-1] != total:
         raise ValueError(f"{op}: {name}: expected to end at {total}, got {values[-1]}")
     return values
-
-
-def several(op: str, handles: Any, outs: Any) -> Any:
-    """Check the results of several convolutions of one input: None, or a sequence with one for each."""
-    if outs is None:
-        return [None] * len(handles)
-    try:
-        given = len(outs)
-    except TypeError:
-        raise TypeError(f"{op}: out: expected a sequence of arrays, got {kind(outs)}") from None
-    if given != len(handles):
-        raise ValueError(f"{op}: out: expected {len(handles)} arrays, got {given}")
-    return outs
-
-
-def quantized_pair(op: str, out: Any) -> tuple[Any, Any]:
-    """Check where quantised rows go: None, or values and scales."""
-    if out is None:
-        return None, None
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"{op}: out: expected quantised rows, got {kind(out)}")
-    return out

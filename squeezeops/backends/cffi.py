@@ -12,6 +12,7 @@ import math
 from array import array
 from typing import Any
 
+from squeezeops import packing
 from squeezeops.backends import _packed
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
@@ -287,7 +288,7 @@ def _quantized_output(
     op: str, out: Any, leading: Shape, channels: int, groups: int, inputs: dict[str, Array | None]
 ) -> tuple[Any, Array, Array]:
     """Check where quantised rows go, or make room for them."""
-    given = check.quantized_pair(op, out)
+    given = (None, None) if out is None else out
     values, q = output(op, given[0], (*leading, _width(channels, groups)), inputs, kind="uint8")
     scales, s = output(op, given[1], (*leading, groups), inputs)
     if q.overlaps(s):
@@ -295,7 +296,7 @@ def _quantized_output(
     return (values, scales), q, s
 
 
-def quantize_rows(x: Any, groups: int, out: Any) -> Any:
+def quantize_rows(x: Any, groups: int, values: Any, scales: Any) -> Any:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given = _rows(op, "x", x)
@@ -303,8 +304,8 @@ def quantize_rows(x: Any, groups: int, out: Any) -> Any:
     groups = check.divisor(op, "groups", groups, C=n)
     if n > 2**28:
         raise ValueError(f"{op}: x: expected at most 2^28 channels, got {n}")
-    result, q, scales = _quantized_output(op, out, given.shape[:-1], n, groups, {"x": given})
-    to = q.pointer, _width(n, groups), scales.pointer
+    result, q, s = _quantized_output(op, (values, scales), given.shape[:-1], n, groups, {"x": given})
+    to = q.pointer, _width(n, groups), s.pointer
     raise_for(op, lib.sqz_quantize_rows_s8(rows, n, groups, given.pointer, n, *to))
     return result
 
@@ -394,23 +395,28 @@ def pack_pointwise_conv(weight: Any, bias: Any, groups: int, dtype: str, memory:
 def run_pointwise_conv(
     handle: _PackedPointwiseConv,
     x: Any,
+    x_scales: Any,
     activation: str | None,
     residual: Any,
-    out: Any,
     quantize_groups: int | None,
+    out: Any,
+    out_scales: Any,
 ) -> Any:
     """See `squeezeops.PointwiseConv`."""
+    x = x if x_scales is None else (x, x_scales)
+    out = out if quantize_groups is None else (out, out_scales)
     return _convolve("PointwiseConv", handle, x, activation, residual, out, quantize_groups)
 
 
-def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, outs: Any) -> tuple[Any, ...]:
+def run_pointwise_convs(handles: tuple[_PackedPointwiseConv, ...], x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
+    x = x if x_scales is None else (x, x_scales)
     given = _Input(op, x, handles)
     results: list[Any] = []
     arrays = dict(given.arrays)
     parts = ffi.new("sqz_pwconv_part[]", len(handles))
-    for i, (handle, out) in enumerate(zip(handles, check.several(op, handles, outs), strict=True)):
+    for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
         part = given.part(op, handle)
         result, y = output(op, out, (*given.leading, handle.c_out), arrays)
         parts[i] = {**part, "out": y.pointer, "ldo": handle.c_out}
@@ -424,8 +430,9 @@ class _UsedPointwiseConv(_PackedPointwiseConv):
     """A weight that lies packed in memory of the caller's, which is kept and not copied."""
 
     def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
-        self.dtype, self.groups, self.c_in, self.c_out, self._memory = dtype, groups, c_in, c_out, packed
-        start = address(packed) if packed.nbytes else 0
+        self.dtype, self.groups, self.c_in, self.c_out = dtype, groups, c_in, c_out
+        self._memory = memoryview(packed)  # one that nobody else can release
+        start = address(self._memory) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)
         self.packed = ffi.cast(STORED[dtype][1], start)
         self.bias = _copy_of_bias(op, bias, c_out)
@@ -440,7 +447,7 @@ def use_packed_pointwise_conv(
 
 def packed_form(handle: _PackedPointwiseConv) -> Any:
     """See `squeezeops.PointwiseConv.packed`."""
-    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
+    size = packing.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
     start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
     return memoryview(handle._memory).cast("B")[start : start + size]
 
@@ -489,10 +496,24 @@ def _batched(op: str, q: Any, k: Any, num_heads: Any) -> tuple[Array, Array, dic
 
 
 def attention(
-    q: Any, k: Any, v: Any, num_heads: int, mask: Any, scale: float | None, fully_masked: str, out: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    num_heads: int,
+    cu_seqlens: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    mask: Any,
+    scale: float | None,
+    fully_masked: str,
+    out: Any,
 ) -> Any:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, arguments, shape = _batched(op, q, k, num_heads)
     values = _floats(op, "v", v)
     _check_shape(op, "v", values, keys.shape)
@@ -517,13 +538,13 @@ def attention(
     return result
 
 
-def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | None) -> Any:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, out: Any) -> Any:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys, arguments, shape = _batched(op, q, k, num_heads)
     keep = Mask(op, mask, shape, "bool", "float32")
     scale = _scale(op, scale, arguments["head_size"])
-    result, y = output(op, None, shape, {"q": queries, "k": keys, "mask": keep.given})
+    result, y = output(op, out, shape, {"q": queries, "k": keys, "mask": keep.given})
     if math.prod(shape):
         _attend(
             op,
@@ -548,41 +569,51 @@ def _offsets(op: str, name: str, value: Any, total: int) -> tuple[Array, list[in
     return given, check.offsets(op, name, numbers, total)
 
 
-def attention_ragged(
+def _attention_ragged(
     q: Any,
     k: Any,
     v: Any,
     num_heads: int,
     cu_seqlens: Any,
-    cu_queries: Any,
-    key_mask: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    mask: Any,
     scale: float | None,
     fully_masked: str,
     out: Any,
 ) -> Any:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
+    if cu_seqlens is not None and (cu_seqlens_q is not None or cu_seqlens_k is not None):
+        expected = "None next to cu_seqlens_q and cu_seqlens_k"
+        raise ValueError(f"{op}: cu_seqlens: expected {expected}, got {check.kind(cu_seqlens)}")
     queries = _floats(op, "q", q)
     if len(queries.shape) != 2:
         raise ValueError(f"{op}: q: expected shape (total, C) with cu_seqlens, got {queries.shape}")
     channels = queries.shape[1]
     keys, values = _floats(op, "k", k), _floats(op, "v", v)
-    if cu_queries is None:
+    if cu_seqlens is not None:
         _check_shape(op, "k", keys, queries.shape)
     elif len(keys.shape) != 2 or keys.shape[1] != channels:
         raise ValueError(f"{op}: k: expected shape (total, {channels}), got {keys.shape}")
     _check_shape(op, "v", values, keys.shape)
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
-    of_keys, k_offsets = of_queries, q_offsets = _offsets(op, "cu_seqlens", cu_seqlens, keys.shape[0])
-    if cu_queries is not None:
-        of_queries, q_offsets = _offsets(op, "cu_queries", cu_queries, queries.shape[0])
-        _check_shape(op, "cu_queries", of_queries, of_keys.shape)
-    kept = None if key_mask is None else Array(op, "key_mask", key_mask, "bool")
+    inputs: dict[str, Array | None] = {"q": queries, "k": keys, "v": values}
+    if cu_seqlens is not None:
+        inputs["cu_seqlens"], q_offsets = _offsets(op, "cu_seqlens", cu_seqlens, queries.shape[0])
+        k_offsets = q_offsets
+    else:
+        inputs["cu_seqlens_q"], q_offsets = _offsets(op, "cu_seqlens_q", cu_seqlens_q, queries.shape[0])
+        inputs["cu_seqlens_k"], k_offsets = _offsets(op, "cu_seqlens_k", cu_seqlens_k, keys.shape[0])
+    if len(q_offsets) != len(k_offsets):
+        raise ValueError(f"{op}: cu_seqlens_q: expected shape ({len(k_offsets)},), got ({len(q_offsets)},)")
+    kept = inputs["mask"] = None if mask is None else Array(op, "mask", mask, "bool", "float32")
+    mask_kind = lib.SQZ_MASK_NONE
     if kept is not None:
-        _check_shape(op, "key_mask", kept, keys.shape[:1])
+        _check_shape(op, "mask", kept, keys.shape[:1])
+        mask_kind = lib.SQZ_MASK_ADD if kept.kind == "float32" else lib.SQZ_MASK_BOOL
     scale = _scale(op, scale, channels // heads)
     word = _fully_masked(op, fully_masked)
-    inputs = {"q": queries, "k": keys, "v": values, "cu_seqlens": of_keys, "cu_queries": of_queries, "key_mask": kept}
     result, y = output(op, out, queries.shape, inputs)
     _attend(
         op,
@@ -598,7 +629,7 @@ def attention_ragged(
         v=values.pointer,
         ldv=channels,
         mask=_pointer(kept),
-        mask_kind=lib.SQZ_MASK_NONE if kept is None else lib.SQZ_MASK_BOOL,
+        mask_kind=mask_kind,
         mask_ragged=kept is not None,
         scale=scale,
         fully_masked=word,

@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from squeezeops import packing
 from squeezeops.backends import _checks as check
-from squeezeops.backends import _layout
 from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution, gather, rows
 from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 from squeezeops.backends._packed import check_address
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.
@@ -127,18 +127,20 @@ def _pack(op: str, weight: np.ndarray, bias: object, groups: Any, dtype: str) ->
 def _convolve(
     op: str,
     x: Any,
+    x_scales: object,
     packed: _Packed,
     activation: str | None,
     residual: object,
+    quantize_groups: Any,
     out: object,
-    quantize_groups: Any = None,
+    out_scales: object,
     **inputs: Any,
 ) -> Any:
     dtype, groups, k, n, weight, channels, bias = packed
     given, row_scales = x, NONE
-    if dtype == "int8" and isinstance(x, tuple):
-        values, scales = check.quantized_rows(op, "x", x, groups * k, groups)
-        leading, given, inputs["x.scales"] = values.shape[:-1], x[0], x[1]
+    if x_scales is not None:
+        values, scales = check.quantized_rows(op, "x", (x, x_scales), groups * k, groups)
+        leading, inputs["x.scales"] = values.shape[:-1], x_scales
         by_group = values.reshape(math.prod(leading), groups, values.shape[-1] // groups)[:, :, :k]
         x, row_scales = by_group.astype(F, order="C") - F(128), _flat(scales)
     else:
@@ -149,9 +151,13 @@ def _convolve(
     check.choice(op, "activation", activation, check.ACTIVATIONS)
     shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
-    wanted = check.quantize_groups(op, quantize_groups, dtype, groups * n)
+    wanted = (
+        None if quantize_groups is None else check.divisor(op, "quantize_groups", quantize_groups, C_out=groups * n)
+    )
     inputs |= {"x": given, "residual": residual}
-    room = None if wanted is None else check.quantized_output(op, out, leading, groups * n, wanted, **inputs)
+    room = None
+    if wanted is not None:
+        room = check.quantized_output(op, (out, out_scales), leading, groups * n, wanted, **inputs)
     out = check.output(op, out if room is None else None, shape, **inputs)
     if out.size:
         source, target, biases, residuals = _flat(x), out.reshape(-1), _flat_or_none(bias), _flat_or_none(added)
@@ -185,7 +191,7 @@ def pointwise_conv(
     if packed.groups * packed.k != c_in:
         got = (packed.groups * packed.n, packed.k)
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // packed.groups}), got {got}")
-    y: np.ndarray = _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    y: np.ndarray = _convolve(op, x, None, packed, activation, residual, None, out, None, weight=weight, bias=bias)
     return y
 
 
@@ -197,17 +203,24 @@ def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, m
 
 
 def run_pointwise_conv(
-    handle: _Packed, x: object, activation: str | None, residual: object, out: object, quantize_groups: int | None
+    handle: _Packed,
+    x: object,
+    x_scales: object,
+    activation: str | None,
+    residual: object,
+    quantize_groups: int | None,
+    out: object,
+    out_scales: object,
 ) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
+    return _convolve("PointwiseConv", x, x_scales, handle, activation, residual, quantize_groups, out, out_scales)
 
 
 def _quantize_rows(
     x: np.ndarray, groups: int, out: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     leading, n = x.shape[:-1], x.shape[-1] // groups
-    values, scales = out or check.quantized_output("", None, leading, x.shape[-1], groups)
+    values, scales = out or check.quantized_output("", (None, None), leading, x.shape[-1], groups)
     source, bytes_of, scales_of = _flat(x), values.reshape(-1), scales.reshape(-1)
 
     def part(first: int, last: int) -> None:
@@ -219,20 +232,23 @@ def _quantize_rows(
     return values, scales
 
 
-def quantize_rows(x: object, groups: int, out: object) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(x: object, groups: int, values: object, scales: object) -> tuple[np.ndarray, np.ndarray]:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given, x = x, check.rows(op, "x", x)
     groups = check.divisor(op, "groups", groups, C=x.shape[-1])
-    return _quantize_rows(x, groups, check.quantized_output(op, out, x.shape[:-1], x.shape[-1], groups, x=given))
+    return _quantize_rows(
+        x, groups, check.quantized_output(op, (values, scales), x.shape[:-1], x.shape[-1], groups, x=given)
+    )
 
 
-def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
+def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, x_scales: object, outs: Any) -> tuple[np.ndarray, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
     results: list[np.ndarray] = []
-    for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
-        results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
+    for handle, out in zip(handles, outs, strict=True):
+        apart = {f"out[{i}]": y for i, y in enumerate(results)}
+        results.append(_convolve(op, x, x_scales, handle, None, None, None, out, None, **apart))
     return tuple(results)
 
 
@@ -241,10 +257,10 @@ def use_packed_pointwise_conv(
 ) -> _Packed:
     """See `squeezeops.PointwiseConv.from_packed`; the weight is packed anew, to panels of this backend's width."""
     op = "PointwiseConv"
-    check_address(op, _layout.address(packed), packed.nbytes)
+    check_address(op, packing.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
     n, k = c_out // groups, c_in // groups
-    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
     stored = weight.view({"float32": F, "float16": np.uint16, "int8": np.int8}[dtype]).reshape(c_out, k)
     panels = _flat(convolution.pack(stored, groups))
     return _Packed(dtype, groups, k, n, panels, _flat(scales), None if b is None else b.copy())
@@ -253,7 +269,7 @@ def use_packed_pointwise_conv(
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
     weight = convolution.unpack(handle.weight, handle.groups, handle.k, handle.n)
-    return _layout.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
+    return packing.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.
@@ -335,7 +351,7 @@ def _gather(ids: np.ndarray, table: np.ndarray, add: bool, out: np.ndarray) -> N
     if table.dtype == np.int8:
         scales = _flat(np.ascontiguousarray(table[ids, -SCALE_BYTES:]).view(F))
     rows_of_table = _flat(table.view(np.uint16) if table.dtype == np.float16 else table)
-    _run_rows(gather.embedding, (_flat(ids.astype(np.int64)), rows_of_table, table.shape[1], scales, add), out)
+    _run_rows(gather.embedding, (_flat(ids), rows_of_table, table.shape[1], scales, add), out)
 
 
 def embedding(ids: object, table: object, out: object) -> np.ndarray:
@@ -438,10 +454,24 @@ def _attend(
 
 
 def attention(
-    q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
+    q: object,
+    k: object,
+    v: object,
+    num_heads: int,
+    cu_seqlens: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
+    scale: float | None,
+    fully_masked: str,
+    out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
@@ -455,25 +485,27 @@ def attention(
     return out
 
 
-def attention_ragged(
+def _attention_ragged(
     q: object,
     k: object,
     v: object,
     num_heads: int,
     cu_seqlens: object,
-    cu_queries: object,
-    key_mask: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
-    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask)
     size = a.q.shape[1] // a.heads
     factor = _scalar(check.attention_scale(op, scale, size))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    inputs = {"q": q, "k": k, "v": v, "mask": mask}
+    inputs |= {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
     out = check.output(op, out, a.q.shape, **inputs)
     begins = _flat(np.array(a.queries, np.int64)), _flat(np.array(a.keys, np.int64))
     queries, keys = (int(np.diff(offsets).max(initial=0)) for offsets in begins)  # at most
@@ -483,8 +515,10 @@ def attention_ragged(
     return out
 
 
-def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(
+    q: object, k: object, num_heads: int, mask: object, scale: float | None, out: object
+) -> np.ndarray:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys = check.batched(op, q, k)
     (batch, length, channels), key_length = queries.shape, keys.shape[1]
@@ -492,7 +526,7 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
     shape = (batch, heads, length, key_length)
     check.mask(op, "mask", mask, shape)
     factor = _scalar(check.attention_scale(op, scale, channels // heads))
-    scores = np.empty(shape, F)
+    scores = check.output(op, out, shape, q=q, k=k, mask=mask)
     if scores.size:
         layout = _Layout(_equal_lengths(batch, length), _equal_lengths(batch, key_length), heads, channels // heads)
         added, strides = _mask_4d(mask, key_length)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from squeezeops import packing
 from squeezeops.backends import _checks as check
-from squeezeops.backends import _layout
 from squeezeops.backends._packed import check_address
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 F = np.float32
 LOG2E = F(1.44269504)
@@ -148,7 +148,7 @@ def _quantize_rows(
     x: np.ndarray, groups: int, out: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bytes (..., width), each group filled up with 128, and scales (..., groups)."""
-    values, scales = out or check.quantized_output("", None, x.shape[:-1], x.shape[-1], groups)
+    values, scales = out or check.quantized_output("", (None, None), x.shape[:-1], x.shape[-1], groups)
     n = x.shape[-1] // scales.shape[-1]
     integers, factors = _quantize(x.reshape(*scales.shape, n))
     by_group = values.reshape(*scales.shape, -(-n // 4) * 4)
@@ -159,12 +159,14 @@ def _quantize_rows(
 
 
 @_quiet
-def quantize_rows(x: object, groups: int, out: object) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(x: object, groups: int, values: object, scales: object) -> tuple[np.ndarray, np.ndarray]:
     """See `squeezeops.quantize_rows`."""
     op = "quantize_rows"
     given, x = x, check.rows(op, "x", x)
     groups = check.divisor(op, "groups", groups, C=x.shape[-1])
-    return _quantize_rows(x, groups, check.quantized_output(op, out, x.shape[:-1], x.shape[-1], groups, x=given))
+    return _quantize_rows(
+        x, groups, check.quantized_output(op, (values, scales), x.shape[:-1], x.shape[-1], groups, x=given)
+    )
 
 
 class _Packed(NamedTuple):
@@ -203,20 +205,22 @@ def _multiply_integers(rows: tuple[np.ndarray, np.ndarray], packed: _Packed) -> 
 def _convolve(
     op: str,
     x: Any,
+    x_scales: object,
     packed: _Packed,
     activation: str | None,
     residual: object,
+    quantize_groups: Any,
     out: object,
-    quantize_groups: Any = None,
+    out_scales: object,
     **inputs: Any,
 ) -> Any:
     """activation(conv(x) + bias) + residual."""
     groups, n, k = packed.weight.shape  # n outputs and k inputs a group
     given, rows = x, None
-    if packed.dtype == "int8" and isinstance(x, tuple):
-        rows = check.quantized_rows(op, "x", x, groups * k, groups)
-        leading, given = rows[0].shape[:-1], x[0]
-        inputs["x.scales"] = x[1]
+    if x_scales is not None:
+        rows = check.quantized_rows(op, "x", (x, x_scales), groups * k, groups)
+        leading = rows[0].shape[:-1]
+        inputs["x.scales"] = x_scales
     else:
         x = check.rows(op, "x", x)
         if x.shape[-1] != groups * k:
@@ -225,9 +229,13 @@ def _convolve(
     check.choice(op, "activation", activation, check.ACTIVATIONS)
     shape = (*leading, groups * n)
     added = check.optional(op, "residual", residual, shape)
-    wanted = check.quantize_groups(op, quantize_groups, packed.dtype, groups * n)
+    wanted = (
+        None if quantize_groups is None else check.divisor(op, "quantize_groups", quantize_groups, C_out=groups * n)
+    )
     inputs |= {"x": given, "residual": residual}
-    room = None if wanted is None else check.quantized_output(op, out, leading, groups * n, wanted, **inputs)
+    room = None
+    if wanted is not None:
+        room = check.quantized_output(op, (out, out_scales), leading, groups * n, wanted, **inputs)
     out = check.output(op, out if room is None else None, shape, **inputs)
     y = _matrix(out)
     if packed.dtype == "int8":
@@ -256,7 +264,7 @@ def pointwise_conv(
     split, n, k = packed.weight.shape
     if split * k != c_in:
         raise ValueError(f"{op}: weight: expected shape (C_out, {c_in // split}), got {(split * n, k)}")
-    y: np.ndarray = _convolve(op, x, packed, activation, residual, out, weight=weight, bias=bias)
+    y: np.ndarray = _convolve(op, x, None, packed, activation, residual, None, out, None, weight=weight, bias=bias)
     return y
 
 
@@ -270,19 +278,27 @@ def pack_pointwise_conv(weight: object, bias: object, groups: int, dtype: str, m
 
 @_quiet
 def run_pointwise_conv(
-    handle: _Packed, x: object, activation: str | None, residual: object, out: object, quantize_groups: int | None
+    handle: _Packed,
+    x: object,
+    x_scales: object,
+    activation: str | None,
+    residual: object,
+    quantize_groups: int | None,
+    out: object,
+    out_scales: object,
 ) -> Any:
     """See `squeezeops.PointwiseConv`."""
-    return _convolve("PointwiseConv", x, handle, activation, residual, out, quantize_groups)
+    return _convolve("PointwiseConv", x, x_scales, handle, activation, residual, quantize_groups, out, out_scales)
 
 
 @_quiet
-def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, outs: Any) -> tuple[np.ndarray, ...]:
+def run_pointwise_convs(handles: tuple[_Packed, ...], x: object, x_scales: object, outs: Any) -> tuple[np.ndarray, ...]:
     """See `squeezeops.pointwise_convs`."""
     op = "pointwise_convs"
     results: list[np.ndarray] = []
-    for handle, out in zip(handles, check.several(op, handles, outs), strict=True):
-        results.append(_convolve(op, x, handle, None, None, out, **{f"out[{i}]": y for i, y in enumerate(results)}))
+    for handle, out in zip(handles, outs, strict=True):
+        apart = {f"out[{i}]": y for i, y in enumerate(results)}
+        results.append(_convolve(op, x, x_scales, handle, None, None, None, out, None, **apart))
     return tuple(results)
 
 
@@ -291,16 +307,16 @@ def use_packed_pointwise_conv(
 ) -> _Packed:
     """See `squeezeops.PointwiseConv.from_packed`; the weight is unpacked."""
     op = "PointwiseConv"
-    check_address(op, _layout.address(packed), packed.nbytes)
+    check_address(op, packing.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
-    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
     values = weight.astype(float if dtype == "int8" else F)
     return _Packed(dtype, values, scales if dtype == "int8" else None, None if b is None else b.copy())
 
 
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
-    return _layout.pack(handle.weight, handle.scales, handle.dtype)
+    return packing.pack(handle.weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.
@@ -479,10 +495,24 @@ def _attend(
 
 @_quiet
 def attention(
-    q: object, k: object, v: object, num_heads: int, mask: object, scale: float | None, fully_masked: str, out: object
+    q: object,
+    k: object,
+    v: object,
+    num_heads: int,
+    cu_seqlens: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
+    scale: float | None,
+    fully_masked: str,
+    out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention`, without cu_seqlens."""
+    """See `squeezeops.attention`."""
     op = "attention"
+    if not (cu_seqlens is cu_seqlens_q is cu_seqlens_k is None):
+        return _attention_ragged(
+            q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
+        )
     queries, keys, values = check.batched(op, q, k, check.floats(op, "v", v))
     batch, length, channels = queries.shape
     heads = check.divisor(op, "num_heads", num_heads, C=channels)
@@ -495,25 +525,26 @@ def attention(
     return out
 
 
-@_quiet
-def attention_ragged(
+def _attention_ragged(
     q: object,
     k: object,
     v: object,
     num_heads: int,
     cu_seqlens: object,
-    cu_queries: object,
-    key_mask: object,
+    cu_seqlens_q: object,
+    cu_seqlens_k: object,
+    mask: object,
     scale: float | None,
     fully_masked: str,
     out: object,
 ) -> np.ndarray:
-    """See `squeezeops.attention` with cu_seqlens, and `squeezeops.ops._attention_ragged`."""
+    """`attention` of a ragged batch."""
     op = "attention"
-    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_queries, key_mask)
+    a = check.ragged(op, q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask)
     factor = F(check.attention_scale(op, scale, a.q.shape[1] // a.heads))
     check.choice(op, "fully_masked", fully_masked, check.FULLY_MASKED)
-    inputs = {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "cu_queries": cu_queries, "key_mask": key_mask}
+    inputs = {"q": q, "k": k, "v": v, "mask": mask}
+    inputs |= {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
     out = check.output(op, out, a.q.shape, **inputs)
     for queries, keys in zip(itertools.pairwise(a.queries), itertools.pairwise(a.keys), strict=True):
         rows, of_keys = slice(*queries), slice(*keys)
@@ -524,8 +555,10 @@ def attention_ragged(
 
 
 @_quiet
-def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: float | None) -> np.ndarray:
-    """The scores before the softmax, (B, heads, Lq, Lk): (q . k) * scale + mask; -inf where a key is excluded."""
+def attention_scores(
+    q: object, k: object, num_heads: int, mask: object, scale: float | None, out: object
+) -> np.ndarray:
+    """See `squeezeops.attention_scores`."""
     op = "attention_scores"
     queries, keys = check.batched(op, q, k)
     batch, length, channels = queries.shape
@@ -533,6 +566,7 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
     shape = (batch, heads, length, keys.shape[1])
     keep = check.mask(op, "mask", mask, shape)
     factor = F(check.attention_scale(op, scale, channels // heads))
+    out = check.output(op, out, shape, q=q, k=k, mask=mask)
     by_head = queries.reshape(batch, length, heads, channels // heads).transpose(0, 2, 1, 3)  # (B, heads, Lq, d)
     keys_by_head = keys.reshape(batch, keys.shape[1], heads, channels // heads).transpose(0, 2, 3, 1)
     scores = np.matmul(by_head, keys_by_head) * factor
@@ -540,7 +574,8 @@ def attention_scores(q: object, k: object, num_heads: int, mask: object, scale: 
         if keep.dtype != bool:
             scores = scores + keep
         scores = np.where(_excluded(keep), F(-np.inf), scores)
-    return np.ascontiguousarray(scores)
+    out[...] = scores
+    return out
 
 
 # Threads and processor.
