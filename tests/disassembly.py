@@ -1,9 +1,9 @@
-"""The inner loops of compiled kernels, as a disassembler lists them: what they compute, and what they do to the stack.
+"""Reads inner loops from the disassembly of kernels: what they compute, and whether they use the stack.
 
     PYTHONPATH=tests python -m disassembly BUILD_FOLDER [PART_OF_A_PATH]
 
-lists those of a build's SIMD kernels that multiply and add: numbers in accumulators, multiply-adds, loads, all
-instructions, stack accesses, those that should not be, symbol.
+lists the loops of a build's SIMD kernels that multiply and add: numbers in accumulators, multiply-adds, loads, all
+instructions, stack accesses, spills, symbol.
 """
 
 import os
@@ -20,13 +20,13 @@ LANES = {"xmm": 4, "ymm": 8, "zmm": 16, "v": 4}  # floats a register
 
 @dataclass(frozen=True)
 class Architecture:
-    """Regular expressions for whole mnemonics, and for places in the operands."""
+    """Regular expressions for mnemonics and operands."""
 
     jump: str
     final: str  # nothing runs on to the next instruction
     padding: str  # mnemonic and operands
-    stack_use: str  # without an operand that says so
-    no_access: str  # takes a memory operand for its address alone
+    stack_use: str  # uses the stack without naming it in an operand
+    no_access: str  # has a memory operand but accesses no memory
     load: str  # mnemonic and operands
     stack: str
     frame: str  # what is on the stack in a function with a frame pointer
@@ -83,7 +83,7 @@ class Instruction:
         return f"{self.name} {self.operands}".rstrip()
 
     def target(self):
-        """Where a direct jump goes."""
+        """The target of a direct jump."""
         found = re.search(r"(?:^|[ ,])(?:0x)?([0-9a-f]+)(?: <|$)", self.operands)
         return int(found[1], 16) if found else None
 
@@ -104,13 +104,13 @@ class Loop:
 
     @cached_property
     def multiply_adds(self):
-        """How many; where there is no fused one, pairs."""
+        """Fused multiply-adds, and pairs of a product and a sum."""
         products, sums = self.named(self.architecture.product), self.named(self.architecture.sum)
         return len(self.named(self.architecture.fused)) + min(len(products), len(sums))
 
     @cached_property
     def outputs(self):
-        """Numbers in the registers that multiply-adds go to: those of the tile, however far the loop is unrolled."""
+        """Numbers in all registers that multiply-adds write to: the size of the tile, unrolled or not."""
         adds = self.named(self.architecture.fused, self.architecture.sum)
         found = (re.search(self.architecture.destination, add.operands) for add in adds)
         return sum(LANES[kind] for kind, _ in {(match[1], match[2]) for match in found if match})
@@ -134,7 +134,7 @@ class Loop:
 
     @cached_property
     def spills(self):
-        """Stack accesses that should not be. Around an inner loop, as one that prefetches, pointers may be reloaded."""
+        """Unwanted stack accesses. A loop around an inner loop may reload pointers."""
         vectors = [i for i in self.stack_accesses if re.search(self.architecture.vector, i.operands)]
         return self.stack_accesses if self.innermost else vectors
 
@@ -148,7 +148,7 @@ PREFIX = r"(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\})"
 
 
 def parse(listing):
-    """Architecture, and the functions of a listing: (symbol, instructions)."""
+    """Return the architecture and the functions of a listing: (symbol, instructions)."""
     architecture, functions = None, []
     for line in listing.splitlines():
         if found := re.search(r"file format (\S+)", line):
@@ -162,11 +162,11 @@ def parse(listing):
 
 
 def own_parts(architecture, instructions):
-    """Of each natural loop whether it is innermost, and what lies in no inner one, as indices in ascending order.
+    """For each natural loop: whether it is innermost, and the indices that lie in no inner loop, ascending.
 
-    A jump back is not enough: compilers move rare paths behind a function's end and jump back from there. It closes a
-    loop if its target is on every way to it; the body is what leads to the jump without passing the target. A switch's
-    jump table is not followed, so a loop around one is not seen.
+    A jump back does not always close a loop: compilers move rare paths behind the end of a function and jump back from
+    there. It does if its target dominates it; the body is what reaches the jump without passing the target. Jump tables
+    of switches are not followed, so a loop around one is not found.
     """
     index = {instruction.address: i for i, instruction in enumerate(instructions)}
     after = [[] for _ in instructions]
@@ -176,7 +176,7 @@ def own_parts(architecture, instructions):
         if not re.fullmatch(architecture.final, instruction.name) and i + 1 < len(instructions):
             after[i].append(i + 1)
 
-    # Depth first. What nothing leads to is padding, or the target of a jump table.
+    # Depth first. Unreachable code is padding, or the target of a jump table.
     entries, before, back, on_the_way = set(), {}, [], {}
     for entry, instruction in enumerate(instructions):
         if entry in before or re.fullmatch(architecture.padding, str(instruction)):
@@ -196,7 +196,7 @@ def own_parts(architecture, instructions):
                 back.append((to, i))
             before[to].append(i)
 
-    bodies = defaultdict(set)  # of a head: `continue` makes several jumps back to one
+    bodies = defaultdict(set)  # by head; `continue` makes several jumps back to one head
     for head, tail in back:
         body, rest = {head}, [tail]
         while rest:
@@ -211,9 +211,9 @@ def own_parts(architecture, instructions):
 
 
 def find_loops(listing, file=""):
-    """The loops of a listing that multiply and add, each without its inner ones.
+    """The loops of a listing that multiply and add, each without its inner loops.
 
-    Mostly innermost loops; but a compiler may unroll one of few turns altogether into that around it.
+    Most are innermost; but a compiler may unroll a short inner loop completely.
     """
     architecture, functions = parse(listing)
     loops = []

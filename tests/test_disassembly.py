@@ -1,7 +1,7 @@
-"""The micro-kernels keep to registers: their inner loops, as the compiler in CXX makes them, leave the stack alone.
+"""The inner loops of the micro-kernels, as the compiler in CXX makes them, do not use the stack.
 
-A micro-kernel multiplies a tile of a matrix, in a function of its own that MICROKERNELS names. Elementwise loops are
-free: exp and GELU have more coefficients than some instruction sets have registers.
+A micro-kernel multiplies a tile of a matrix in a function of its own, which MICROKERNELS matches. Elementwise loops may
+use the stack: exp and GELU have more coefficients than some instruction sets have registers.
 """
 
 import os
@@ -15,7 +15,7 @@ from kernel_tables import ISAS, OPS, object_of
 
 from squeezeops import backends
 
-# Not those of a last, partial panel, which some instruction sets copy to where it can be read whole.
+# Without the loops for a last, partial panel, which some instruction sets copy first.
 MICROKERNELS = r"::(multiply<|tile<\d+, \d+(, false)?>|multiply_add\(|dots\()"
 
 
@@ -87,7 +87,7 @@ def test_objects_of_different_isas_share_no_symbol(objects):
 
 
 def test_micro_kernels_of_aarch64(tmp_path):
-    """Their only compilers that are sure to be here are those for another machine; Clang is one where CXX is Clang."""
+    """Cross-compiled, because no native compiler need be there; with Clang where CXX is Clang."""
     tool("aarch64-linux-gnu-g++")
     objdump, cxx = tool("aarch64-linux-gnu-objdump"), os.environ.get("CXX", "")
     options = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'arm' / 'aarch64.cmake'}"]
@@ -115,7 +115,7 @@ def test_micro_kernels_of_aarch64(tmp_path):
 
 
 def loops(code, target="elf64-x86-64"):
-    """The inner loops of a listing: a line an instruction with its address, others as they are."""
+    """The inner loops of a listing, one line per instruction with its address."""
     return find_loops(
         f"kernel.o:     file format {target}\n\n0000000000000000 <f>:\n{textwrap.dedent(code)}", "kernel.o"
     )
@@ -170,7 +170,7 @@ def test_a_loop_that_spills(instruction):
 
 
 def test_a_frame_pointer_and_an_ordinary_register():
-    """%rbp is the former in a function that sets it up as one."""
+    """%rbp is a frame pointer only in a function that sets it up as one."""
     ordinary = CLEAN.replace("%rsi,%rax,4", "%rbp,%rax,4")
     assert accesses(*loops(ordinary)) == []
     frame = ordinary.replace("sub    $0x40,%rsp", "mov    %rsp,%rbp")
@@ -182,7 +182,7 @@ def test_a_frame_pointer_and_an_ordinary_register():
 
 
 def test_a_loop_in_a_loop():
-    """Each has what lies in no inner one."""
+    """Each has the instructions that lie in no inner loop."""
     inner, outer = sorted(loops(NESTED), key=lambda loop: len(loop.instructions))
     assert [i.address for i in inner.instructions] == [0x8, 0xC, 0x10] and accesses(inner) == []
     assert [i.address for i in outer.instructions] == [0, 4, 0x14, 0x18, 0x1C] and len(accesses(outer)) == 2
@@ -206,7 +206,7 @@ NESTED = """
 
 
 def test_a_loop_that_is_entered_in_its_middle():
-    """Its head lies above the jump that closes it; a rare path lies behind, and one turn is cut short."""
+    """Its head lies above the jump that closes it, a rare path lies behind, and `continue` is a second jump back."""
     (loop,) = loops("""
    0:	jmp    10 <f+0x10>
    2:	nopl   0x0(%rax)

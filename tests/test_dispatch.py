@@ -1,4 +1,4 @@
-"""The choice of the kernels: what this machine has, forcing by environment and by call, what really ran."""
+"""The choice of kernels: CPU detection, forcing by environment variable and by call, and which kernel ran."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def python(code, **environment):
 
 
 def cpu_flags():
-    """The kernel's own list of CPU features; only a test may look there."""
+    """The CPU features that the Linux kernel lists; only tests may read that file."""
     with open("/proc/cpuinfo") as file:
         for line in file:
             if line.startswith("flags"):
@@ -37,7 +37,7 @@ def cpu_flags():
 def test_features_agree_with_the_kernels_list():
     flags = cpu_flags()
     assert flags
-    brings = {  # beside those of the instruction set that it implies
+    brings = {  # in addition to those of the implied instruction set
         "scalar": set(),
         "sse2": {"sse2"},
         "avx2": {"avx2", "fma", "f16c"},

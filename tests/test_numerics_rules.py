@@ -1,4 +1,4 @@
-"""The rules that make the same bits possible, held against the sources: what must not appear in them."""
+"""The rules for equal bits, checked on the sources: what must not appear in them."""
 
 import ast
 import re
@@ -14,15 +14,15 @@ KERNELS = [path for path in SOURCES if path.relative_to(ROOT / "csrc").parts[0] 
 FORBIDDEN = {
     "an approximate reciprocal": r"rcp|vrecp[es]",
     "an approximate reciprocal square root": r"rsqrt|vrsqrt[es]",
-    "a sum of floats in an order of its own": r"reduce_(add|mul)(?!_tree)|vaddvq?_f|vpadd[qsd]?_f|hadd_p[sd]",
-    "a maximum that is not that of x86": r"\bv(max|min|pmax|pmin)(nm)?v?[qs]?_f(16|32|64)",
+    "a sum of floats in another order": r"reduce_(add|mul)(?!_tree)|vaddvq?_f|vpadd[qsd]?_f|hadd_p[sd]",
+    "a max that differs from that of x86": r"\bv(max|min|pmax|pmin)(nm)?v?[qs]?_f(16|32|64)",
     "a function of libm": r"\b(__builtin_)?(exp2?|expm1|exp10|log|log2|log1p|log10|pow|tanh|erfc?|sin|cos)f\b",
     "a function of the C++ library": r"\bstd::(exp|log|pow|tanh|erf|max|min|accumulate|reduce|inner_product|fma)\b",
     "a change of the float environment": r"fast.?math|FP_CONTRACT\s+ON|fp-contract=fast|_MM_SET_(FLUSH|DENORMALS)",
 }
-# Multiply-add with two roundings. Elsewhere there is a fused one, and these would differ from it.
+# Multiply-add with two roundings, which differs from the fused one of other instruction sets.
 UNFUSED = r"\bvml[as]q?(_n|_lane|_laneq)?_f(16|32|64)"
-# The same, and conversions that depend on modes, as instructions of ARM within inline assembly.
+# The same as ARM instructions in inline assembly, and conversions that depend on the rounding mode.
 FORBIDDEN_INSTRUCTIONS = (
     r"\b(v?f?u?r(ecp|sqrt)[esx]|v?faddp|vpadd|faddv|f(max|min)(nm)?[pv]?|v(max|min)(nm)?\.f\d+"
     r"|vml[as]\.f\d+|fmulx|frinti)\b"
@@ -30,14 +30,14 @@ FORBIDDEN_INSTRUCTIONS = (
 
 
 def code_of(path):
-    """The text without comments and strings, line by line."""
+    """The lines of a file without comments and strings."""
     text = path.read_text(encoding="utf-8")
     pattern = r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"'
     return re.sub(pattern, lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL).splitlines()
 
 
 def strings_of(path):
-    """The text within string literals, line by line: that of inline assembly."""
+    """The string literals of each line, which hold the inline assembly."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [" ".join(re.findall(r'"((?:\\.|[^"\\])*)"', line)) for line in lines]
 
@@ -58,7 +58,7 @@ def test_forbidden_in_kernels(what):
 
 
 def test_multiply_add_is_fused():
-    """32-bit ARM without VFPv4 has no fused one and promises no bits; its files say so in their names."""
+    """32-bit ARM without VFPv4 has no fused multiply-add and promises no bits; its files have armv7 in their names."""
     fused = [path for path in KERNELS if "armv7" not in path.name]
     hits = {str(path.relative_to(ROOT)): found(UNFUSED, code_of(path)) for path in fused}
     assert {path: lines for path, lines in hits.items() if lines} == {}
@@ -86,7 +86,7 @@ def test_the_rule_for_assembly_leaves_it(text):
 
 
 def test_kernels_include_no_cpp_library():
-    """An inline function of the library, compiled for AVX-512 in one file, may be what the linker keeps for all."""
+    """The linker may keep the copy of an inline library function that one file compiled for AVX-512."""
     allowed = r'#\s*include\s+(<\w+\.h>|".*")'
     hits = {}
     for path in KERNELS:
@@ -123,12 +123,13 @@ def test_the_rules_leave_it(line):
     assert not any(re.search(pattern, line) for pattern in [*FORBIDDEN.values(), UNFUSED])
 
 
-# Between ids and results no arithmetic of NumPy: its sums and its exp differ between processors and versions.
+# No NumPy arithmetic between ids and results: its sums and its exp differ between processors and versions.
 
 PYTHON = [
-    ROOT / "squeezeops" / "squeezebert" / "model.py",
-    ROOT / "squeezeops" / "squeezebert" / "heads.py",
-    ROOT / "squeezeops" / "squeezebert" / "batch.py",
+    *(
+        ROOT / "squeezeops" / "squeezebert" / "model" / f"{name}.py"
+        for name in ("batch", "heads", "layer", "squeezebert")
+    ),
     *sorted((ROOT / "squeezeops" / "pipelines").glob("*.py")),
 ]
 ARITHMETIC = """
@@ -141,7 +142,7 @@ METHODS = {"dot", "sum", "mean", "var", "std", "prod", "trace"}
 
 
 def numpy_arithmetic(source):
-    """Uses of np.<arithmetic> and math.<arithmetic>, of an array's methods of that kind, and of the @ operator."""
+    """Uses of np.<arithmetic>, math.<arithmetic>, such methods of arrays, and the @ operator."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult):
             yield f"{node.lineno}: @"

@@ -1,12 +1,12 @@
-"""Performance on ARM without the hardware: instructions counted in QEMU, cycles of loops by LLVM's models.
+"""Performance on ARM without the hardware: instructions counted in QEMU, cycles of loops predicted by LLVM's models.
 
-instructions  of every kernel at the model's shapes (--tokens, --op, --isa narrow that down)
-cycles        of the inner loops, against what their products alone would take
+instructions  of every kernel at the model's shapes (select with --tokens, --op, --isa)
+cycles        of the inner loops, compared with the cycles of their products alone
 loops         the inner loops that `cycles` models, as assembly
-layer         one of SqueezeBERT-base, at 32 and 128 tokens; with --peers also of onnxruntime and of NumPy
-estimate      milliseconds on boards, of what bench/results holds
-functions     the functions that an operation's instructions are in
-check         all but the other libraries, held to the targets and to bench/results: exit status 1 if a figure rose
+layer         one layer of SqueezeBERT-base at 32 and 128 tokens; with --peers also in onnxruntime and NumPy
+estimate      milliseconds on boards, from bench/results
+functions     the functions that take an operation's instructions
+check         compare with the targets and bench/results, without other libraries: exit status 1 if a figure rose
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def run(given: argparse.Namespace, folder: Path) -> int:
 
 
 def rounded(value: Any) -> Any:
-    """Figures to four decimals; counts as they are."""
+    """Round figures to four decimals; leave counts."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def print_functions(folder: Path, lines: Sequence[tuple[str, str]]) -> int:
-    """The functions that take most, for lines of the driver on QEMU's processors."""
+    """Print the functions that take the most instructions, for lines of the driver on QEMU's processors."""
     functions = Functions(folder / "driver")
     for line, cpu in lines:
         _, intervals = run_counted(folder, cpu, [folder / "driver"], text=f"{line}\n")

@@ -1,7 +1,7 @@
-"""Milliseconds a sentence on the machine it runs on: ``python -m bench.arm.board``, to hold an estimate against.
+"""Milliseconds per sentence on this machine, to compare with an estimate: ``python -m bench.arm.board``.
 
-SqueezeBERT-base with random weights, which take as long as trained ones, and the built-in model. A line is the median
-and the quickest of the calls of some seconds.
+Runs SqueezeBERT-base with random weights, which take as long as trained ones, and the built-in model. A line shows the
+median and the fastest of the calls of some seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
 
 __all__ = ["main"]
 
-WORDS = 1000  # rows of the table of words: the rest would only take memory
+WORDS = 1000  # rows of the word table: more would only take memory
 SENTENCE = "a gorgeous, witty, seductive movie"
 
 

@@ -1,4 +1,4 @@
-"""What is built to count and to model: the plugin of QEMU, and for AArch64 the library and the driver."""
+"""Builds the plugin of QEMU, and for AArch64 the library and the driver."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CXX_FOR = {"gcc": ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"), "clang": (
 
 
 def tests_module(name: str) -> Any:
-    """A module of tests/, which is no package."""
+    """Import a module of tests/, which is not a package."""
     folder = str(ROOT / "tests")
     if folder not in sys.path:
         sys.path.append(folder)
@@ -38,12 +38,12 @@ def tests_module(name: str) -> Any:
 
 
 class Missing(RuntimeError):
-    """A program that is not installed, or a folder that was not made."""
+    """A program is not installed, or a folder does not exist."""
 
 
 @cache
 def tool(name: str, package: str = "") -> str:
-    """Return the path of a program; `Missing` that names the package to install."""
+    """Return the path of a program, or raise `Missing` with the package to install."""
     found = shutil.which(name)
     if not found:
         raise Missing(f"{name}: not found; on Debian: apt install {package or name}")
@@ -68,7 +68,7 @@ def compile_for_arm(compiler: str, *arguments: str | Path) -> None:
 
 
 def build(folder: Path, compiler: str = "gcc") -> Path:
-    """Build the plugin, the static library and the driver in a folder, as far as they are not up to date.
+    """Build the plugin, the static library and the driver in a folder, unless they are up to date.
 
     Returns the folder: libcount.so, library/ (the CMake build, with the objects of the kernels), driver.
     """
@@ -91,5 +91,5 @@ def build(folder: Path, compiler: str = "gcc") -> Path:
 
 
 def build_mark(folder: Path, compiler: str) -> None:
-    """Build libmark.so, by which a program that is not ours sets marks."""
+    """Build libmark.so, with which other programs set marks."""
     compile_for_arm(compiler, "-shared", "-fPIC", "-nostdlib", "-o", folder / "libmark.so", FOLDER / "mark.c")

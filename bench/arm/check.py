@@ -1,4 +1,4 @@
-"""Holds what is counted and modelled now against what bench/results recorded, and against the targets."""
+"""Compares current counts and models with the records in bench/results and with the targets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["INNER_LOOP", "MISSED", "WHOLE", "Line", "check", "hold_cycles", "hol
 
 RESULTS = ROOT / "bench/results"
 INSTRUCTIONS, CYCLES, LAYER = (RESULTS / f"arm-{name}.json" for name in ("instructions", "cycles", "layer"))
-ROOM = 1.002  # a compiler's next bug-fix release may move an instruction
-TOKENS = 32  # which shows what a longer text would: counts grow with the rows
-INNER_LOOP, WHOLE = 1.25, 1.32  # instructions an FMLA, be it GELU's, of float32 convolution
+ROOM = 1.002  # a bug-fix release of the compiler may move an instruction
+TOKENS = 32  # enough: counts grow with the rows
+INNER_LOOP, WHOLE = 1.25, 1.32  # instructions per FMLA of float32 convolution, GELU's included
 FLOAT32, INT8 = "squeezeops float32", "squeezeops int8, neon_dotprod"
-OVER_ONNXRUNTIME, OVER_FLOAT32 = 0.90, 0.35  # instructions of a layer: float32 in onnxruntime's, int8 in float32's
+OVER_ONNXRUNTIME, OVER_FLOAT32 = 0.90, 0.35  # instructions of a layer: float32 over onnxruntime's, int8 over float32's
 
-# Targets that are missed so far; there only what is recorded holds. docs/arm.md says why.
+# Targets that are missed so far; only the records apply to them. docs/arm.md says why.
 MISSED = {
     "pwconv_s8_neon on cortex-a53, cycles a product in its limit",
     "a layer, int8 by dot products in float32",
@@ -30,7 +30,7 @@ MISSED = {
 
 
 class Line(NamedTuple):
-    """A figure, and what it may be at most."""
+    """A figure and its upper limit."""
 
     what: str
     reached: float
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 def hold_instructions(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any]]) -> list[Line]:
-    """A line for each row that was recorded, and the targets of float32 convolution. A new row has only targets."""
+    """One line per recorded row, and the targets of float32 convolution. A new row has only targets."""
     before = {key(row): row for row in recorded}
     lines = []
     for row in rows:
@@ -57,7 +57,7 @@ def hold_instructions(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[st
 
 
 def hold_cycles(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any]]) -> list[Line]:
-    """The same for the models of inner loops."""
+    """Likewise for the models of inner loops."""
     before = {(row["kernel"], row["processor"]): row for row in recorded}
     lines = []
     for row in rows:
@@ -72,7 +72,7 @@ def hold_cycles(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any
 
 
 def hold_layer(rows: Iterable[dict[str, Any]], recorded: Iterable[dict[str, Any]]) -> list[Line]:
-    """The same for a layer. onnxruntime's figure is the recorded one, of the form of the graph that takes it least."""
+    """Likewise for a layer. onnxruntime's figure is recorded, for the form of the graph that takes the fewest."""
     now = {row["name"]: row["instructions"] for row in rows}
     before = {row["name"]: row["instructions"] for row in recorded if row["tokens"] == TOKENS}
     lines = [
@@ -94,7 +94,7 @@ def _recorded(path: Path, name: str) -> list[dict[str, Any]]:
 
 
 def check(build: Path, compiler: str) -> int:
-    """Count, model and compare; print what rose or missed its target; return the exit status."""
+    """Count, model and compare; print the figures that rose or missed their targets; return the exit status."""
     if compiler != "gcc":
         print("check: what is recorded is GCC's")
     cases = [case for isa in CPUS for case in model_cases(isa, [TOKENS])]

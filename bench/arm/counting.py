@@ -1,4 +1,4 @@
-"""Counts of instructions by the plugin count.c, and what they are: sorts by their encoding, functions by address."""
+"""Instruction counts of the plugin count.c, sorted into kinds by encoding and into functions by address."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _known: dict[int, str] = {}
 
 
 def kind(word: int) -> str:
-    """What an instruction is, one of `KINDS`."""
+    """Return the kind of an instruction, one of `KINDS`."""
     found = _known.get(word)
     if found is None:
         found = next((name for name, mask, value in ENCODINGS if word & mask == value), "other")
@@ -64,7 +64,7 @@ def kind(word: int) -> str:
 
 
 def kinds(counts: Counts) -> dict[str, int]:
-    """The counts by kind, those that there are."""
+    """Sum the counts by kind, without zeros."""
     sums: Counter[str] = Counter()
     for (_, word), count in counts.items():
         sums[kind(word)] += count
@@ -72,7 +72,7 @@ def kinds(counts: Counts) -> dict[str, int]:
 
 
 def read_intervals(path: Path) -> list[Counts]:
-    """Read what the plugin wrote."""
+    """Read the plugin's output."""
     intervals: list[Counts] = []
     with path.open(encoding="ascii") as file:
         for line in file:
@@ -94,7 +94,7 @@ def run_counted(
     text: str = "",
     environment: dict[str, str] | None = None,
 ) -> tuple[str, list[Counts]]:
-    """Run a program under the plugin, as on a processor that QEMU knows; return its output and the intervals."""
+    """Run a program under the plugin on a processor that QEMU emulates; return its output and the intervals."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEEZEOPS_", "QEMU_"))}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"

@@ -1,7 +1,7 @@
-"""Cycles of inner loops by LLVM's models of ARM processors: ``python -m bench.arm cycles``.
+"""Cycles of inner loops, predicted by LLVM's models of ARM processors: ``python -m bench.arm cycles``.
 
-The limit of a loop is the time of its products and sums alone, through the ports that the model says they have. The
-rest of the loop should run beside them. The models know no caches: all loads hit the first.
+The limit of a loop is the time of its products and sums alone, on the ports that the model gives them. The rest of the
+loop should run beside them. The models have no caches: every load hits L1.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from bench.arm.loops import InnerLoop, kernel_loop
 
 __all__ = ["MODELS", "Model", "cycles", "model_rows"]
 
-ITERATIONS = 200  # in which the queues have filled
+ITERATIONS = 200  # enough to fill the queues
 ANY_EXTENSION = "-mattr=+dotprod,+i8mm,+fullfp16"  # a model may be older than an instruction of the loop
 
 
 class Model(NamedTuple):
-    """A processor that a kernel's loop is held to.
+    """A processor whose model judges a kernel's loop.
 
     Attributes
     ----------
     kernel : str
-        Its source file.
+        Its symbol.
     processor : str
         By LLVM's name.
     stands_for : str
         The core of the boards in question.
     target : float or None
-        Cycles in the limit, at most; None if they are only recorded.
+        The most cycles, relative to the limit; None if they are only recorded.
     """
 
     kernel: str
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     target: float | None
 
 
-# LLVM takes cortex-a72 and cortex-a76 for cortex-a57. Its models of the in-order cores are doubtful.
+# LLVM uses the model of cortex-a57 for cortex-a72 and cortex-a76. Its models of the in-order cores are doubtful.
 MODELS = (
     Model("pwconv_f32_neon", "neoverse-n1", "Cortex-A76", 1.05),
     Model("pwconv_f32_neon", "cortex-a57", "Cortex-A72", 1.05),
@@ -73,7 +73,7 @@ def _modelled(assembly: str, processor: str, iterations: int) -> dict[str, Any]:
 
 
 def cycles(loop: InnerLoop, processor: str) -> tuple[float, float, float]:
-    """Return the cycles of a turn of a loop, those of its arithmetic alone, and those that all its ports allow."""
+    """Return the cycles of one iteration of a loop, of its arithmetic alone, and the limit of all its ports."""
     first, second = (_modelled(loop.assembly(), processor, n) for n in (ITERATIONS, 2 * ITERATIONS))
     turn = (second["TotalCycles"] - first["TotalCycles"]) / ITERATIONS
     arithmetic = "".join(f"{i}\n" for i in loop.arithmetic)
@@ -82,7 +82,7 @@ def cycles(loop: InnerLoop, processor: str) -> tuple[float, float, float]:
 
 
 def model_rows(build: Path) -> list[dict[str, Any]]:
-    """The table: a row for each of `MODELS` whose kernel was compiled."""
+    """Return one row for each of `MODELS` whose kernel was compiled."""
     rows: list[dict[str, Any]] = []
     found: dict[str, InnerLoop | None] = {}
     for model in MODELS:

@@ -1,4 +1,4 @@
-// Runs operations of the C library once each, for a plugin of QEMU to count: a line of standard input is one,
+// Runs operations of the C library once each, for a QEMU plugin to count. Each line of standard input is one operation:
 //
 //     pwconv DTYPE TOKENS C_IN C_OUT GROUPS ACTIVATION RESIDUAL      DTYPE: f32 f16 s8; ACTIVATION: none gelu tanh
 //     quantize_rows TOKENS CHANNELS GROUPS
@@ -10,11 +10,11 @@
 //     activation ACTIVATION COUNT
 //     softmax ROWS COLUMNS
 //     attention TOKENS CHANNELS HEADS
-//     layer DTYPE TOKENS                                             a whole one of SqueezeBERT-base
+//     layer DTYPE TOKENS                                             a layer of SqueezeBERT-base
 //
-// and gives a line of output, the kernel that ran last. An int8 convolution gets rows that are quantised already. Each
-// operation runs once before, for what happens at first use. Marks stand before and after the second run, so that of
-// the plugin's intervals 0, 1, 2, ... the odd ones are the operations, in their order.
+// Each gives a line of output, the kernel that ran last. The rows of an int8 convolution are quantised beforehand. Each
+// operation runs once before it is counted, to exclude what happens on first use. There are marks before and after the
+// second run, so of the plugin's intervals 0, 1, 2, ... the odd ones are the operations, in order.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static void *room(int64_t bytes) {
   return p;
 }
 
-// From -1 to 1, the same ones each time.
+// Pseudo-random numbers from -1 to 1, the same in each run.
 static float *floats(int64_t n) {
   static uint32_t state = 1;
   float *p = room(n * 4);
@@ -185,8 +185,8 @@ static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
   TWICE(check(sqz_attention_f32(&args)));
 }
 
-// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is quantised
-// as soon as it is computed.
+// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is
+// quantised as soon as it is computed.
 static void run_layer(sqz_dtype dtype, int64_t tokens) {
   enum { C = 768, F = 3072, kStride = C + 16 };
   const int32_t offsets[2] = {0, (int32_t)tokens};

@@ -1,8 +1,8 @@
-"""An estimate of milliseconds on boards, of the recorded counts and cycles: ``python -m bench.arm estimate``.
+"""Estimates milliseconds on boards from the recorded counts and cycles: ``python -m bench.arm estimate``.
 
-Instructions of inner loops take the cycles that LLVM's model of the core gives a product; all others are taken to run
-at so many a cycle. Weights come from memory once a forward. The two overlap more or less: the lower bound is the longer
-of them, the upper bound their sum.
+Inner loops take the cycles per product of LLVM's model of the core; all other instructions are assumed to run at a
+constant number per cycle. Weights come from memory once per forward. Computing and reading overlap to some degree: the
+lower bound is the longer of the two, the upper bound their sum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WEIGHTS = 3 * 768 * 192 + 768 * 768 + 2 * 3072 * 192
 
 
 class Board(NamedTuple):
-    """What an estimate needs to know of a board; docs/arm.md says where that is from.
+    """What an estimate needs of a board; docs/arm.md has the sources.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Board(NamedTuple):
         LLVM's, for loops of floats and of bytes.
     gigahertz : float
     gigabytes : float
-        Read from memory in a second.
+        Read from memory per second.
     others : float
-        Instructions a cycle outside of inner loops: a guess.
+        Instructions per cycle outside of inner loops: a guess.
     int8 : str
         The instruction set of its int8 kernels.
     """
@@ -63,7 +63,7 @@ def _cycles(board: Board, row: dict[str, Any], kernel: str, models: dict[tuple[s
 
 
 def estimate_rows(layers: Iterable[dict[str, Any]], cycles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each board, dtype and number of tokens.
+    """Return one row per board, dtype and number of tokens.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def estimate_rows(layers: Iterable[dict[str, Any]], cycles: Iterable[dict[str, A
 
 
 def markdown(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """The table as docs/arm.md has it, in milliseconds."""
+    """Format the table of docs/arm.md, in milliseconds."""
     lines = [f"| board | weights | tokens | computing | reading weights | 1 core | {CORES} cores |", "|" + " --- |" * 7]
     for row in rows:
         spans = [f"{low:.0f} to {high:.0f}" for low, high in (row["on 1"], row[f"on {CORES}"])]
@@ -100,7 +100,7 @@ def markdown(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    """The estimate of what bench/results holds."""
+    """Return the estimate from bench/results."""
     layer, cycles = (
         json.loads((folder / f"arm-{name}.json").read_text(encoding="utf-8")) for name in ("layer", "cycles")
     )

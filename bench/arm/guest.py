@@ -1,11 +1,11 @@
-"""Runs one layer of SqueezeBERT-base in a Python for AArch64, between marks that the plugin of QEMU sees.
+"""Runs one layer of SqueezeBERT-base in a Python for AArch64, between marks for the plugin of QEMU.
 
     python guest.py MARK_LIBRARY onnxruntime MODEL X
     python guest.py MARK_LIBRARY squeezeops WEIGHTS X
 
-X and WEIGHTS are NumPy's files. The layer runs twice before the first mark, then once and three times, each between two
-marks, so that a call is half of the difference. What it computes last goes to standard output: the mean and the
-standard deviation, so that libraries can be told to do the same.
+X and WEIGHTS are NumPy files. The layer runs twice before the first mark, then once and three times, each between two
+marks, so that a call is half of the difference. The mean and the standard deviation of the last result go to standard
+output, to check that the libraries compute the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Instructions of every kernel, counted exactly: ``python -m bench.arm instructions``.
 
-A row is an operation at a shape of the model, as a call of the C interface. Its unit is an instruction of products:
-four multiply-adds of floats (FMLA), sixteen of bytes (SDOT), 32 (SMMLA), or eight without those (SMULL, SMLAL). Where
-there are no products by shape, as in LayerNorm, it is four elements, a vector.
+A row is one call of the C interface at a shape of the model. Its unit is one instruction of products: four
+multiply-adds of floats (FMLA), sixteen of bytes (SDOT), 32 (SMMLA), or eight without those (SMULL, SMLAL). An op without
+products by shape, such as LayerNorm, counts vectors of four elements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from squeezeops.benchmark.cases import OPS
 
 __all__ = ["CPUS", "PRODUCTS", "Case", "instruction_rows", "key", "loops_inside", "model_cases", "of_addresses"]
 
-# QEMU's model whose kernels are counted. It has those of the instruction set and no better ones.
+# The processor that QEMU emulates: it has the instruction set and none that is better.
 CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
 DTYPES = {"pointwise_conv": "f32", "pointwise_conv_float16": "f16", "pointwise_conv_int8": "s8"}
@@ -32,13 +32,13 @@ class Case(NamedTuple):
     Attributes
     ----------
     op : str
-        As `squeezeops bench` calls it.
+        Its name in `squeezeops bench`.
     isa : str
     shape : dict of str to str
     line : str
         For the driver.
     multiply_adds, elements : int
-        That it computes, in convolutions and in the products of attention; that it reads.
+        Multiply-adds of convolutions and of the products of attention; elements read.
     """
 
     op: str
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
     @property
     def units(self) -> int:
-        """Instructions that its products alone would take, or its vectors."""
+        """The instructions of its products alone, or its vectors."""
         if not self.multiply_adds:
             return self.elements // 4
         return self.multiply_adds // (PER_PRODUCT[self.isa] if self.op == "pointwise_conv_int8" else 4)
@@ -81,7 +81,7 @@ def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
 
 
 def model_cases(isa: str, tokens: Iterable[int]) -> list[Case]:
-    """The shapes of the benchmarks with so many tokens, on the kernels that an instruction set brings itself."""
+    """The benchmarks' shapes with these numbers of tokens, for the kernels that an instruction set has itself."""
     wanted, cases = {str(n) for n in tokens}, []
     for op in sorted(OPS, key=lambda op: op.name):
         if tests_module("kernel_tables").ISAS[isa].floats is None and op.dtype != "s8":
@@ -95,12 +95,12 @@ def model_cases(isa: str, tokens: Iterable[int]) -> list[Case]:
 
 
 def key(row: dict[str, Any]) -> str:
-    """A row's name: what it counts."""
+    """Return the name of a row."""
     return " ".join([row["op"], row["isa"], *(f"{name}={value}" for name, value in row["shape"].items())])
 
 
 def loops_inside(build: Path, intervals: Iterable[Counts]) -> set[int]:
-    """Addresses of the driver's instructions in inner loops of products, of the functions that ran."""
+    """Addresses of the instructions in inner loops of products, in the driver's functions that ran."""
     functions = Functions(build / "driver")
     ran = {functions(address) for counts in intervals for address, _ in counts}
     loops = inner_loops(disassemble(build / "driver"), symbols=ran)
@@ -113,7 +113,7 @@ def of_addresses(counts: Counts, addresses: set[int]) -> Counts:
 
 
 def instruction_rows(build: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """Count the cases: a row each."""
+    """Count the cases; return one row for each."""
     program, rows = build / "driver", []
     cases = list(cases)
     for isa in dict.fromkeys(case.isa for case in cases):

@@ -1,6 +1,6 @@
-"""One layer of SqueezeBERT-base, ours and other libraries', in instructions: ``python -m bench.arm layer``.
+"""Instructions of one layer of SqueezeBERT-base, in squeezeops and other libraries: ``python -m bench.arm layer``.
 
-The others run in a Python for AArch64 under the same QEMU. Writing their graphs needs numpy and onnx here.
+The others run in a Python for AArch64 under the same QEMU. Writing their graphs needs numpy and onnx on this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.arm.instructions import loops_inside, of_addresses
 __all__ = ["OURS", "TOKENS", "our_rows", "peer_rows", "python_for_arm"]
 
 TOKENS = 32
-# Name, dtype, QEMU's processor: whose kernels these are.
+# Name, dtype, and the processor that QEMU emulates.
 OURS = (
     ("squeezeops float32", "f32", "cortex-a76"),
     ("squeezeops float16 weights", "f16", "cortex-a76"),
@@ -47,7 +47,7 @@ def _row(name: str, cpu: str, tokens: int, counts: Counts, calls: int = 1) -> di
 
 
 def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
-    """Count our layer through the C interface: a row for each of `OURS`."""
+    """Count our layer through the C interface; return one row for each of `OURS`."""
     rows = []
     for name, dtype, cpu in OURS:
         _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {tokens}\n")
@@ -57,16 +57,16 @@ def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
 
 
 def python_for_arm() -> tuple[Path, Path]:
-    """A folder that is to a Python for AArch64 what / is to others, with numpy and onnxruntime; and that Python.
+    """Return the root folder of a Python for AArch64 with numpy and onnxruntime, and that Python.
 
-    It is made by the script of the tests, the first time.
+    The script of the tests makes it on first use.
     """
     folder = str(ROOT / "tests/arm")
     if folder not in sys.path:
         sys.path.append(folder)
     tests: Any = importlib.import_module("python_tests")
     root: Path = tests.root_of(dataclasses.replace(tests.ARM64, wheels=("numpy", "onnxruntime")))
-    cpuinfo = root / "proc/cpuinfo"  # without which onnxruntime's library for finding out about processors gives up
+    cpuinfo = root / "proc/cpuinfo"  # onnxruntime's CPU detection fails without it
     if not cpuinfo.exists():
         cpuinfo.parent.mkdir(exist_ok=True)
         cpuinfo.write_text(CPUINFO, encoding="ascii")
@@ -74,7 +74,7 @@ def python_for_arm() -> tuple[Path, Path]:
 
 
 def peer_rows(build: Path, compiler: str) -> list[dict[str, Any]]:
-    """Count the others."""
+    """Count the other libraries."""
     import numpy as np
 
     from bench.arm.onnx_layer import write_layer

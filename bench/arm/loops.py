@@ -1,4 +1,4 @@
-"""The inner loops of kernels compiled for AArch64, by the tests' reader of disassembly."""
+"""Finds the inner loops of kernels compiled for AArch64, with the disassembly reader of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.arm.build import run_tool, tests_module, tool
 
 __all__ = ["InnerLoop", "disassemble", "inner_loops", "kernel_loop", "largest"]
 
-# What takes a product's place on a multiplier's port, and what ends in a sum beside it.
+# Instructions that use a multiplier's port, and those that accumulate.
 PRODUCT = r"fml[as]|[us]{1,2}dot|[us]{1,2}mmla|[us]m(ull|lal|lsl)2?"
 ACCUMULATE = r"fml[as]|[us]{1,2}dot|[us]{1,2}mmla|[us]m(lal|lsl)2?|[us]adalp"
 ARITHMETIC = rf"{PRODUCT}|[us]adalp|[us]addlp|[us]addw2?"
@@ -19,7 +19,7 @@ ARITHMETIC = rf"{PRODUCT}|[us]adalp|[us]addlp|[us]addw2?"
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """An innermost loop with products in it.
+    """An innermost loop with products.
 
     Attributes
     ----------
@@ -39,26 +39,26 @@ class InnerLoop:
 
     @property
     def accumulators(self) -> int:
-        """Registers that sums are in: the size of the tile, however far the loop is unrolled."""
+        """Registers that hold sums: the size of the tile, however far the loop is unrolled."""
         adds = (i for i in self.instructions if re.fullmatch(ACCUMULATE, i.name))
         return len({re.split(r"[.,]", add.operands)[0] for add in adds})
 
     @property
     def arithmetic(self) -> tuple[Any, ...]:
-        """Products and sums without what feeds them."""
+        """Products and sums, without loads."""
         return tuple(i for i in self.instructions if re.fullmatch(ARITHMETIC, i.name))
 
     @property
     def multiplies(self) -> bool:
-        """Whether it is a tile's: mostly products and sums, which the loops of polynomials are not."""
+        """Whether it is the loop of a tile: mostly products and sums, unlike loops of polynomials."""
         return 2 * len(self.arithmetic) > len(self.instructions)
 
     def count(self, pattern: str) -> int:
-        """Instructions whose names match."""
+        """The number of instructions whose names match."""
         return sum(bool(re.fullmatch(pattern, i.name)) for i in self.instructions)
 
     def assembly(self) -> str:
-        """The loop as an assembler takes it, with jumps to its first instruction."""
+        """The loop as assembler input, with jumps to its first instruction."""
         lines = [re.sub(r"[0-9a-f]+ <.*>", ".Lloop", str(i)) for i in self.instructions]
         return "\n".join([".Lloop:", *lines, ""])
 
@@ -90,9 +90,9 @@ def inner_loops(listing: str, file: str = "", symbols: set[str] | None = None) -
 
 
 def largest(loops: list[InnerLoop]) -> InnerLoop:
-    """The loop of the whole tile: with the most sums, and of those the one with the least else.
+    """The loop of the whole tile: the one with the most sums, and among those the fewest other instructions.
 
-    Where there are matrix products of bytes, dot products are for what is left over.
+    Where there are matrix products of bytes, loops of dot products handle the remainder only.
     """
     loops = [loop for loop in loops if loop.multiplies] or loops
     loops = [loop for loop in loops if loop.count(r"[us]{1,2}mmla")] or loops

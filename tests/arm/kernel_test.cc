@@ -1,12 +1,13 @@
 // Every op, dtype and instruction set that runs here, through the C interface.
 //
-//   kernel_test write FILE    run every case on the kernels that are chosen by themselves, and keep the results
-//   kernel_test check FILE    run every case so, and with every instruction set forced in turn; the results must be
-//                             those of FILE, which another machine wrote: to the bit where that is promised
+//   kernel_test write FILE    run every case on the default kernels and write the results
+//   kernel_test check FILE    run every case with every instruction set forced in turn; the results must be those of
+//                             FILE, which another machine wrote: to the bit where that is promised
 //
-// A case runs twice, and must give the same: once on dense arrays that end where readable memory ends, on one thread;
-// once on arrays with gaps between rows that begin where readable memory begins, on three threads, while the caller has
-// set flush-to-zero and rounding up. What may not be written is checked afterwards, and which kernel ran.
+// A case runs twice and must give the same: once on one thread, on dense arrays that end where readable memory ends;
+// once on three threads, on arrays with gaps between rows that begin where readable memory begins, while the caller has
+// set flush-to-zero and rounding up. Afterwards the test checks which kernel ran and that nothing else was written.
+// Every kernel of the library's table must be run by some case.
 #include <math.h>
 #include <signal.h>
 #include <stdint.h>
@@ -32,8 +33,7 @@ using Halves = std::vector<uint16_t>;
 using Ids = std::vector<int64_t>;
 using std::string;
 
-// ---- the modes of the floating-point unit
-// -----------------------------------------------------------------------------
+// ---- the modes of the floating-point unit ----
 
 #if defined(__x86_64__)
 uint64_t get_modes() { return __builtin_ia32_stmxcsr() & 0xffc0u; }
@@ -57,7 +57,7 @@ void set_modes(uint64_t modes) { __asm__ volatile("vmsr fpscr, %0" ::"r"(static_
 constexpr uint64_t kFlushAndRoundUp = 1u << 24 | 1u << 22;
 #endif
 
-// Without a fused multiply-add of vectors, or with one that flushes subnormal numbers: floats are close, not equal.
+// Without a fused multiply-add of vectors, or with one that flushes subnormals, floats are close but not equal.
 bool floats_to_tolerance(const string &isa) {
 #if defined(__arm__)
   return isa != "scalar";
@@ -66,8 +66,7 @@ bool floats_to_tolerance(const string &isa) {
 #endif
 }
 
-// ---- inputs, the same on every machine
-// --------------------------------------------------------------------------------
+// ---- inputs, the same on every machine ----
 
 // In [-scale, scale), a power of two; the hash of golden_bits.py.
 float number(uint64_t seed, uint64_t i, float scale = 2) {
@@ -129,8 +128,7 @@ const Floats kSpecials = [] {
   return x;
 }();
 
-// ---- memory that ends where arrays do
-// ---------------------------------------------------------------------------------
+// ---- memory that ends where arrays do ----
 
 string failing_case;  // for the handler of signals
 
@@ -146,7 +144,7 @@ class Arena {
  public:
   static constexpr size_t kSize = size_t{1} << 20, kPage = 4096, kBand = 256;
 
-  // The next place, with room for that many bytes at its beginning or its end.
+  // The next place, with room for `bytes` bytes at its beginning or its end.
   uint8_t *take(size_t bytes, bool at_end) {
     if (bytes + kBand > kSize) abort();
     if (used_ == places_.size()) {
@@ -204,7 +202,7 @@ class Call {
   ByteMatrix out_bytes(int64_t rows, int64_t n) {
     return {static_cast<uint8_t *>(output(rows, n, n + gap_, 1)), n + gap_};
   }
-  // An output that holds the input: what may be done in place is.
+  // An output that holds the input, for ops that may work in place.
   Matrix in_out(const Floats &values, int64_t rows, int64_t n) {
     const Matrix y = out(rows, n);
     for (int64_t i = 0; i < rows; ++i)
@@ -225,7 +223,7 @@ class Call {
     Bytes bytes;
   };
 
-  // The results, without gaps; "" or what was written that must not be.
+  // The results without gaps; returns "", or what was written that must not be.
   string finish(std::vector<Result> *results) const {
     for (const Array &a : arrays_) {
       for (size_t i = 0; i < a.before.size(); ++i)
@@ -246,7 +244,7 @@ class Call {
 
  private:
   struct Array {
-    uint8_t *begin;  // of the band before it, or of the array
+    uint8_t *begin;  // of the band before the array, or of the array
     size_t offset, size;
     Bytes before;
     bool is_output;
@@ -279,17 +277,16 @@ class Call {
   std::vector<Array> arrays_;
 };
 
-// ---- running the cases
-// ------------------------------------------------------------------------------------------------
+// ---- running the cases ----
 
 enum Exactness {
   kUsual,
   kExact,  // integers, copies, int8 sums: equal on every instruction set
-  kWild    // over- and underflow turn a small difference into a large one
+  kWild    // overflow and underflow turn small differences into large ones
 };
 
 struct Run {
-  FILE *write = nullptr;  // or else
+  FILE *write = nullptr;  // null: compare
   const Bytes *expected = nullptr;
   size_t at = 0;              // in `expected`
   string isa;                 // forced; "" for the default
@@ -304,7 +301,7 @@ struct Run {
       fprintf(stderr, "FAILED: %s on %s: %s\n", name.c_str(), isa.empty() ? "the default" : isa.c_str(), why.c_str());
   }
 
-  // What the registry says must run.
+  // The kernel that must run according to the registry.
   string symbol(const string &op, const string &dtype) const {
     sqz_kernel_info info;
     for (int32_t i = 0; i < sqz_kernel_count(); ++i)
@@ -349,7 +346,7 @@ struct Run {
   }
 
  private:
-  Bytes last_;  // while writing: what the first run of the case gave
+  Bytes last_;  // while writing: the result of the case's first run
 
   static Bytes encode(const string &name, const std::vector<Call::Result> &results) {
     Bytes all(name.begin(), name.end());
@@ -399,8 +396,7 @@ struct Run {
   }
 };
 
-// ---- the cases
-// --------------------------------------------------------------------------------------------------------
+// ---- the cases ----
 
 const sqz_activation kActivations[] = {SQZ_ACT_NONE, SQZ_ACT_GELU, SQZ_ACT_RELU, SQZ_ACT_TANH, SQZ_ACT_GELU_TANH};
 
@@ -826,8 +822,7 @@ void all_cases(Run &run) {
   attentions(run);
 }
 
-// ---- the program
-// ------------------------------------------------------------------------------------------------------
+// ---- the program ----
 
 Bytes read_file(const char *path) {
   Bytes bytes;
@@ -842,7 +837,7 @@ Bytes read_file(const char *path) {
   return bytes;
 }
 
-// Without this, running under other modes would prove nothing.
+// Checks that the modes have an effect; otherwise running under other modes would prove nothing.
 int modes_matter() {
   const uint64_t before = get_modes();
   volatile float one = 1, tiny = 1e-9f, small = 1e-38f, tenth = 0.1f;

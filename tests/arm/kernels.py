@@ -1,12 +1,12 @@
-"""Builds the kernels for 64- and 32-bit ARM and runs `kernel_test.cc` on each processor that qemu-user plays.
+"""Builds the kernels for 64- and 32-bit ARM and runs `kernel_test.cc` on each processor that qemu-user emulates.
 
-The results are held to those of this machine's scalar kernels: on AArch64 to the bit, with GCC and with Clang; on
-ARMv7 the floats to a tolerance. What a processor lacks is an illegal instruction there, but for one gap, a multiply-add
-on ARMv7, which the disassembly is searched for.
+The results must be those of this machine's scalar kernels: to the bit on AArch64, with GCC and with Clang; floats to a
+tolerance on ARMv7. An instruction that the processor lacks is an illegal instruction under qemu too, except a
+multiply-add on ARMv7, which is searched for in the disassembly.
 
     python tests/arm/kernels.py [PART]
 
-runs the rows that have PART in their names alone, such as "cortex-a72: C++, GCC".
+runs only the rows with PART in their names, such as "cortex-a72: C++, GCC".
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from machinery import (
 from kernel_tables import isa_of_object, isas_on, without_simd  # isort: skip
 
 HOST = Build("host", None)
-# Traps where a pointer is not aligned to its type: a fault on some processors, but not under qemu.
+# Trap unaligned pointers: they fault on some processors, but not under qemu.
 TRAP = "-fsanitize=alignment -fsanitize-undefined-trap-on-error"
 ALIGNED = replace(ARMV7_GCC, name="armv7-aligned", flags=TRAP)
 
-# Instructions that objects must not have, by what their names end in; an ISA's own are those of its flags.
+# Instructions that objects may contain only if they were compiled for one of the named ISAs.
 FORBIDDEN = {
     "aarch64": (
         (r"[us]dot|usdot|bfdot", "neon_dotprod|neon_i8mm"),
@@ -56,7 +56,7 @@ FORBIDDEN = {
 
 
 def program(build: Build) -> Path:
-    """Builds the library and the test of it."""
+    """Build the library and its test."""
     build.make("squeezeops_static", *(without_simd() if build is HOST else ()))
     test, made = ROOT / "tests" / "arm" / "kernel_test.cc", build.folder / "kernel_test"
     library, include = build.folder / "libsqueezeops.a", (f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'include'}")
@@ -80,7 +80,7 @@ def check_kernels(processor: Processor, test: Path, expected: Path) -> str:
 
 
 def check_instructions(build: Build) -> str:
-    """No object has instructions that not every processor of its instruction set has."""
+    """No object contains an instruction that its instruction set does not guarantee."""
     architecture = build.architecture or ""
     objects = sorted(build.folder.glob("CMakeFiles/squeezeops_*.dir/csrc/**/*.o"))
     seen, expected = {isa_of_object(path) for path in objects}, {None, *(isa.tag for isa in isas_on(architecture))}
@@ -103,7 +103,7 @@ def check_instructions(build: Build) -> str:
 
 
 def check(only: str = "") -> list[Row]:
-    """All jobs, or those of the rows whose processor and text have `only`, as in "cortex-a72: C++, GCC"."""
+    """Run all jobs, or the rows with `only` in their names, such as "cortex-a72: C++, GCC"."""
     need("cmake", "ninja", "g++", "aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "qemu-aarch64", "qemu-arm")
     runs = [
         (processor, build, what)

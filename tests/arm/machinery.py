@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: processors, tools, builds, jobs in parallel, the table at the end."""
+"""Shared by the scripts of this folder: processors, tools, builds, parallel jobs, the table at the end."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PACKAGES = {  # of Debian and Ubuntu, by program
 
 @dataclass(frozen=True)
 class Processor:
-    """One that qemu-user plays, and what must run on it."""
+    """A processor that qemu-user emulates, and the kernels that must run on it."""
 
     architecture: str
     model: str
     isas: tuple[str, ...]  # best first
-    floats: str  # whose kernels run unless one is forced
+    floats: str  # the kernels that run by default
     int8: str
 
     def qemu(self) -> list[str]:
@@ -59,11 +59,11 @@ PROCESSORS = (
 
 
 class Missing(Exception):
-    """What is not installed here, and how to get it."""
+    """A program is not installed; says how to get it."""
 
 
 class Failed(Exception):
-    """What went wrong, with the output."""
+    """A check failed; has the output."""
 
 
 class Unreachable(Failed):
@@ -123,10 +123,10 @@ def download(*command: str | Path, **environment: str) -> None:
 
 @dataclass(frozen=True)
 class Build:
-    """One of the C library."""
+    """A build of the C library."""
 
     name: str
-    architecture: str | None  # None: that of this machine
+    architecture: str | None  # None: this machine's
     clang: bool = False
     flags: str = ""
 
@@ -151,7 +151,7 @@ class Build:
         return [f"{self.target}-{'g++' if cxx else 'gcc'}"]
 
     def make(self, target: str, *options: str) -> None:
-        """Configure, unless that is done, and build."""
+        """Configure if necessary, and build."""
         if not (self.folder / "build.ninja").exists():
             if self.architecture:
                 options += (f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'arm' / self.architecture}.cmake",)
@@ -163,7 +163,7 @@ class Build:
 
 
 def clang(cxx: bool) -> str:
-    """The newest Clang here."""
+    """The newest Clang that is installed."""
     names = [f"clang{'++' if cxx else ''}{version}" for version in ("-19", "-18", "-17", "-16", "-15", "-14", "")]
     for name in names:
         if shutil.which(name):
@@ -178,7 +178,7 @@ ARMV7_GCC = Build("armv7-gcc", "armv7")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table at the end."""
+    """A row of the table at the end."""
 
     where: str
     what: str
@@ -208,7 +208,7 @@ class Job:
 
 
 def run_jobs(jobs: Iterable[Job]) -> list[Row]:
-    """Run them, as many at a time as there are processors."""
+    """Run jobs, as many at a time as there are CPUs."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(Job.row, jobs))
 
@@ -238,7 +238,7 @@ def report(rows: Sequence[Row], skipped: Sequence[str]) -> int:
 
 
 def main(check: Callable[[], list[Row]]) -> int:
-    """Run one script by itself."""
+    """Run one script alone."""
     try:
         return report(check(), [])
     except Missing as reason:

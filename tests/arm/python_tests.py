@@ -54,12 +54,12 @@ FOR_OTHERS = re.compile("the flags' names are those of x86|got empty parameter s
 class Distribution:
     """What a Python is made of."""
 
-    architecture: str  # as PROCESSORS say it
-    debian: str  # as Debian says it
+    architecture: str  # as in PROCESSORS
+    debian: str  # Debian's name for it
     packages: tuple[str, ...]
     wheels: tuple[str, ...]
     platforms: tuple[str, ...]  # of the wheels
-    libraries: tuple[str, ...] = ()  # folders that a trigger of the package manager would have made known
+    libraries: tuple[str, ...] = ()  # folders that the package manager would add to the loader's path
 
 
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libpython3-dev", "libstdc++6")
@@ -70,7 +70,7 @@ ARM64 = Distribution(
     ("numpy", "pytest", "cffi"),
     ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64"),
 )
-ARMHF = Distribution(  # there are no wheels of NumPy for it
+ARMHF = Distribution(  # NumPy has no wheels for it
     "armv7",
     "armhf",
     (*PYTHON, "python3-numpy", "python3-cffi", "python3-pytest"),
@@ -109,7 +109,7 @@ def main_suite(text: str, suffix: str) -> str:
 
 
 def unpack_packages(distribution: Distribution, root: Path, work: Path) -> None:
-    """The distribution's packages and all that they need, unpacked below `root`."""
+    """Unpack the distribution's packages and their dependencies below `root`."""
     parts, archives = work / "parts", work / "cache" / "archives"
     for folder in (parts, archives / "partial", work / "state" / "lists" / "partial"):
         folder.mkdir(parents=True)
@@ -152,7 +152,7 @@ def install_wheels(distribution: Distribution, root: Path) -> None:
 
 
 def made_once(name: str, make: Callable[[Path, Path], None]) -> Path:
-    """A folder of the cache. `make` fills it, and has another folder for what may be thrown away."""
+    """A folder of the cache that `make` fills; it gets another folder for temporary files."""
     folder = CACHE / name
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -169,14 +169,14 @@ def made_once(name: str, make: Callable[[Path, Path], None]) -> Path:
 
 
 def root_of(distribution: Distribution) -> Path:
-    """The folder with that Python, which is made at the first time and after a change of what it is made of."""
+    """The folder with that Python, made on first use and again when what it is made of changes."""
 
     def make(root: Path, work: Path) -> None:
         unpack_packages(distribution, root, work)
         (root / "site").mkdir()
         if distribution.wheels:
             install_wheels(distribution, root)
-        # Compiled here, if this machine has the same Python, in a tenth of the time.
+        # If this machine has the same Python, compile here, which takes a tenth of the time.
         python = shutil.which(python_of(root).name)
         if python:
             folders = (root / "usr" / "lib" / python_of(root).name, root / "usr" / "lib" / "python3", root / "site")
@@ -188,7 +188,7 @@ def root_of(distribution: Distribution) -> Path:
 
 
 def tools() -> Path:
-    """What building the two extension modules needs, on the path of this Python."""
+    """The packages that building the two extension modules needs."""
 
     def make(folder: Path, work: Path) -> None:
         pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
@@ -214,7 +214,7 @@ def package(build: Build, root: Path) -> Path:
     path = os.pathsep.join([str(tools()), os.environ.get("PYTHONPATH", "")])
     run(sys.executable, ROOT / "python" / "build_cffi.py", *headers, source, PYTHONPATH=path)
     include = root / "usr" / "include"
-    # Debian's headers of Python include one below the name of the architecture.
+    # Debian's Python headers include one from a folder named after the architecture.
     flags = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include / python}", f"-I{include}"]
     flags += [f"-I{csrc}", f"-I{csrc / 'include'}", f"-I{tools() / 'pybind11' / 'include'}"]
     link = [library, "-Wl,-rpath,$ORIGIN"]
@@ -253,7 +253,7 @@ class Python:
 
 
 def classify(python: Python, processor: Processor) -> str:
-    """The command line, on the embedded model, with every instruction set forced in turn."""
+    """Run the command line on the built-in model with every instruction set forced in turn."""
     lines = set()
     for isa in ("", *processor.isas):
         output = python(processor, "-m", "squeezeops", "classify", SENTENCE, SQUEEZEOPS_ISA=isa)
@@ -272,7 +272,7 @@ def tests(*names: str) -> list[str | Path]:
     return [ROOT / "tests" / name for name in names]
 
 
-# No programs are started in these: they would run Python outside of qemu.
+# Without tests that start programs: these would run Python outside of qemu.
 DISPATCH = (*tests("test_dispatch.py"), "-k", "not environment and not unknown")
 OPS = (
     *tests("test_layer_norm.py", "test_softmax.py", "test_pointwise_conv_int8.py", "test_quantize_rows.py"),
@@ -291,7 +291,7 @@ def check(only: str = "") -> list[Row]:
     if not sources() or not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise Missing("this is no Debian or Ubuntu, whose packages the Pythons are made of")
     processors = {processor.model: processor for processor in PROCESSORS}
-    processors["max"] = replace(processors["max"], model="max,sve=off")  # with SVE, NumPy warns of what qemu computes
+    processors["max"] = replace(processors["max"], model="max,sve=off")  # with SVE, NumPy warns about qemu's results
     runs: tuple[tuple[str, Distribution, Build, str, Sequence[str | Path]], ...] = (
         ("cortex-a72", ARM64, AARCH64_GCC, "classify", ()),
         ("cortex-a72", ARM64, AARCH64_GCC, "test_bits", tests("test_bits.py")),

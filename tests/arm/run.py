@@ -1,4 +1,4 @@
-"""Tests the ARM side on a machine that is none: the kernels in C++, then the package and its tests in Python.
+"""Tests ARM builds on another machine: the kernels in C++, then the package and its tests in Python.
 
     python tests/arm/run.py [PART]
 
