@@ -1,4 +1,4 @@
-"""mean_pool against float64, and bit by bit against the chain of additions that defines it; masks."""
+"""mean_pool against float64, and to the bit against the chain of additions that defines it; masks."""
 
 import ctypes
 import itertools
@@ -9,12 +9,12 @@ from op_helpers import ISAS, UNIT, Variant, assert_same_bits, assert_within, nat
 
 from squeezeops import ops
 
-CHANNELS = (1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around vectors of 4, 8 and 16, and several of them
-LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 13)  # around the rows that are added at a time
+CHANNELS = (1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around 1 to 4 vectors of 16 lanes
+LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 13)  # around the number of rows that are added per step
 
 
 def chain(x, keep):
-    """The definition in float32: additions to +0, ascending, and a division. No FMA, so any instruction set has it."""
+    """The definition in float32: add the rows to +0 in ascending order, then divide."""
     total = np.zeros((*x.shape[:-2], x.shape[-1]), np.float32)
     for position in range(x.shape[-2]):
         with np.errstate(invalid="ignore"):
@@ -24,7 +24,7 @@ def chain(x, keep):
 
 
 def check(guards, x, mask=None):
-    """Compare with float64, allowing a rounding for each addition and the division; and with the very bits."""
+    """Compare with float64, with one rounding per addition and one for the division, and with the exact bits."""
     y = guards.call(ops.mean_pool, x, mask=mask)
     keep = np.broadcast_to(True if mask is None else mask, x.shape[:-1])
     kept = np.where(keep[..., None], x, 0).astype(float)
@@ -68,13 +68,13 @@ def test_masks_are_broadcast(variant, guards, rng, shape):
 
 
 def test_every_mask(variant, guards, rng):
-    """Every choice of rows out of 9, so each place in a block of rows, before and after gaps."""
+    """Every subset of 9 rows: each position in a block of rows, before and after gaps."""
     masks = np.array(list(itertools.product((False, True), repeat=9)))
     check(guards, normal(rng, len(masks), 9, 17), masks)
 
 
 def test_no_row(variant, rng):
-    """Zeros, where no row is kept and where there is none; positive ones."""
+    """Without any row, or with all rows masked, the result is +0."""
     mask = np.array([[True] * 5, [False] * 5, [False, True, False, False, False]])
     x = normal(rng, 3, 5, 33)
     y = ops.mean_pool(x, mask=mask)
@@ -110,7 +110,7 @@ def test_special_values_stay_in_their_channel(variant, guards, rng):
 
 
 def test_order_and_start(variant):
-    """Ascending from +0: another order, pairs, a wider accumulator or a start at the first row would show."""
+    """The sum ascends from +0. Another order or start, pairwise or wider sums would give other bits."""
     x = np.array([[1e8, 1, -1e8, 0], [1, 1e8, -1e8, 0], [1e8, -1e8, 1, 0], [3e38, 3e38, -3e38, -3e38]], np.float32)
     expected = np.array([0, 0, 0.25, np.inf], np.float32)
     for channels in (1, 16, 40):
@@ -121,7 +121,7 @@ def test_order_and_start(variant):
 
 
 def test_true_division(variant):
-    """Not a multiplication by the reciprocal."""
+    """The sum is divided by the count, not multiplied by its reciprocal."""
     counts = np.arange(1, 100)
     x = np.zeros((99, 99, 5), np.float32)
     x[:, 0] = [1, 3, 7, 1.1, -0.3]
@@ -156,7 +156,7 @@ def test_layouts(variant, rng):
 
 
 def call_c(batch, length, n, x, ldx, mask, mask_stride, out, ldo):
-    """sqz_mean_pool_f32 itself: the status, and the message of an error."""
+    """Call sqz_mean_pool_f32; return the status and the error message."""
     library = ctypes.CDLL(native.__file__)
     pointers = [None if a is None else ctypes.c_void_p(a.__array_interface__["data"][0]) for a in (x, mask, out)]
     batch, length, n, ldx, mask_stride, ldo = map(ctypes.c_int64, (batch, length, n, ldx, mask_stride, ldo))
@@ -166,8 +166,8 @@ def call_c(batch, length, n, x, ldx, mask, mask_stride, out, ldo):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_rows_apart_in_c(rng, isa):
-    """Between the rows nothing is read or written."""
+def test_row_strides_in_c(rng, isa):
+    """The gaps between rows are neither read nor written."""
     x, out = np.full((3, 5, 40), np.nan, np.float32), np.full((3, 37), 7, np.float32)
     x[..., :33] = normal(rng, 3, 5, 33)
     mask = np.ones((3, 9), bool)
