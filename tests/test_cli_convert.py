@@ -1,4 +1,4 @@
-"""The command ``convert``, and the models that it writes in all other commands."""
+"""The command ``convert``, and the other commands with models that it has written."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The pipelines: what calls take and return, on tiny random models and on the built-in one."""
+"""Text classification and pipelines in general: arguments and results, on tiny models and the built-in one."""
 
 import inspect
 import math
@@ -70,7 +70,7 @@ def test_default_model_is_a_model_folder_inside_the_package(sentiment):
 
 
 def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
-    """Byte for byte, but for the version that wrote it; so what `squeezeops convert` writes is what ships."""
+    """`squeezeops convert` writes the model that ships: the same bytes, apart from the version number."""
     convert(CHECKPOINT, tmp_path / "model.safetensors")
     contents = []
     for file in (tmp_path / "model.safetensors", default_model() / "model.safetensors"):
@@ -81,18 +81,18 @@ def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_the_built_in_model_says_what_its_checkpoint_says(sentiment):
+def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):
     texts = [*JUDGED, "The staff were lovely but the food was cold.", "no"]
     exact = pipeline("sentiment-analysis", CHECKPOINT)(texts)
     for found, expected in zip(sentiment(texts), exact, strict=True):
         assert found["label"] == expected["label"] and abs(found["score"] - expected["score"]) < 0.03
 
 
-# ---- what a call returns: literally what transformers 5 returns ------------------------------------------------------
+# ---- what a call returns: exactly what transformers 5 returns --------------------------------------------------------
 
 
 def shape_of(result):
-    """The structure of a result: dicts become "label score", scores aside."""
+    """The structure of a result: nested lists, with "*" for each dict. Checks the dicts' keys and types."""
     if isinstance(result, list):
         return [shape_of(entry) for entry in result]
     assert list(result) == ["label", "score"]
@@ -126,10 +126,10 @@ def test_structure_of_a_result(pipe, inputs, options, expected):
 
 def test_structure_with_top_k_given_when_the_pipeline_is_made(folder):
     pipe = pipeline("text-classification", folder, top_k=2)
-    assert shape_of(pipe("bad")) == [["*", "*"]]  # odd, and what transformers does
+    assert shape_of(pipe("bad")) == [["*", "*"]]  # surprising, but as in transformers
     assert shape_of(pipe(["bad", "good"])) == [["*", "*"], ["*", "*"]]
     assert shape_of(pipe("bad", top_k=3)) == ["*", "*", "*"]
-    assert len(pipe("bad")[0]) == 2  # the options of a call last for that call
+    assert len(pipe("bad")[0]) == 2  # options of a call do not affect the next call
 
 
 def test_labels_are_sorted_by_score(pipe):
@@ -150,7 +150,7 @@ def test_equal_scores_keep_the_order_of_the_labels(pipe):
     ]
 
 
-def test_nan_is_not_hidden_behind_a_number(pipe):
+def test_nan_scores_stay_visible(pipe):
     best = decoded(pipe, [0.9, float("nan"), 0.5], top_k=1)[0]
     assert best["label"] == "POSITIVE" and math.isnan(best["score"])
 
@@ -206,7 +206,7 @@ def test_sigmoid_in_the_tails(pipe):
 
 
 def assert_same(found, expected):
-    """Equal to the last bit, or, where NumPy's BLAS computed them, the same labels and nearly the same scores."""
+    """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
     if ops.get_backend() == "native":
         assert found == expected
     assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
@@ -350,7 +350,7 @@ def test_model_of_the_wrong_type():
         pipeline("text-classification", 3)
 
 
-def test_model_that_is_not_there(tmp_path):
+def test_missing_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         pipeline("text-classification", tmp_path / "nothing-here")
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
@@ -402,7 +402,7 @@ def test_bad_option(pipe, folder, options, kind, message):
         pipeline("text-classification", folder, **options)("good")
 
 
-def test_integers_of_numpy_count(pipe):
+def test_integers_of_numpy(pipe):
     assert pipe(TEXTS, batch_size=np.int64(2), top_k=np.uint8(1)) == pipe(TEXTS, batch_size=2, top_k=1)
 
 
@@ -411,7 +411,7 @@ def test_a_tokenizer_of_the_wrong_type(folder):
         pipeline("text-classification", folder, tokenizer=5)
 
 
-def test_a_pipeline_says_what_it_is(pipe, folder):
+def test_repr(pipe, folder):
     assert repr(pipe) == f"TextClassificationPipeline(model={str(folder)!r})"
 
 
@@ -420,7 +420,7 @@ def test_unknown_option(pipe):
         pipe("good", padding=True)
 
 
-def test_options_are_checked_before_the_first_result_is_asked_for(pipe):
+def test_options_are_checked_before_the_first_result(pipe):
     with pytest.raises(ValueError, match="batch_size"):
         pipe.stream(["good"], batch_size=0)
 
@@ -451,7 +451,7 @@ def test_bad_text(pipe, texts, kind, message):
         pipe(texts)
 
 
-def test_stream_refuses_a_lone_text(pipe):
+def test_stream_refuses_a_single_text(pipe):
     with pytest.raises(TypeError, match=r"inputs: expected .* or an iterable of either, got str"):
         pipe.stream("good")
 
