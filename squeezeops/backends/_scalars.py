@@ -11,12 +11,13 @@ import operator
 import sys
 from typing import Any
 
+from squeezeops.packing import SCALE_BYTES
+from squeezeops.packing import STORAGE as STORAGE
+
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
-STORAGE = ("float32", "float16", "int8")  # what a packed weight may be stored in
 MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
-SCALE_BYTES = 4  # of the float32 at the end of a row of an int8 embedding table
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 

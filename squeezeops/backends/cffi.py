@@ -12,6 +12,7 @@ import math
 from array import array
 from typing import Any
 
+from squeezeops import packing
 from squeezeops.backends import _packed
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
@@ -446,7 +447,7 @@ def use_packed_pointwise_conv(
 
 def packed_form(handle: _PackedPointwiseConv) -> Any:
     """See `squeezeops.PointwiseConv.packed`."""
-    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
+    size = packing.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
     start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
     return memoryview(handle._memory).cast("B")[start : start + size]
 

@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from squeezeops import packing
 from squeezeops.backends import _checks as check
-from squeezeops.backends import _layout
 from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution, gather, rows
 from squeezeops.backends._numba.elementary import ACTIVATIONS
 from squeezeops.backends._numba.threads import get_num_threads, run, set_num_threads  # noqa: F401
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 from squeezeops.backends._packed import check_address
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 F = np.float32
 # Work that pays for a thread's part in it: elements of a row-wise op, multiply-adds of a product.
@@ -257,10 +257,10 @@ def use_packed_pointwise_conv(
 ) -> _Packed:
     """See `squeezeops.PointwiseConv.from_packed`; the weight is packed anew, to panels of this backend's width."""
     op = "PointwiseConv"
-    check_address(op, _layout.address(packed), packed.nbytes)
+    check_address(op, packing.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
     n, k = c_out // groups, c_in // groups
-    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
     stored = weight.view({"float32": F, "float16": np.uint16, "int8": np.int8}[dtype]).reshape(c_out, k)
     panels = _flat(convolution.pack(stored, groups))
     return _Packed(dtype, groups, k, n, panels, _flat(scales), None if b is None else b.copy())
@@ -269,7 +269,7 @@ def use_packed_pointwise_conv(
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
     weight = convolution.unpack(handle.weight, handle.groups, handle.k, handle.n)
-    return _layout.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
+    return packing.pack(weight.view(np.float16) if handle.dtype == "float16" else weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from squeezeops import packing
 from squeezeops.backends import _checks as check
-from squeezeops.backends import _layout
 from squeezeops.backends._packed import check_address
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 F = np.float32
 LOG2E = F(1.44269504)
@@ -307,16 +307,16 @@ def use_packed_pointwise_conv(
 ) -> _Packed:
     """See `squeezeops.PointwiseConv.from_packed`; the weight is unpacked."""
     op = "PointwiseConv"
-    check_address(op, _layout.address(packed), packed.nbytes)
+    check_address(op, packing.address(packed), packed.nbytes)
     b = check.optional(op, "bias", bias, (c_out,))
-    weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+    weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
     values = weight.astype(float if dtype == "int8" else F)
     return _Packed(dtype, values, scales if dtype == "int8" else None, None if b is None else b.copy())
 
 
 def packed_form(handle: _Packed) -> np.ndarray:
     """See `squeezeops.PointwiseConv.packed`."""
-    return _layout.pack(handle.weight, handle.scales, handle.dtype)
+    return packing.pack(handle.weight, handle.scales, handle.dtype)
 
 
 # Row-wise ops.
