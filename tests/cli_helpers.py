@@ -18,6 +18,13 @@ COMMAND = [sys.executable, "-m", "squeezeops"]
 on_posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
 
 
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self):
+        return True
+
+
 def environment(**changes):
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **changes}

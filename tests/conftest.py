@@ -39,7 +39,7 @@ def variant(request):
 
 @pytest.fixture
 def numba_backend():
-    """Activate the Numba backend and return its module. The number of threads is restored at the end."""
+    """The module of the Numba backend, in force, with its number of threads restored at the end."""
     module = backends.load("numba")
     before = module.get_num_threads()
     with ops.backend("numba"):

@@ -12,6 +12,13 @@ POSITIONS = 16
 CHECKPOINT = Path(__file__).parents[1] / "examples" / "sentiment_checkpoint"  # the source of the built-in model
 
 
+def kept(mask: np.ndarray) -> np.ndarray:
+    """The positions (B, L) that a model computes: up to a row's last attended one, or all if there is none."""
+    mask = mask.reshape(-1, mask.shape[-1])
+    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
+    return after | ~mask.any(axis=1, keepdims=True)
+
+
 def write_model(
     folder: Path,
     labels: list[str] | None = None,

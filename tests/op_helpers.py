@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import subprocess
@@ -38,6 +39,21 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
 native: Any = None  # the extension module; None if it was not built
 if "native" in backends.available():
     from squeezeops import _native as native
+
+
+def call_c(name: str, *arguments: Any) -> tuple[int, str]:
+    """Call a function of the C interface with ints, floats, arrays and None; return the status and error message."""
+    library = ctypes.CDLL(native.__file__)
+    library.sqz_error_message.restype = ctypes.c_char_p
+    types = {int: ctypes.c_int64, float: ctypes.c_double, type(None): ctypes.c_void_p}
+    status = getattr(library, name)(
+        *(
+            ctypes.c_void_p(a.__array_interface__["data"][0]) if isinstance(a, np.ndarray) else types[type(a)](a)
+            for a in arguments
+        )
+    )
+    return status, library.sqz_error_message().decode() if status else ""
+
 
 ALL_ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from model_helpers import WORDS, write_model
 
+from squeezeops import ops
+
 # A vocabulary that can split every ASCII word into pieces.
 PIECES = [*WORDS, "new", "york", "ada", "love", "##lace", "##land", "北", "京", "-", "'", "(", ")", "?", "🙂"]
 PIECES += [*string.digits, *string.ascii_lowercase[1:]]
@@ -34,6 +36,21 @@ def write_lively_model(folder: Path, labels: list[str] | None = None, **options)
             values *= 3
     (folder / "model.safetensors").write_bytes(data)
     return folder
+
+
+def structure(result, types):
+    """Replace each dict in nested lists by "*". Check the names, order and types of its values."""
+    if isinstance(result, list):
+        return [structure(entry, types) for entry in result]
+    assert [(key, type(value)) for key, value in result.items()] == list(types.items())
+    return "*"
+
+
+def assert_same(found, expected, tolerance=1e-5):
+    """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
+    if ops.get_backend() == "native":
+        assert found == expected
+    assert_alike(found, expected, tolerance)
 
 
 def assert_alike(found, expected, tolerance=1e-5):

@@ -7,7 +7,18 @@ from contextlib import contextmanager
 import golden_bits
 import numpy as np
 import pytest
-from op_helpers import ALL_ISAS, EXACT_ISAS, ISAS, Variant, assert_same_bits, golden_isas, native, normal, ran_on
+from op_helpers import (
+    ALL_ISAS,
+    EXACT_ISAS,
+    INT8_ISAS,
+    ISAS,
+    Variant,
+    assert_same_bits,
+    golden_isas,
+    native,
+    normal,
+    ran_on,
+)
 
 from squeezeops import ops
 
@@ -53,27 +64,31 @@ def test_golden_bits(record_property):
     record_property("ran", sorted(ran))
 
 
-def test_forced_isas_run():
+def test_forced_isas_run(record_property):
     """With a forced ISA, every op runs the kernel of that ISA."""
-    x = np.ones((3, 8), np.float32)
-    ids = np.zeros(3, np.int64)
+    x = np.ones((40, 8), np.float32)
+    ids, weight = np.zeros(40, np.int64), np.ones((60, 4), np.float32)
     calls = {  # by kernel
-        "pwconv": lambda: ops.pointwise_conv(x, np.ones((4, 8), np.float32)),
-        "layer_norm": lambda: ops.layer_norm(x),
-        "l2_normalize": lambda: ops.l2_normalize(x),
-        "softmax": lambda: ops.softmax(x),
-        "mean_pool": lambda: ops.mean_pool(x),
-        "activation": lambda: (ops.gelu(x), ops.tanh(x)),
-        "embedding": lambda: ops.embedding(ids, x),
-        "embedding_layer_norm": lambda: ops.embedding_layer_norm(ids, x, ids, x, ids, x, None, None),
-        "attention": lambda: ops.attention(x[None], x[None], x[None], num_heads=2),
+        "pwconv_f32": lambda: ops.pointwise_conv(x, weight, groups=2),
+        "pwconv_s8": lambda: ops.PointwiseConv(weight, groups=2, dtype="int8")(x),
+        "quantize_rows_s8": lambda: ops.quantize_rows(x, groups=2),
+        "layer_norm_f32": lambda: ops.layer_norm(x),
+        "l2_normalize_f32": lambda: ops.l2_normalize(x),
+        "softmax_f32": lambda: ops.softmax(x),
+        "mean_pool_f32": lambda: ops.mean_pool(x),
+        "activation_f32": lambda: (ops.gelu(x), ops.tanh(x)),
+        "embedding_f32": lambda: ops.embedding(ids, x),
+        "embedding_layer_norm_f32": lambda: ops.embedding_layer_norm(ids, x, ids, x, ids, x, None, None),
+        "attention_f32": lambda: ops.attention(x[None], x[None], x[None], num_heads=2),
     }
-    assert ISAS
-    for isa in ISAS:
-        with Variant("native", isa).active():
-            for kernel, call in calls.items():
+    for kernel, call in calls.items():
+        isas = INT8_ISAS if kernel.endswith("s8") else ISAS
+        assert "scalar" in isas
+        for isa in isas:
+            with Variant("native", isa).active():
                 call()
-                assert native.last_kernel().endswith(f"{kernel}_f32_{isa}")
+                assert native.last_kernel().endswith(f"{kernel}_{isa}")
+    record_property("ran", [f"{kernel} on {' '.join(INT8_ISAS)}" for kernel in calls if kernel.endswith("s8")])
 
 
 def conv(channels_in, channels_out, groups, rng):

@@ -1,7 +1,6 @@
 """The command line: arguments, output, errors and exit status."""
 
 import contextlib
-import io
 import json
 import os
 import platform
@@ -14,7 +13,7 @@ import threading
 import time
 
 import pytest
-from cli_helpers import COMMAND, PACKAGE, caller, check_error, environment, on_posix, run, start
+from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, run, start
 from model_helpers import CHECKPOINT
 
 import squeezeops
@@ -305,11 +304,6 @@ def test_closed_standard_streams():
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def pretend_terminal(monkeypatch):

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import caller, check_error, environment, on_posix, run, start
+from cli_helpers import Terminal, caller, check_error, environment, on_posix, run, start
 from model_helpers import WORDS, write_model
 
 from squeezeops import cli, ops
@@ -502,12 +502,6 @@ def test_a_device_is_no_output(call, command, tmp_path):
 def test_progress_bar_beside_an_array(monkeypatch, command, tmp_path):
     """No results are printed, so the progress bar is shown even if standard output is a terminal."""
     pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
-    import io
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     (tmp_path / "texts").write_text("good\nbad\n")
     monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
     monkeypatch.setattr(sys, "stdout", Terminal())

@@ -30,6 +30,7 @@ def test_the_package_imports_no_numpy():
         "squeezebert.files.atomic",
         "squeezebert.files.checkpoint",
         "squeezebert.files.converted",
+        "squeezebert.files.torch_file",
         "squeezebert.files.torch_pickle",
         "squeezebert.files.hub_cache",
     ],

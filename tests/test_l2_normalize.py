@@ -1,10 +1,8 @@
 """l2_normalize against float64, and to the bit against the sum of squares in the numerics contract."""
 
-import ctypes
-
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, ISAS, ROWS, UNIT, Variant, assert_same_bits, assert_within, native, normal
+from op_helpers import EXACT_ISAS, ISAS, ROWS, UNIT, Variant, assert_same_bits, assert_within, call_c, native, normal
 
 from squeezeops import ops
 
@@ -151,23 +149,13 @@ def test_layouts(variant, rng):
     assert_same_bits(ops.l2_normalize(x[::-1, ::2]), y)
 
 
-def call_c(rows, n, x, ldx, eps, out, ldo):
-    """Call sqz_l2_normalize_f32; return the status and the error message."""
-    library = ctypes.CDLL(native.__file__)
-    pointers = [None if a is None else ctypes.c_void_p(a.__array_interface__["data"][0]) for a in (x, out)]
-    rows, n, ldx, ldo = map(ctypes.c_int64, (rows, n, ldx, ldo))
-    status = library.sqz_l2_normalize_f32(rows, n, pointers[0], ldx, ctypes.c_double(eps), pointers[1], ldo)
-    library.sqz_error_message.restype = ctypes.c_char_p
-    return status, library.sqz_error_message().decode() if status else ""
-
-
 @pytest.mark.parametrize("isa", ISAS)
 def test_row_strides_in_c(rng, isa):
     """The gaps between rows are neither read nor written."""
     x, out = np.full((7, 40), np.nan, np.float32), np.full((7, 37), 7, np.float32)
     x[:, :33] = normal(rng, 7, 33)
     with Variant("native", isa).active():
-        assert call_c(7, 33, x, 40, 1e-12, out, 37) == (0, "")
+        assert call_c("sqz_l2_normalize_f32", 7, 33, x, 40, 1e-12, out, 37) == (0, "")
         assert_same_bits(out[:, :33].copy(), ops.l2_normalize(x[:, :33].copy()))
     assert (out[:, 33:] == 7).all()
 
@@ -188,7 +176,7 @@ def test_bad_arguments_in_c():
         ({"eps": np.nan}, "eps"),
         ({"eps": 1e39}, "eps"),
     ):
-        status, message = call_c(**good | bad)
+        status, message = call_c("sqz_l2_normalize_f32", *(good | bad).values())
         assert status == 1 and message.startswith(f"{name}: expected "), (bad, message)
         assert (out == 7).all()
-    assert call_c(**good) == (0, "")
+    assert call_c("sqz_l2_normalize_f32", *good.values()) == (0, "")

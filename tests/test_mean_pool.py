@@ -1,11 +1,10 @@
 """mean_pool against float64, and to the bit against the chain of additions that defines it; masks."""
 
-import ctypes
 import itertools
 
 import numpy as np
 import pytest
-from op_helpers import ISAS, UNIT, Variant, assert_same_bits, assert_within, native, normal
+from op_helpers import ISAS, UNIT, Variant, assert_same_bits, assert_within, call_c, native, normal
 
 from squeezeops import ops
 
@@ -155,16 +154,6 @@ def test_layouts(variant, rng):
     assert_same_bits(ops.mean_pool(x[::2, ::-1, ::2], mask=mask[::2, ::-1]), y)
 
 
-def call_c(batch, length, n, x, ldx, mask, mask_stride, out, ldo):
-    """Call sqz_mean_pool_f32; return the status and the error message."""
-    library = ctypes.CDLL(native.__file__)
-    pointers = [None if a is None else ctypes.c_void_p(a.__array_interface__["data"][0]) for a in (x, mask, out)]
-    batch, length, n, ldx, mask_stride, ldo = map(ctypes.c_int64, (batch, length, n, ldx, mask_stride, ldo))
-    status = library.sqz_mean_pool_f32(batch, length, n, pointers[0], ldx, pointers[1], mask_stride, pointers[2], ldo)
-    library.sqz_error_message.restype = ctypes.c_char_p
-    return status, library.sqz_error_message().decode() if status else ""
-
-
 @pytest.mark.parametrize("isa", ISAS)
 def test_row_strides_in_c(rng, isa):
     """The gaps between rows are neither read nor written."""
@@ -176,7 +165,7 @@ def test_row_strides_in_c(rng, isa):
     with Variant("native", isa).active():
         for given, stride in ((None, 0), (mask, 9), (mask, 0)):
             keep = None if given is None else given[:, :5] if stride else given[0, :5]
-            assert call_c(3, 5, 33, x, 40, given, stride, out, 37) == (0, "")
+            assert call_c("sqz_mean_pool_f32", 3, 5, 33, x, 40, given, stride, out, 37) == (0, "")
             assert_same_bits(out[:, :33].copy(), ops.mean_pool(tight, mask=keep))
             assert (out[:, 33:] == 7).all()
 
@@ -198,7 +187,7 @@ def test_bad_arguments_in_c():
         ({"out": None}, "out"),
         ({"ldo": 7}, "out"),
     ):
-        status, message = call_c(**good | bad)
+        status, message = call_c("sqz_mean_pool_f32", *(good | bad).values())
         assert status == 1 and message.startswith(f"{name}: expected "), (bad, message)
         assert (out == 7).all()
-    assert call_c(**good) == (0, "")
+    assert call_c("sqz_mean_pool_f32", *good.values()) == (0, "")

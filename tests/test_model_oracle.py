@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_helpers import kept
 from op_helpers import VARIANTS, assert_repeats
 
 from squeezeops import ops
@@ -179,13 +180,6 @@ def case(name, task):
     arrays = {key: np.stack([part.numpy() for part in value]) if isinstance(value, tuple) else value.numpy()
               for key, value in expected.items()}  # fmt: skip
     return model, state, [inputs[key].numpy() for key in INPUTS], arrays
-
-
-def kept(mask):
-    """The positions (B, L) that are computed: up to the last attended one of a row, all of a row without any."""
-    mask = mask.reshape(-1, LENGTH)
-    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
-    return after | ~mask.any(axis=1, keepdims=True)
 
 
 def check(name, what, actual, expected, tolerance=TOLERANCE):

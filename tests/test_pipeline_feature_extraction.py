@@ -204,11 +204,6 @@ def test_model_for_multiple_choice(tmp_path):
         pipeline("feature-extraction", model, tokenizer=folder)
 
 
-def test_there_is_no_default_model():
-    with pytest.raises(ValueError, match="feature-extraction: model: expected a folder .*, got None"):
-        pipeline("feature-extraction")
-
-
 def test_any_text_gets_a_vector(pipe):
     for text in ("\x00", "🙂", "مرحبا", "x" * 500, "[SEP]", "\ud800"):
         assert np.linalg.norm(pipe(text)) == pytest.approx(1, abs=1e-6)

@@ -4,11 +4,12 @@ import inspect
 import math
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 from model_helpers import write_model
-from pipeline_helpers import PIECES, assert_alike, write_lively_model
+from pipeline_helpers import PIECES, assert_alike, assert_same, structure, write_lively_model
 
 from squeezeops import ops
 from squeezeops.pipelines import FillMaskPipeline, TextError, pipeline
@@ -17,6 +18,7 @@ from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 POSITIONS = 24
+shape_of = partial(structure, types={"score": float, "token": int, "token_str": str, "sequence": str})
 TEXTS = [
     "a good [MASK]!",
     "[MASK]",
@@ -42,32 +44,7 @@ def probabilities(pipe, text):
     return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
 
 
-def numbers_aside(result):
-    return [numbers_aside(e) for e in result] if isinstance(result, list) else result | {"score": 0}
-
-
-def scores_in(result):
-    return [s for e in result for s in scores_in(e)] if isinstance(result, list) else [result["score"]]
-
-
-def assert_same(found, expected):
-    """Equal to the last bit or, where NumPy's BLAS computed them, nearly the same scores."""
-    if ops.get_backend() == "native":
-        assert found == expected
-    assert numbers_aside(found) == numbers_aside(expected)
-    assert scores_in(found) == pytest.approx(scores_in(expected), abs=1e-5)
-
-
 # ---- what a call returns ---------------------------------------------------------------------------------------------
-
-
-def shape_of(result):
-    """The structure of a result: nested lists, with "*" for each dict. Checks the dicts' keys and types."""
-    if isinstance(result, list):
-        return [shape_of(entry) for entry in result]
-    assert list(result) == ["score", "token", "token_str", "sequence"]
-    assert [type(value) for value in result.values()] == [float, int, str, str]
-    return "*"
 
 
 ONE, TWO = TEXTS[0], TEXTS[3]  # with one mask and with two
@@ -248,9 +225,7 @@ def test_results_do_not_depend_on_the_batch(pipe, batch_size):
 def test_backends_agree(pipe, backend):
     expected = pipe(TEXTS)
     with ops.backend(backend):
-        found = pipe(TEXTS)
-    assert numbers_aside(found) == numbers_aside(expected)
-    assert scores_in(found) == pytest.approx(scores_in(expected), abs=1e-5)
+        assert_alike(pipe(TEXTS), expected)
 
 
 def test_truncation(pipe):
@@ -333,20 +308,6 @@ def test_mask_token_of_another_name(tmp_path):
     assert len(pipe("a <gap>")) == 5
     with pytest.raises(TextError, match="expected a text with <gap>, got 'a .MASK.'"):
         pipe("a [MASK]")
-
-
-def test_model_without_a_head_for_it(tmp_path):
-    write_model(tmp_path)
-    with pytest.raises(ValueError, match="masked-lm"):
-        pipeline("fill-mask", tmp_path)
-    base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model of task 'masked-lm', got 'base'"):
-        pipeline("fill-mask", base, tokenizer=tmp_path)
-
-
-def test_there_is_no_default_model():
-    with pytest.raises(ValueError, match="fill-mask: model: expected a folder .*, got None"):
-        pipeline("fill-mask")
 
 
 # ---- against transformers itself -------------------------------------------------------------------------------------

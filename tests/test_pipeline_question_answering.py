@@ -5,11 +5,13 @@ import math
 import pickle
 import random
 import struct
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from model_helpers import write_model
+from pipeline_helpers import structure
 
 from squeezeops import ops
 from squeezeops.pipelines import QuestionAnsweringPipeline, TextError, pipeline
@@ -109,14 +111,7 @@ def stub(pipe, starts, ends, bias=-20.0):
 # ---- what a call takes and returns -----------------------------------------------------------------------------------
 
 
-def shape_of(result):
-    if isinstance(result, list):
-        return [shape_of(entry) for entry in result]
-    assert list(result) == ["score", "start", "end", "answer"]
-    assert [type(value) for value in result.values()] == [float, int, int, str]
-    return "*"
-
-
+shape_of = partial(structure, types={"score": float, "start": int, "end": int, "answer": str})
 PAIR = {"question": QUESTION, "context": CONTEXT}
 
 

@@ -6,13 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-from model_helpers import write_model
-from pipeline_helpers import assert_alike, write_lively_model
+from pipeline_helpers import assert_alike, assert_same, write_lively_model
 
 from squeezeops import ops
-from squeezeops.pipelines import TextError, TokenClassificationPipeline, default_model, pipeline
+from squeezeops.pipelines import TextError, TokenClassificationPipeline, pipeline
 from squeezeops.pipelines.base import Row
-from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"]
@@ -348,18 +346,6 @@ def test_truncation(pipe):
 # ---- batches, streams, backends, pickling ----------------------------------------------------------------------------
 
 
-def assert_same(found, expected):
-    """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
-    if ops.get_backend() == "native":
-        assert found == expected
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert len(ours) == len(theirs)
-        for a, b in zip(ours, theirs, strict=True):
-            assert a | {"score": 0} == b | {"score": 0}
-            assert a["score"] == pytest.approx(b["score"], abs=1e-5)
-
-
 @pytest.mark.parametrize("options", [{}, {"aggregation_strategy": "average", "stride": 5}], ids=["tokens", "windows"])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_results_do_not_depend_on_the_batch(pipe, batch_size, options):
@@ -373,10 +359,7 @@ def test_results_do_not_depend_on_the_batch(pipe, batch_size, options):
 def test_backends_agree(pipe, backend):
     expected = pipe(TEXTS, aggregation_strategy="average")
     with ops.backend(backend):
-        found = pipe(TEXTS, aggregation_strategy="average")
-    for ours, theirs in zip(found, expected, strict=True):
-        assert [e | {"score": 0} for e in ours] == [e | {"score": 0} for e in theirs]
-        assert [e["score"] for e in ours] == pytest.approx([e["score"] for e in theirs], abs=1e-5)
+        assert_alike(pipe(TEXTS, aggregation_strategy="average"), expected)
 
 
 def test_calling_with_an_iterator_streams(pipe):
@@ -460,21 +443,6 @@ def test_text_without_tokens_and_a_tokenizer_without_special_ones(pipe, options)
     assert len(other("good movie", ignore_labels=[])) == 2
     with pytest.raises(TextError, match="text 1: expected at least one token, got none of '\\\\ufeff'"):
         other(["good", "\ufeff"], **options)
-
-
-def test_model_without_a_head_for_it(tmp_path):
-    write_model(tmp_path)
-    with pytest.raises(ValueError, match="token-classification"):
-        pipeline("ner", tmp_path)
-    base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model of task 'token-classification', got 'base'"):
-        pipeline("ner", base, tokenizer=tmp_path)
-
-
-def test_there_is_no_default_model():
-    for make in (pipeline, default_model):
-        with pytest.raises(ValueError, match="token-classification: model: expected a folder .*, got None"):
-            make("ner")
 
 
 def test_any_text_gets_an_answer(pipe):

@@ -3,11 +3,13 @@
 import inspect
 import math
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from model_helpers import CHECKPOINT, POSITIONS, WORDS, write_model
+from pipeline_helpers import assert_alike, assert_same, structure
 
 from squeezeops import ops
 from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
@@ -16,6 +18,7 @@ from squeezeops.squeezebert.files.safetensors import read_header
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
+shape_of = partial(structure, types={"label": str, "score": float})
 TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
 
 
@@ -89,15 +92,6 @@ def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):
 
 
 # ---- what a call returns: exactly what transformers 5 returns --------------------------------------------------------
-
-
-def shape_of(result):
-    """The structure of a result: nested lists, with "*" for each dict. Checks the dicts' keys and types."""
-    if isinstance(result, list):
-        return [shape_of(entry) for entry in result]
-    assert list(result) == ["label", "score"]
-    assert type(result["label"]) is str and type(result["score"]) is float
-    return "*"
 
 
 @pytest.mark.parametrize(
@@ -205,32 +199,23 @@ def test_sigmoid_in_the_tails(pipe):
 # ---- batches and streams ---------------------------------------------------------------------------------------------
 
 
-def assert_same(found, expected):
-    """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
-    if ops.get_backend() == "native":
-        assert found == expected
-    assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
-    assert [entry["score"] for entry in found] == pytest.approx([entry["score"] for entry in expected], abs=1e-6)
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_results_do_not_depend_on_the_batch(pipe, batch_size):
     alone = [pipe(text)[0] for text in TEXTS]
-    assert_same(pipe(TEXTS, batch_size=batch_size), alone)
-    assert_same(pipe(TEXTS[::-1], batch_size=batch_size), alone[::-1])
+    assert_same(pipe(TEXTS, batch_size=batch_size), alone, 1e-6)
+    assert_same(pipe(TEXTS[::-1], batch_size=batch_size), alone[::-1], 1e-6)
 
 
 @pytest.mark.parametrize("backend", ops.available_backends())
 def test_backends_agree(pipe, backend):
-    expected = [entry["score"] for entry in pipe("the great movies!", top_k=None)]
+    expected = pipe("the great movies!", top_k=None)
     with ops.backend(backend):
-        found = [entry["score"] for entry in pipe("the great movies!", top_k=None)]
-    assert found == pytest.approx(expected, abs=1e-6)
+        assert_alike(pipe("the great movies!", top_k=None), expected, 1e-6)
 
 
 def test_stream_yields_in_input_order(pipe):
     texts = TEXTS * 20
-    assert_same(list(pipe.stream(iter(texts), batch_size=7)), pipe(texts))
+    assert_same(list(pipe.stream(iter(texts), batch_size=7)), pipe(texts), 1e-6)
 
 
 def test_stream_reads_no_further_than_its_batch(pipe):
@@ -363,13 +348,29 @@ def test_model_without_a_vocabulary(tmp_path):
         pipeline("text-classification", tmp_path)
 
 
-def test_model_without_a_classifier(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("text-classification", "text-classification"),
+        ("ner", "token-classification"),
+        ("fill-mask", "masked-lm"),
+        ("question-answering", "question-answering"),
+    ],
+)
+def test_model_without_the_head(tmp_path, task, head):
     write_model(tmp_path)
-    with pytest.raises(ValueError, match="text-classification"):
-        pipeline("text-classification", tmp_path)
+    with pytest.raises(ValueError, match=head):
+        pipeline(task, tmp_path)
     base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model of task 'text-classification', got 'base'"):
-        pipeline("text-classification", base, tokenizer=tmp_path)
+    with pytest.raises(ValueError, match=f"model: expected a model of task '{head}', got 'base'"):
+        pipeline(task, base, tokenizer=tmp_path)
+
+
+@pytest.mark.parametrize("make", [pipeline, default_model])
+@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "question-answering", "token-classification"])
+def test_tasks_without_a_default_model(make, task):
+    with pytest.raises(ValueError, match=f"{task}: model: expected a folder .*, got None"):
+        make(task)
 
 
 def test_unknown_dtype(folder):

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from op_helpers import (
     ACTIVATIONS64,
-    INT8_ISAS,
     INT8_VARIANTS,
     ROWS,
-    Variant,
     assert_repeats,
     assert_same_bits,
     native,
@@ -383,17 +381,6 @@ def test_follows_the_backend(rng):
         for away in INT8_VARIANTS:
             with away.active():
                 assert_same_bits(packed(x), expected)
-
-
-@pytest.mark.skipif(native is None, reason="built without the native extension")
-def test_every_instruction_set_ran(rng, record_property):
-    x, packed, ran = normal(rng, 40, 70), conv(normal(rng, 60, 35), groups=2), []
-    for isa in INT8_ISAS:
-        with Variant("native", isa).active():
-            packed(x)
-            ran.append(native.last_kernel())
-    assert ran == [f"pwconv_s8_{isa}" for isa in INT8_ISAS] and "pwconv_s8_scalar" in ran
-    record_property("ran", ran)
 
 
 def test_does_not_depend_on_the_threads(rng):

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from golden_bits import every_kind
-from op_helpers import INT8_ISAS, INT8_VARIANTS, Variant, assert_same_bits, native, normal
+from op_helpers import INT8_VARIANTS, assert_same_bits, normal
 
 from squeezeops import ops
 
@@ -129,14 +129,3 @@ def test_memory_layouts(variant, rng):
         check(view, 2)
     x.flags.writeable = False
     check(x, 2)
-
-
-@pytest.mark.skipif(native is None, reason="built without the native extension")
-def test_every_instruction_set_ran(rng, record_property):
-    x, ran = normal(rng, 40, 70), []
-    for isa in INT8_ISAS:
-        with Variant("native", isa).active():
-            ops.quantize_rows(x, groups=2)
-            ran.append(native.last_kernel())
-    assert ran == [f"quantize_rows_s8_{isa}" for isa in INT8_ISAS] and "quantize_rows_s8_scalar" in ran
-    record_property("ran", ran)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_helpers import kept
 from op_helpers import INT8_VARIANTS, VARIANTS, assert_repeats, assert_same_bits
 
 from squeezeops import ops, pipeline
@@ -60,13 +61,6 @@ def load(name: str, **kwargs: object) -> SqueezeBert:
 def expected_of(name: str) -> dict[str, np.ndarray]:
     with np.load(GOLDEN / name / "expected.npz") as file:
         return {key: file[key].astype(np.int64) if key in INPUTS else file[key] for key in file}
-
-
-def kept(mask: np.ndarray) -> np.ndarray:
-    """The positions (B, L) that are computed: up to the last attended one of a row, all of a row without any."""
-    mask = mask.reshape(-1, mask.shape[-1])
-    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
-    return after | ~mask.any(axis=1, keepdims=True)
 
 
 def arrays_of(output: SqueezeBertOutput) -> dict[str, np.ndarray]:

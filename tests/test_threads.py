@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from op_helpers import assert_same_bits, native, normal
+from op_helpers import assert_same_bits, native, normal, run_python
 
 from squeezeops import ops
 
@@ -55,10 +55,7 @@ def assert_same(results, expected):
 
 
 def python(code, **environment):
-    env = {**os.environ, "SQUEEZEOPS_BACKEND": "native", **environment}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, timeout=120
-    )
+    return run_python("-c", textwrap.dedent(code), **{"SQUEEZEOPS_BACKEND": "native"} | environment)
 
 
 def tasks():

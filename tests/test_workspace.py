@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model_helpers import write_model
+from model_helpers import kept, write_model
 from op_helpers import VARIANTS, assert_same_bits, run_python
-from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expected_of, kept, load
+from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expected_of, load
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert
