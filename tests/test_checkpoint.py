@@ -356,7 +356,7 @@ def test_pipes_and_folders_are_refused(folder, name, make):
         (folder / "model.safetensors").unlink()
     (folder / name).unlink(missing_ok=True)
     getattr(os, make)(folder / name)
-    with pytest.raises(ValueError, match="got a folder or something else that is no file") as error:
+    with pytest.raises(ValueError, match="got a folder or a special file") as error:
         load_folder(folder)
     assert str(error.value).startswith(str(folder / name))
 

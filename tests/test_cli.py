@@ -370,6 +370,7 @@ ERRORS = {
         ["classify", "good", "-bad"],
         "unrecognized arguments: -bad (see squeezeops classify --help; -- goes before texts that start with a dash)",
     ),
+    "unknown options": (["bench", "--colour"], "unrecognized arguments: --colour (see squeezeops bench --help)"),
     "no texts": (["info", "good"], "unrecognized arguments: good (see squeezeops info --help)"),
     "no abbreviations": (["classify", "good", "--trunc"], "unrecognized arguments: --trunc"),
     "nothing to do": (["classify"], "expected texts or --input FILE (see squeezeops classify --help)"),

@@ -129,7 +129,7 @@ def test_report(call, folder, out, monkeypatch):
 
 def test_an_existing_file(call, folder, out):
     out.write_bytes(b"precious")
-    message = r"expected the name of a new file, got one that is there \(--force replaces it\)$"
+    message = r"expected the name of a new file, got one that exists \(--force replaces it\)$"
     assert check_error(call("convert", folder, out), message) == ""
     assert out.read_bytes() == b"precious"
     assert call("convert", folder, out, "--force", "--quiet") == (0, "", "")

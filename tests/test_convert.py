@@ -492,7 +492,7 @@ def test_progress(folder, out):
 def test_an_existing_file(folder, out):
     out.write_bytes(b"precious")
     with pytest.raises(
-        FileExistsError, match=rf"^{re.escape(str(out))}: expected the name of a new file, got one that is"
+        FileExistsError, match=rf"^{re.escape(str(out))}: expected the name of a new file, got one that exists"
     ):
         convert.convert(folder, out)
     assert out.read_bytes() == b"precious"
@@ -517,15 +517,17 @@ def test_wrong_names(folder, converted, tmp_path):
     fails(tmp_path / "d.safetensors", r"expected the name of a file, got a folder", force=True)
     fails(tmp_path / "no" / "x.safetensors", r"expected a name in a folder, got no folder .*no$", FileNotFoundError)
     fails(
-        folder / "model.safetensors", r"expected a name apart from the checkpoint's, got one of its files", force=True
+        folder / "model.safetensors",
+        r"expected another name than those of the checkpoint's files, got one of them",
+        force=True,
     )
     (tmp_path / "link.safetensors").symlink_to(folder / "model.safetensors")
-    fails(tmp_path / "link.safetensors", r"expected a name apart from the checkpoint's", force=True)
+    fails(tmp_path / "link.safetensors", r"expected another name than those of the checkpoint's files", force=True)
     got = "got a model that is converted already, to int8 for text-classification"
     for options, wanted in (({"dtype": "float16"}, "to float16"), ({"task": "base"}, "to int8 for base")):
         message = rf"^{re.escape(str(converted))}: model: expected a checkpoint to convert {wanted}, {got}"
         fails(tmp_path / "x.safetensors", message, checkpoint=converted, **options)
-    fails(converted, r"model: expected a name apart from that of the file", checkpoint=converted, force=True)
+    fails(converted, r"model: expected a file other than the one to write", checkpoint=converted, force=True)
     fails(tmp_path / "x.safetensors", r"dtype: expected one of 'float32', 'float16', 'int8', got 'int4'", dtype="int4")
     fails(tmp_path / "x.safetensors", r"expected a folder", FileNotFoundError, checkpoint=tmp_path / "nowhere")
     assert not (tmp_path / "x.safetensors").exists()
@@ -815,11 +817,11 @@ BROKEN = {
         lambda f: f.insert("x\n\x1b", "U8", [64], bytes(64)),
         r"tensors: expected those .*, got 'x\\n\\x1b' too",
     ),
-    "misaligned": (edit_misaligned, r"weight: expected a place that is a multiple of 2, got \d+"),
-    "packed misaligned": (edit_packed_misaligned, r"packed: expected a place that is a multiple of 64, got \d+"),
+    "misaligned": (edit_misaligned, r"weight: expected an offset that is a multiple of 2, got \d+"),
+    "packed misaligned": (edit_packed_misaligned, r"packed: expected an offset that is a multiple of 64, got \d+"),
     "header not padded": (
         edit_half_misaligned,
-        r"(packed|weight): expected a place that is a multiple of (64|4), got \d+",
+        r"(packed|weight): expected an offset that is a multiple of (64|4), got \d+",
     ),
     "packed size": (
         edit_size,

@@ -126,9 +126,10 @@ def test_the_rules_leave_it(line):
 # Between ids and results no arithmetic of NumPy: its sums and its exp differ between processors and versions.
 
 PYTHON = [
-    ROOT / "squeezeops" / "squeezebert" / "model.py",
-    ROOT / "squeezeops" / "squeezebert" / "heads.py",
-    ROOT / "squeezeops" / "squeezebert" / "batch.py",
+    *(
+        ROOT / "squeezeops" / "squeezebert" / "model" / f"{name}.py"
+        for name in ("squeezebert", "layer", "heads", "batch", "workspace")
+    ),
     *sorted((ROOT / "squeezeops" / "pipelines").glob("*.py")),
 ]
 ARITHMETIC = """
