@@ -128,7 +128,7 @@ def test_the_rules_leave_it(line):
 PYTHON = [
     *(
         ROOT / "squeezeops" / "squeezebert" / "model" / f"{name}.py"
-        for name in ("batch", "heads", "layer", "squeezebert")
+        for name in ("squeezebert", "layer", "heads", "batch", "workspace")
     ),
     *sorted((ROOT / "squeezeops" / "pipelines").glob("*.py")),
 ]

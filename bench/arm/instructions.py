@@ -1,8 +1,8 @@
 """Instructions of every kernel, counted exactly: ``python -m bench.arm instructions``.
 
 A row is one call of the C interface at a shape of the model. Its unit is one instruction of products: four
-multiply-adds of floats (FMLA), sixteen of bytes (SDOT), 32 (SMMLA), or eight without those (SMULL, SMLAL). An op without
-products by shape, such as LayerNorm, counts vectors of four elements.
+multiply-adds of floats (FMLA), sixteen of bytes (SDOT), 32 (SMMLA), or eight without those (SMULL, SMLAL). An op
+without products by shape, such as LayerNorm, counts vectors of four elements.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// A clock, and a pause for loops that spin.
+// A monotonic clock, and the CPU's pause instruction for spin loops.
 #ifndef SQZ_THREADING_CLOCK_H_
 #define SQZ_THREADING_CLOCK_H_
 
@@ -13,7 +13,7 @@ inline int64_t now_nanoseconds() {
   return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-// For each iteration of a loop that waits for another thread to change a variable.
+// Call between two polls of a variable in a spin loop.
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
