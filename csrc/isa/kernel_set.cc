@@ -2,8 +2,6 @@
 // since code that ran at start-up with this ISA's flags would end a process on a processor without it.
 #include "kernels/ops.h"
 
-#include "isa/target.h"
-
 #ifdef SQZ_FLOATS
 #define SQZ_IF_floats(...) __VA_ARGS__
 #define SQZ_POINTER_floats(name) &SQZ_SYMBOL(name)

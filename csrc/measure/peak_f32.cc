@@ -1,5 +1,5 @@
 // The float loops of peak.h.
-#include "isa/target.h"
+#include "kernels/target.h"
 #include "measure/peak.h"
 
 namespace sqz {

@@ -1,5 +1,5 @@
 // The int8 loop of peak.h, with the instructions of the kernels.
-#include "isa/target.h"
+#include "kernels/target.h"
 #include "measure/peak.h"
 
 namespace sqz {

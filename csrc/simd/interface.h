@@ -9,10 +9,11 @@
 //   products  sums of products of bytes, for the generic inner loop and the peak loop
 //
 // Scalable vectors (SVE, RISC-V V) do not fit. Their types have no size at compile time, so they can be neither members
-// of a struct nor elements of the arrays that hold a tile, and a vector is not 16 lanes, which fixes the order of every
-// sum. What fits is SVE at a width that the compiler is told (-msve-vector-bits=512, 256 or 128): its types have a size
-// then. Each width is a row of isas.def with a trait like those of NEON, of one, two or four registers per vector, and
-// its CPU test compares that width with the processor's.
+// of a struct nor elements of the arrays that hold a tile. And a trait has 16 lanes, which fixes the order of every
+// sum; a vector of unknown width would need other code for each width to keep that order. What fits is SVE at a width
+// that the compiler knows (-msve-vector-bits=512, 256 or 128), which gives its types a size. Each width is then a row
+// of isas.def with a trait like NEON's, of one, two or four registers per vector, and its CPU test compares the width
+// with the processor's.
 #ifndef SQZ_SIMD_INTERFACE_H_
 #define SQZ_SIMD_INTERFACE_H_
 

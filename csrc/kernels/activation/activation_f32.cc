@@ -1,6 +1,5 @@
 #include "kernels/activation/activation_f32.inl"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 
 namespace sqz {
 

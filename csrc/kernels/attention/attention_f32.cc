@@ -21,8 +21,8 @@
 // needs another barrier of the threads and would save what two queries cost.
 #include "kernels/attention/attention.h"
 
-#include "isa/target.h"
 #include "kernels/softmax/softmax_f32.inl"
+#include "kernels/target.h"
 #include "simd/microkernel_f32.inl"
 
 namespace sqz {

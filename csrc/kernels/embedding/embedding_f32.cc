@@ -1,6 +1,5 @@
 #include "kernels/embedding/embedding.inl"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 
 namespace sqz {
 

@@ -2,8 +2,7 @@
 // (reduce_add_tree of the traits). Two rows at once, because the sum of one row is a chain of dependent multiply-adds.
 // Four rows are no faster: the divisions take the time.
 #include "kernels/l2_normalize/l2_normalize.h"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 #include "simd/common.h"
 
 namespace sqz {

@@ -1,6 +1,5 @@
 #include "kernels/layer_norm/layer_norm_f32.inl"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 
 namespace sqz {
 

@@ -2,8 +2,7 @@
 // Four rows are added between a load and a store of the sums. So x is read once and in order, and the additions to the
 // vectors of a row are independent chains, which hides their latency.
 #include "kernels/mean_pool/mean_pool.h"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 #include "simd/common.h"
 
 namespace sqz {

@@ -1,6 +1,5 @@
 #include "kernels/pwconv/pwconv_float.inl"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 
 namespace sqz {
 

@@ -1,6 +1,5 @@
 #include "kernels/pwconv/pwconv_s8.inl"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 
 namespace sqz {
 

@@ -1,5 +1,5 @@
-#include "isa/target.h"
 #include "kernels/pwconv/pwconv_s8_staged.inl"
+#include "kernels/target.h"
 
 namespace sqz {
 

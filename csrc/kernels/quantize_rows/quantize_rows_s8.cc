@@ -1,8 +1,7 @@
 // Rows to bytes. Two passes over a batch of groups: first amax of each group, then the bytes; the second pass finds the
 // groups in L1. One group after the other would wait for amax and its reciprocal each time.
 #include "kernels/quantize_rows/quantize_rows.h"
-
-#include "isa/target.h"
+#include "kernels/target.h"
 #include "simd/common.h"
 
 namespace sqz {

@@ -1,22 +1,18 @@
-// What one object is compiled for: its ISA, its traits, and how it exports a kernel. Only sources that are compiled
-// once per ISA include this; CMakeLists.txt takes the macros from isas.def.
+// The traits that one object is compiled for. Only sources that are compiled once per ISA include this; CMakeLists.txt
+// takes the macros from isas.def.
 //
-//   SQZ_TARGET                    avx2
+//   SQZ_TARGET                     avx2
 //   SQZ_FLOATS, SQZ_FLOATS_HEADER  F32Avx2, "simd/f32_avx2.h"; not defined where the ISA has no float kernels
 //   SQZ_BYTES, SQZ_BYTES_HEADER    likewise
 //
 // The same inline function or template, compiled with different flags, must never become one symbol: the linker would
 // keep one copy of it, perhaps the one that needs AVX-512. Therefore whatever such an object defines is in an unnamed
 // namespace, and what it exports has the ISA in its name.
-#ifndef SQZ_ISA_TARGET_H_
-#define SQZ_ISA_TARGET_H_
+#ifndef SQZ_KERNELS_TARGET_H_
+#define SQZ_KERNELS_TARGET_H_
 
 #include "kernels/kernel.h"
 #include "simd/interface.h"
-
-#ifndef SQZ_TARGET
-#error "this source is compiled once per ISA, with the macros of isa/target.h"
-#endif
 
 #ifdef SQZ_FLOATS
 #include SQZ_FLOATS_HEADER
@@ -62,15 +58,4 @@ constexpr Tile with(Tile tile, int number) {
 }  // namespace
 }  // namespace sqz
 
-#define SQZ_JOIN_(name, isa) name##_##isa
-#define SQZ_JOIN(name, isa) SQZ_JOIN_(name, isa)
-#define SQZ_SYMBOL(name) SQZ_JOIN(name, SQZ_TARGET)  // layer_norm_f32_avx2
-#define SQZ_TEXT_(text) #text
-#define SQZ_TEXT(text) SQZ_TEXT_(text)
-
-// Exports the kernel of a row of ops.def: SQZ_KERNEL(layer_norm_f32, function, tile).
-#define SQZ_KERNEL(name, function, ...)            \
-  extern const Kernel<name##_fn> SQZ_SYMBOL(name); \
-  const Kernel<name##_fn> SQZ_SYMBOL(name) = {function, SQZ_TEXT(SQZ_SYMBOL(name)), __VA_ARGS__}
-
-#endif  // SQZ_ISA_TARGET_H_
+#endif  // SQZ_KERNELS_TARGET_H_
