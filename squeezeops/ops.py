@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops import backends
+from squeezeops.backends._scalars import choice, error, integer, kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,13 +70,6 @@ def _load_process_wide() -> backends.Backend:
     global _process_wide
     _process_wide = backends.load_default()
     return _process_wide
-
-
-def _error(exception: type[Exception], op: str, argument: str, expected: str, got: str) -> Exception:
-    """The exception for a bad argument, which it names as an attribute too."""
-    error = exception(f"{op}: {argument}: expected {expected}, got {got}")
-    error.argument = argument  # type: ignore[attr-defined]
-    return error
 
 
 def pointwise_conv(
@@ -142,33 +136,26 @@ def pointwise_conv(
 def _pointwise_conv_ncw(
     x: Any, weight: Any, bias: Any, groups: Any, activation: Any, residual: Any, layout: Any, out: Any
 ) -> Floats:
-    """Transpose, convolve, transpose back; messages speak of the shapes that were given."""
-    from squeezeops.backends import _checks as check
+    """Transpose, convolve, transpose back. The checks come first, as messages tell the shapes that were given."""
+    from squeezeops.backends._front import Arguments
 
     op = "pointwise_conv"
-    check.choice(op, "layout", layout, ("NWC", "NCW"))
-    check.floats(op, "x", x)
-    check.conv_weight(op, weight, "float32")
-    if x.ndim != 3:
-        raise ValueError(f"{op}: x: expected shape (N, C_in, W) for layout 'NCW', got {x.shape}")
+    choice(op, "layout", layout, ("NWC", "NCW"))
+    a = Arguments(op)
+    if a.given("x", x, "float32").ndim != 3:
+        raise error(ValueError, op, "x", "shape (N, C_in, W) for layout 'NCW'", x.shape)
+    a.weight(weight, "float32")
+    a.optional("bias", bias, weight.shape[:1])
     shape = (x.shape[0], weight.shape[0], x.shape[2])
-    swapped = residual
-    if residual is not None:
-        swapped = check.shaped(op, "residual", residual, shape).transpose(0, 2, 1)
-    if out is not None:
-        check.output(op, out, shape, x=x, weight=weight, bias=bias, residual=residual)
-    y = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
-    return _copied(y.transpose(0, 2, 1), out)
-
-
-def _copied(y: Floats, out: Floats | None) -> Floats:
-    """The result y in C order, in `out` if that is given (and was checked)."""
-    if out is None:
-        import numpy as np
-
-        return np.ascontiguousarray(y)
-    out[...] = y
-    return out
+    a.optional("residual", residual, shape)
+    y = a.output(out, shape)
+    swapped = residual if residual is None else residual.transpose(0, 2, 1)
+    y[...] = (
+        _active()
+        .pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
+        .transpose(0, 2, 1)
+    )
+    return y
 
 
 class QuantizedRows(NamedTuple):
@@ -227,17 +214,12 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out("quantize_rows", out)))
 
 
-def _type_name(value: Any) -> str:
-    """The dtype of an array, else the class."""
-    return str(getattr(value, "dtype", type(value).__name__))
-
-
 def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
     """Where values and scales go, None for new arrays."""
     if out is None:
         return None, None
     if not isinstance(out, tuple) or len(out) != 2:
-        raise _error(TypeError, op, "out", "quantised rows", _type_name(out))
+        raise error(TypeError, op, "out", "quantised rows", kind(out))
     return out
 
 
@@ -246,7 +228,7 @@ def _quantized_in(op: str, x: Any) -> tuple[Any, Any]:
     if not isinstance(x, tuple):
         return x, None
     if len(x) != 2:
-        raise _error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+        raise error(ValueError, op, "x", "values and scales", f"{len(x)} items")
     return x
 
 
@@ -416,7 +398,7 @@ class PointwiseConv:
             return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
         if self.dtype != "int8":
             expected = "None for a dtype other than int8"
-            raise _error(ValueError, "PointwiseConv", "quantize_groups", expected, _type_name(quantize_groups))
+            raise error(ValueError, "PointwiseConv", "quantize_groups", expected, kind(quantize_groups))
         out, out_scales = _quantized_out("PointwiseConv", out)
         return QuantizedRows(
             *module.run_pointwise_conv(handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
@@ -488,20 +470,20 @@ def pointwise_convs(
     try:
         count = len(outs)
     except TypeError:
-        raise _error(TypeError, op, "out", "a sequence of arrays", _type_name(out)) from None
+        raise error(TypeError, op, "out", "a sequence of arrays", kind(out)) from None
     if count != len(handles):
-        raise _error(ValueError, op, "out", f"{len(handles)} arrays", str(count))
+        raise error(ValueError, op, "out", f"{len(handles)} arrays", str(count))
     x_scales = None
     if handles and convs[0].dtype == "int8":
         x, x_scales = _quantized_in(op, x)
     if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
-        raise _error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
+        raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
     return module.run_pointwise_convs(handles, x, x_scales, outs)
 
 
 def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
     if not isinstance(conv, PointwiseConv):
-        raise _error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", _type_name(conv))
+        raise error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", kind(conv))
     return conv._packed.get(module.__name__) or conv._pack(module)
 
 
@@ -642,24 +624,24 @@ def softmax(
 
 
 def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
-    """Move another axis to the end and back."""
+    """Move another axis to the end and back. The checks come first, as in the layout "NCW"."""
     import numpy as np
 
-    from squeezeops.backends import _checks as check
+    from squeezeops.backends._front import Arguments
 
     op = "softmax"
-    check.rows(op, "x", x)
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"{op}: axis: expected an int, got {type(axis).__name__}")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{op}: axis: expected an int in [{-x.ndim}, {x.ndim}), got {axis}")
-    broadcast = check.mask(op, "mask", mask, x.shape)
-    if broadcast is not None:
-        broadcast = np.moveaxis(broadcast, axis, -1)
-    if out is not None:
-        check.output(op, out, x.shape, x, mask=mask)
-    y = _active().softmax(np.moveaxis(x, axis, -1), broadcast, scale, fully_masked, None)
-    return _copied(np.moveaxis(y, -1, axis), out)
+    a = Arguments(op)
+    a.rows("x", x)
+    number = integer(op, "axis", axis)
+    if not -x.ndim <= number < x.ndim:
+        raise error(ValueError, op, "axis", f"an int from {-x.ndim} to {x.ndim - 1}", number)
+    a.mask(mask, x.shape, "bool", "float32")
+    y = a.output(out, x.shape, in_place=True)
+    if mask is not None:
+        mask = np.moveaxis(np.broadcast_to(mask, x.shape), number, -1)
+    moved = _active().softmax(np.moveaxis(x, number, -1), mask, scale, fully_masked, None)
+    y[...] = np.moveaxis(moved, -1, number)
+    return y
 
 
 def gelu(x: Floats, *, approximate: str = "none", out: Floats | None = None) -> Floats:

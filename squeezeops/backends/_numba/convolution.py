@@ -39,13 +39,12 @@ LARGEST_BYTE, LEAST_MOST, NAN = F(127), F(2.0**-100), F(np.nan)
 ROW_BLOCK = 96
 
 
-def pack(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Pack a weight (C_out, C_in / groups) of any type."""
-    c_out, k = weight.shape
-    n = c_out // groups
+def pack(weight: np.ndarray) -> np.ndarray:
+    """Pack a weight (groups, C_out / groups, C_in / groups) of any type."""
+    groups, n, k = weight.shape
     panels = -(-n // WIDTH)
     packed = np.zeros((groups, panels * WIDTH, k), weight.dtype)
-    packed[:, :n] = weight.reshape(groups, n, k)
+    packed[:, :n] = weight
     return np.ascontiguousarray(packed.reshape(groups, panels, WIDTH, k).transpose(0, 1, 3, 2))
 
 

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
 
-from squeezeops.backends import _checks as check
-
-MAX_THREADS = 256
+from squeezeops.backends._scalars import MOST_THREADS
 
 _lock = threading.Lock()
 _number: int | None = None
@@ -40,12 +38,9 @@ def get_num_threads() -> int:
     return _number
 
 
-def set_num_threads(n: object) -> None:
+def set_num_threads(number: int) -> None:
     """Set the threads of a call."""
     global _number, _pool
-    number = check.count("set_num_threads", "n", n)
-    if number > MAX_THREADS:
-        raise ValueError(f"set_num_threads: n: expected a number from 1 to {MAX_THREADS}, got {number}")
     with _lock:
         if number != _number and _pool is not None:
             _pool.shutdown(wait=False)  # calls in progress end on it
@@ -103,13 +98,13 @@ def _the_pool(number: int) -> ThreadPoolExecutor:
 def _default() -> int:
     text = os.environ.get("SQUEEZEOPS_NUM_THREADS", "")
     if text:
-        if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MAX_THREADS):
-            expected = f"a number from 1 to {MAX_THREADS}"
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_THREADS):
+            expected = f"a number from 1 to {MOST_THREADS}"
             raise ValueError(f"get_num_threads: SQUEEZEOPS_NUM_THREADS: expected {expected}, got {text!r}")
         return int(text)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return max(1, min(cpus, math.ceil(quota) if quota else cpus, MAX_THREADS))
+    return max(1, min(cpus, math.ceil(quota) if quota else cpus, MOST_THREADS))
 
 
 def cpu_quota(root: str = "") -> float:
