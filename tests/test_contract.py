@@ -739,3 +739,13 @@ def test_more_groups_than_channels_could_have(variant, dtype):
             ops.PointwiseConv(np.zeros((0, 0), np.float32), groups=groups, dtype=dtype)
         with pytest.raises(ValueError, match="groups: expected .*, got"):
             ops.quantize_rows(np.zeros((1, 0), np.float32), groups=groups)
+
+
+def test_numbers_are_copied_before_they_are_checked():
+    """Another thread may change them between the check and the use."""
+    from squeezeops.backends._front import Arguments
+
+    ids, offsets = np.arange(3), np.array([0, 3], np.int32)
+    checked = Arguments("op").ids("ids", ids, 3), Arguments("op").offsets("cu_seqlens", offsets, 3)
+    ids[...], offsets[...] = 99, 99
+    assert [numbers.tolist() for numbers in checked] == [[0, 1, 2], [0, 3]]

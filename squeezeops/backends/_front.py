@@ -140,8 +140,7 @@ class Arguments:
         mask = self.mask(value, shape, *dtypes)
         if mask is not None and mask.size != shape[-1]:
             mask = self.plain("mask", np.broadcast_to(mask, shape))
-        rows: np.ndarray | None = matrix(mask)
-        return rows
+        return None if mask is None else matrix(mask)
 
     def output(self, out: Any, shape: Shape, dtype: str = "float32", in_place: bool = False) -> np.ndarray:
         """Check `out`, or allocate it. It may be `x` itself if `in_place`, and overlaps no other input.
@@ -214,13 +213,6 @@ def quantized_width(channels: int, groups: int) -> int:
     return groups * -(-(channels // groups) // 4) * 4
 
 
-def equal_offsets(op: str, name: str, batch: int, length: int) -> np.ndarray:
-    """Return the offsets of sequences of one length."""
-    if batch * length >= 2**31:
-        raise error(ValueError, op, name, "fewer than 2^31 rows", f"{batch} sequences of {length}")
-    return np.arange(batch + 1, dtype=np.int64) * length
-
-
 class Convolution(NamedTuple):
     """A packed convolution."""
 
@@ -255,7 +247,12 @@ class Front:
         if groups * w.shape[1] != c_in:
             raise error(ValueError, a.op, "weight", f"shape (C_out, {c_in // groups})", w.shape)
         conv = self._pack(a.op, w, bias, groups, "float32")
-        return self._convolve(a, conv, x, None, activation, residual, None, out, None)
+        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        shape = (*x.shape[:-1], len(w))
+        residual = a.optional("residual", residual, shape)
+        out = a.output(out, shape)
+        self.kernels.convolve(matrix(x), None, conv, activation, matrix(residual), matrix(out))
+        return out
 
     def pack_pointwise_conv(self, weight: Any, bias: Any, groups: Any, dtype: Any, memory: Any) -> Convolution:
         a = Arguments("PointwiseConv")
@@ -316,7 +313,20 @@ class Front:
     ) -> Any:
         a = Arguments("PointwiseConv")
         x, x_scales = self._convolved(a, handle, x, x_scales)
-        return self._convolve(a, handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
+        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        c_out = handle.groups * handle.n
+        shape = (*x.shape[:-1], c_out)
+        residual = a.optional("residual", residual, shape)
+        quantized = None
+        if quantize_groups is not None:
+            quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
+            quantized, out = a.quantized_output(out, out_scales, shape[:-1], c_out, quantize_groups), None
+        y = a.output(out, shape)
+        self.kernels.convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), matrix(y))
+        if quantized is None:
+            return y
+        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized))
+        return quantized
 
     def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
         a = Arguments("pointwise_convs")
@@ -346,34 +356,6 @@ class Front:
         if scales.shape != shape:
             raise error(ValueError, a.op, "x", f"scales of shape {shape}", scales.shape)
         return a.plain("x", values), a.plain("x", scales)
-
-    def _convolve(
-        self,
-        a: Arguments,
-        conv: Convolution,
-        x: Any,
-        x_scales: Any,
-        activation: Any,
-        residual: Any,
-        quantize_groups: Any,
-        out: Any,
-        out_scales: Any,
-    ) -> Any:
-        c_out = conv.groups * conv.n
-        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
-        shape = (*x.shape[:-1], c_out)
-        residual = a.optional("residual", residual, shape)
-        quantized = None
-        if quantize_groups is not None:
-            quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
-            quantized = a.quantized_output(out, out_scales, x.shape[:-1], c_out, quantize_groups)
-            out = None
-        out = a.output(out, shape)
-        self.kernels.convolve(matrix(x), matrix(x_scales), conv, activation, matrix(residual), matrix(out))
-        if quantized is None:
-            return out
-        self.kernels.quantize_rows(matrix(out), quantize_groups, *map(matrix, quantized))
-        return quantized
 
     def quantize_rows(self, x: Any, groups: Any, values: Any, scales: Any) -> tuple[Any, Any]:
         a = Arguments("quantize_rows")
@@ -477,7 +459,7 @@ class Front:
         self.kernels.embedding_layer_norm(pairs, weight, bias, single(eps), matrix(out))
         return out
 
-    # Attention. Sequence b is rows offsets[b] up to offsets[b + 1].
+    # Attention. Sequence b has the rows from offsets[b] up to offsets[b + 1].
 
     def attention(
         self,
@@ -495,15 +477,13 @@ class Front:
     ) -> Any:
         a = Arguments("attention")
         if cu_seqlens is cu_seqlens_q is cu_seqlens_k is None:
-            q, k = self._batched(a, q, k)
+            q, k, *offsets = self._batched(a, q, k)
             v = a.shaped("v", v, k.shape)
-            offsets = [equal_offsets(a.op, name, *x.shape[:2]) for name, x in (("q", q), ("k", k))]
-            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[2])
+            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
             mask = a.mask(mask, (len(q), heads, q.shape[1], k.shape[1]), "bool", "float32")
         else:
-            q, k, v = self._ragged(a, q, k, v, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
-            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[1])
-            offsets = self._sequences(a, q, k, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
+            q, k, v, *offsets = self._ragged(a, q, k, v, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
+            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
             mask = None if mask is None else additive(a.shaped("mask", mask, k.shape[:1], "bool", "float32"))
         factor = self._scale(a, scale, q.shape[-1] // heads)
         check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
@@ -514,8 +494,7 @@ class Front:
 
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
         a = Arguments("attention_scores")
-        q, k = self._batched(a, q, k)
-        offsets = [equal_offsets(a.op, name, *x.shape[:2]) for name, x in (("q", q), ("k", k))]
+        q, k, *offsets = self._batched(a, q, k)
         heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[2])
         shape = len(q), heads, q.shape[1], k.shape[1]
         mask = a.mask(mask, shape, "bool", "float32")
@@ -524,41 +503,43 @@ class Front:
         self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, np.asarray(out))
         return out
 
-    def _batched(self, a: Arguments, q: Any, k: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Check q (B, Lq, C) and k (B, Lk, C)."""
+    def _batched(self, a: Arguments, q: Any, k: Any) -> list[np.ndarray]:
+        """Check q (B, Lq, C) and k (B, Lk, C); return them and their offsets."""
         q = a.array("q", q)
         if q.ndim != 3:
             raise error(ValueError, a.op, "q", "shape (B, Lq, C)", q.shape)
         k = a.array("k", k)
-        if k.ndim != 3 or k.shape[0] != q.shape[0] or k.shape[2] != q.shape[2]:
-            raise error(ValueError, a.op, "k", f"shape ({q.shape[0]}, Lk, {q.shape[2]})", k.shape)
-        return q, k
+        batch, _, channels = q.shape
+        if k.ndim != 3 or k.shape[::2] != (batch, channels):
+            raise error(ValueError, a.op, "k", f"shape ({batch}, Lk, {channels})", k.shape)
+        for name, length in (("q", q.shape[1]), ("k", k.shape[1])):
+            if batch * length >= 2**31:
+                raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{batch} sequences of {length}")
+        sequences = np.arange(batch + 1, dtype=np.int64)
+        return [q, k, sequences * q.shape[1], sequences * k.shape[1]]
 
     def _ragged(
-        self, a: Arguments, q: Any, k: Any, v: Any, both: Any, of_queries: Any, of_keys: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Check q (total_q, C) and k, v (total_k, C)."""
-        if both is not None and (of_queries is not None or of_keys is not None):
+        self, a: Arguments, q: Any, k: Any, v: Any, cu_seqlens: Any, cu_seqlens_q: Any, cu_seqlens_k: Any
+    ) -> list[np.ndarray]:
+        """Check q (total_q, C), k and v (total_k, C) and the offsets; return these for queries and for keys."""
+        both = cu_seqlens is not None
+        if both and (cu_seqlens_q is not None or cu_seqlens_k is not None):
             expected = "None next to cu_seqlens_q and cu_seqlens_k"
-            raise error(ValueError, a.op, "cu_seqlens", expected, kind(both))
+            raise error(ValueError, a.op, "cu_seqlens", expected, kind(cu_seqlens))
         q = a.array("q", q)
         if q.ndim != 2:
             raise error(ValueError, a.op, "q", "shape (total, C) with cu_seqlens", q.shape)
-        k = a.array("k", k) if both is None else a.shaped("k", k, q.shape)
+        k = a.shaped("k", k, q.shape) if both else a.array("k", k)
         if k.ndim != 2 or k.shape[1] != q.shape[1]:
             raise error(ValueError, a.op, "k", f"shape (total, {q.shape[1]})", k.shape)
-        return q, k, a.shaped("v", v, k.shape)
-
-    def _sequences(
-        self, a: Arguments, q: np.ndarray, k: np.ndarray, both: Any, of_queries: Any, of_keys: Any
-    ) -> list[np.ndarray]:
-        """Check the offsets of the sequences in q, and in k and v."""
-        if both is not None:
-            return [a.offsets("cu_seqlens", both, len(q))] * 2
-        offsets = [a.offsets("cu_seqlens_q", of_queries, len(q)), a.offsets("cu_seqlens_k", of_keys, len(k))]
-        if len(offsets[0]) != len(offsets[1]):
-            raise error(ValueError, a.op, "cu_seqlens_q", f"shape ({len(offsets[1])},)", offsets[0].shape)
-        return offsets
+        v = a.shaped("v", v, k.shape)
+        if both:
+            offsets = a.offsets("cu_seqlens", cu_seqlens, len(q))
+            return [q, k, v, offsets, offsets]
+        queries, keys = a.offsets("cu_seqlens_q", cu_seqlens_q, len(q)), a.offsets("cu_seqlens_k", cu_seqlens_k, len(k))
+        if len(queries) != len(keys):
+            raise error(ValueError, a.op, "cu_seqlens_q", f"shape {keys.shape}", queries.shape)
+        return [q, k, v, queries, keys]
 
     def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:
         return single(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(a.op, "scale", scale))

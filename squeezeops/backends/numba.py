@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution
 
 F = np.float32
+Array = np.ndarray
+Maybe = Array | None
 # The least work for a thread: elements of a row-wise op, multiply-adds of a product.
 ELEMENTS, PRODUCTS = 2**18, 2**23
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
+def _flat(x: Array) -> Array:
     """View an array as one read-only row: the one form of inputs, so that a kernel is compiled once."""
     view = x.reshape(-1)
     view.flags.writeable = False
@@ -44,7 +46,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 NONE = _flat(np.empty(0, F))
 
 
-def _flat_or_none(x: np.ndarray | None) -> np.ndarray:
+def _flat_or_none(x: Maybe) -> Array:
     return NONE if x is None else _flat(x)
 
 
@@ -53,7 +55,7 @@ def _least(work: int, per_item: int) -> int:
     return work // max(per_item, 1) + 1
 
 
-def _run_rows(kernel: Any, arguments: tuple[Any, ...], out: np.ndarray, work: int = 1) -> None:
+def _run_rows(kernel: Any, arguments: tuple[Any, ...], out: Array, work: int = 1) -> None:
     """Run a kernel on the rows of out, each of so much work an element."""
     n = out.shape[1]
     if out.size:
@@ -61,7 +63,7 @@ def _run_rows(kernel: Any, arguments: tuple[Any, ...], out: np.ndarray, work: in
         run(lambda first, last: kernel(first, last, *arguments, n, target), len(out), least, least)
 
 
-def activation(x: np.ndarray, word: str, out: np.ndarray) -> None:
+def activation(x: Array, word: str, out: Array) -> None:
     source, number = _flat(x), ACTIVATIONS[word]
     run(lambda first, last: rows.activation(first, last, source, number, out), out.size, ELEMENTS, ELEMENTS, 16)
 
@@ -69,7 +71,7 @@ def activation(x: np.ndarray, word: str, out: np.ndarray) -> None:
 # Grouped pointwise convolution.
 
 
-def quantize_rows(x: np.ndarray, groups: int, values: np.ndarray, scales: np.ndarray) -> None:
+def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
     source, n = _flat(x), x.shape[1] // groups
     target = values.reshape(-1), scales.reshape(-1)
 
@@ -80,24 +82,17 @@ def quantize_rows(x: np.ndarray, groups: int, values: np.ndarray, scales: np.nda
     run(part, len(x), least, least)
 
 
-def pack(weight: np.ndarray) -> np.ndarray:
+def pack(weight: Array) -> Array:
     """Pack to panels; float16 as its bits."""
     return _flat(convolution.pack(weight.view(np.uint16) if weight.dtype == np.float16 else weight))
 
 
-def unpack(conv: Convolution) -> np.ndarray:
+def unpack(conv: Convolution) -> Array:
     weight = convolution.unpack(conv.weight, conv.groups, conv.k, conv.n)
     return weight.view(np.float16) if conv.dtype == "float16" else weight
 
 
-def convolve(
-    x: np.ndarray,
-    x_scales: np.ndarray | None,
-    conv: Convolution,
-    activation: str | None,
-    residual: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
+def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | None, residual: Maybe, out: Array) -> None:
     if out.size == 0:
         return
     groups, k, n, row_scales = conv.groups, conv.k, conv.n, _flat_or_none(x_scales)
@@ -123,23 +118,16 @@ def convolve(
 # Row-wise ops.
 
 
-def layer_norm(
-    x: np.ndarray,
-    weight: np.ndarray | None,
-    bias: np.ndarray | None,
-    eps: np.float32,
-    residual: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
+def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
     arrays = _flat(x), _flat_or_none(residual), _flat_or_none(weight), _flat_or_none(bias)
     _run_rows(rows.layer_norm, (*arrays, eps), out)
 
 
-def l2_normalize(x: np.ndarray, eps: np.float32, out: np.ndarray) -> None:
+def l2_normalize(x: Array, eps: F, out: Array) -> None:
     _run_rows(rows.l2_normalize, (_flat(x), eps), out)
 
 
-def softmax(x: np.ndarray, mask: np.ndarray | None, scale: np.float32, uniform: bool, out: np.ndarray) -> None:
+def softmax(x: Array, mask: Maybe, scale: F, uniform: bool, out: Array) -> None:
     stride = 0 if mask is None or len(mask) == 1 else x.shape[1]
     _run_rows(rows.softmax, (_flat(x), _flat_or_none(mask), stride, scale, uniform), out, work=2)
 
@@ -147,14 +135,14 @@ def softmax(x: np.ndarray, mask: np.ndarray | None, scale: np.float32, uniform: 
 # Pooling and embeddings.
 
 
-def mean_pool(x: np.ndarray, mask: np.ndarray | None, out: np.ndarray) -> None:
+def mean_pool(x: Array, mask: Maybe, out: Array) -> None:
     if mask is not None and len(mask) != len(x):
         mask = np.repeat(mask, len(x), axis=0)
     kept = np.empty(0, np.uint8) if mask is None else mask.view(np.uint8)
     _run_rows(gather.mean_pool, (_flat(x), _flat(kept), x.shape[1]), out, work=x.shape[1])
 
 
-def embedding(ids: np.ndarray, table: np.ndarray, out: np.ndarray, add: bool = False) -> None:
+def embedding(ids: Array, table: Array, out: Array, add: bool = False) -> None:
     """Copy rows of the table to those of out, or add them."""
     scales = NONE
     if table.dtype == np.int8:
@@ -163,13 +151,7 @@ def embedding(ids: np.ndarray, table: np.ndarray, out: np.ndarray, add: bool = F
     _run_rows(gather.embedding, (_flat(ids), rows_of_table, table.shape[1], scales, add), out)
 
 
-def embedding_layer_norm(
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-    weight: np.ndarray | None,
-    bias: np.ndarray | None,
-    eps: np.float32,
-    out: np.ndarray,
-) -> None:
+def embedding_layer_norm(pairs: list[tuple[Array, Array]], weight: Maybe, bias: Maybe, eps: F, out: Array) -> None:
     for i, (ids, table) in enumerate(pairs):
         embedding(ids, table, out, i > 0)
     layer_norm(out, weight, bias, eps, None, out)
@@ -178,7 +160,7 @@ def embedding_layer_norm(
 # Attention.
 
 
-def _strided_mask(mask: np.ndarray | None) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+def _strided_mask(mask: Maybe) -> tuple[Array, tuple[int, int, int, int]]:
     """Return a mask flat, and its strides along sequences, heads, queries and the rows of k."""
     if mask is None:
         return NONE, (0, 0, 0, 0)
@@ -188,9 +170,7 @@ def _strided_mask(mask: np.ndarray | None) -> tuple[np.ndarray, tuple[int, int, 
     return _flat(mask), (b, h, q, 0)
 
 
-def _run_heads(
-    call: Callable[..., object], heads: int, size: int, q_offsets: np.ndarray, k_offsets: np.ndarray
-) -> None:
+def _run_heads(call: Callable[..., object], heads: int, size: int, q_offsets: Array, k_offsets: Array) -> None:
     """Run call(first, last, layout, splits, scratch) on the heads of all sequences, each head of so many channels.
 
     A task is a head of a sequence, or one of `splits` parts of its queries where there are few heads.
@@ -207,38 +187,30 @@ def _run_heads(
 
 
 def attention(
-    q: np.ndarray,
-    k: np.ndarray,
-    v: np.ndarray,
+    q: Array,
+    k: Array,
+    v: Array,
     heads: int,
-    q_offsets: np.ndarray,
-    k_offsets: np.ndarray,
-    mask: np.ndarray | None,
-    scale: np.float32,
+    q_offsets: Array,
+    k_offsets: Array,
+    mask: Maybe,
+    scale: F,
     uniform: bool,
-    out: np.ndarray,
+    out: Array,
 ) -> None:
     arrays, target = (_flat(q), _flat(k), _flat(v), *_strided_mask(mask)), out.reshape(-1)
 
-    def call(first: int, last: int, layout: tuple[Any, ...], splits: int, scratch: np.ndarray) -> None:
+    def call(first: int, last: int, layout: tuple[Any, ...], splits: int, scratch: Array) -> None:
         _attention.attend(first, last, *arrays, *layout, scale, uniform, splits, scratch, target)
 
     if out.size:
         _run_heads(call, heads, q.shape[1] // heads, q_offsets, k_offsets)
 
 
-def attention_scores(
-    q: np.ndarray,
-    k: np.ndarray,
-    q_offsets: np.ndarray,
-    k_offsets: np.ndarray,
-    mask: np.ndarray | None,
-    scale: np.float32,
-    out: np.ndarray,
-) -> None:
+def attention_scores(q: Array, k: Array, q_offsets: Array, k_offsets: Array, mask: Maybe, scale: F, out: Array) -> None:
     arrays, target, heads = (_flat(q), _flat(k), *_strided_mask(mask)), out.reshape(-1), out.shape[1]
 
-    def call(first: int, last: int, layout: tuple[Any, ...], splits: int, scratch: np.ndarray) -> None:
+    def call(first: int, last: int, layout: tuple[Any, ...], splits: int, scratch: Array) -> None:
         _attention.score(first, last, *arrays, *layout, scale, splits, scratch, target)
 
     if out.size:

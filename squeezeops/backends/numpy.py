@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution
 
 F = np.float32
+Array = np.ndarray
+Maybe = Array | None
 LOG2E = F(1.44269504)
 LN2_HIGH = F(0.693359375)  # 9 bits, so that n * LN2_HIGH is exact
 LN2_LOW = F(math.log(2) - 0.693359375)
@@ -54,7 +56,7 @@ def _kernel(function: Function) -> Function:
 # Elementary functions: array in, new array out. The constants are those of the kernels.
 
 
-def _horner(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+def _horner(x: Array, coefficients: tuple[float, ...]) -> Array:
     """c0 + x * (c1 + x * (c2 + ...))."""
     y = np.full_like(x, F(coefficients[-1]))
     for c in coefficients[-2::-1]:
@@ -62,7 +64,7 @@ def _horner(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
     return y
 
 
-def _exp(x: np.ndarray) -> np.ndarray:
+def _exp(x: Array) -> Array:
     """e^x, at most 2 ULP off; exactly +0 below -87.33, so never a subnormal."""
     t = np.where(x > -88, np.where(x < 89, x, F(89)), F(-88))  # NaN is put back below
     n = np.rint(t * LOG2E)
@@ -72,35 +74,35 @@ def _exp(x: np.ndarray) -> np.ndarray:
     return np.where(x == x, y, x)
 
 
-def _tanh(x: np.ndarray) -> np.ndarray:
+def _tanh(x: Array) -> Array:
     """tanh x, at most 2 ULP off."""
     t = np.abs(x)
     u = t * t
     small = t * u * _horner(u, TANH) + t
     large = F(1) - F(2) / (_exp(np.minimum(t + t, F(20))) + F(1))
-    result: np.ndarray = np.copysign(np.where(t < F(0.625), small, large), x)
+    result: Array = np.copysign(np.where(t < F(0.625), small, large), x)
     return result
 
 
-def _gelu(x: np.ndarray) -> np.ndarray:
+def _gelu(x: Array) -> Array:
     """x * Phi(x) = max(x, 0) - t * Phi(-t) with t = |x|. log2 Phi(-t) is a polynomial: no division, no cancellation."""
     t = np.where(np.abs(x) < F(13.1), np.abs(x), F(13.1))
     y = _horner(t, LOG2_TAIL)
     n = np.rint(y)
     tail = np.ldexp(_horner(y - n, EXP2), n.astype(np.int32))
-    result: np.ndarray = np.where(x < 0, F(-0.0), x) - t * np.where(n < -126, F(0), tail)
+    result: Array = np.where(x < 0, F(-0.0), x) - t * np.where(n < -126, F(0), tail)
     return result
 
 
-def _gelu_tanh(x: np.ndarray) -> np.ndarray:
+def _gelu_tanh(x: Array) -> Array:
     """x * (1 + tanh(z)) / 2 = x / (1 + exp(-2z)) with z = sqrt(2 / pi) * (x + 0.044715 x^3)."""
     x = np.where(x < -20, F(-20), x)
     z2 = F(2 * math.sqrt(2 / math.pi)) * (x + F(0.044715) * (x * x * x))
-    result: np.ndarray = x / (F(1) + _exp(-z2))
+    result: Array = x / (F(1) + _exp(-z2))
     return result
 
 
-def _relu(x: np.ndarray) -> np.ndarray:
+def _relu(x: Array) -> Array:
     """0 where x < 0, else x: NaN stays NaN."""
     return np.where(x < 0, F(0), x)
 
@@ -109,7 +111,7 @@ ACTIVATION = {None: lambda x: x, "gelu": _gelu, "gelu_tanh": _gelu_tanh, "relu":
 
 
 @_kernel
-def activation(x: np.ndarray, word: str, out: np.ndarray) -> None:
+def activation(x: Array, word: str, out: Array) -> None:
     """x and out (size,)."""
     out[...] = ACTIVATION[word](x)
 
@@ -118,7 +120,7 @@ def activation(x: np.ndarray, word: str, out: np.ndarray) -> None:
 
 
 @_kernel
-def quantize_rows(x: np.ndarray, groups: int, values: np.ndarray, scales: np.ndarray) -> None:
+def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
     """values (rows, width), each group filled up with 128, and scales (rows, groups)."""
     rows, n = len(x), x.shape[1] // groups
     by_group = x.reshape(rows, groups, n)
@@ -131,26 +133,19 @@ def quantize_rows(x: np.ndarray, groups: int, values: np.ndarray, scales: np.nda
     bytes_of[..., :n] = integers + 128
 
 
-def pack(weight: np.ndarray) -> np.ndarray:
+def pack(weight: Array) -> Array:
     """Take a weight (groups, C_out / groups, C_in / groups) of float32, float16 or int8; return what is multiplied."""
     return weight.astype(float if weight.dtype == np.int8 else F)  # float64 holds sums of so many products of bytes
 
 
-def unpack(conv: Convolution) -> np.ndarray:
+def unpack(conv: Convolution) -> Array:
     """Return the weight that `pack` was given, as any type."""
-    weight: np.ndarray = conv.weight
+    weight: Array = conv.weight
     return weight
 
 
 @_kernel
-def convolve(
-    x: np.ndarray,
-    x_scales: np.ndarray | None,
-    conv: Convolution,
-    activation: str | None,
-    residual: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
+def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | None, residual: Maybe, out: Array) -> None:
     """activation(conv(x) + bias) + residual. x is float32; or uint8, with x_scales, as `quantize_rows` makes them."""
     groups, n, k, rows = conv.groups, conv.n, conv.k, len(out)
     a: Any = x
@@ -179,14 +174,7 @@ def convolve(
 
 
 @_kernel
-def layer_norm(
-    x: np.ndarray,
-    weight: np.ndarray | None,
-    bias: np.ndarray | None,
-    eps: np.float32,
-    residual: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
+def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
     """In two passes: E[x^2] - E[x]^2 would cancel where the mean is large."""
     if residual is not None:
         x = x + residual
@@ -200,13 +188,13 @@ def layer_norm(
 
 
 @_kernel
-def l2_normalize(x: np.ndarray, eps: np.float32, out: np.ndarray) -> None:
+def l2_normalize(x: Array, eps: F, out: Array) -> None:
     """Rows divided by their norms, or by eps."""
     norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
     out[...] = x / np.where(norm < eps, eps, norm)  # NaN is not below it
 
 
-def _softmax(x: np.ndarray, mask: np.ndarray | None, uniform: bool) -> np.ndarray:
+def _softmax(x: Array, mask: Maybe, uniform: bool) -> Array:
     """Softmax of each row of the scaled matrix x; an excluded element gets 0, whatever its value (NaN included)."""
     if x.shape[1] == 0:
         return x
@@ -215,14 +203,14 @@ def _softmax(x: np.ndarray, mask: np.ndarray | None, uniform: bool) -> np.ndarra
         x = x + mask
     x = np.where(excluded, F(-np.inf), x)
     e = np.where(excluded, F(0), _exp(x - x.max(axis=1, keepdims=True)))
-    p: np.ndarray = np.where(excluded, F(0), e / e.sum(axis=1, keepdims=True))
+    p: Array = np.where(excluded, F(0), e / e.sum(axis=1, keepdims=True))
     if uniform:
         p[excluded.all(axis=1)] = F(1) / F(x.shape[1])
     return p
 
 
 @_kernel
-def softmax(x: np.ndarray, mask: np.ndarray | None, scale: np.float32, uniform: bool, out: np.ndarray) -> None:
+def softmax(x: Array, mask: Maybe, scale: F, uniform: bool, out: Array) -> None:
     """The mask, of one row or as many as x, is added; -inf excludes. A row without an element gets 1/n if uniform."""
     out[...] = _softmax(x * scale, mask, uniform)
 
@@ -231,7 +219,7 @@ def softmax(x: np.ndarray, mask: np.ndarray | None, scale: np.float32, uniform: 
 
 
 @_kernel
-def mean_pool(x: np.ndarray, mask: np.ndarray | None, out: np.ndarray) -> None:
+def mean_pool(x: Array, mask: Maybe, out: Array) -> None:
     """x (B, L, C); the mask of bool is (1, L) or (B, L)."""
     keep = np.broadcast_to(True if mask is None else mask, x.shape[:2])
     out[...] = 0
@@ -242,7 +230,7 @@ def mean_pool(x: np.ndarray, mask: np.ndarray | None, out: np.ndarray) -> None:
 
 
 @_kernel
-def embedding(ids: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def embedding(ids: Array, table: Array, out: Array) -> None:
     """A row of an int8 table ends with the bytes of its scale, a float32."""
     rows = table[ids]
     if table.dtype == np.int8:
@@ -251,13 +239,7 @@ def embedding(ids: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
 
 
 @_kernel
-def embedding_layer_norm(
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-    weight: np.ndarray | None,
-    bias: np.ndarray | None,
-    eps: np.float32,
-    out: np.ndarray,
-) -> None:
+def embedding_layer_norm(pairs: list[tuple[Array, Array]], weight: Maybe, bias: Maybe, eps: F, out: Array) -> None:
     """`layer_norm` of the sum of the embeddings of pairs of ids and table."""
     rows = np.empty_like(out)
     embedding(*pairs[0], out)
@@ -270,13 +252,11 @@ def embedding_layer_norm(
 # Attention: one (sequence, head) at a time. The mask is added; -inf excludes.
 
 
-def _attend(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None, scale: np.float32, uniform: bool
-) -> np.ndarray:
+def _attend(q: Array, k: Array, v: Array, mask: Maybe, scale: F, uniform: bool) -> Array:
     """A head of a sequence: q (Lq, C), k and v (Lk, C), mask (Lq, Lk)."""
     p = _softmax((q @ k.T) * scale, mask, uniform)
     if mask is None or np.isfinite(v).all():
-        product: np.ndarray = p @ v
+        product: Array = p @ v
         return product
     used = mask != -np.inf  # 0 * NaN is NaN, so the excluded rows of v are left out, not multiplied
     if uniform:
@@ -286,16 +266,16 @@ def _attend(
 
 @_kernel
 def attention(
-    q: np.ndarray,
-    k: np.ndarray,
-    v: np.ndarray,
+    q: Array,
+    k: Array,
+    v: Array,
     heads: int,
-    q_offsets: np.ndarray,
-    k_offsets: np.ndarray,
-    mask: np.ndarray | None,
-    scale: np.float32,
+    q_offsets: Array,
+    k_offsets: Array,
+    mask: Maybe,
+    scale: F,
     uniform: bool,
-    out: np.ndarray,
+    out: Array,
 ) -> None:
     """The mask is (B, heads, Lq, Lk), where any but Lk may be 1, or (total_k,) with the keys of each sequence."""
     size = q.shape[1] // heads
@@ -315,15 +295,7 @@ def attention(
 
 
 @_kernel
-def attention_scores(
-    q: np.ndarray,
-    k: np.ndarray,
-    q_offsets: np.ndarray,
-    k_offsets: np.ndarray,
-    mask: np.ndarray | None,
-    scale: np.float32,
-    out: np.ndarray,
-) -> None:
+def attention_scores(q: Array, k: Array, q_offsets: Array, k_offsets: Array, mask: Maybe, scale: F, out: Array) -> None:
     """out (B, heads, Lq, Lk); the mask as there, where any size but Lk may be 1."""
     batch, heads, queries, keys = out.shape
     size = q.shape[1] // heads
