@@ -11,40 +11,39 @@ from pathlib import Path
 from typing import Any
 
 import bench.installed  # noqa: F401 before squeezeops is imported
-from bench import report, running, shapes, targets
+from bench import report, running, targets
+from bench.cases import DTYPES, Forward, fields_of, forward_cases, op_cases
 from bench.footprint import footprint
 from bench.libraries import ALL_PEERS, INT8_PEERS, OURS, OURS_FLOAT32, PEERS
 from bench.running import Disagreement, Libraries, note
 from bench.worker import Missing
 from squeezeops.benchmark.machine import describe_machine
 
-__all__ = ["main"]
-
 TABLES = ("forward", "ops", "footprint")
-OP_LIBRARIES = ("torch", "onnxruntime", "numpy")  # next to our own kernels, held to AVX2, and a copy
+OP_LIBRARIES = ("torch", "onnxruntime", "numpy")  # besides our own kernels held to AVX2, and memcpy
 QUICK_OP_PAIRS = 30
-QUICK_SECONDS, SECONDS = 5.0, 300.0  # for a case, after which no further round begins
+QUICK_SECONDS, SECONDS = 5.0, 300.0  # per case; then no new round begins
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     p.add_argument("--quick", action="store_true", help="fewer cases and fewer pairs: under 4 minutes")
-    p.add_argument("--threads", type=int, action="append", help="only the cases on so many threads; may be repeated")
+    p.add_argument("--threads", type=int, action="append", help="only the cases with so many threads; may be repeated")
     p.add_argument(
         "--dtype",
         action="append",
-        choices=shapes.DTYPES,
-        help="only the forward passes of our model so stored; may be repeated",
+        choices=DTYPES,
+        help="only the forward passes with our weights in this dtype; may be repeated",
     )
-    p.add_argument("--peers", help=f"comma-separated, of {', '.join(ALL_PEERS)}; by default all")
-    p.add_argument("--tables", default=",".join(TABLES), help=f"comma-separated, of {', '.join(TABLES)}")
+    p.add_argument("--peers", help=f"comma-separated, among {', '.join(ALL_PEERS)} (default: all)")
+    p.add_argument("--tables", default=",".join(TABLES), help="comma-separated (default: %(default)s)")
     p.add_argument("--only", action="append", help="only the cases whose description contains this; may be repeated")
-    p.add_argument("--pairs", type=int, help="accepted pairs to take with each peer")
-    p.add_argument("--seconds", type=float, help="for a case, after which no further round begins")
-    p.add_argument("--json", metavar="FILE", type=Path, help="write the results there")
-    p.add_argument("--merge", action="store_true", help="keep the rows of that file that are not measured now")
-    p.add_argument("--plot", metavar="FOLDER", type=Path, help="draw the results; with --check, those of that file")
-    p.add_argument("--check", metavar="FILE", type=Path, help="hold a results file against the targets; measures none")
+    p.add_argument("--pairs", type=int, help="accepted pairs per peer")
+    p.add_argument("--seconds", type=float, help="per case; then no new round begins")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write the results to this file")
+    p.add_argument("--merge", action="store_true", help="keep the rows of that file that this run does not measure")
+    p.add_argument("--plot", metavar="FOLDER", type=Path, help="draw the results, or those of --check")
+    p.add_argument("--check", metavar="FILE", type=Path, help="only compare a results file with the targets")
     return p
 
 
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(given: argparse.Namespace, peers: Sequence[str], tables: Sequence[str]) -> dict[str, Any]:
-    """Measure what the arguments ask for, and print each table."""
+    """Measure what the arguments ask for. Print each table."""
     begin = time.monotonic()
     results: dict[str, Any] = {"machine": describe_machine(), "versions": {}, "forward": [], "ops": [], "footprint": {}}
     if "forward" in tables:
@@ -98,17 +97,21 @@ def chosen(given: argparse.Namespace, description: str) -> bool:
     return not given.only or any(part in description for part in given.only)
 
 
+def seconds(given: argparse.Namespace) -> float:
+    return float(given.seconds or (QUICK_SECONDS if given.quick else SECONDS))
+
+
 def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
     cases = [
         case
-        for case in shapes.forward_cases()
+        for case in forward_cases()
         if chosen(given, case.describe())
         and (case.quick or not given.quick)
         and (not given.threads or case.threads in given.threads)
         and (not given.dtype or case.dtype in given.dtype)
     ]
-    groups: dict[tuple[str, str, int], list[shapes.Forward]] = {}
-    for case in sorted(cases, key=lambda case: (case.isa, shapes.DTYPES.index(case.dtype), case.threads)):
+    groups: dict[tuple[str, str, int], list[Forward]] = {}  # of cases that share their workers
+    for case in sorted(cases, key=lambda case: (case.isa, DTYPES.index(case.dtype), case.threads)):
         groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
     rows = []
     for (isa, dtype, threads), of_group in groups.items():
@@ -124,15 +127,13 @@ def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: d
             tell_missing(libraries, versions)
             for case in of_group:
                 note(f"forward: {case.describe()}")
-                pairs = given.pairs or (case.quick if given.quick else None)
-                limit = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
-                row = running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick)
-                rows.append(row)
+                pairs, limit = given.pairs or (case.quick if given.quick else None), seconds(given)
+                rows.append(running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick))
     return rows
 
 
 def libraries_for(dtype: str, isa: str, peers: Sequence[str]) -> list[str]:
-    """Ours and what it is held against: those of its dtype and of float32, but on an instruction set ours alone."""
+    """Return ours and its peers: those in its dtype and in float32. On a given ISA there is only ours."""
     ours = [OURS] if dtype == "float32" else [OURS, OURS_FLOAT32]
     if isa:
         return ours
@@ -144,14 +145,14 @@ def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[
     rows = []
     with Libraries([OURS, *peers, "avx2", "memcpy"], 1) as libraries:
         tell_missing(libraries, versions)
-        for case in shapes.op_cases():
-            fields = {"op": case.op, **case.shape, "cold": case.cold}
-            if not chosen(given, case.describe()) or (given.quick and not targets.is_target("ops", fields, wanted)):
+        for case in op_cases():
+            if not chosen(given, case.describe()):
+                continue
+            if given.quick and not targets.is_target("ops", case.fields(), wanted):
                 continue
             note(f"op: {case.describe()}")
             pairs = given.pairs or (QUICK_OP_PAIRS if given.quick else None)
-            limit = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
-            rows.append(running.run_op(libraries, case, pairs=pairs, limit=limit))
+            rows.append(running.run_op(libraries, case, pairs=pairs, limit=seconds(given)))
     return rows
 
 
@@ -162,7 +163,7 @@ def tell_missing(libraries: Libraries, versions: dict[str, str]) -> None:
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the new results, with the rows of the old ones that they lack; in the order of the old file."""
+    """Return the new results plus the old rows that they lack, in the order of the old file."""
     merged = {**old, **new, "versions": {**old.get("versions", {}), **new["versions"]}}
     for table in ("forward", "ops"):
         rows = {key(row): row for row in [*old.get(table, []), *new[table]]}
@@ -172,11 +173,11 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def key(row: dict[str, Any]) -> str:
-    return json.dumps({name: value for name, value in shapes.fields_of(row).items() if name != "quick"}, sort_keys=True)
+    return json.dumps({name: value for name, value in fields_of(row).items() if name != "quick"}, sort_keys=True)
 
 
 def rounded(value: Any) -> Any:
-    """Four digits of each float."""
+    """Round each float to four digits."""
     if isinstance(value, dict):
         return {name: rounded(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -185,7 +186,7 @@ def rounded(value: Any) -> Any:
 
 
 def judge(results: dict[str, Any]) -> int:
-    """Print what the targets say of results; 1 if one is missed."""
+    """Print the verdict on each target. Return 1 if one is missed."""
     lines = targets.check(results, targets.read_targets())
     print(report.target_table(lines))
     missed = sum(not line.fine for line in lines)

@@ -1,4 +1,4 @@
-"""What pytest-benchmark keeps beside its figures."""
+"""Adds the machine to the figures of pytest-benchmark."""
 
 import pytest
 

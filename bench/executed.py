@@ -1,16 +1,14 @@
-"""What OpenVINO runs of a compiled model, which need not be what the model says."""
+"""What OpenVINO executes, which may differ from what the model says."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check_int8", "executed"]
-
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
 def executed(compiled: Any) -> list[tuple[str, str]]:
-    """Type and precision of each node of the executed graph."""
+    """Return the type and precision of each node of the executed graph."""
     nodes = []
     for node in compiled.get_runtime_model().get_ops():
         said = node.get_rt_info()
@@ -20,7 +18,7 @@ def executed(compiled: Any) -> list[tuple[str, str]]:
 
 
 def check_int8(compiled: Any, expected: int) -> None:
-    """RuntimeError unless so many products, or more, run in int8."""
+    """Raise RuntimeError unless at least `expected` products run in int8."""
     products = [(kind, precision) for kind, precision in executed(compiled) if kind in PRODUCTS]
     found = sum(precision in ("i8", "u8") for _, precision in products)
     if found < expected:

@@ -1,7 +1,7 @@
-"""What a library takes apart from the time of a call: ``python -m bench.footprint NAME``, in a fresh process.
+"""What a library costs besides the time of a call: ``python -m bench.footprint NAME`` in a fresh process.
 
-Prints JSON: seconds to import it and to load the model for a text of 128 tokens, peak memory after the first call, and
-the size of what is installed, its own distribution alone.
+Prints JSON: the seconds to import it and to load the model for a text of 128 tokens, the peak memory after the first
+call, and the installed size of its own distribution, without dependencies.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from typing import Any
 import bench.installed  # noqa: F401 before squeezeops is imported
 from bench.libraries import LIBRARIES, OURS
 
-__all__ = ["footprint"]
-
-IMPORTED = {OURS: ("squeezeops.squeezebert.model", "squeezeops.backends.native")}  # the package imports them when used
+# The package imports them lazily.
+IMPORTED = {OURS: ("squeezeops.squeezebert.model.squeezebert", "squeezeops.backends.native")}
 NOT_INSTALLED = ("__pycache__", ".stage")
 
 
 def footprint(name: str, compressed: bool) -> dict[str, Any] | None:
-    """Measure a library in a fresh process; None if it is not there.
+    """Measure a library in a fresh process; None if it is missing.
 
-    With `compressed`, the size that its files have in a wheel too, which takes a while.
+    `compressed` adds the size in a wheel, which takes a while.
     """
     from bench import model
 
-    model.saved_model()  # is not to be measured
+    model.saved_model()  # write it before anything is measured
     command = [sys.executable, "-m", "bench.footprint", name, str(int(compressed))]
     runs = []
-    for _ in range(2):  # the first reads what the second finds in memory
+    for _ in range(2):  # the second run finds the files in the page cache
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if done.returncode:
             return None
@@ -47,7 +46,7 @@ def footprint(name: str, compressed: bool) -> dict[str, Any] | None:
 
 
 def files_of(name: str) -> list[Path]:
-    """The installed files of a distribution; of this project those of the package, which may be in its repository."""
+    """Return the installed files of a distribution; for this project those of the package, which may be a checkout."""
     if name == OURS:
         import squeezeops
 
@@ -58,7 +57,7 @@ def files_of(name: str) -> list[Path]:
 
 
 def peak_memory() -> int:
-    """Bytes. Linux's own count: that of getrusage has what the parent process held, too."""
+    """Return bytes, from /proc if possible, because getrusage includes what the parent process held."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
@@ -74,9 +73,9 @@ def main(arguments: Sequence[str]) -> None:
     imported = time.perf_counter() - begin
     after_import = peak_memory()
 
-    # What the bench itself imports is not the library's: the graph is exported before by another process.
+    # Imports of the bench itself come after the library's are measured.
     library = importlib.import_module(f"bench.libraries.{LIBRARIES[name]}")
-    from bench.inputs import padded
+    from bench.cases import padded
 
     inputs = [padded([128])]
     library.start(1)

@@ -1,8 +1,7 @@
-"""The model as an ONNX graph, in several forms, of which each peer is given the one that it runs fastest."""
+"""The model as an ONNX graph in several forms. Each peer runs the form that is fastest for it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.model import CONFIG, cache_folder, convolutions, saved_weights
-
-__all__ = ["FORMS", "Graph", "export", "model_of"]
+from bench.model import CONFIG, cache_folder, convolutions, saved_weights, write_once
 
 FORMS = ("conv1d", "conv2d", "split", "batched", "contrib")
 OPSET = 20
@@ -21,7 +18,7 @@ EPS = 1e-12
 
 
 class Graph:
-    """Nodes and constants as they are written down; each method returns the name of its result."""
+    """Collects nodes and constants. Each method returns the name of its result."""
 
     def __init__(self, weights: dict[str, Any]) -> None:
         self.weights = weights
@@ -61,7 +58,7 @@ def embed(g: Graph) -> str:
     length = g.op("Gather", g.op("Shape", "input_ids"), g.constant(np.array(1, np.int64), "one"))
     zero = g.constant(np.array(0, np.int64), "zero")
     places = g.op("Range", zero, length, "one")
-    # The first row of the types is added to all positions, which no peer would be slower for.
+    # Folding the token types into the positions saves the peers an addition.
     table = g.weights["embeddings.position_embeddings.weight"] + g.weights["embeddings.token_type_embeddings.weight"][0]
     return g.norm(g.op("Add", words, g.op("Gather", g.constant(table, "places"), places)), "embeddings.LayerNorm")
 
@@ -108,8 +105,15 @@ def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
     return str(g.op("MatMul", g.op("Softmax", scores, axis=-1), v))
 
 
+def layer(g: Graph, x: str, name: str, form: str, masked: bool) -> str:
+    """Add an encoder layer in one of `FORMS`."""
+    if form == "batched":
+        return layer_batched(g, x, name, masked)
+    return (layer_first if form.startswith("conv") else layer_last)(g, x, name, form, masked)
+
+
 def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels first, as in the reference implementation; x and y are [B, L, C]."""
+    """Channels first, as in the reference implementation. x and y are [B, L, C]."""
     heads = CONFIG["num_attention_heads"]
     size = CONFIG["hidden_size"] // heads
     groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
@@ -138,7 +142,7 @@ def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
 
 
 def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels last, a matrix product for each group."""
+    """Channels last, one matrix product per group."""
     heads, c = CONFIG["num_attention_heads"], CONFIG["hidden_size"]
     groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
     q, k, v = (
@@ -159,7 +163,7 @@ def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
 
 
 def layer_batched(g: Graph, x: str, layer: str, masked: bool) -> str:
-    """Groups first: a batched matrix product each; the network of a group stays in its own block from end to end."""
+    """Groups first: one batched matrix product per convolution; each group keeps its own block from end to end."""
     heads, c, n = CONFIG["num_attention_heads"], CONFIG["hidden_size"], CONFIG["q_groups"]
 
     def grouped(x: str) -> str:
@@ -208,13 +212,7 @@ def build(weights: dict[str, Any], form: str, masked: bool, task: str) -> Any:
             bias = g.op("Expand", bias, g.op("Concat", g.ints(1, 1), length, g.ints(1), axis=0))
         g.nodes.append(helper.make_node("Identity", [bias], ["bias"]))
     for i in range(CONFIG["num_hidden_layers"]):
-        layer = f"encoder.layers.{i}"
-        if form.startswith("conv"):
-            x = layer_first(g, x, layer, form, masked)
-        elif form == "batched":
-            x = layer_batched(g, x, layer, masked)
-        else:
-            x = layer_last(g, x, layer, form, masked)
+        x = layer(g, x, f"encoder.layers.{i}", form, masked)
     shape = ["batch", "length", CONFIG["hidden_size"]]
     if task == "text-classification":
         x, shape = classify(g, x), ["batch", CONFIG["num_labels"]]
@@ -223,7 +221,7 @@ def build(weights: dict[str, Any], form: str, masked: bool, task: str) -> Any:
 
 
 def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
-    """The model of nodes that end in "result", a tensor of this shape."""
+    """Return a model whose nodes end in "result", a tensor of this shape."""
     output = helper.make_tensor_value_info("result", TensorProto.FLOAT, shape)
     tensors = [numpy_helper.from_array(value, name) for name, value in g.constants.items()]
     graph = helper.make_graph(g.nodes, "graph", inputs, [output], tensors)
@@ -232,10 +230,6 @@ def model_of(g: Graph, inputs: list[Any], shape: Sequence[Any]) -> Any:
 
 
 def export(form: str, masked: bool, task: str) -> Path:
-    """Return the file of a form of the model, with an attention mask or without; it is written the first time."""
+    """Return the file of a form of the model, with or without an attention mask. The first call writes it."""
     path = cache_folder() / f"{task}-{form}{'-masked' if masked else ''}.onnx"
-    if not path.exists():
-        written = path.with_suffix(f".{os.getpid()}")
-        onnx.save(build(saved_weights(), form, masked, task), written)
-        written.rename(path)
-    return path
+    return write_once(path, lambda file: onnx.save(build(saved_weights(), form, masked, task), file))

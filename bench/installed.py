@@ -1,6 +1,6 @@
-"""Importing this makes `import squeezeops` find the installed package, unless the one beside bench is built, too.
+"""Importing this makes `import squeezeops` find the installed package, unless the one next to bench/ is built.
 
-``python -m`` puts the repository's root first on the path, where sources without compiled kernels lie.
+``python -m`` puts the repository's root first on the path. Its sources may have no compiled kernels.
 """
 
 import os

@@ -1,11 +1,13 @@
-"""The model that is compared: SqueezeBERT-base by its official configuration, with random weights."""
+"""The model that is compared: SqueezeBERT-base in its official configuration, with random weights."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
-
-__all__ = [
-    "CONFIG",
-    "cache_folder",
-    "convolutions",
-    "flops",
-    "make_weights",
-    "saved_model",
-    "saved_weights",
-    "weight_bytes",
-]
 
 CONFIG: dict[str, Any] = {
     "model_type": "squeezebert",
@@ -50,7 +41,7 @@ CONFIG: dict[str, Any] = {
 
 
 def convolutions() -> dict[str, tuple[int, int, int]]:
-    """The convolutions of a layer: output channels, input channels and groups by name."""
+    """Return the convolutions of a layer: output channels, input channels and groups by name."""
     c, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
     return {
         "attention.query": (c, c, CONFIG["q_groups"]),
@@ -63,9 +54,9 @@ def convolutions() -> dict[str, tuple[int, int, int]]:
 
 
 def make_weights() -> dict[str, Floats]:
-    """Make the weights, the same ones each time, under Hugging Face's names without a prefix.
+    """Return seeded weights under Hugging Face's names without a prefix.
 
-    Matrices are normally distributed with standard deviation 0.04: attention is far from uniform.
+    They are normally distributed with standard deviation 0.04, so that attention is far from uniform.
     """
     random = np.random.default_rng(0)
     c = CONFIG["hidden_size"]
@@ -95,16 +86,16 @@ def make_weights() -> dict[str, Floats]:
 
 
 def flops(lengths: list[int]) -> int:
-    """Operations of the encoder for texts of these lengths, two a multiply-add: convolutions, attention's products."""
-    a_token = sum(c_out * c_in // groups for c_out, c_in, groups in convolutions().values())
-    layer = sum(2 * length * a_token + 4 * length * length * CONFIG["hidden_size"] for length in lengths)
+    """Return the operations of the encoder, two per multiply-add: convolutions, and the products of attention."""
+    per_token = sum(c_out * c_in // groups for c_out, c_in, groups in convolutions().values())
+    layer = sum(2 * length * per_token + 4 * length * length * CONFIG["hidden_size"] for length in lengths)
     return int(CONFIG["num_hidden_layers"] * layer)
 
 
 def weight_bytes(dtype: str = "float32") -> int:
-    """Bytes of the encoder's weights, which a forward must read; of the embeddings it reads a few rows.
+    """Return the bytes of the encoder's weights, all of which a forward reads. (It reads few rows of the embeddings.)
 
-    Weights of convolutions are of this dtype, with a scale for each output channel in int8; the rest is float32.
+    Convolution weights have this dtype, with one scale per output channel in int8. The rest is float32.
     """
     c, size = CONFIG["hidden_size"], {"float32": 4, "float16": 2, "int8": 1}[dtype]
     scales = 4 if dtype == "int8" else 0
@@ -113,7 +104,7 @@ def weight_bytes(dtype: str = "float32") -> int:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what is exported from this model, outside the tree; it is made if need be."""
+    """Return the folder for exported graphs, outside the tree. Its name depends on the sources that write them."""
     here = Path(__file__).parent
     sources = [here / "model.py", here / "graph.py", *sorted(here.glob("libraries/*_int8.py"))]
     content = b"".join(path.read_bytes() for path in sources)
@@ -123,15 +114,22 @@ def cache_folder() -> Path:
 
 
 def saved_model() -> Path:
-    """Return a folder with the model as Hugging Face writes it; it is written the first time."""
+    """Return a folder with the model in Hugging Face's format. The first call writes it."""
     folder = cache_folder() / "model"
-    if not (folder / "model.safetensors").exists():
-        folder.mkdir(exist_ok=True)
-        config = {**CONFIG, "architectures": ["SqueezeBertForSequenceClassification"]}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        write_tensors(folder / "model.safetensors.tmp", make_weights())
-        (folder / "model.safetensors.tmp").rename(folder / "model.safetensors")
+    folder.mkdir(exist_ok=True)
+    config = json.dumps({**CONFIG, "architectures": ["SqueezeBertForSequenceClassification"]})
+    write_once(folder / "config.json", lambda file: file.write_text(config, encoding="utf-8"))
+    write_once(folder / "model.safetensors", lambda file: write_tensors(file, make_weights()))
     return folder
+
+
+def write_once(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file if it does not exist. Other processes see the whole file or none."""
+    if not path.exists():
+        written = path.with_name(f"{os.getpid()}-{path.name}")
+        write(written)
+        written.rename(path)
+    return path
 
 
 def write_tensors(path: Path, weights: dict[str, Floats]) -> None:
@@ -151,7 +149,7 @@ def write_tensors(path: Path, weights: dict[str, Floats]) -> None:
 
 
 def saved_weights() -> dict[str, Any]:
-    """Map the weights of the saved model into memory, under the names of `make_weights`; read-only."""
-    from squeezeops.squeezebert.checkpoint import load_folder
+    """Map the weights of the saved model into memory, read-only, under the names of `make_weights`."""
+    from squeezeops.squeezebert.model.weights import load_folder
 
     return {name.removeprefix("transformer."): array for name, array in load_folder(saved_model())[1].items()}

@@ -11,17 +11,15 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 
+from bench.cases import fields_of, plural  # noqa: E402
 from bench.libraries import OURS, PEERS  # noqa: E402
-from bench.shapes import fields_of  # noqa: E402
-
-__all__ = ["draw"]
 
 COLOURS = {OURS: "C3", "torch": "C1", "onnxruntime": "C0", "openvino": "C2", "numpy": "C4", "memcpy": "0.7"}
 MARKERS = {"pointwise_conv": "o", "attention": "s"}
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Write the pictures for which there are results; return their paths."""
+    """Write the pictures that have results. Return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, picture in (("latency", latency), ("roofline", roofline), ("scaling", scaling)):
@@ -34,7 +32,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def encoders(results: dict[str, Any], **wanted: Any) -> list[Any]:
-    """Rows of forward passes, in float32 if nothing else is wanted."""
+    """Return rows of forward passes, in float32 by default."""
     wanted = {"task": "base", "dtype": "float32", "isa": "", **wanted}
     rows = [row for row in results["forward"] if all(fields_of(row)[name] == value for name, value in wanted.items())]
     rows = [row for row in rows if row["case"]["tokens"].isdecimal() and row["libraries"][OURS]["seconds"]]
@@ -42,7 +40,7 @@ def encoders(results: dict[str, Any], **wanted: Any) -> list[Any]:
 
 
 def floor(row: dict[str, Any]) -> float | None:
-    """Seconds."""
+    """Return the floor in seconds."""
     peak = row["libraries"][OURS]["peak"]
     if not peak or not row["read"]:
         return None
@@ -60,7 +58,7 @@ def milliseconds(rows: list[Any], library: str, by: str) -> list[tuple[float, fl
 
 
 def latency(results: dict[str, Any]) -> Any:
-    """Time of a text by its length, against peers and the floor, for each number of threads."""
+    """Time of one text by length, with peers and the floor, for each number of threads."""
     by_threads = {n: encoders(results, batch=1, threads=n) for n in (1, 2)}
     by_threads = {n: rows for n, rows in by_threads.items() if rows}
     if not by_threads:
@@ -71,7 +69,7 @@ def latency(results: dict[str, Any]) -> Any:
             line(axes, milliseconds(rows, name, "tokens"), label=name, color=COLOURS[name], marker="o", markersize=4)
         floors = [(float(row["case"]["tokens"]), floor(row)) for row in rows]
         known = [(x, 1e3 * y) for x, y in floors if y]
-        line(axes, known, label="floor: weights read, multiply-adds done", color="0.4", linestyle="--")
+        line(axes, known, label="floor: read the weights, do the multiply-adds", color="0.4", linestyle="--")
         axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="ms", title=title("batch 1", threads))
         ticks = [row["case"]["tokens"] for row in rows]
         axes.set_xticks([int(tick) for tick in ticks], ticks)
@@ -82,11 +80,11 @@ def latency(results: dict[str, Any]) -> Any:
 
 
 def title(what: str, threads: int) -> str:
-    return f"SqueezeBERT-base encoder, {what}, {threads} thread{'s'[: threads - 1]}"
+    return f"SqueezeBERT-base encoder, {what}, {plural(threads)}"
 
 
 def roofline(results: dict[str, Any]) -> Any:
-    """Rates of the ops under the machine's limits: of operations, by operations a byte; of bytes."""
+    """Rates of the ops and the machine's limits: flops by operations per byte, and bytes."""
     timed = [row for row in results["ops"] if row["libraries"][OURS]["seconds"]]
     rows = [row for row in timed if row["case"]["op"] in MARKERS]
     peaks = [row["libraries"][OURS]["peak"] for row in rows if row["libraries"][OURS]["peak"]]
@@ -105,7 +103,7 @@ def roofline(results: dict[str, Any]) -> Any:
                 style = {"marker": marker, "linestyle": "", "color": COLOURS[name], "markersize": 5}
                 style |= {"markerfacecolor": "none"} if cold else {}
                 line(left, points, label=f"{name}: {op}{' cold' if cold else ''}", **style)
-    left.set(xscale="log", yscale="log", xlabel="operations a byte of inputs, weights and outputs", ylabel="GFLOP/s")
+    left.set(xscale="log", yscale="log", xlabel="operations per byte of inputs, weights and outputs", ylabel="GFLOP/s")
     left.set_title("Ops at SqueezeBERT-base's shapes, 1 thread")
     left.grid(alpha=0.3)
     left.legend(fontsize=7)
@@ -119,7 +117,7 @@ def roofline(results: dict[str, Any]) -> Any:
         right.barh(places, heights, 0.8 / len(names), label=name, color=COLOURS[name])
     right.axvline(read, color="0.3", linestyle="--", label="reading memory")
     right.set_yticks([place + 0.4 for place in range(len(labels))], labels, fontsize=7)
-    right.set(xlabel="GB/s, inputs and outputs once each", xscale="log")
+    right.set(xlabel="GB/s, each input and output once", xscale="log")
     right.legend(fontsize=7)
     return figure
 
@@ -129,28 +127,28 @@ def sizes(row: dict[str, Any]) -> list[int]:
 
 
 def rates(rows: list[Any], library: str, work: str) -> list[tuple[Any, float]]:
-    """Rows with what a library does a second in each, where it is known."""
+    """Return rows with a library's rate, where it is known."""
     found = [(row, row["libraries"].get(library, {}).get("seconds")) for row in rows]
     return [(row, row[work] / seconds["median"]) for row, seconds in found if seconds]
 
 
 def scaling(results: dict[str, Any]) -> Any:
-    """Texts a second by batch, and what a second thread brings by tokens."""
+    """Texts per second by batch, and the speedup of a second thread by tokens."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5))
     drawn = False
     for threads, style in ((1, "-"), (2, "--")):
         rows = encoders(results, tokens="32", threads=threads)
         points = [(x, 1e3 * x / y) for x, y in milliseconds(rows, OURS, "batch")]
         drawn = drawn or bool(points)
-        label = f"{OURS}, {threads} thread{'s'[: threads - 1]}"
+        label = f"{OURS}, {plural(threads)}"
         line(left, points, label=label, color=COLOURS[OURS], linestyle=style, marker="o")
         limits = [
             (float(row["case"]["batch"]), row["case"]["batch"] * row["libraries"][OURS]["peak"] / row["flops"])
             for row in rows
             if row["libraries"][OURS]["peak"]
         ]
-        line(left, limits, label=f"multiply-adds alone, {threads}", color="0.5", linestyle=style)
-    left.set(xscale="log", xlabel="texts of 32 tokens in a batch", ylabel="texts a second")
+        line(left, limits, label=f"multiply-adds only, {threads}", color="0.5", linestyle=style)
+    left.set(xscale="log", xlabel="texts of 32 tokens in a batch", ylabel="texts per second")
     left.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
     for name in (*PEERS, OURS):
         one = dict(milliseconds(encoders(results, batch=1, threads=1), name, "tokens"))

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.cases import Forward, fields_of
 from bench.libraries import OURS
-from bench.shapes import fields_of, variant
 from bench.targets import Line
 from squeezeops.benchmark.cases import op_of
-
-__all__ = ["footprint_table", "forward_table", "op_table", "target_table"]
 
 MEBI = 2**20
 
 
 def columns(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Align columns, the first `left` ones to the left."""
+    """Align columns. The first `left` ones are left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -45,17 +43,13 @@ def spread(quartiles: Any) -> str:
 
 
 def forward_table(rows: Sequence[Any]) -> str:
-    """A line for each library of each case; the last columns where some results are rounded further than float32."""
+    """One line per case and library. The last columns are shown if some results have a lower precision than float32."""
     head = ["case", "library", "ms", "peer / ours", "pairs", "dropped", "of peak", "of read", "x floor", "read GB/s"]
     rounds = any("cosine" in figures for row in rows for figures in row["libraries"].values())
     head += ["off by", "cosine", "worst"] if rounds else []
     lines = [head]
     for row in rows:
-        case = fields_of(row)
-        name = f"{case['batch']} x {case['tokens']}, {case['threads']} thread{'s'[: case['threads'] - 1]}"
-        name += variant(case["dtype"], case["isa"])
-        name += {"each": ", peers one by one", "": ""}.get(case["against"], "")
-        name += "" if case["task"] == "base" else f", {case['task']}"
+        name = Forward(**fields_of(row)).describe()
         for library, figures in row["libraries"].items():
             found = row["ratios"].get(library)
             seconds, share = figures["seconds"], figures["share"]
@@ -80,14 +74,14 @@ def forward_table(rows: Sequence[Any]) -> str:
 
 
 def accuracy(figures: dict[str, Any]) -> list[str]:
-    """The largest difference from the results in float32, and the cosines of rows with them."""
+    """Return the largest difference from the results in float32, and the cosines of rows with them."""
     difference, cosine = figures.get("difference"), figures.get("cosine")
     of_rows = [f"{cosine[name]:.5f}" for name in ("mean", "worst")] if cosine else ["", ""]
     return ["" if difference is None else f"{difference:.2g}", *of_rows]
 
 
 def op_table(rows: Sequence[Any]) -> str:
-    """A line for each op at a shape."""
+    """One line per op and shape."""
     names = list(dict.fromkeys(name for row in rows for name in row["libraries"] if name != OURS))
     lines = [["op", "us", "rate", "of peak", *(f"{name} / ours" for name in names), "dropped"]]
     for row in rows:
@@ -114,7 +108,7 @@ def op_table(rows: Sequence[Any]) -> str:
 
 
 def footprint_table(rows: dict[str, Any]) -> str:
-    """A line for each library."""
+    """One line per library."""
     lines = [["library", "import s", "load s", "peak memory MiB", "after import", "installed MiB", "wheel MiB"]]
     for name, row in rows.items():
         lines.append(
@@ -132,7 +126,7 @@ def footprint_table(rows: dict[str, Any]) -> str:
 
 
 def target_table(lines: Sequence[Line]) -> str:
-    """A line for each target and what it is about."""
+    """One line per target and row of results."""
     rows = [["target", "", "wanted", "reached", "", ""]]
     for line in lines:
         target = line.target

@@ -1,4 +1,4 @@
-"""Runs the cases: starts the libraries, compares their results, takes the samples, makes the rows of the tables."""
+"""Runs the cases: starts the libraries, compares their results, takes the samples, builds the rows of the tables."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bench import model
-from bench.inputs import one_by_one, padded
+from bench.cases import Forward, OpCase, one_by_one, padded
 from bench.libraries import HELD_TO, INT8_PEERS, OURS, OURS_FLOAT32, Inputs
-from bench.pairs import as_dict, best_peer, over_floor, ratio, shares, take_rounds, wanted_pairs
-from bench.shapes import Forward, OpCase
+from bench.pairs import best_peer, over_floor, ratio, take_rounds, wanted_pairs
 from bench.worker import Missing, Prepared, Worker
-from squeezeops.benchmark.cases import op_of
-from squeezeops.benchmark.measure import Sample, quartiles
+from squeezeops.benchmark.measure import Sample, as_dict, calls_for, quartiles, summarize
 
-__all__ = ["Disagreement", "Libraries", "cosines", "largest_difference", "run_forward", "run_op"]
-
-AGREEMENT = 1e-4  # of float32; what is rounded further has a cosine with float32, row by row, of at least
-LEAST_COSINE = {"float16": 0.999, "int8": 0.9}
-PAUSE = 0.02  # seconds, with several threads: the pools of the others spin for a while
-SAMPLE_SECONDS = 200e-6  # at least; short calls are repeated
-WARM_BELOW = 0.02  # seconds of a call that is preceded by an untimed one
+AGREEMENT = 1e-4  # of float32 results
+LEAST_COSINE = {"float16": 0.999, "int8": 0.9}  # of each row with float32
+PAUSE = 0.02  # seconds, with several threads: the thread pools of other libraries keep spinning for a while
+WARM_BELOW = 0.02  # seconds; a shorter call follows an untimed one
 READ_SECONDS = 2.0  # between measurements of the read bandwidth
-CHOOSING_ROUNDS = 5  # for the fastest form of a peer
+CHOOSING_ROUNDS = 5  # to find the fastest form of a peer
 
 
 class Disagreement(RuntimeError):
@@ -35,27 +30,15 @@ class Disagreement(RuntimeError):
 
 
 class Libraries:
-    """The workers of one number of threads; those that cannot be had are left out.
+    """The workers for one number of threads, without the libraries that are missing.
 
-    Parameters
-    ----------
-    names : iterable of str
-    threads : int
-    isa : str, optional
-        The instruction set that our kernels are held to.
-
-    Attributes
-    ----------
-    workers : dict of str to Worker
-    missing : dict of str to str
-        Why one is not there.
-    versions : dict of str to str
+    `isa` is the ISA that our kernels are held to.
     """
 
     def __init__(self, names: Iterable[str], threads: int, isa: str = "") -> None:
         self.threads = threads
         self.workers: dict[str, Worker] = {}
-        self.missing: dict[str, str] = {}
+        self.missing: dict[str, str] = {}  # reasons
         self.versions: dict[str, str] = {}
         cpus = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
         for name in names:
@@ -81,41 +64,60 @@ class Libraries:
         return [name for name in self.workers if name != OURS]
 
     def sampler(self, name: str, key: Any, once: float, int8: bool = False) -> Callable[[], Sample]:
-        """Return a function that takes a sample of what a worker has prepared under `key`.
+        """Return a function that samples what a worker has prepared under `key`.
 
-        The peaks around it are of products of bytes if `int8`, else of multiply-adds.
+        Its peaks are int8 products if `int8`, else float multiply-adds.
         """
-        calls = max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
-        pause = PAUSE if self.threads > 1 else 0.0
-        worker = self.workers[name]
+        worker, calls, pause = self.workers[name], calls_for(once), PAUSE if self.threads > 1 else 0.0
         return lambda: Sample(*worker.ask("sample", key, calls, once < WARM_BELOW, pause, int8))
+
+    def race(
+        self,
+        entrants: dict[str, tuple[Any, Prepared, bool]],
+        pairs: int | None,
+        limit: float,
+        between: Callable[[], None] = lambda: None,
+    ) -> dict[str, list[Sample]]:
+        """Sample in turn what the workers have prepared, and release it.
+
+        `entrants` has the key, what was prepared under it, and whether its peak is that of int8 products. `pairs` is
+        the number of accepted pairs per peer; None derives it from the duration of our call. After `limit` seconds no
+        new round begins.
+        """
+        takers = {name: self.sampler(name, key, ready.once, int8) for name, (key, ready, int8) in entrants.items()}
+        takers = {OURS: takers[OURS], **takers}
+        samples = take_rounds(takers, OURS, pairs or wanted_pairs(entrants[OURS][1].once), limit, between)
+        for name in entrants:
+            self.workers[name].ask("keep", None)
+        return samples
 
 
 class ReadSpeed:
-    """The read bandwidth, measured now and then among the samples."""
+    """The read bandwidth, measured every `READ_SECONDS` between samples."""
 
-    def __init__(self, worker: Worker, clock: Callable[[], float] = time.monotonic) -> None:
-        self.worker, self.clock = worker, clock
+    def __init__(self, worker: Worker) -> None:
+        self.worker, self.next = worker, 0.0
         self.speeds: list[float] = []
-        self.next = clock()
 
     def __call__(self) -> None:
-        """Measure it, if that was not done a moment ago."""
-        if self.clock() >= self.next:
+        if time.monotonic() >= self.next:
             self.measure()
 
     def measure(self) -> None:
         speed = self.worker.ask("read_peak")
         self.speeds += [speed] if speed else []
-        self.next = self.clock() + READ_SECONDS
+        self.next = time.monotonic() + READ_SECONDS
 
     def median(self) -> float | None:
         middle = quartiles(self.speeds)
         return middle and middle.median
 
 
+# ---- results agree ---------------------------------------------------------------------------------------------------
+
+
 def rows_of(results: Sequence[Any], inputs: Sequence[Inputs], task: str) -> Any:
-    """The rows to compare: of hidden states those of attended tokens, text after text."""
+    """Return the rows to compare: logits, or the hidden states of attended tokens, text after text."""
     if task != "base":
         return np.concatenate(list(results))
     rows = []
@@ -126,9 +128,9 @@ def rows_of(results: Sequence[Any], inputs: Sequence[Inputs], task: str) -> Any:
 
 
 def largest_difference(ours: Any, theirs: Any) -> float:
-    """The largest difference of two results, relative to the larger of 1 and the largest magnitude of ours.
+    """Return the largest difference, relative to the larger of 1 and the amax of ours.
 
-    Infinite for results of different shapes, or with a NaN.
+    Infinite if the shapes differ, or if there is a NaN.
     """
     if ours.shape != theirs.shape:
         return float("inf")
@@ -138,7 +140,7 @@ def largest_difference(ours: Any, theirs: Any) -> float:
 
 
 def cosines(expected: Any, found: Any) -> dict[str, float]:
-    """The cosines of rows with those expected, by mean and worst; NaN for what is no number or of another shape."""
+    """Return the mean and the worst cosine of corresponding rows; NaN if the shapes differ, or if there is a NaN."""
     if expected.shape != found.shape:
         return {"mean": float("nan"), "worst": float("nan")}
     x, y = expected.astype(np.float64), found.astype(np.float64)
@@ -147,21 +149,14 @@ def cosines(expected: Any, found: Any) -> dict[str, float]:
     return {"mean": float(of_rows.mean()), "worst": float(of_rows.min())}
 
 
-class Error(NamedTuple):
-    """How far results are from those of float32; `cosine` is of results that are rounded further."""
-
-    difference: float
-    cosine: dict[str, float] | None = None
-
-
-def compare(case: str, name: str, dtype: str, expected: Any, found: Any) -> Error:
-    """Hold what a library that computes in a dtype has found against the results in float32."""
+def compare(case: str, name: str, dtype: str, expected: Any, found: Any) -> dict[str, Any]:
+    """Compare results in a dtype with those in float32. Return the error, as a row of results has it."""
     if dtype == "float32":
-        return Error(agree(case, name, expected, found))
+        return {"difference": agree(case, name, expected, found)}
     cosine, least = cosines(expected, found), LEAST_COSINE[dtype]
     if not cosine["worst"] >= least:
         raise Disagreement(f"{case}: {name}: cosine with float32 {cosine['worst']:.3g}, less than {least}")
-    return Error(largest_difference(expected, found), cosine)
+    return {"difference": largest_difference(expected, found), "cosine": cosine}
 
 
 def agree(case: str, name: str, ours: Any, theirs: Any) -> float:
@@ -171,26 +166,15 @@ def agree(case: str, name: str, ours: Any, theirs: Any) -> float:
     return difference
 
 
+# ---- rows of results -------------------------------------------------------------------------------------------------
+
+
 def run_forward(
     libraries: Libraries, case: Forward, *, pairs: int | None, limit: float, choose: bool
 ) -> dict[str, Any]:
-    """Measure a forward pass.
+    """Measure a forward pass and return its row. Raises Disagreement if a peer's results differ.
 
-    Parameters
-    ----------
-    libraries : Libraries
-    case : Forward
-    pairs : int or None
-        Accepted pairs to take with each peer; None for as many as its duration asks for.
-    limit : float
-        Seconds after which no further round begins.
-    choose : bool
-        Whether to try every form of a peer; the first otherwise.
-
-    Raises
-    ------
-    Disagreement
-        If a peer's results differ.
+    `pairs` and `limit` are those of `Libraries.race`. `choose` tries every form of a peer, instead of the first only.
     """
     lengths = case.lengths
     batch = [padded(lengths)]
@@ -199,51 +183,37 @@ def run_forward(
     shapes = len({item.ids.shape for item in texts})
     mean = sum(item.ids.size for item in texts) // len(texts)
     expected = None
-    chosen: dict[str, tuple[str, Prepared]] = {}
-    errors: dict[str, Error] = {}
+    entrants: dict[str, tuple[Any, Prepared, bool]] = {}
+    errors: dict[str, dict[str, Any]] = {}
     for name, dtype in dtypes.items():
-        worker = libraries.workers[name]
+        worker, int8 = libraries.workers[name], dtype == "int8"
         if name in (OURS, OURS_FLOAT32):
-            given, known = batch, ["ragged" if dtype == "float32" else f"ragged-{dtype}"]
+            given, forms = batch, ["ragged" if dtype == "float32" else f"ragged-{dtype}"]
         else:
-            given, known = texts, worker.ask("forms", mean, shapes)
+            given, forms = texts, worker.ask("forms", mean, shapes)
         tried: dict[str, Prepared] = {}
-        errors_of = {}
-        for form in known if choose else known[:1]:
+        errors_of: dict[str, dict[str, Any]] = {}
+        for form in forms if choose else forms[:1]:
             tried[form] = worker.ask("forward", form, case.task, given)
             found = rows_of(tried[form].result, given, case.task)
-            if expected is None:  # the first is our own in float32
+            if expected is None:  # the first library is ours in float32
                 expected = found
             else:
                 errors_of[form] = compare(case.describe(), name, dtype, expected, found)
         if tried:
-            times = {form: prepared.once for form, prepared in tried.items()}
-            form = fastest(libraries, name, times, int8=dtype == "int8")
+            form = fastest(libraries, name, {form: prepared.once for form, prepared in tried.items()}, int8)
             worker.ask("keep", ("forward", form))
-            chosen[name] = form, tried[form]
-            if form in errors_of:
-                errors[name] = errors_of[form]
+            entrants[name] = ("forward", form), tried[form], int8
+            errors[name] = errors_of.get(form, {})
     read = ReadSpeed(libraries.workers[OURS])
-    takers = {
-        name: libraries.sampler(name, ("forward", form), prepared.once, dtypes[name] == "int8")
-        for name, (form, prepared) in chosen.items()
-    }
-    takers = {OURS: takers[OURS], **takers}
-    wanted = pairs or wanted_pairs(chosen[OURS][1].once)
-    samples = take_rounds(takers, OURS, wanted, limit, read)
+    samples = libraries.race(entrants, pairs, limit, between=read)
     read.measure()
-    for name in chosen:
-        libraries.workers[name].ask("keep", None)
     work, speed = model.flops(lengths), read.median()
-    row = {
-        "case": case.fields(),
-        "flops": work,
-        "bytes": model.weight_bytes(case.dtype),
-        "read": speed,
-        **table_row(samples, work),
-    }
+    facts = {"flops": work, "bytes": model.weight_bytes(case.dtype), "read": speed}
+    row = {"case": case.fields(), **facts, **table_row(samples, work)}
     for name, figures in row["libraries"].items():
-        figures["form"], figures["loading"] = chosen[name][0], chosen[name][1].loading
+        (_, figures["form"]), prepared, _ = entrants[name]
+        figures["loading"] = prepared.loading
         if dtypes[name] != "float32":
             figures["dtype"] = dtypes[name]
         if speed and figures["seconds"]:
@@ -251,18 +221,14 @@ def run_forward(
             figures["of_read"] = moved / figures["seconds"]["median"] / speed
             figures["over_traffic"] = 1 / figures["of_read"]
             figures["over_floor"] = as_dict(over_floor(samples[name], work, moved, speed))
-        if name in errors:
-            figures["difference"] = errors[name].difference
-            if errors[name].cosine:
-                figures["cosine"] = errors[name].cosine
+        figures |= errors[name]
     return row
 
 
 def dtypes_of(libraries: Libraries, case: Forward) -> dict[str, str]:
-    """The libraries that a case is measured with, and what each computes in; the first is ours in float32."""
-    names = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
-    if case.against:
-        names += [name for name in libraries.peers() if name not in names]
+    """Return the libraries of a case and the dtype each computes in. The first is ours in float32."""
+    ours = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
+    names = dict.fromkeys([*ours, *(libraries.peers() if case.against else ())])
     return {name: case.dtype if name == OURS else "int8" if name in INT8_PEERS else "float32" for name in names}
 
 
@@ -280,32 +246,21 @@ def fastest(libraries: Libraries, name: str, forms: dict[str, float], int8: bool
 
 
 def run_op(libraries: Libraries, case: OpCase, *, pairs: int | None, limit: float) -> dict[str, Any]:
-    """Measure an op; arguments and errors as for `run_forward`."""
-    key = ("op", case.cold)
-    done: dict[str, Prepared] = {}
+    """Measure an op, like `run_forward`."""
+    entrants: dict[str, tuple[Any, Prepared, bool]] = {}
     for name, worker in libraries.workers.items():
-        if name == "avx2" and case.op != "pointwise_conv":
+        if name in HELD_TO and case.op.name != "pointwise_conv":
             continue
-        prepared = worker.ask("op", case.op, case.shape, case.cold)
+        prepared = worker.ask("op", case.op.name, case.shape, case.cold)
         if prepared is not None:
-            done[name] = prepared
-    for name, prepared in done.items():
+            entrants[name] = ("op", case.cold), prepared, case.op.int8
+    for name, (_, prepared, _) in entrants.items():
         if name not in (OURS, "memcpy"):
-            agree(case.describe(), name, done[OURS].result, prepared.result)
-    int8 = op_of(case.op).unit == "GOP/s"
-    takers = {name: libraries.sampler(name, key, prepared.once, int8) for name, prepared in done.items()}
-    samples = take_rounds(takers, OURS, pairs or wanted_pairs(0), limit)
-    for name in done:
-        libraries.workers[name].ask("keep", None)
-    op = op_of(case.op)
-    made = op.make(**case.shape)
-    row = {
-        "case": {"op": case.op, **case.shape, "cold": int(case.cold)},
-        "flops": made.flops,
-        "bytes": made.bytes,
-        **table_row(samples, made.flops),
-    }
-    if case.op == "gelu":
+            agree(case.describe(), name, entrants[OURS][1].result, prepared.result)
+    samples = libraries.race(entrants, pairs, limit)
+    made = case.op.make(**case.shape, cold=False)
+    row = {"case": case.fields(), "flops": made.flops, "bytes": made.bytes, **table_row(samples, made.flops)}
+    if case.op.name == "gelu":
         elements = int(case.shape["tokens"]) * int(case.shape["channels"])
         for figures in row["libraries"].values():
             if figures["seconds"]:
@@ -314,18 +269,11 @@ def run_op(libraries: Libraries, case: OpCase, *, pairs: int | None, limit: floa
 
 
 def table_row(samples: dict[str, list[Sample]], work: int) -> dict[str, Any]:
-    """The figures that both tables have."""
+    """Return the figures that both tables have."""
     figures = {}
     for name, taken in samples.items():
-        accepted = [sample for sample in taken if sample.accepted]
-        peaks = quartiles([sample.peak for sample in accepted if sample.peak])
-        figures[name] = {
-            "seconds": as_dict(quartiles([sample.seconds for sample in accepted])),
-            "samples": len(taken),
-            "accepted": len(accepted),
-            "peak": peaks and peaks.median,
-            "share": as_dict(shares(taken, work)) if work else None,
-        }
+        found = as_dict(summarize(taken, work))
+        figures[name] = {key: found[key] for key in ("seconds", "samples", "accepted", "peak", "share")}
     ratios = {name: as_dict(ratio(samples[OURS], taken)) for name, taken in samples.items() if name != OURS}
     return {"libraries": figures, "ratios": ratios, "best": best_peer(ratios)}
 

@@ -1,8 +1,8 @@
-"""What processes that load one model take: python bench/shared_memory.py MODEL [--processes 4] [--json FILE]
+"""Memory of several processes with one model: python bench/shared_memory.py MODEL [--processes 4] [--json FILE]
 
-MODEL is a converted file, or a folder to compare it with. Each process loads it and runs it once; when all have, each
-says what it takes beyond what it took before: time to load, memory of its own, and its proportional share (PSS: a page
-that n processes share counts as 1/n of a page in each). Linux alone tells.
+MODEL is a converted file, or a folder to compare it with. Each process loads it and runs it once. When all have done
+so, each reports what that cost: the time to load, private memory, and PSS (a page shared by n processes counts as 1/n
+page in each). Linux only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROLLUP = "/proc/self/smaps_rollup"
 
 
 def memory() -> dict[str, int]:
-    """Bytes: of this process alone, and its proportional share of all that is in memory."""
+    """Return bytes: private to this process, shared, and PSS."""
     with open(ROLLUP) as file:
         kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in list(file)[1:]}
     return {
@@ -31,11 +31,11 @@ def memory() -> dict[str, int]:
 
 
 def worker(model: str, tokens: int) -> None:
-    """Load and run; answer a line on standard input with the figures."""
+    """Load and run the model, then answer a line on standard input with the figures."""
     import numpy as np
 
     from squeezeops import ops
-    from squeezeops.squeezebert import SqueezeBert, converted, heads  # noqa: F401 - imported before memory is looked at
+    from squeezeops.squeezebert import SqueezeBert  # noqa: F401 - imported before memory is read
 
     ops.get_backend()
     before, started = memory(), time.perf_counter()
@@ -49,11 +49,11 @@ def worker(model: str, tokens: int) -> None:
     loading = {f"{name} by loading": after[name] - before[name] for name in ("private", "shared")}
     running = {f"{name} after a run": now[name] - before[name] for name in now}
     print(json.dumps({"seconds": seconds, **loading, **running}), flush=True)
-    sys.stdin.readline()  # until all have looked
+    sys.stdin.readline()  # wait until all have reported
 
 
 def measure(model: str, processes: int, tokens: int) -> list[dict[str, float]]:
-    """Run so many workers at once."""
+    """Run the workers at the same time."""
     arguments = [sys.executable, __file__, model, "--tokens", str(tokens), "--worker"]
     started = [subprocess.Popen(arguments, stdin=-1, stdout=-1, text=True) for _ in range(processes)]
     try:
@@ -72,14 +72,14 @@ def measure(model: str, processes: int, tokens: int) -> list[dict[str, float]]:
 
 
 def size_of(model: str) -> int:
-    """Bytes of the file, or of the files of a folder."""
+    """Return the bytes of the file, or of the files in a folder."""
     path = Path(model)
     return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
 
 
 def describe(model: str) -> str:
-    """What is measured, without where it lies."""
-    from squeezeops.squeezebert.converted import ConvertedFile, find_file
+    """Describe what is measured, without its path."""
+    from squeezeops.squeezebert.files.converted import ConvertedFile, find_file
 
     file = find_file(model)
     return f"{ConvertedFile(file).dtype}, converted" if file else "float32, a folder"
@@ -89,8 +89,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=128, help="of the text that is run; 0 for none")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="put the medians there, beside what there is")
+    parser.add_argument("--tokens", type=int, default=128, help="length of the text; 0 runs none")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="add the medians to this file")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not os.path.exists(ROLLUP):

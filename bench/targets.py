@@ -1,59 +1,42 @@
-"""Holds a results file against targets.csv, a line each; what is not in the file has missed its target."""
+"""Compares a results file with targets.csv. A row that was not measured misses its target."""
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.cases import fields_of
 from bench.libraries import PEERS
 from bench.pairs import best_peer
-from bench.shapes import fields_of
-
-__all__ = ["Line", "Target", "check", "is_target", "parse_targets", "read_targets"]
 
 FILE = Path(__file__).with_name("targets.csv")
 RELATIONS = (">=", "<=")
-FIGURES = (
-    "ratio",
-    "ratio_float32",
-    "ratio_or_traffic",
-    "share",
-    "over_floor",
-    "gigaelements",
-)  # and ratio:NAME, over:NAME
+RATIOS = ("ratio", "ratio_float32", "ratio_or_traffic")
+FIGURES = (*RATIOS, "share", "over_floor", "gigaelements")  # and ratio:NAME, over:NAME
 
 
 class Target(NamedTuple):
-    """A row of targets.csv.
+    """A row of targets.csv. Its figure is one of these:
 
-    Attributes
-    ----------
-    name : str
-    table : "forward" or "ops"
-    where : dict of str to tuple of str
-        The values that a row of results may have for a field. Every combination must be among the results. A forward
-        pass is one in float32 unless this says otherwise.
-    figure : str
-        "ratio", the best peer's time in ours; "ratio_float32", that of the best that runs in float32; "ratio:NAME",
-        that of one library; "over:NAME", our time in its; "share" of the peak of multiply-adds (of products of bytes,
-        in int8), at p75; "over_floor", our time in the floor; "gigaelements" a second. "ratio_or_traffic" is "ratio"
-        unless the best peer is so near the traffic floor that nothing could be ahead of it by the limit.
-    relation, limit : ">=" or "<=", and float
+    "ratio": time of the best peer / ours. "ratio_float32": of the best peer in float32. "ratio:NAME": of one library.
+    "over:NAME": our time / that library's. "share": of the FMA peak (of int8 products in int8), at p75. "over_floor":
+    our time / the floor. "gigaelements": per second. "ratio_or_traffic": "ratio", unless the best peer is so close to
+    the traffic floor that nothing could beat it by the limit.
     """
 
     name: str
-    table: str
-    where: dict[str, tuple[str, ...]]
+    table: str  # "forward" or "ops"
+    where: dict[str, tuple[str, ...]]  # values by field of a row of results; every combination must be measured
     figure: str
-    relation: str
+    relation: str  # ">=" or "<="
     limit: float
 
 
 class Line(NamedTuple):
-    """A target in one row of results; `reached` is None if the row or the figure is not there."""
+    """A target and a row of results. `reached` is None if the row or its figure is missing."""
 
     target: Target
     which: str
@@ -63,7 +46,7 @@ class Line(NamedTuple):
 
 
 def parse_targets(lines: Iterable[str]) -> list[Target]:
-    """Read targets; ValueError that names the line of a mistake."""
+    """Read targets. Raises ValueError, which names the line."""
     targets = []
     for number, row in enumerate(csv.DictReader(lines), 2):
         try:
@@ -90,31 +73,23 @@ def read_targets() -> list[Target]:
         return parse_targets(file)
 
 
-def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
-    return all(name in row and _text(row[name]) == value for name, value in where.items())
+def matches(case: dict[str, Any], where: Mapping[str, Collection[str]]) -> bool:
+    return all(name in case and str(case[name]) in values for name, values in where.items())
 
 
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def is_target(table: str, row: dict[str, Any], targets: Iterable[Target]) -> bool:
-    """Whether a target is about a case."""
-    row = fields_of({"case": row})
-    return any(
-        target.table == table
-        and all(name in row and _text(row[name]) in values for name, values in target.where.items())
-        for target in targets
-    )
+def is_target(table: str, case: dict[str, Any], targets: Iterable[Target]) -> bool:
+    """Return whether a target is about a case."""
+    case = fields_of({"case": case})
+    return any(target.table == table and matches(case, target.where) for target in targets)
 
 
 def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
-    """Hold results against targets: a line for each target and each combination of its values."""
+    """Judge results: one line per target and combination of its values."""
     lines = []
     for target in targets:
         for values in itertools.product(*target.where.values()):
-            where = dict(zip(target.where, values, strict=True))
-            varied = [f"{name} {where[name]}" for name, all_ in target.where.items() if len(all_) > 1]
+            where = {name: (value,) for name, value in zip(target.where, values, strict=True)}
+            varied = [f"{name} {where[name][0]}" for name, all_ in target.where.items() if len(all_) > 1]
             rows = [row for row in results.get(target.table, []) if matches(fields_of(row), where)]
             judged = [_judge(target, ", ".join(varied), row) for row in rows]
             lines += judged or [Line(target, ", ".join(varied), None, "not measured", False)]
@@ -135,7 +110,7 @@ def _judge(target: Target, which: str, row: dict[str, Any]) -> Line:
 def _figure(figure: str, row: dict[str, Any]) -> tuple[float | None, str]:
     ours = row["libraries"]["squeezeops"]
     kind, _, name = figure.partition(":")
-    if kind in ("ratio", "ratio_float32", "ratio_or_traffic", "over"):
+    if kind in (*RATIOS, "over"):
         name = name or (best_peer(row["ratios"], PEERS) if kind == "ratio_float32" else row.get("best")) or ""
         quartiles = row["ratios"].get(name, {}).get("quartiles")
         if not quartiles:

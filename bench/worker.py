@@ -1,7 +1,7 @@
 """A library in a process of its own, behind a pipe.
 
-Messages are pickles, a method of `Host` with its arguments one way, ``(True, result)`` or ``(False, text of an error)``
-the other.
+Messages are pickles: a request is a method of `Host` and its arguments, an answer ``(True, result)`` or
+``(False, error)``.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import bench.installed  # noqa: F401 before squeezeops is imported
 
-RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # with -m its classes would be those of __main__
+RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # -m would pickle its classes as __main__
 
-__all__ = ["Missing", "Prepared", "Worker", "WorkerError", "serve", "settle"]
-
-SPINNING = 0.3  # seconds after which a pool that still spins is taken to do so always
+SPINNING = 0.3  # seconds; a thread pool that still spins then is assumed never to stop
 
 
 class WorkerError(RuntimeError):
-    """A library failed in its process."""
+    """The library failed in its process."""
 
 
 class Missing(WorkerError):
-    """A library that is not installed, or cannot run here."""
+    """The library is not installed, or cannot run here."""
 
 
 class Prepared(NamedTuple):
-    """What a run returned, the seconds that it took to get there, and those of a call."""
+    """What `Host` tells of a call: its result, the seconds of loading, and the seconds of one call."""
 
     result: Any
     loading: float
@@ -42,20 +41,23 @@ class Prepared(NamedTuple):
 
 
 class Host:
-    """What a worker does with its library."""
+    """The methods that run in the process of a library."""
 
-    def __init__(self, library: Any, threads: int, cpus: Sequence[int]) -> None:
-        self.library, self.threads, self.cpus = library, threads, cpus
+    def __init__(self, name: str, threads: int, cpus: Sequence[int]) -> None:
+        self.name, self.threads, self.cpus = name, threads, cpus
         self.calls: dict[Any, Callable[[], Any]] = {}
         self.memory: Any = None
 
     def start(self) -> str:
+        """Import the library, here rather than before, so that a missing one is an answer. Return its version."""
+        from bench import libraries
         from squeezeops.benchmark import variants
         from squeezeops.benchmark.measure import fma_peak
 
+        self.library = libraries.load(self.name)
         self.library.start(self.threads)
         kernels = variants.compiled_library()
-        if kernels is not None:  # for the peaks
+        if kernels is not None:  # pin the threads that measure the peaks
             before = _threads()
             kernels.set_num_threads(self.threads)
             fma_peak()
@@ -66,15 +68,17 @@ class Host:
     def forms(self, tokens: int, lengths: int) -> tuple[str, ...]:
         return tuple(self.library.forms(tokens, lengths))
 
-    def forward(self, form: str, task: str, inputs: list[Any]) -> Prepared:
-        prepared: Prepared = self._prepared(("forward", form), lambda: self.library.forward(form, task, inputs))
-        return prepared
+    def forward(self, form: str, task: str, inputs: list[Any]) -> Any:
+        return self._prepared(("forward", form), partial(self.library.forward, form, task, inputs))
 
-    def op(self, name: str, shape: Any, cold: bool) -> Prepared | None:
-        prepared: Prepared | None = self._prepared(("op", cold), lambda: self.library.op(name, shape, cold))
-        return prepared
+    def op(self, name: str, shape: Any, cold: bool) -> Any:
+        """Prepare an op; None if the library does not have it."""
+        make = self.library.OPS.get(name, lambda **_: None)
+        return self._prepared(("op", cold), partial(make, **shape, cold=cold))
 
     def _prepared(self, key: Any, make: Callable[[], Any]) -> Any:
+        from squeezeops.benchmark.measure import prime
+
         self.calls.pop(key, None)
         begin = time.perf_counter()
         call = make()
@@ -82,43 +86,26 @@ class Host:
         if call is None:
             return None
         self.calls[key] = call
-        result = call()
-        times = []
-        for _ in range(3):
-            begin = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - begin)
-            if sum(times) > 1:
-                break
-        return Prepared(result, loading, min(times))
+        result, once = prime(call)
+        return Prepared(result, loading, once)
 
     def keep(self, key: Any) -> None:
-        """Let go of all that was prepared but this; None for everything."""
+        """Release everything that was prepared except `key`; None releases all."""
         self.calls = {key: self.calls[key]} if key is not None else {}
 
     def sample(self, key: Any, calls: int, warm: bool, pause: float, int8: bool = False) -> Any:
-        """Time a call, or the mean of `calls`, between two peaks: of products of bytes if `int8`, or of multiply-adds.
+        """Take a sample; its peaks are int8 products if `int8`, else float multiply-adds.
 
-        `warm` calls once before, untimed: the library's threads are awake then, as in the middle of many calls. After
-        the last call `settle` waits until they sleep, in steps of `pause` seconds.
+        With `warm`, an untimed call wakes the library's threads first, as in a series of calls. `settle` gets `pause`.
         """
-        from squeezeops.benchmark.measure import Sample, fma_peak, int8_peak, without_garbage_collection
+        from squeezeops.benchmark.measure import fma_peak, int8_peak, take_sample, without_garbage_collection
 
-        call, peak = self.calls[key], int8_peak if int8 else fma_peak
-        repeats = range(calls)
+        peak = int8_peak if int8 else fma_peak
         with without_garbage_collection(), _pinned(self.cpus[:1]):
-            before = peak()
-            if warm:
-                call()
-            begin = time.perf_counter()
-            for _ in repeats:
-                call()
-            seconds = (time.perf_counter() - begin) / calls
-            settle(pause)
-            return tuple(Sample(seconds, before, peak()))
+            return tuple(take_sample(self.calls[key], calls, peak, warm=warm, settle=lambda: settle(pause)))
 
     def read_peak(self) -> float | None:
-        """The speed of reading memory, in bytes a second."""
+        """Return the speed of reading memory, in bytes per second."""
         from squeezeops.benchmark import measure
 
         if self.memory is None:
@@ -127,18 +114,18 @@ class Host:
 
 
 def _threads() -> set[int]:
-    """The threads of this process; where they cannot be told, none."""
+    """Return the threads of this process; none if the system does not list them."""
     folder = "/proc/self/task"
     return {int(name) for name in os.listdir(folder)} if os.path.isdir(folder) else set()
 
 
 @contextmanager
 def _pinned(cpus: Sequence[int]) -> Iterator[None]:
-    """Hold the calling thread to these CPUs.
+    """Pin the calling thread to these CPUs.
 
-    Linux may wake a sleeping thread on the CPU of the one that wakes it, and leave both there for milliseconds. So all
-    libraries are measured with each thread on a CPU of its own. The pools are pinned when they are made; the caller is
-    only for as long as it takes a sample, as threads that it makes would have its CPU alone.
+    Linux may wake a sleeping thread on the CPU of its waker, and leave both there for milliseconds. So every thread of
+    every library gets its own CPU. Thread pools are pinned when they start. The caller is pinned only during a sample,
+    because threads that it starts inherit its CPUs.
     """
     if not cpus:
         yield
@@ -154,9 +141,9 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
 def settle(
     pause: float, cpu: Callable[[], float] = time.process_time, sleep: Callable[[float], None] = time.sleep
 ) -> float:
-    """Sleep, in steps of `pause` seconds, until the other threads of this process do so too, and return how long.
+    """Sleep in steps of `pause` seconds until the other threads of this process sleep too; return the total.
 
-    Pools of threads spin for some time after a call, onnxruntime's for 50 ms, on CPUs that the next library is to have.
+    A thread pool keeps spinning after a call (onnxruntime's for 50 ms), on CPUs that the next library needs.
     """
     waited = 0.0
     while pause and waited < SPINNING:
@@ -169,7 +156,7 @@ def settle(
 
 
 def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the pipe is closed."""
     while True:
         try:
             method, arguments = pickle.load(requests)
@@ -186,19 +173,9 @@ def serve(host: Any, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 class Worker:
-    """The other end of the pipe. Calling a method of `Host` by name is `ask`.
+    """The other end of the pipe: starts a library's process on the given CPUs, with our kernels held to `isa`.
 
-    Parameters
-    ----------
-    name : str
-        Of a library.
-    threads : int
-    cpus : sequence of int
-        Those that the process is held to.
-    command : sequence of str, optional
-        What is run in place of this module.
-    isa : str, optional
-        The instruction set that our kernels are held to there.
+    Tests have it run another `command`.
     """
 
     def __init__(
@@ -217,15 +194,7 @@ class Worker:
         )
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method there.
-
-        Raises
-        ------
-        Missing
-            If the library is not there.
-        WorkerError
-            If the method failed, or the process ended.
-        """
+        """Call a method of `Host` there. Raises Missing, or WorkerError if the method failed or the process ended."""
         requests, answers = self.process.stdin, self.process.stdout
         assert requests is not None and answers is not None
         try:
@@ -258,17 +227,7 @@ def main(arguments: Sequence[str]) -> None:
     cpus = [int(cpu) for cpu in rest]
     if cpus:  # before the library makes its threads
         os.sched_setaffinity(0, cpus)
-    # What libraries print must not come between the answers.
+    # Libraries may print to standard output, which must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-
-    from bench import libraries
-
-    class Loading(Host):
-        """Imports the library at the first request, whose answer tells if there is none."""
-
-        def start(self) -> str:
-            self.library = libraries.load(name)
-            return super().start()
-
-    serve(Loading(None, int(threads), cpus), sys.stdin.buffer, answers)
+    serve(Host(name, int(threads), cpus), sys.stdin.buffer, answers)

@@ -1,9 +1,16 @@
-// The C interface: argument checks, the split over threads, then one indirect call. No arithmetic on data here.
+// The C interface: argument checks. csrc/run does the work.
 #include "squeezeops/squeezeops.h"
 
 #include <float.h>
 
 #include "api_checks.h"
+#include "dispatch/registry.h"
+#include "run/attention.h"
+#include "run/embedding.h"
+#include "run/mean_pool.h"
+#include "run/rows.h"
+#include "threading/float_environment.h"
+#include "threading/pool.h"
 
 #ifndef SQZ_VERSION
 #error "CMakeLists.txt defines SQZ_VERSION"
@@ -117,16 +124,7 @@ sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t l
   if (residual) SQZ_TRY(check_matrix("residual", residual, rows, n, ldr));
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
   SQZ_TRY(check_eps(eps));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kLayerNorm, &kernels));
-  if (rows == 0 || n == 0) return SQZ_OK;
-  const float eps32 = narrow(eps);
-  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->layer_norm(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
-                        bias, eps32, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  return run_layer_norm(rows, n, x, ldx, residual, ldr, weight, bias, narrow(eps), out, ldo);
 }
 
 sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, double eps, float *out,
@@ -134,15 +132,7 @@ sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t
   SQZ_TRY(check_matrix("x", x, rows, n, ldx));
   SQZ_TRY(check_matrix("out", out, rows, n, ldo));
   SQZ_TRY(check_eps(eps));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kL2Normalize, &kernels));
-  if (rows == 0 || n == 0) return SQZ_OK;
-  const float eps32 = narrow(eps);
-  for_chunks(rows, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->l2_normalize(end - begin, n, x + begin * ldx, ldx, eps32, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  return run_l2_normalize(rows, n, x, ldx, narrow(eps), out, ldo);
 }
 
 sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask,
@@ -153,31 +143,14 @@ sqz_status sqz_softmax_f32(int64_t rows, int64_t n, const float *x, int64_t ldx,
   SQZ_TRY(check_enum("mask_kind", mask_kind, SQZ_MASK_ADD));
   SQZ_TRY(check_enum("fully_masked", fully_masked, SQZ_MASKED_ZERO));
   if (mask_kind != SQZ_MASK_NONE) SQZ_TRY(check_mask(mask, rows, n, mask_stride));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kSoftmax, &kernels));
-  if (rows == 0 || n == 0) return SQZ_OK;
-  const float scale32 = narrow(scale);
-  const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
-  for_chunks(rows, kRowGrain / 2 / n + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->softmax(end - begin, n, x + begin * ldx, ldx,
-                     mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
-                     scale32, fully_masked, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  return run_softmax(rows, n, x, ldx, mask, mask_kind, mask_stride, narrow(scale), fully_masked, out, ldo);
 }
 
 sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float *x, float *out) {
   SQZ_TRY(check_enum("activation", activation, SQZ_ACT_TANH));
   SQZ_TRY(check_matrix("x", x, 1, n, n));
   SQZ_TRY(check_matrix("out", out, 1, n, n));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kActivation, &kernels));
-  for_chunks(n, kRowGrain, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->activation(activation, end - begin, x + begin, out + begin);
-  });
-  return SQZ_OK;
+  return run_activation(activation, n, x, out);
 }
 
 sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const float *x, int64_t ldx, const uint8_t *mask,
@@ -188,15 +161,7 @@ sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, const flo
   SQZ_TRY(check_matrix("x", x, batch * length, n, ldx));
   SQZ_TRY(check_matrix("out", out, batch, n, ldo));
   if (mask) SQZ_TRY(check_mask(mask, batch, length, mask_stride));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kMeanPool, &kernels));
-  if (batch == 0 || n == 0) return SQZ_OK;
-  for_chunks(batch, kRowGrain / ((length + 1) * n) + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->mean_pool(end - begin, length, n, x + begin * length * ldx, ldx,
-                       mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  return run_mean_pool(batch, length, n, x, ldx, mask, mask_stride, out, ldo);
 }
 
 sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table, sqz_dtype table_dtype,
@@ -205,14 +170,7 @@ sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const
   SQZ_TRY(check_table("table", table, table_dtype, table_rows, n));
   SQZ_TRY(check_matrix("out", out, count, n, ldo));
   SQZ_TRY(check_ids("ids", ids, count, table_rows));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kEmbedding, &kernels));
-  if (count == 0 || n == 0) return SQZ_OK;
-  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    kernels->embedding(end - begin, n, EmbeddingTable{ids + begin, table, table_dtype}, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  return run_embedding(count, n, {ids, table, table_dtype}, out, ldo);
 }
 
 sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
@@ -232,18 +190,9 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
     SQZ_TRY(check_ids(kIds[t], ids[t], count, table_rows[t]));
   }
   SQZ_TRY(check_eps(eps));
-  const Kernels *kernels;
-  SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
-  if (count == 0 || n == 0) return SQZ_OK;
-  const float eps32 = narrow(eps);
-  for_chunks(count, kRowGrain / n + 1, [&](int64_t begin, int64_t end) {
-    FloatEnvironment environment;
-    const EmbeddingTable t[3] = {{ids[0] + begin, tables[0], dtypes[0]},
-                                 {ids[1] + begin, tables[1], dtypes[1]},
-                                 {ids[2] + begin, tables[2], dtypes[2]}};
-    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps32, out + begin * ldo, ldo);
-  });
-  return SQZ_OK;
+  const EmbeddingTable t[3] = {
+      {ids[0], tables[0], dtypes[0]}, {ids[1], tables[1], dtypes[1]}, {ids[2], tables[2], dtypes[2]}};
+  return run_embedding_layer_norm(count, n, t, weight, bias, narrow(eps), out, ldo);
 }
 
 sqz_status sqz_attention_f32(const sqz_attention_args *args) {
@@ -282,106 +231,7 @@ sqz_status sqz_attention_f32(const sqz_attention_args *args) {
                 "mask_strides: expected strides >= 0 and fewer than 2^58 elements, got a stride of %lld for %lld steps",
                 (long long)a.mask_strides[i], (long long)sizes[i]);
   }
-  const Kernels *kernels;
-  SQZ_TRY(begin(kAttention, &kernels));
-  if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (columns == 0 && !a.scores)) return SQZ_OK;
-
-  // A task is a part of the queries of a head of a sequence; each packs the head's keys for itself, which costs about
-  // as much as two queries. A sequence has so many parts that no task is more than a quarter of a thread's share, and
-  // those with the most work come first, so that threads end together whatever the lengths.
-  struct Part {
-    int64_t first_task, sequence, queries;  // queries of a part
-  };
-  struct Context {
-    const sqz_attention_args &a;
-    attention_f32_fn run;
-    float scale;
-    int64_t slice;
-    float *memory;
-    Part *parts;  // one a sequence with queries
-    int64_t count;
-  } c = {a, kernels->attention, narrow(a.scale), 0, nullptr, nullptr, 0};
-  const int threads = num_threads();
-  c.slice = ceil_div(AttentionHead::scratch_size(longest, a.head_size), 16) * 16;
-  const int64_t part_floats = a.batch * static_cast<int64_t>(sizeof(Part) / sizeof(float));
-  c.memory = c.slice <= INT64_MAX / 8 / threads ? scratch(c.slice * threads + part_floats) : nullptr;
-  if (!c.memory)
-    return fail(SQZ_NO_MEMORY, "attention: expected scratch memory for %d threads, %lld floats each, got none", threads,
-                (long long)c.slice);
-  c.parts = reinterpret_cast<Part *>(c.memory + c.slice * threads);
-  // Sorted by the binary digits of their work; within a power of two any order does.
-  int64_t place[65] = {0};
-  const auto work = [&](int64_t b) {
-    return int64_t{a.q_offsets[b + 1] - a.q_offsets[b]} * (a.k_offsets[b + 1] - a.k_offsets[b]);
-  };
-  const auto rank = [&](int64_t b) { return work(b) == 0 ? 64 : __builtin_clzll(work(b)); };
-  for (int64_t b = 0; b < a.batch; ++b)
-    if (a.q_offsets[b + 1] > a.q_offsets[b]) ++place[rank(b)];
-  for (int64_t &p : place) {
-    const int64_t n = p;
-    p = c.count;
-    c.count += n;
-  }
-  for (int64_t b = 0; b < a.batch; ++b)
-    if (a.q_offsets[b + 1] > a.q_offsets[b]) c.parts[place[rank(b)]++].sequence = b;
-  const int64_t most = threads == 1 ? pairs + 1 : (pairs / (4 * threads) + 1) * at_most(a.heads, 4 * threads);
-  int64_t tasks = 0;
-  for (int64_t i = 0; i < c.count; ++i) {
-    Part &part = c.parts[i];
-    const int64_t b = part.sequence, queries = a.q_offsets[b + 1] - a.q_offsets[b];
-    part.queries = ceil_div(ceil_div(queries, ceil_div(work(b) + 1, most)), kAttentionMaxRows) * kAttentionMaxRows;
-    part.first_task = tasks;
-    tasks += a.heads * ceil_div(queries, part.queries);
-  }
-  parallel_for(
-      tasks,
-      [](void *context, int64_t i, int worker) {
-        const Context &x = *static_cast<const Context *>(context);
-        const sqz_attention_args &a = x.a;
-        int64_t low = 0, high = x.count;  // the last part with first_task <= i
-        while (high - low > 1) {
-          const int64_t middle = (low + high) / 2;
-          (x.parts[middle].first_task <= i ? low : high) = middle;
-        }
-        const Part &p = x.parts[low];
-        const int64_t b = p.sequence, q0 = a.q_offsets[b], k0 = a.k_offsets[b], queries = a.q_offsets[b + 1] - q0,
-                      keys = a.k_offsets[b + 1] - k0;
-        const int64_t splits = ceil_div(queries, p.queries), head = (i - p.first_task) / splits;
-        const int64_t first = (i - p.first_task) % splits * p.queries, last = at_most(first + p.queries, queries);
-        const int64_t column = head * a.head_size;
-        const int64_t mask_at =
-            a.mask_ragged ? k0 : b * a.mask_strides[0] + head * a.mask_strides[1] + first * a.mask_strides[2];
-        AttentionHead h = {};
-        h.queries = last - first;
-        h.keys = keys;
-        h.head_size = a.head_size;
-        h.q = a.q + (q0 + first) * a.ldq + column;
-        h.ldq = a.ldq;
-        h.k = a.k + k0 * a.ldk + column;
-        h.ldk = a.ldk;
-        h.mask_kind = a.mask_kind;
-        if (a.mask_kind != SQZ_MASK_NONE)
-          h.mask = static_cast<const char *>(a.mask) + mask_at * (a.mask_kind == SQZ_MASK_ADD ? 4 : 1);
-        h.mask_stride = a.mask_ragged ? 0 : a.mask_strides[2];
-        h.scale = x.scale;
-        h.fully_masked = a.fully_masked;
-        h.scratch = x.memory + worker * x.slice;
-        if (a.scores) {
-          int64_t before = 0;  // scores of the sequences before this one
-          for (int64_t s = 0; s < b; ++s)
-            before += int64_t{a.q_offsets[s + 1] - a.q_offsets[s]} * (a.k_offsets[s + 1] - a.k_offsets[s]);
-          h.scores = a.scores + before * a.heads + (head * queries + first) * keys;
-        } else {
-          h.v = a.v + k0 * a.ldv + column;
-          h.ldv = a.ldv;
-          h.out = a.out + (q0 + first) * a.ldo + column;
-          h.ldo = a.ldo;
-        }
-        FloatEnvironment environment;
-        x.run(h);
-      },
-      &c, threads);
-  return SQZ_OK;
+  return run_attention(a);
 }
 
 double sqz_attention_scale(int64_t head_size) { return reciprocal_root(head_size < 1 ? 1 : head_size); }

@@ -11,6 +11,12 @@ constexpr int kMessageSize = 512;
 // Keeps the formatted message for sqz_error_message() and returns `status`.
 __attribute__((format(printf, 2, 3))) sqz_status fail(sqz_status status, const char *format, ...);
 
+// Returns from the calling function unless the status is SQZ_OK.
+#define SQZ_TRY(expression)                                      \
+  do {                                                           \
+    if (const sqz_status status_ = (expression)) return status_; \
+  } while (0)
+
 }  // namespace sqz
 
 #endif  // SQZ_ERROR_H_

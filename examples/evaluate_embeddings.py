@@ -1,10 +1,10 @@
-"""How close a model's embeddings in int8 or float16 are to those in float32, on texts of yours.
+"""Compare a model's embeddings in int8 or float16 with those in float32, on your own texts.
 
     python examples/evaluate_embeddings.py path/to/all-MiniLM-L6-v2 texts.txt [MORE ...] [--dtype int8] [--json FILE]
 
-Embeddings are means of the last hidden states, and close means the cosine of the angle between two. Texts are the lines
-of a file; or, by its name, the sentences of a treebank (.trees) or the messages of CoNLL files (.conll); 500 of each,
-from all over it. Needs nothing but squeezeops.
+An embedding is the mean of the last hidden states. The program prints cosine similarities. Texts are the lines of a
+file, the sentences of a treebank (.trees) or the messages of a CoNLL file (.conll). From each file, 500 evenly spaced
+texts are taken. The program needs squeezeops only.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import json
 from pathlib import Path
 
 import numpy as np
-from treebank import read_trees
+from training.treebank import read_trees
 
 import squeezeops
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a file."""
+    """Return the texts of a file."""
     if path.suffix == ".trees":
         return [phrases[-1][0] for phrases in read_trees(path)]
     lines = path.read_text(encoding="utf-8").splitlines()
     if path.suffix != ".conll":
         return [line for line in lines if line.strip()]
     messages, words = [], []
-    for line in [*lines, ""]:  # a word and its tag a line, an empty one after each message
+    for line in [*lines, ""]:  # one word and its tag per line, a blank line after each message
         if line.strip():
             words.append(line.split("\t")[0].strip())
         elif words:
@@ -38,11 +38,11 @@ def read_texts(path: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a folder in Hugging Face's layout")
+    parser.add_argument("model", help="folder or cached name of an embedding model")
     parser.add_argument("texts", type=Path, nargs="+", help="files of texts")
     parser.add_argument("--dtype", default="int8", choices=("int8", "float16"))
-    parser.add_argument("--limit", type=int, default=500, help="texts of a file (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="a file to put the results into, beside what there is")
+    parser.add_argument("--limit", type=int, default=500, help="texts per file (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="a JSON file to add the results to")
     arguments = parser.parse_args()
 
     facts = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}

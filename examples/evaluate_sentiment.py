@@ -1,9 +1,9 @@
-"""Accuracy of a sentiment model on the Stanford Sentiment Treebank's sentences, as SST-2 counts it.
+"""Print the accuracy of a sentiment model on SST-2, the sentences of the Stanford Sentiment Treebank.
 
     python examples/evaluate_sentiment.py path/to/dev.trees [--model MODEL] [--dtype DTYPE] [--errors] [--json FILE]
 
-A sentence's label is that of its whole tree: 0 and 1 are negative, 3 and 4 positive, and 2, neutral, is left out: 872
-sentences of dev.trees remain. Needs nothing but squeezeops.
+The label of a sentence is that of its whole tree: 0 and 1 are negative, 3 and 4 positive. Neutral sentences (2) are
+left out, so 872 sentences of dev.trees remain. The program needs squeezeops only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from treebank import read_trees
+from training.treebank import read_trees
 
 import squeezeops
 
@@ -21,11 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trees", type=Path, help="a file of bracketed trees")
     parser.add_argument(
-        "--model", help="by default the embedded one; examples/sentiment_checkpoint is what it is made of"
+        "--model", help="default: the built-in one, which was converted from examples/sentiment_checkpoint"
     )
     parser.add_argument("--dtype", help="float32, float16 or int8, for a model that is not converted")
-    parser.add_argument("--errors", action="store_true", help="print the sentences that are classified wrongly")
-    parser.add_argument("--json", type=Path, help="a file to put the result into, beside what there is")
+    parser.add_argument("--errors", action="store_true", help="print the misclassified sentences")
+    parser.add_argument("--json", type=Path, help="a JSON file to add the result to")
     arguments = parser.parse_args()
 
     sentences = [phrases[-1] for phrases in read_trees(arguments.trees)]

@@ -1,8 +1,8 @@
-"""Sentiment of a file of reviews, one a line: how many are of which kind, and the clearest of each.
+"""Classify the reviews in a file, one per line: count each label and show the most certain reviews.
 
     python examples/sentiment_file.py reviews.txt [--show 3] [--model FOLDER]
 
-A review that is longer than the model reads is cut at its end.
+Reviews longer than the model's maximum length are truncated.
 """
 
 import argparse
@@ -13,9 +13,9 @@ import squeezeops
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="a text file, one review a line")
-    parser.add_argument("--show", type=int, default=3, help="reviews of each kind to print (default: %(default)s)")
-    parser.add_argument("--model", help="a model for text classification; by default the built-in one, for English")
+    parser.add_argument("file", help="a text file with one review per line")
+    parser.add_argument("--show", type=int, default=3, help="reviews to print per label (default: %(default)s)")
+    parser.add_argument("--model", help="a text-classification model (default: the built-in one, for English)")
     arguments = parser.parse_args()
 
     with open(arguments.file, encoding="utf-8") as file:

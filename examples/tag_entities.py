@@ -1,9 +1,9 @@
-"""Count the names in a text or a file: people, places, whatever the model's labels are.
+"""Count the named entities in texts: people, places and whatever else the model labels.
 
     python examples/tag_entities.py --model FOLDER "Ada Lovelace met Charles Babbage in London."
     python examples/tag_entities.py --model FOLDER --file article.txt
 
-The model is one for token classification, fine-tuned on CoNLL-2003 or the like.
+The model must be fine-tuned for token classification, for example on CoNLL-2003.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import squeezeops
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts", nargs="*", metavar="text")
-    parser.add_argument("--file", type=Path, help="a text file, one paragraph a line")
-    parser.add_argument("--model", required=True, help="a token-classification model's folder or cached name")
+    parser.add_argument("--file", type=Path, help="a text file with one paragraph per line")
+    parser.add_argument("--model", required=True, help="folder or cached name of a token-classification model")
     arguments = parser.parse_args()
 
     lines = arguments.file.read_text(encoding="utf-8").splitlines() if arguments.file else []

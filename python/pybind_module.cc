@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -57,14 +58,25 @@ void check(const char *op, sqz_status status) {
   throw py::value_error(message);
 }
 
+// Calls f, which takes the GIL: it may run Python code, or release the GIL meanwhile. Up to version 3.13, Python ends a
+// thread that takes the GIL while the interpreter shuts down by pthread_exit, which unwinds the stack: our destructors
+// would drop references without the GIL. Such a thread waits for the end of the process instead, as in Python 3.14.
+// f itself must have nothing to destroy.
+template <class F>
+auto taking_gil(const F &f) {
+  try {
+    return f();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
 // Runs a function of the C interface without the GIL.
 template <class F>
 void call(const char *op, const F &f) {
-  sqz_status status;
-  {
-    py::gil_scoped_release release;
-    status = f();
-  }
+  PyThreadState *thread = PyEval_SaveThread();
+  const sqz_status status = f();
+  taking_gil([&] { PyEval_RestoreThread(thread); });
   check(op, status);
 }
 
@@ -94,8 +106,10 @@ constexpr int kUsable = py::array::c_style | kAligned;
 // A copy, C-contiguous and aligned, of dtype `type` (null: its own). Throws where there is no memory for it, which
 // py::array::ensure would pass over.
 py::array copied(const py::array &a, py::object type = {}) {
-  PyObject *copy = py::detail::npy_api::get().PyArray_FromAny_(
-      a.ptr(), type.release().ptr(), 0, 0, kUsable | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
+  constexpr int kCopy = 0x20;  // NPY_ARRAY_ENSURECOPY
+  constexpr int flags = kUsable | kCopy | py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_;
+  const auto from_any = py::detail::npy_api::get().PyArray_FromAny_;
+  PyObject *copy = taking_gil([&] { return from_any(a.ptr(), type.release().ptr(), 0, 0, flags, nullptr); });
   if (!copy) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(copy);
 }
@@ -166,12 +180,13 @@ Table table_of(const char *op, const char *name, py::handle h, py::ssize_t chann
   return t;
 }
 
+// A copy: other threads may write to the array between the check of an id and its use.
 py::array ids_of(const char *op, const char *name, py::handle h, const Shape *shape = nullptr) {
   if (is_array(h)) {
     auto a = py::reinterpret_borrow<py::array>(h);
     if (is_int64(a) || is_int32(a)) {
       if (shape) check_shape(op, name, a, *shape);
-      return is_int64(a) ? contiguous(a) : copied(a, py::dtype::of<int64_t>());
+      return copied(a, py::dtype::of<int64_t>());
     }
   }
   type_error(op, name, "an array of int32 or int64", kind(h));
@@ -183,7 +198,7 @@ bool is_bool(py::handle h) {
 
 int64_t integer(const char *op, const char *name, py::handle h) {
   if (is_bool(h) || !PyIndex_Check(h.ptr())) type_error(op, name, "an int", kind(h));
-  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(h.ptr()));
+  const auto index = py::reinterpret_steal<py::object>(taking_gil([&] { return PyNumber_Index(h.ptr()); }));
   if (!index) {
     PyErr_Clear();
     type_error(op, name, "an int", kind(h));
@@ -212,7 +227,7 @@ int64_t divisor(const char *op, const char *name, py::handle h, const char *size
 double real(const char *op, const char *name, py::handle h) {
   PyNumberMethods *number = Py_TYPE(h.ptr())->tp_as_number;
   if (is_bool(h) || is_array(h) || !number || !number->nb_float) type_error(op, name, "a number", kind(h));
-  const double value = PyFloat_AsDouble(h.ptr());
+  const double value = taking_gil([&] { return PyFloat_AsDouble(h.ptr()); });
   if (value == -1 && PyErr_Occurred()) {
     PyErr_Clear();
     type_error(op, name, "a number", kind(h));
@@ -316,7 +331,11 @@ struct Mask {
 
 py::array broadcast(const py::array &a, const Shape &shape) {
   const py::module_ numpy = py::module_::import("numpy");
-  return numpy.attr("ascontiguousarray")(numpy.attr("broadcast_to")(a, py::tuple(py::cast(shape))));
+  const py::tuple to = py::tuple(py::cast(shape));
+  PyObject *view =
+      taking_gil([&] { return PyObject_CallMethod(numpy.ptr(), "broadcast_to", "OO", a.ptr(), to.ptr()); });
+  if (!view) throw py::error_already_set();
+  return copied(py::reinterpret_steal<py::array>(view));
 }
 
 // A bool or float32 mask that broadcasts to `shape`; its last axis is made full.
@@ -417,8 +436,9 @@ py::array softmax(py::handle x_, py::handle mask_, py::handle scale_, py::handle
 py::array activate(const char *op, sqz_activation activation, py::handle x_, py::handle out_) {
   const py::array x = floats(op, "x", x_);
   py::array out = output(op, out_, shape_of(x), x_, {});
+  const int64_t size = x.size();  // here, where no thread can give x another shape meanwhile
   float *to = writeable(out);
-  call(op, [&] { return sqz_activation_f32(activation, x.size(), floats_of(x), to); });
+  call(op, [&] { return sqz_activation_f32(activation, size, floats_of(x), to); });
   return out;
 }
 
@@ -553,12 +573,21 @@ int64_t weight_groups(const char *op, const py::array &weight, py::handle groups
   return divisor(op, "groups", groups, "C_out", shape[0]);
 }
 
-// Where what `memory` gave begins; that keeps it there.
-void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes) {
+// A memoryview of our own, which nobody else can release: as long as it lives, the memory is neither resized nor
+// closed.
+py::object own_view(py::handle buffer) {
+  PyObject *view = PyMemoryView_FromObject(buffer.ptr());
+  if (!view) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(view);
+}
+
+// Where what `memory` gave begins; `hold` keeps it there.
+void *buffer_of(const char *op, py::handle piece, py::ssize_t bytes, py::object *hold) {
   constexpr const char *expected = "pieces of writeable memory of the size asked for, at multiples of 64";
   if (!PyObject_CheckBuffer(piece.ptr())) type_error(op, "memory", expected, kind(piece));
+  *hold = own_view(piece);
   Py_buffer view;
-  if (PyObject_GetBuffer(piece.ptr(), &view, PyBUF_WRITABLE) != 0) {  // in one run, too
+  if (PyObject_GetBuffer(hold->ptr(), &view, PyBUF_WRITABLE) != 0) {  // in one run, too
     PyErr_Clear();
     value_error(op, "memory", expected, "memory that is read-only or has gaps");
   }
@@ -596,11 +625,11 @@ std::unique_ptr<PackedPointwiseConv> pack(const char *op, const py::array &weigh
     p->own.reset(own);
     p->packed = own;
   } else {
-    const py::object piece = memory.attr("take")(bytes);
-    p->packed = buffer_of(op, piece, bytes);
-    // Not the piece alone: what it is a view of may not be resized or closed meanwhile.
-    p->given = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(piece.ptr()));
-    if (!p->given) throw py::error_already_set();
+    PyObject *taken =
+        taking_gil([&] { return PyObject_CallMethod(memory.ptr(), "take", "n", static_cast<py::ssize_t>(bytes)); });
+    if (!taken) throw py::error_already_set();
+    const auto piece = py::reinterpret_steal<py::object>(taken);
+    p->packed = buffer_of(op, piece, bytes, &p->given);
   }
   call(op, [&] {
     const void *from = weight.data();
@@ -809,8 +838,8 @@ std::unique_ptr<PackedPointwiseConv> use_packed_pointwise_conv(py::handle packed
   auto p = std::make_unique<PackedPointwiseConv>();
   p->dtype = static_cast<sqz_dtype>(choice(op, "dtype", dtype, {"float32", "float16", "int8"}));
   p->groups = groups, p->c_in = c_in, p->c_out = c_out;
-  p->given = py::reinterpret_borrow<py::object>(packed);
-  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(packed).request();
+  p->given = own_view(packed);
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(p->given).request();
   const auto place = reinterpret_cast<uintptr_t>(info.ptr);
   if (info.size > 0 && place % 64 != 0)
     value_error(op, "packed", "an address that is a multiple of 64", "64n + " + std::to_string(place % 64));
@@ -916,11 +945,11 @@ py::array attention_scores(py::handle q_, py::handle k_, py::handle num_heads, p
 }
 
 // Where the sequences of ragged rows begin, and their total; the C interface would check the start and the order, by
-// other names, and does not know the total.
+// other names, and does not know the total. A copy, as of ids.
 py::array offsets_of(const char *op, const char *name, py::handle h, py::ssize_t total) {
   if (!is_array(h) || !is_int32(py::reinterpret_borrow<py::array>(h)))
     type_error(op, name, "an array of int32", kind(h));
-  py::array offsets = contiguous(py::reinterpret_borrow<py::array>(h));
+  py::array offsets = copied(py::reinterpret_borrow<py::array>(h));
   if (offsets.ndim() != 1 || offsets.size() == 0) value_error(op, name, "shape (batch + 1,)", text(shape_of(offsets)));
   const int32_t *at = static_cast<const int32_t *>(offsets.data());
   const py::ssize_t batch = offsets.size() - 1;
@@ -1059,7 +1088,8 @@ double peak_read(py::handle x_) {
   constexpr const char *op = "peak_read";
   const py::array x = floats(op, "x", x_);
   double rate = 0;
-  call(op, [&] { return sqz_peak_read(x.size(), floats_of(x), &rate); });
+  const int64_t size = x.size();
+  call(op, [&] { return sqz_peak_read(size, floats_of(x), &rate); });
   return rate;
 }
 

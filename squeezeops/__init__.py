@@ -39,9 +39,9 @@ if TYPE_CHECKING:
         tanh,
     )
     from squeezeops.pipelines import pipeline
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.model import SqueezeBert
-    from squeezeops.squeezebert.tokenizer import Tokenizer
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "PointwiseConv",
@@ -77,9 +77,9 @@ __all__ = [
 
 # Whatever is not listed is an op.
 _HOME = {
-    "SqueezeBert": "squeezebert.model",
-    "SqueezeBertConfig": "squeezebert.config",
-    "Tokenizer": "squeezebert.tokenizer",
+    "SqueezeBert": "squeezebert.model.squeezebert",
+    "SqueezeBertConfig": "squeezebert.model.config",
+    "Tokenizer": "squeezebert.tokenizer.tokenizer",
     "get_include": "_library",
     "get_library": "_library",
     "pipeline": "pipelines",

@@ -364,8 +364,7 @@ class PointwiseConv:
         The backends "numpy" and "numba", whose own form is another, make it anew.
         """
         if self._is_packed:
-            view: memoryview = self._weight
-            return view
+            return memoryview(self._weight)  # the caller may release it; ours keeps the memory
         module = _active()
         form = module.packed_form(self._packed.get(module.__name__) or self._pack(module))
         return memoryview(form).toreadonly()

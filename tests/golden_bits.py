@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.squeezebert.tables import quantized_table
+from squeezeops.packing import pack_table
 
 FILE = Path(__file__).with_name("golden_bits.json")
 CHECKPOINT = FILE.parents[1] / "examples" / "sentiment_checkpoint"
@@ -204,7 +204,10 @@ def embedding_cases() -> dict[str, Callable[[], np.ndarray]]:
     for channels in (1, 7, 16, 33, 96):
         for dtype in (np.float32, np.float16, np.int8):
             tables = [numbers(15 + i, rows, channels) for i, rows in enumerate((50, 20, 2))]
-            tables = [quantized_table(t) if dtype == np.int8 else t.astype(dtype) for t in tables]
+            tables = [
+                pack_table(*ops.quantize_rows(t), channels=t.shape[1]) if dtype == np.int8 else t.astype(dtype)
+                for t in tables
+            ]
             ids = [integers(18 + i, len(table), 3, 7) for i, table in enumerate(tables)]
             gathered = [a for pair in zip(ids, tables, strict=True) for a in pair]
             affine = (numbers(21, channels), numbers(22, channels))

@@ -140,7 +140,7 @@ def test_block_is_of_its_task_only(other):
     asyncio.run(all_at_once())
 
 
-@pytest.mark.parametrize("name", ["cuda", "", "NumPy", None, 3, ["numpy"], "_checks", "."])
+@pytest.mark.parametrize("name", ["cuda", "", "NumPy", None, 3, ["numpy"], "_front", "."])
 def test_unknown_name(name):
     before = ops.get_backend()
     listed = ", ".join(map(repr, ops.available_backends()))

@@ -1,4 +1,4 @@
-"""The benchmarks: shapes, cases, variants, and the arithmetic of the figures, whatever the speed of the machine."""
+"""The benchmarks: shapes, cases, variants, and how samples become figures. No test depends on the machine's speed."""
 
 import sys
 import threading
@@ -8,8 +8,8 @@ import pytest
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 from squeezeops import ops
-from squeezeops.benchmark import cases, machine, measure, shapes
-from squeezeops.benchmark.cases import OPS, op_of
+from squeezeops.benchmark import cases, machine, measure
+from squeezeops.benchmark.cases import OPS, describe, op_of, parse
 from squeezeops.benchmark.measure import Quartiles, Sample
 from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
 
@@ -28,38 +28,37 @@ def small(op):
 
 def test_shapes_are_written_and_read():
     shape = {"tokens": 64, "c_in": 768, "activation": "gelu"}
-    assert shapes.describe(shape) == "tokens=64,c_in=768,activation=gelu"
-    assert shapes.parse(shapes.describe(shape)) == shape
-    assert shapes.parse(" tokens = 64 ,c_in=768") == {"tokens": 64, "c_in": 768}
+    assert describe(shape) == "tokens=64,c_in=768,activation=gelu"
+    assert parse(describe(shape)) == shape
+    assert parse(" tokens = 64 ,c_in=768") == {"tokens": 64, "c_in": 768}
 
 
 @pytest.mark.parametrize("text", ["", "tokens", "tokens=", "=3", "tokens=1,", "tokens=1;c=2=", ",", "a=1,,b=2"])
 def test_what_is_no_shape(text):
     with pytest.raises(ValueError, match="expected"):
-        op_of("gelu").check(shapes.parse(text))
+        op_of("gelu").check(parse(text))
 
 
 def test_a_size_comes_once():
     with pytest.raises(ValueError, match="expected each size once, got tokens twice"):
-        shapes.parse("tokens=1,tokens=2")
+        parse("tokens=1,tokens=2")
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_shapes_of_the_model(op):
-    found = shapes.model_shapes(op.name)
-    assert found
-    for shape in found:
+    assert op.shapes
+    for shape in op.shapes:
         assert list(shape) == [name for name in op.parameters if name in shape]
         assert op.check(shape).items() >= shape.items()
     if "tokens" in op.parameters:
-        assert {16, 32, 128, 384} <= {shape["tokens"] for shape in found}
+        assert {16, 32, 128, 384} <= {shape["tokens"] for shape in op.shapes}
 
 
 def test_the_shapes_are_the_whole_model():
-    """12 layers at 128 tokens: 7.4 GFLOP, with three convolutions (query, key, value) of the shape listed once."""
+    """12 layers at 128 tokens are 7.4 GFLOP. Query, key and value share one listed shape."""
     layer = 0
     for name in ("pointwise_conv", "attention"):
-        for shape in shapes.model_shapes(name):
+        for shape in op_of(name).shapes:
             if shape["tokens"] == 128:
                 times = 3 if (shape.get("c_out"), shape.get("groups")) == (768, 4) and shape["c_in"] == 768 else 1
                 layer += times * op_of(name).make(**shape).flops
@@ -79,7 +78,7 @@ def test_the_shapes_are_the_whole_model():
 )
 def test_wrong_sizes(text, message):
     with pytest.raises(ValueError) as error:
-        op_of("layer_norm").check(shapes.parse(text))
+        op_of("layer_norm").check(parse(text))
     assert str(error.value) == message
 
 
@@ -95,11 +94,17 @@ def test_wrong_words():
 # ---- cases -----------------------------------------------------------------------------------------------------------
 
 
+@compiled
+def test_every_kernel_has_a_benchmark():
+    """The table follows the library's own list of kernels, op by op and dtype by dtype."""
+    assert {(op.kernel, op.dtype) for op in OPS} == {(row["op"], row["dtype"]) for row in native.kernel_table()}
+
+
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 @pytest.mark.parametrize("which", all_variants(), ids=str)
 def test_every_case_runs(op, which):
     if not has_kernel(which, op):
-        return  # another instruction set's, which has its turn
+        return  # the variant of another ISA tests it
     with which.active():
         case = op.make(**small(op))
         first = np.array(case.call())
@@ -137,7 +142,7 @@ def test_work(name, size, flops):
 
 
 def test_work_of_quantized_rows():
-    """Bytes and a scale for each of the groups take the place of floats."""
+    """The input is bytes plus one scale per group, in place of floats."""
     case = op_of("pointwise_conv_int8").make(5, 8, 12, groups=2, quantized=1)
     assert (case.bytes, case.flops) == (12 * 4 + 5 * (8 + 4 * 2) + 4 * (12 + 5 * 12), 2 * 5 * 12 * 4)
     assert np.array_equal(case.call(), op_of("pointwise_conv_int8").make(5, 8, 12, groups=2).call())
@@ -217,7 +222,7 @@ def test_peaks(isa, threads):
 
 @compiled
 def test_peaks_from_two_threads():
-    """The pool serves one of them; the other does all the work itself."""
+    """The thread pool serves one of them; the other does all its work itself."""
     rates = []
 
     def run():
@@ -288,7 +293,7 @@ def test_without_the_extension(monkeypatch):
 
 
 class Clock:
-    """Time that passes when it is told to, and peaks as listed, the last one for ever."""
+    """A clock that advances by `call` seconds per call, and peaks from a list, whose last one repeats."""
 
     def __init__(self, call=1e-3, peaks=(100.0,)):
         self.now, self.duration, self.calls, self.peaks = 0.0, call, 0, list(peaks)
@@ -344,9 +349,9 @@ def test_summary():
     samples = [Sample(time, 39e9, 41e9) for time in times] + [Sample(0.1, 10e9, 40e9)]
     figures = measure.summarize(samples, 40 * 10**9)
     assert (figures.samples, figures.accepted) == (6, 5)
-    assert figures.microseconds == Quartiles(2e6, 4e6, 5e6)
-    assert figures.rate == Quartiles(8, 10, 20)
-    assert figures.peak == 40
+    assert figures.seconds == Quartiles(2, 4, 5)
+    assert figures.rate == Quartiles(8e9, 10e9, 20e9)
+    assert figures.peak == 40e9
     assert figures.share == Quartiles(0.2, 0.25, 0.5)
 
 
@@ -358,12 +363,24 @@ def test_the_share_is_in_the_peak_of_its_own_sample():
 
 def test_summary_of_bytes():
     figures = measure.summarize([Sample(1.0, 39e9, 41e9)], 5 * 10**9, speed=20e9)
-    assert figures.rate == Quartiles(5, 5, 5) and figures.peak == 20 and figures.share == Quartiles(0.25, 0.25, 0.25)
+    assert figures.rate == Quartiles(5e9, 5e9, 5e9) and figures.peak == 20e9
+    assert figures.share == Quartiles(0.25, 0.25, 0.25)
 
 
 def test_summary_of_nothing_accepted():
     figures = measure.summarize([Sample(1.0, 10e9, 40e9)], 1)
     assert figures == (1, 0, None, None, None, None)
+
+
+def test_a_result_for_json_is_in_microseconds_and_billions():
+    op = op_of("tanh")
+    figures = measure.summarize([Sample(0.5, 4e9, 4e9)], 10**9)
+    result = measure.Result(op, small(op), False, 1, Variant("numpy"), "numpy", op.make(**small(op)), figures)
+    found = result.as_dict()["figures"]
+    assert {name: value["median"] for name, value in found.items() if isinstance(value, dict)} == {
+        "microseconds": 5e5, "rate": 2, "share": 0.5,
+    }  # fmt: skip
+    assert (found["samples"], found["accepted"], found["peak"]) == (1, 1, 4)
 
 
 @compiled
@@ -372,14 +389,15 @@ def test_bench(name):
     op, threads = op_of(name), native.get_num_threads()
     variants = [variant for variant in all_variants() if has_kernel(variant, op)]
     results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
-    assert [(result.backend, result.isa) for result in results] == [(v.backend, v.isa) for v in variants]
+    assert [result.variant for result in results] == variants
     for result in results:
         figures = result.figures
-        assert (result.op, result.threads, result.unit, result.cold) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_{op.dtype}_{result.isa}" if result.isa else result.backend)
+        isa, found = result.variant.isa, result.as_dict()
+        assert (found["op"], found["threads"], found["unit"], found["cold"]) == (name, 2, op.unit, False)
+        assert result.kernel == (f"{op.kernel}_{op.dtype}_{isa}" if isa else result.variant.backend)
         assert figures.samples >= 1
         assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
-        assert result.as_dict()["figures"]["samples"] == figures.samples
+        assert found["figures"]["samples"] == figures.samples
     assert native.get_num_threads() == threads
 
 

@@ -16,9 +16,9 @@ import pytest
 import torch_helpers as tw
 
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.checkpoint import load_folder
-from squeezeops.squeezebert.config import SqueezeBertConfig
-from squeezeops.squeezebert.safetensors import read_tensors
+from squeezeops.squeezebert.files.safetensors import read_tensors
+from squeezeops.squeezebert.model.config import SqueezeBertConfig
+from squeezeops.squeezebert.model.weights import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -156,8 +156,9 @@ def test_torch_is_not_imported(folder):
     (folder / "model.safetensors").unlink()
     code = (
         "import sys; sys.modules['torch'] = sys.modules['safetensors'] = None\n"
-        "from squeezeops.squeezebert.checkpoint import load_folder\n"
-        "print(len(load_folder(sys.argv[1])[1]), 'pickle' in dir(sys.modules['squeezeops.squeezebert.torch_pickle']))"
+        "from squeezeops.squeezebert.model.weights import load_folder\n"
+        "from squeezeops.squeezebert.files import torch_pickle\n"
+        "print(len(load_folder(sys.argv[1])[1]), 'pickle' in dir(torch_pickle))"
     )
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

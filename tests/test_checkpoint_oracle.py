@@ -10,8 +10,8 @@ import pytest
 import torch_helpers as tw
 
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.checkpoint import load_folder
-from squeezeops.squeezebert.torch_file import read_tensors
+from squeezeops.squeezebert.files.torch_file import read_tensors
+from squeezeops.squeezebert.model.weights import load_folder
 
 pytestmark = pytest.mark.oracle
 

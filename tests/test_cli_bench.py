@@ -1,4 +1,4 @@
-"""``squeezeops bench``, and pytest-benchmark over the same table. Times are not looked at."""
+"""``squeezeops bench``, and pytest-benchmark over the same table. No test looks at times."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 import squeezeops
 from squeezeops import ops
-from squeezeops.benchmark import cases, measure, shapes
-from squeezeops.benchmark.cases import op_of
+from squeezeops.benchmark import cases, measure
+from squeezeops.benchmark.cases import OPS, describe, op_of
 from squeezeops.benchmark.variants import all_variants, has_kernel
 
 SMALL = "tokens=5,channels=8"
@@ -25,13 +25,13 @@ QUICK = ("--seconds", "0.0001", "--threads", "1")
 
 
 def variants_of(name):
-    """Those that have a kernel for an op."""
+    """Return the variants that have a kernel for an op."""
     return [variant for variant in all_variants() if has_kernel(variant, op_of(name))]
 
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    """Run a command in this process; the machine's peaks are measured in no time, on little memory."""
+    """Run a command in this process, with short measurements of the peaks on little memory."""
     monkeypatch.setattr(measure, "READ_FLOATS", 2**20)
     monkeypatch.setattr(measure, "TRIES", 1)
     monkeypatch.setattr(measure, "SAMPLE_SECONDS", 1e-6)
@@ -59,7 +59,7 @@ def test_table(call):
         assert row.split()[:3] == [variant.backend, variant.isa or "-", "f32"]
         assert row.split()[-1] == (f"layer_norm_f32_{variant.isa}" if variant.isa else variant.backend)
         assert re.search(r" \d+ of \d+ ", row) and " GB/s " in row
-        # The columns stand under their titles: the last one begins where its title does.
+        # The columns are aligned: the last one begins where its title does.
         assert row.rindex(row.split()[-1]) == lines[start + 1].index("kernel")
 
 
@@ -121,10 +121,10 @@ def test_threads_may_be_several(call):
 
 @pytest.mark.parametrize("arguments", [(), ("--shape", "model")])
 def test_shapes_of_the_model(call, monkeypatch, arguments):
-    monkeypatch.setattr(shapes, "model_shapes", lambda op: [{"tokens": 2, "channels": 4}, {"tokens": 3, "channels": 4}])
+    monkeypatch.setattr(cases, "OPS", [op_of("layer_norm")._replace(rows=[(2, 4), (3, 4)])])
     arguments = (*arguments, "--shape", SMALL) if arguments else ()
     out = succeed(call("bench", "layer_norm", "--json", "--backend", "numpy", *arguments, *QUICK))
-    measured = [shapes.describe(row["shape"]) for row in json.loads(out)["results"]]
+    measured = [describe(row["shape"]) for row in json.loads(out)["results"]]
     assert measured == ["tokens=2,channels=4", "tokens=3,channels=4", *([SMALL] if arguments else [])]
 
 
@@ -132,11 +132,11 @@ def test_all_ops(call, monkeypatch):
     monkeypatch.setattr(cases, "COLD_BYTES", 1000)
     small = {"tokens": 2, "channels": 4, "rows": 2, "columns": 4, "batch": 1, "heads": 2, "c_in": 4, "c_out": 4}
     small |= {"vocabulary": 5, "positions": 3}
-    known = {name: list(shapes.model_shapes(name)[0]) for name in shapes.op_names()}
-    monkeypatch.setattr(shapes, "model_shapes", lambda op: [{k: small[k] for k in known[op] if k in small}])
+    rows = {op.name: [tuple(small[k] for k in op.shapes[0] if k in small)] for op in OPS}
+    monkeypatch.setattr(cases, "OPS", [op._replace(rows=rows[op.name]) for op in OPS])
     out = succeed(call("bench", "--json", "--backend", "numpy", "--cold", *QUICK))
     results = json.loads(out)["results"]
-    assert sorted(row["op"] for row in results) == shapes.op_names()
+    assert [row["op"] for row in results] == [op.name for op in OPS]
     assert [row["op"] for row in results if row["cold"]] == [
         f"pointwise_conv{dtype}" for dtype in ("", "_float16", "_int8")
     ]
@@ -177,7 +177,7 @@ def test_help_names_the_ops_without_numpy():
     program = "import sys; from squeezeops.cli import main; main(['bench', '--help']); sys.exit('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=120)
     assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout.decode() for name in shapes.op_names())
+    assert all(op.name in done.stdout.decode() for op in OPS)
 
 
 @on_posix
@@ -223,7 +223,7 @@ def test_a_backend_without_kernels_has_peaks_too(call):
 
 
 def test_info_and_bench_where_the_extension_is_for_another_python(tmp_path):
-    """The other binding works there, and what asks the extension says that there is none."""
+    """The other binding works, and whatever asks the extension reports that there is none."""
     package = tmp_path / "squeezeops"
     shutil.copytree(Path(squeezeops.__file__).parent, package)
     (extension,) = package.glob("_native.*")
@@ -252,7 +252,7 @@ def test_pytest_benchmark(tmp_path):
     folder = Path(__file__).parents[1] / "bench"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), "-k", "tanh and tokens:16"]
     quick = ["--benchmark-json=figures.json", "--benchmark-max-time=0.001", "--benchmark-min-rounds=1"]
-    # Without word of pytest-xdist, in whose workers pytest-benchmark measures nothing.
+    # pytest-benchmark measures nothing if it finds itself in a worker of pytest-xdist.
     env = {name: value for name, value in environment().items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run([*command, *quick], cwd=tmp_path, env=env, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stdout.decode()

@@ -12,7 +12,7 @@ from model_helpers import write_model
 
 from squeezeops.cli import convert
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.safetensors import read_header
+from squeezeops.squeezebert.files.safetensors import read_header
 
 LABELS = ["bad", "good"]
 TEXT = "the good movie"
@@ -116,7 +116,7 @@ def test_report(call, folder, out, monkeypatch):
     for row in rows:
         encoder = row.startswith("encoder")
         assert re.search(r"  int8     +0\.\d{5}   +0\.\d{5}$" if encoder else r"  float32 +-  +-$", row), row
-    monkeypatch.setattr("squeezeops.squeezebert.convert.MOST_ERROR", 0.0)
+    monkeypatch.setattr("squeezeops.squeezebert.conversion.convert.MOST_ERROR", 0.0)
     status, text, err = call("convert", folder, out, "--report", "--force")
     assert (status, err) == (0, "")
     assert text.count("in int8 its output would be off by 0.0") == text.count("  float16 ") == 12
@@ -209,7 +209,7 @@ def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
 
 SLOW = """
 import sys, time
-from squeezeops.squeezebert import safetensors
+from squeezeops.squeezebert.files import safetensors
 real = safetensors.write_file
 def slow(file, tensors, metadata, data):
     def waits():

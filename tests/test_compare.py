@@ -1,6 +1,6 @@
-"""The comparison with other libraries (bench/): what makes a figure of samples, and what makes a verdict of figures.
+"""The comparison with other libraries (bench/): how samples become figures, and figures verdicts.
 
-No library is needed, and nothing is timed.
+These tests need no other library and time nothing.
 """
 
 import copy
@@ -15,12 +15,20 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))  # after what is installed: only bench/ is taken from here
+sys.path.append(str(ROOT))  # last, so that only bench/ is imported from here
 
 from bench import compare, executed, model, pairs, report, running, targets, worker  # noqa: E402
-from bench.inputs import lengths_of, one_by_one, padded  # noqa: E402
-from bench.shapes import Forward, fields_of, forward_cases, op_cases, parse_forward  # noqa: E402
-from squeezeops.benchmark.measure import Sample  # noqa: E402
+from bench.cases import (  # noqa: E402
+    Forward,
+    fields_of,
+    forward_cases,
+    lengths_of,
+    one_by_one,
+    op_cases,
+    padded,
+    parse_forward,
+)
+from squeezeops.benchmark.measure import Sample, summarize  # noqa: E402
 
 HEADER = "batch,tokens,threads,task,against,quick,dtype,isa"
 
@@ -42,7 +50,7 @@ def test_a_pair_counts_if_both_of_its_samples_are_accepted():
 
 
 def test_ratios_are_those_of_the_same_round():
-    """The machine is half as fast in every other round; ratios of medians would not be 2 throughout."""
+    """The machine is half as fast in every other round, so that a ratio of medians would not be 2 throughout."""
     ours = [sample(seconds) for seconds in (1, 2, 1, 2, 2)]
     peer = [sample(2 * seconds) for seconds in (1, 2, 1, 2, 2)]
     assert pairs.ratio(ours, peer).quartiles == (2, 2, 2)
@@ -54,7 +62,7 @@ def test_without_an_accepted_pair_there_is_no_ratio():
 
 
 def takers(order, bad=()):
-    """Takers that note their names; the samples numbered in `bad`, from 0, of "a" are to be dropped."""
+    """Return takers that note their names. The samples of "a" numbered in `bad`, from 0, are dropped."""
     count = itertools.count()
 
     def make(name):
@@ -109,8 +117,9 @@ def test_long_forwards_need_fewer_pairs():
 
 def test_share_of_the_peak_around_a_sample():
     samples = [sample(1, 100), sample(1, 200), sample(1, 100, 50)]
-    assert pairs.shares(samples, 50).median == (0.5 + 0.25) / 2
-    assert pairs.shares([sample(1, 100, 50)], 50) is None
+    assert summarize(samples, 50).share.median == (0.5 + 0.25) / 2
+    assert summarize([sample(1, 100, 50)], 50).share is None
+    assert summarize(samples, 0).share is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_operations_and_bytes_of_the_model():
 
 
 def test_bytes_by_dtype():
-    """Half and a quarter, but for what stays in float32, and the scales."""
+    """Half and a quarter, plus scales and what stays in float32."""
     whole, half, quarter = (model.weight_bytes(dtype) for dtype in ("float32", "float16", "int8"))
     assert whole == model.weight_bytes()
     assert half == pytest.approx(whole / 2, rel=0.01) and half > whole / 2
@@ -176,7 +185,7 @@ def test_rows_of_padded_texts_are_those_of_single_ones():
 
 
 def test_the_cases_that_targets_ask_for_are_measured():
-    """Each combination of each target is among the cases, and a quick run has some with each number of threads."""
+    """Each combination of each target is a case, and a quick run has cases for each number of threads."""
     lines = targets.check(empty_results(), targets.read_targets())
     assert not [line for line in lines if line.note == "not measured"]
     assert {case.threads for case in forward_cases() if case.quick} == {1, 2}
@@ -238,10 +247,10 @@ def test_a_file_of_cases_that_is_wrong(lines, message):
 
 
 def empty_results():
-    """A row without figures for every case."""
+    """Return a row without figures for every case."""
     cases = {
         "forward": [case.fields() for case in forward_cases()],
-        "ops": [{"op": case.op, **case.shape, "cold": int(case.cold)} for case in op_cases()],
+        "ops": [case.fields() for case in op_cases()],
     }
     return {
         table: [
@@ -253,7 +262,7 @@ def empty_results():
 
 
 def put(row, figure, value):
-    """Write a figure where a target finds it."""
+    """Write a figure where its target looks for it."""
     kind, _, name = figure.partition(":")
     ours = row["libraries"]["squeezeops"]
     if kind in ("ratio", "ratio_float32", "ratio_or_traffic", "over"):
@@ -266,9 +275,9 @@ def put(row, figure, value):
 
 
 def results_that_reach(chosen):
-    """Rows for every case, with figures that just reach the strictest of their targets, and no others."""
+    """Return a row for every case, with only the figures of its targets, which just reach the strictest one."""
     results = empty_results()
-    # The last one written stays: the highest of those that ask for so much, the lowest of those that ask for so little.
+    # The last write wins: the highest of the lower limits, the lowest of the upper ones.
     for target in sorted(chosen, key=lambda target: target.limit if target.relation == ">=" else -target.limit):
         for row in results[target.table]:
             if targets.is_target(target.table, row["case"], [target]):
@@ -288,7 +297,7 @@ def test_every_line_of_the_targets_is_judged(results):
 
 
 def test_every_target_can_be_missed(results):
-    """Each figure of each row in turn is made worse by a half: some line has missed its target then."""
+    """Making any single figure worse by a factor of 2 misses some target."""
     chosen = targets.read_targets()
     found = 0
     for table in ("forward", "ops"):
@@ -327,7 +336,7 @@ def test_a_figure_that_is_not_there_has_missed_its_target(results):
 
 
 def test_shares_are_judged_at_p75(results):
-    """The fixture has 0 for the other quartiles."""
+    """The fixture has 0 in the other quartiles."""
     (row,) = [row for row in results["ops"] if row["case"]["op"] == "attention" and row["case"]["tokens"] == 128]
     row["libraries"]["squeezeops"]["share"] = {"p25": 0.9, "median": 0.9, "p75": 0.6}
     missed = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
@@ -339,7 +348,7 @@ def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results
     assert len(rows) == 2
     for row in rows:
         row["ratios"]["torch"]["quartiles"]["median"] = 1.1
-        row["libraries"]["squeezeops"]["over_traffic"] = 1.1  # the peer is at 1.21 of the floor: 1.25 cannot be had
+        row["libraries"]["squeezeops"]["over_traffic"] = 1.1  # the peer is at 1.21 of the floor: 1.25 is out of reach
     assert all(line.fine for line in targets.check(results, targets.read_targets()))
     rows[0]["libraries"]["squeezeops"]["over_traffic"] = 1.2  # at 1.32
     (line,) = [line for line in targets.check(results, targets.read_targets()) if not line.fine]
@@ -347,7 +356,7 @@ def test_where_the_read_bandwidth_allows_no_more_the_ratio_is_not_judged(results
 
 
 def forward_row(ratios, **case):
-    """A row of results with median ratios alone."""
+    """Return a row of results with median ratios only."""
     found = {name.replace("_", "-"): {"quartiles": {"median": median}} for name, median in ratios.items()}
     return {"case": case, "libraries": {"squeezeops": {}}, "ratios": found, "best": pairs.best_peer(found)}
 
@@ -358,7 +367,7 @@ def reached(line, *rows):
 
 
 def test_targets_of_a_dtype_are_about_its_rows_alone():
-    """A row that does not say its dtype, as those of older files, is one in float32."""
+    """A row without a dtype, as in older files, is in float32."""
     rows = (
         forward_row({"torch": 1.1}, tokens="8"),
         forward_row({"torch": 1.2}, tokens="16", dtype="float32"),
@@ -432,10 +441,10 @@ def test_large_results_agree_relative_to_the_largest():
 
 
 class FakeWorker:
-    """Answers as a library would whose results are off by `error`, and which takes `seconds` in each of its forms."""
+    """A library with results of 1, off by `error` in one element per row, whose forms take `seconds`."""
 
     def __init__(self, seconds, error=0.0):
-        self.seconds, self.error, self.kept = seconds, error, []
+        self.seconds, self.error, self.kept, self.given, self.peaks = seconds, error, [], [], set()
 
     def ask(self, method, *arguments):
         return getattr(self, method)(*arguments)
@@ -444,10 +453,14 @@ class FakeWorker:
         return tuple(self.seconds)
 
     def forward(self, form, task, inputs):
-        results = [np.full((*item.ids.shape, 2), self.error, np.float32) for item in inputs]
+        self.given.append(form)
+        results = [np.ones((*item.ids.shape, 4), np.float32) for item in inputs]
+        for result in results:
+            result[..., 0] += np.float32(self.error)
         return worker.Prepared(results, 0.5, self.seconds[form])
 
     def sample(self, key, calls, warm, pause, int8):
+        self.peaks.add(int8)
         return tuple(sample(self.seconds[key[1]], peak=1e12))
 
     def keep(self, key):
@@ -458,13 +471,12 @@ class FakeWorker:
 
 
 @pytest.fixture
-def libraries(monkeypatch):
-    made = {
+def libraries():
+    libraries = running.Libraries([], 1)
+    libraries.workers = {
         "squeezeops": FakeWorker({"ragged": 0.01}),
         "torch": FakeWorker({"slow": 0.03, "fast": 0.02}),
     }
-    libraries = running.Libraries([], 1)
-    libraries.workers = made
     return libraries
 
 
@@ -511,33 +523,14 @@ def test_our_own_kernels_and_copies_are_no_peers():
 # --- int8 and float16
 
 
-class RoundedWorker(FakeWorker):
-    """Its results are of unit scale, and off by `error` in one element of each row."""
-
-    def __init__(self, seconds, error=0.0):
-        super().__init__(seconds, error)
-        self.given, self.peaks = [], set()
-
-    def forward(self, form, task, inputs):
-        self.given.append(form)
-        results = [np.ones((*item.ids.shape, 4), np.float32) for item in inputs]
-        for result in results:
-            result[..., 0] += np.float32(self.error)
-        return worker.Prepared(results, 0.5, self.seconds[form])
-
-    def sample(self, key, calls, warm, pause, int8):
-        self.peaks.add(int8)
-        return super().sample(key, calls, warm, pause, int8)
-
-
 @pytest.fixture
 def rounded():
     libraries = running.Libraries([], 1)
     libraries.workers = {
-        "squeezeops": RoundedWorker({"ragged-int8": 0.01, "ragged-float16": 0.02}, 0.25),
-        "squeezeops-float32": RoundedWorker({"ragged": 0.04}),
-        "torch": RoundedWorker({"conv": 0.05}, 1e-6),
-        "openvino-int8": RoundedWorker({"slow": 0.03, "fast": 0.02}, 0.5),
+        "squeezeops": FakeWorker({"ragged-int8": 0.01, "ragged-float16": 0.02}, 0.25),
+        "squeezeops-float32": FakeWorker({"ragged": 0.04}),
+        "torch": FakeWorker({"conv": 0.05}, 1e-6),
+        "openvino-int8": FakeWorker({"slow": 0.03, "fast": 0.02}, 0.5),
     }
     return libraries
 
@@ -556,7 +549,7 @@ def test_a_row_in_int8(rounded):
     ours, theirs = row["libraries"]["squeezeops"], row["libraries"]["openvino-int8"]
     assert (ours["dtype"], theirs["dtype"], theirs["form"]) == ("int8", "int8", "fast")
     assert "dtype" not in row["libraries"]["torch"]
-    # off by 0.25 where all is 1: (3 + 1.25) / sqrt(4 (3 + 1.25^2))
+    # Off by 0.25 where the rest is 1: (3 + 1.25) / sqrt(4 (3 + 1.25^2)).
     assert ours["difference"] == pytest.approx(0.25)
     assert ours["cosine"] == pytest.approx(dict.fromkeys(("mean", "worst"), 4.25 / np.sqrt(4 * (3 + 1.25**2))))
     assert theirs["cosine"]["worst"] < ours["cosine"]["worst"]
@@ -601,7 +594,7 @@ def test_a_row_in_float16(rounded):
 )
 def test_results_that_are_no_rounding_of_those_in_float32(rounded, monkeypatch, name, error, dtype, message):
     rounded.workers[name].error = error
-    monkeypatch.setattr(RoundedWorker, "sample", lambda self, key, *_: sample(self.seconds[key[1]]))
+    monkeypatch.setattr(FakeWorker, "sample", lambda self, key, *_: sample(self.seconds[key[1]]))
     with pytest.raises(running.Disagreement, match=message):
         running.run_forward(rounded, CASE._replace(dtype=dtype), pairs=3, limit=10, choose=True)
 
@@ -627,7 +620,7 @@ class Text:
 
 
 class Compiled:
-    """As a compiled model of OpenVINO answers."""
+    """Mimics a compiled model of OpenVINO."""
 
     def __init__(self, *nodes):
         self.nodes = nodes
@@ -804,6 +797,6 @@ def test_sources_that_are_not_built_do_not_hide_the_installed_package(tmp_path, 
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so*", "models", "results"))
     if built:
         (tmp_path / "squeezeops" / "libsqueezeops.so.0").touch()
-    command = [sys.executable, "-c", WHERE]  # puts the current folder first, as -m does
+    command = [sys.executable, "-c", WHERE]  # puts the current folder first in the path, as -m does
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (str(tmp_path) in done.stdout) == built

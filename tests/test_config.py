@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from squeezeops.squeezebert.config import SqueezeBertConfig
+from squeezeops.squeezebert.model.config import SqueezeBertConfig
 
 SMALL = {"hidden_size": 12, "embedding_size": 12, "num_attention_heads": 3, "intermediate_size": 24}
 

@@ -22,12 +22,13 @@ from op_helpers import VARIANTS, assert_same_bits, run_python
 from test_squeezebert import GOLDEN, MODELS
 
 from squeezeops import ops
-from squeezeops.backends._scalars import STORAGE
+from squeezeops.packing import STORAGE
 from squeezeops.pipelines import default_model, pipeline
-from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer, convert, quality
-from squeezeops.squeezebert.checkpoint import load_folder
-from squeezeops.squeezebert.safetensors import read_header, read_tensors, write_file
-from squeezeops.squeezebert.tensors import ONE_SCALE, TOO_LARGE
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
+from squeezeops.squeezebert.conversion import convert, quality
+from squeezeops.squeezebert.files.safetensors import read_header, read_tensors, write_file
+from squeezeops.squeezebert.model.storage import ONE_SCALE, TOO_LARGE
+from squeezeops.squeezebert.model.weights import load_folder
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
 FIELD_OF = {
@@ -154,7 +155,7 @@ def test_reproducible_byte_for_byte(folder, tmp_path):
     first = tmp_path / "a.safetensors"
     convert.convert(folder, first)
     copied = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
-    code = "import sys; from squeezeops.squeezebert.convert import convert; convert(*sys.argv[1:])"
+    code = "import sys; from squeezeops.squeezebert.conversion.convert import convert; convert(*sys.argv[1:])"
     second = tmp_path / "b.safetensors"
     result = run_python("-c", code, str(copied), str(second), PYTHONHASHSEED="7")
     assert result.returncode == 0, result.stderr
@@ -546,7 +547,7 @@ def test_an_error_leaves_nothing(folder, out, error):
 
 CRASH = """
 import os, signal, sys
-from squeezeops.squeezebert.convert import convert
+from squeezeops.squeezebert.conversion.convert import convert
 def stop(stage, done, total):
     if stage == "writing" and done > total / 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -940,7 +941,6 @@ def private():
     with open("/proc/self/smaps_rollup") as file:
         found = dict(line.split()[:2] for line in file if line[:1].isupper())
     return int(found["Anonymous:"])
-from squeezeops.squeezebert import converted, heads
 from squeezeops import ops
 ops.get_backend()
 small = SqueezeBert.from_pretrained(sys.argv[1])
@@ -957,7 +957,7 @@ def test_loading_takes_next_to_no_memory(converted, tmp_path):
     folder, config = tmp_path / "model", {"vocab_size": 2000, "architectures": ["SqueezeBertModel"], **sizes}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    from squeezeops.squeezebert.tensors import encoder_shapes
+    from squeezeops.squeezebert.model.tensors import encoder_shapes
 
     shapes = dict(encoder_shapes(SqueezeBertConfig.from_dict({"num_attention_heads": 4, **config})))
     (folder / "config.json").write_text(json.dumps({"num_attention_heads": 4, "model_type": "squeezebert", **config}))
@@ -1003,8 +1003,7 @@ def test_the_official_package_opens_it(folder, out, dtype):
 
 def test_imports():
     """Reading a converted tokenizer takes no NumPy."""
-    code = (
-        "import sys, squeezeops.squeezebert.converted, squeezeops.squeezebert.tokenizer; print('numpy' in sys.modules)"
-    )
+    modules = "squeezeops.squeezebert.files.converted, squeezeops.squeezebert.tokenizer.tokenizer"
+    code = f"import sys, {modules}; print('numpy' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert result.stdout.strip() == "False", result.stderr

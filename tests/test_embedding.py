@@ -5,7 +5,8 @@ import pytest
 from op_helpers import CHANNELS, assert_same_bits, assert_within, normal
 
 from squeezeops import ops
-from squeezeops.squeezebert.tables import quantized_table
+from squeezeops.squeezebert.model.storage import stored_table
+from squeezeops.squeezebert.model.tensors import WORDS
 
 
 @pytest.mark.parametrize("channels", [0, *CHANNELS])
@@ -16,6 +17,10 @@ def test_sizes(variant, guards, rng, channels, dtype):
         for integer in (np.int32, np.int64):
             ids = rng.integers(0, 11, count).astype(integer)
             assert_same_bits(guards.call(ops.embedding, ids, table), table[ids].astype(np.float32))
+
+
+def quantized_table(floats):
+    return stored_table(WORDS, floats, "int8")
 
 
 def dequantized(table):

@@ -1,7 +1,9 @@
 """The examples, run as their users run them."""
 
+import importlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -182,6 +184,18 @@ def test_bad_use(tmp_path, monkeypatch, name, arguments, status, message):
     errors = run(name, *arguments, status=status)
     assert "Traceback" not in errors
     assert message in errors.splitlines()[-1]
+
+
+def test_sentences_to_train_on(monkeypatch):
+    """The grammar of the training program: every slot is filled, no sentence is a check or comes twice."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "training"))
+    grammar, words = importlib.import_module("grammar"), importlib.import_module("words")
+    checks = {text.lower().strip(".!") for text, _ in words.SPOT_CHECKS + words.FRESH_CHECKS}
+    assert len(checks) == 100
+    for rows in (grammar.everyday(2000, random.Random(1)), grammar.corrections(2000, random.Random(1))):
+        texts = {text.lower().strip(".!") for text, _ in rows}
+        assert len(texts) == 2000 and not texts & checks and not any(c in "{}" for text in texts for c in text)
+        assert 0.4 < sum(chance for _, chance in rows) / len(rows) < 0.6  # as many positive as negative
 
 
 # ---- with a real model -----------------------------------------------------------------------------------------------

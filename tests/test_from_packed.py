@@ -10,8 +10,7 @@ import pytest
 from op_helpers import VARIANTS, assert_repeats, assert_same_bits, normal
 
 from squeezeops import ops
-from squeezeops.backends import _packed
-from squeezeops.backends._scalars import STORAGE
+from squeezeops.packing import STORAGE, packed_size
 
 RNG = np.random.default_rng(8)
 SHAPES = [(1, 1, 1), (1, 5, 3), (1, 16, 16), (2, 34, 6), (4, 64, 32), (3, 51, 15), (1, 0, 4), (1, 4, 0), (2, 48, 2)]
@@ -61,7 +60,7 @@ def test_every_backend_has_the_same_form(shape, dtype):
             forms[name] = ops.PointwiseConv(weight, groups=groups, dtype=dtype).packed
     assert len({bytes(form) for form in forms.values()}) == 1
     for form in forms.values():
-        assert form.nbytes == _packed.packed_size(groups, c_in, c_out, dtype)
+        assert form.nbytes == packed_size(groups, c_in, c_out, dtype)
         assert form.readonly and form.format == "B" and form.ndim == 1
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from squeezeops.squeezebert import SqueezeBert, Tokenizer
-from squeezeops.squeezebert.checkpoint import load_folder
-from squeezeops.squeezebert.hub_cache import cache_folder, find_folder
+from squeezeops.squeezebert.files.hub_cache import cache_folder, find_folder
+from squeezeops.squeezebert.model.weights import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMIT = "1b2c3d4e5f60718293a4b5c6d7e8f90123456789"
@@ -138,7 +138,7 @@ def test_names(cache, name):
 @pytest.mark.parametrize("name", [*NO_NAMES, "a\0b", "/tmp/none/such", "a/b/c", "./a/b", "x" * 5_000])
 def test_what_is_no_name_is_not_looked_up(tmp_path, monkeypatch, name):
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr("squeezeops.squeezebert.hub_cache.cache_folder", lambda: pytest.fail("looked up"))
+    monkeypatch.setattr("squeezeops.squeezebert.files.hub_cache.cache_folder", lambda: pytest.fail("looked up"))
     monkeypatch.chdir(tmp_path / "home")
     if name in ("..", "."):
         assert find_folder(name) == name  # they exist
@@ -243,6 +243,6 @@ def test_a_download_of_some_files_alone(cache):
 
 
 def test_the_module_needs_no_numpy():
-    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.hub_cache; print('done')"
+    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.files.hub_cache; print('done')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "done"

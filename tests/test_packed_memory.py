@@ -13,8 +13,8 @@ import pytest
 from op_helpers import assert_same_bits
 
 from squeezeops import ops
+from squeezeops.packing import CHUNK, Memory
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.memory import CHUNK, Memory
 
 FOLDER = Path(__file__).parent / "golden" / "classification"
 

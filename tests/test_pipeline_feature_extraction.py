@@ -9,8 +9,8 @@ from pipeline_helpers import write_lively_model
 
 from squeezeops import ops
 from squeezeops.pipelines import FeatureExtractionPipeline, TextError, pipeline
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 POSITIONS = 24
 TEXTS = ["a good movie!", "bad", "Ada's 北京 🙂 É\ufeff", "the movies were awful, awful, awful.", "is it?"]

@@ -13,8 +13,8 @@ from pipeline_helpers import PIECES, assert_alike, write_lively_model
 from squeezeops import ops
 from squeezeops.pipelines import FillMaskPipeline, TextError, pipeline
 from squeezeops.pipelines.fill_mask import ranking
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 POSITIONS = 24
 TEXTS = [

@@ -14,7 +14,7 @@ from model_helpers import write_model
 from squeezeops import ops
 from squeezeops.pipelines import QuestionAnsweringPipeline, TextError, pipeline
 from squeezeops.pipelines.question_answering import best_spans
-from squeezeops.squeezebert.model import SqueezeBert
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS += [chr(c) for c in range(ord("a"), ord("z") + 1)] + [f"##{chr(c)}" for c in range(ord("a"), ord("z") + 1)]

@@ -12,8 +12,8 @@ from pipeline_helpers import assert_alike, write_lively_model
 from squeezeops import ops
 from squeezeops.pipelines import TextError, TokenClassificationPipeline, default_model, pipeline
 from squeezeops.pipelines.base import Row
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"]
 POSITIONS = 24

@@ -11,10 +11,10 @@ from model_helpers import CHECKPOINT, POSITIONS, WORDS, write_model
 
 from squeezeops import ops
 from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
-from squeezeops.squeezebert.convert import convert
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.safetensors import read_header
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.conversion.convert import convert
+from squeezeops.squeezebert.files.safetensors import read_header
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from squeezeops.squeezebert.safetensors import TensorInfo, read_header, read_tensors
+from squeezeops.squeezebert.files.safetensors import TensorInfo, read_header, read_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -121,7 +121,7 @@ def test_further_keys_of_a_tensor_are_ignored(tmp_path):
 def test_the_header_needs_no_numpy():
     code = (
         "import sys; sys.modules['numpy'] = None\n"
-        "from squeezeops.squeezebert.safetensors import read_header\n"
+        "from squeezeops.squeezebert.files.safetensors import read_header\n"
         "print(len(read_header(sys.argv[1])[0]))"
     )
     path = GOLDEN / "odd_groups" / "model.safetensors"

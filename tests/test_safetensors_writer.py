@@ -5,7 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from squeezeops.squeezebert.safetensors import ALIGNMENT, DTYPES, MAX_HEADER, read_header, read_tensors, write_file
+from squeezeops.packing import LINE
+from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_HEADER, read_header, read_tensors, write_file
 
 METADATA = {"vocab.txt": '[PAD]\n"naïve" \\ 電\n\x7f', "": "x", "format": "squeezeops"}
 
@@ -47,14 +48,14 @@ def test_read_back(tmp_path, metadata):
     tensors, found = read_header(path)
     assert found == metadata
     assert list(tensors) == list(example())  # in the order in which they were given
-    assert min(info.start for info in tensors.values()) % ALIGNMENT == 0
+    assert min(info.start for info in tensors.values()) % LINE == 0
     assert path.read_bytes()[8:9] == b"{"
 
 
 @pytest.mark.parametrize("length", range(130))
 def test_aligned_whatever_the_length_of_the_header(length):
     content = written({"a": np.arange(4, dtype=np.uint8)}, {"k": "x" * length})
-    assert (len(content) - 4) % ALIGNMENT == 0 and content[-4:] == bytes(range(4))
+    assert (len(content) - 4) % LINE == 0 and content[-4:] == bytes(range(4))
 
 
 def test_same_arguments_same_bytes():

@@ -17,7 +17,7 @@ from op_helpers import INT8_VARIANTS, VARIANTS, assert_repeats, assert_same_bits
 
 from squeezeops import ops, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, SqueezeBertOutput
-from squeezeops.squeezebert.checkpoint import load_folder
+from squeezeops.squeezebert.model.weights import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = {  # name: task

@@ -19,9 +19,9 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from squeezeops.squeezebert import normalizer
-from squeezeops.squeezebert import tokenizer as module
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.tokenizer import normalizer
+from squeezeops.squeezebert.tokenizer import tokenizer as module
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -983,7 +983,7 @@ def test_needs_nothing_but_the_standard_library():
 import sys
 for name in ("numpy", "regex", "tokenizers", "transformers", "torch"):
     sys.modules[name] = None
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 print(Tokenizer({[*SPECIALS, "a", "##b"]!r})("AB \\u4e2d")["input_ids"])
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

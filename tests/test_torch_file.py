@@ -17,7 +17,7 @@ import pytest
 import torch_helpers as tw
 from torch_helpers import integer, mapping, name, numbers, program, rebuild, refusal, storage, text, write
 
-from squeezeops.squeezebert.torch_file import read_tensors
+from squeezeops.squeezebert.files.torch_file import read_tensors
 
 LAYOUTS = {"zip": tw.zip_file, "pickles": tw.pickles_file}
 
@@ -153,7 +153,7 @@ def test_any_alignment(tmp_path):
 
 
 def test_the_module_needs_no_numpy():
-    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.torch_file; print('done')"
+    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.files.torch_file; print('done')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "done"
 

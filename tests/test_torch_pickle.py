@@ -10,7 +10,7 @@ import pytest
 import torch_helpers as tw
 from torch_helpers import integer, mapping, name, numbers, program, rebuild, refusal, storage, text, write
 
-from squeezeops.squeezebert import torch_pickle
+from squeezeops.squeezebert.files import torch_pickle
 
 X = text("x")
 OS_SYSTEM = name("os", "system") + tw.group(text("touch executed"))

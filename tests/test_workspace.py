@@ -20,8 +20,9 @@ from op_helpers import VARIANTS, assert_same_bits, run_python
 from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expected_of, kept, load
 
 from squeezeops import ops
-from squeezeops.squeezebert import SqueezeBert, batch
-from squeezeops.squeezebert.workspace import Workspace, Workspaces
+from squeezeops.squeezebert import SqueezeBert
+from squeezeops.squeezebert.model import batch
+from squeezeops.squeezebert.model.workspace import Workspace, Workspaces
 
 NATIVE = [name for name in ("native",) if name in ops.available_backends()]
 FEW = pytest.mark.parametrize("variant", VARIANTS[:2], ids=str, indirect=True)  # the specification, and the fastest
@@ -134,7 +135,7 @@ def test_no_memory_to_be_had(monkeypatch):
         raise OSError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr("squeezeops.squeezebert.workspace.pages", none)
+        patch.setattr("squeezeops.squeezebert.model.workspace.pages", none)
         with pytest.raises(OSError):
             room.rows(500)
         assert [len(array) for array in room.rows(5)] == [5] * 9

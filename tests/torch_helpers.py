@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from squeezeops.squeezebert.torch_file import read_tensors
+from squeezeops.squeezebert.files.torch_file import read_tensors
 
 # ---- with Python's pickler -----------------------------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
   TWICE(check(sqz_attention_f32(&args)));
 }
 
-// As squeezeops/squeezebert/model.py runs a layer. With int8, what lies between the last two convolutions is quantised
+// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is quantised
 // as soon as it is computed.
 static void run_layer(sqz_dtype dtype, int64_t tokens) {
   enum { C = 768, F = 3072, kStride = C + 16 };

@@ -31,7 +31,7 @@ def onnxruntime_layer(model: str, x: Any) -> Callable[[], Any]:
 
 
 def squeezeops_layer(weights: str, x: Any) -> Callable[[], Any]:
-    """As squeezeops/squeezebert/model.py runs it, on the backend that the environment says."""
+    """As squeezeops/squeezebert/model/layer.py runs it, on the backend that the environment says."""
     import squeezeops as sq
 
     tensors = np.load(weights)

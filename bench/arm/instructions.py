@@ -7,22 +7,20 @@ there are no products by shape, as in LayerNorm, it is four elements, a vector.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.arm.build import ROOT
 from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.loops import disassemble, inner_loops
+from squeezeops.benchmark.cases import OPS
 
 __all__ = ["CPUS", "PRODUCTS", "Case", "instruction_rows", "key", "loops_inside", "model_cases", "of_addresses"]
 
 # QEMU's model whose kernels are counted. It has those of the instruction set and no better ones.
 CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
-SHAPES = ROOT / "squeezeops/benchmark/shapes"
 DTYPES = {"pointwise_conv": "f32", "pointwise_conv_float16": "f16", "pointwise_conv_int8": "s8"}
 PRODUCTS = ("fmla", "dot", "mmla", "mull")
 INT8 = ("pointwise_conv_int8", "quantize_rows")
@@ -85,15 +83,14 @@ def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
 def model_cases(isa: str, tokens: Iterable[int]) -> list[Case]:
     """The shapes of the benchmarks with so many tokens, on the kernels that an instruction set brings itself."""
     wanted, cases = {str(n) for n in tokens}, []
-    for path in sorted(SHAPES.glob("*.csv")):
-        if isa != "neon" and path.stem not in INT8:
+    for op in sorted(OPS, key=lambda op: op.name):
+        if isa != "neon" and op.name not in INT8:
             continue
-        with path.open(encoding="utf-8", newline="") as file:
-            for shape in csv.DictReader(file):
-                # Rows of softmax are queries of 12 heads.
-                length = shape.get("tokens") or (shape["columns"] if path.stem == "softmax" else shape["rows"])
-                if length in wanted:
-                    cases.append(_case(path.stem, isa, dict(shape)))
+        for shape in ({name: str(value) for name, value in sizes.items()} for sizes in op.shapes):
+            # Rows of softmax are queries of 12 heads.
+            length = shape.get("tokens") or (shape["columns"] if op.name == "softmax" else shape["rows"])
+            if length in wanted:
+                cases.append(_case(op.name, isa, shape))
     return cases
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from bench.graph import Graph, layer_batched, layer_first, layer_last, model_of
+from bench.graph import Graph, layer, model_of
 from bench.model import CONFIG
 
 __all__ = ["write_layer"]
@@ -18,12 +18,6 @@ def write_layer(path: Path, form: str, weights: dict[str, Any], tokens: int) -> 
     """Write the first layer in one of `bench.graph.FORMS`, from "x" (1, tokens, channels) to "result"."""
     g = Graph(weights)
     g.nodes.append(helper.make_node("ReduceMax", ["x", g.ints(2)], ["input_ids"], keepdims=0))  # for its shape
-    name, shape = "encoder.layers.0", [1, tokens, CONFIG["hidden_size"]]
-    if form.startswith("conv"):
-        y = layer_first(g, "x", name, form, False)
-    elif form == "batched":
-        y = layer_batched(g, "x", name, False)
-    else:
-        y = layer_last(g, "x", name, form, False)
+    y, shape = layer(g, "x", "encoder.layers.0", form, False), [1, tokens, CONFIG["hidden_size"]]
     g.nodes.append(helper.make_node("Identity", [y], ["result"]))
     onnx.save(model_of(g, [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], shape), path)

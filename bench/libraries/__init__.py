@@ -1,4 +1,4 @@
-"""The libraries that are compared, behind one interface; each is imported in its own process alone."""
+"""The libraries that are compared, behind one interface. Each is imported only in its own process."""
 
 from __future__ import annotations
 
@@ -10,55 +10,43 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from squeezeops.benchmark.shapes import Shape
-
-__all__ = [
-    "ALL_PEERS",
-    "HELD_TO",
-    "INT8_PEERS",
-    "LIBRARIES",
-    "OURS",
-    "OURS_FLOAT32",
-    "PEERS",
-    "Inputs",
-    "Library",
-    "load",
-]
-
 
 class Inputs(NamedTuple):
-    """What a model is called with: ids (B, L), and an attention mask of the same shape, or None for all of them."""
+    """Inputs of a model: ids (B, L), and an attention mask (B, L), or None if all tokens count."""
 
     ids: NDArray[np.int64]
     mask: NDArray[np.int64] | None = None
 
 
 class Library(Protocol):
-    """A module of this package; those without a model have no `forms` and no `forward`."""
+    """A module of this package. Those without a model have no `forms` and no `forward`.
+
+    `OPS` maps names of ops to makers. A maker takes a shape and ``cold``, and returns a function that runs the op on
+    inputs of `squeezeops.benchmark.cases.floats`, or None if the library cannot.
+    """
+
+    OPS: dict[str, Callable[..., Callable[[], NDArray[np.float32]] | None]]
 
     def version(self) -> str: ...
 
     def start(self, threads: int) -> None:
-        """Set the library up, before anything else is called."""
+        """Set the library up. This is called first."""
 
     def forms(self, tokens: int, lengths: int) -> tuple[str, ...]:
-        """The ways to run the model, of which the fastest counts; the one that is mostly so comes first.
+        """Return the ways to run the model, the one that is usually fastest first. The fastest counts.
 
-        `tokens` are those of a call, on average, and `lengths` the number of different shapes.
+        `tokens` is the mean per call, and `lengths` the number of different shapes.
         """
 
     def forward(self, form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[NDArray[np.float32]]]:
         """Load the model for these inputs and return a function that runs it on one after the other.
 
-        Its results are the last hidden states (B, L, C) for the task "base", the logits (B, labels) for
+        The results are the last hidden states (B, L, C) for the task "base", the logits (B, labels) for
         "text-classification".
         """
 
-    def op(self, name: str, shape: Shape, cold: bool) -> Callable[[], NDArray[np.float32]] | None:
-        """Return a function that runs an op on the inputs of `bench.inputs`, or None if the library has no such op."""
 
-
-# name on the command line and in tables: module here
+# Name on the command line and in tables: module.
 LIBRARIES = {
     "squeezeops": "squeezeops_",
     "torch": "torch_",
@@ -72,13 +60,13 @@ LIBRARIES = {
     "memcpy": "memcpy",
 }
 OURS = "squeezeops"
-OURS_FLOAT32 = "squeezeops-float32"  # beside ours in another dtype
+OURS_FLOAT32 = "squeezeops-float32"  # next to ours in another dtype
 PEERS = ("torch", "onnxruntime", "openvino")  # in float32
-INT8_PEERS = ("onnxruntime-int8", "openvino-int8")  # torch has no kernel for these convolutions in int8
+INT8_PEERS = ("onnxruntime-int8", "openvino-int8")  # torch has no int8 kernel for these convolutions
 ALL_PEERS = (*PEERS, *INT8_PEERS, "numpy")
-HELD_TO = {"avx2": "avx2"}  # ours by the instruction set that it is held to; its peaks are those of it, too
+HELD_TO = {"avx2": "avx2"}  # our kernels held to an ISA, and so are their peaks
 
 
 def load(name: str) -> Any:
-    """Import the module of a library; ImportError if it is not installed."""
+    """Import the module of a library. Raises ImportError if it is not installed."""
     return importlib.import_module(f"bench.libraries.{LIBRARIES[name]}")

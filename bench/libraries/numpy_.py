@@ -1,4 +1,4 @@
-"""NumPy's matrix products, which are its BLAS's, and what one writes around them; ops alone, no model."""
+"""NumPy: the matrix products of its BLAS, and elementwise code around them. It has ops, but no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.inputs import copies, floats
+from squeezeops.benchmark.cases import copies, floats
 
 
 def version() -> str:
@@ -16,17 +16,7 @@ def version() -> str:
 
 
 def start(threads: int) -> None:
-    """The threads are OPENBLAS_NUM_THREADS, set before the process began."""
-
-
-def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    makers: dict[str, Callable[..., Any]] = {
-        "pointwise_conv": _conv,
-        "attention": _attention,
-        "layer_norm": _layer_norm,
-        "softmax": _softmax,
-    }
-    return makers[name](cold=cold, **shape) if name in makers else None  # no erf, so no GELU
+    """The number of threads is OPENBLAS_NUM_THREADS, which `bench.worker` sets."""
 
 
 def _conv(
@@ -37,7 +27,7 @@ def _conv(
     weight, bias, x = floats(c_out, c_in // groups), floats(c_out), floats(tokens, c_in)
     added = floats(tokens, c_out) if residual else None
     parts = weight.reshape(groups, c_out // groups, -1).transpose(0, 2, 1)
-    weights = itertools.cycle([parts.copy() for _ in range(copies(weight, cold))])
+    weights = itertools.cycle([parts.copy() for _ in range(copies(weight.nbytes, cold))])
     out = np.empty((tokens, c_out), np.float32)
     rows = x.reshape(tokens, groups, -1).transpose(1, 0, 2)
     results = out.reshape(tokens, groups, -1).transpose(1, 0, 2)
@@ -95,3 +85,11 @@ def _softmax(rows: int, columns: int, cold: bool) -> Callable[[], Any]:
         return np.divide(out, out.sum(axis=-1, keepdims=True), out=out)
 
     return run
+
+
+OPS = {
+    "pointwise_conv": _conv,
+    "attention": _attention,
+    "layer_norm": _layer_norm,
+    "softmax": _softmax,
+}  # no erf, so no GELU

@@ -1,4 +1,4 @@
-"""onnxruntime: all graph optimisations, threads pinned, nodes one after the other, shapes fixed."""
+"""onnxruntime: all graph optimisations, pinned threads, sequential execution, fixed shapes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from bench.graph import Graph, export, model_of
-from bench.inputs import copies, floats
 from bench.libraries import Inputs
+from squeezeops.benchmark.cases import copies, floats
 
-# Slower at every length on the machines seen: "split" and "batched" (a product with a constant of three axes is packed
-# anew at each call). The fusion of attention that onnxruntime.transformers.optimizer makes is in "contrib" by hand.
+# On the machines seen, "split" and "batched" were slower at every length: a product with a 3-D constant is packed at
+# each call. "contrib" has the attention fusion of onnxruntime.transformers.optimizer, written by hand.
 FEW = 48  # tokens
 thread_count = 1
 
@@ -42,7 +42,7 @@ def _session(model: Any, sizes: dict[str, int] | None = None) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = thread_count
-    if thread_count > 1:  # of each thread but the caller's, counted from 1
+    if thread_count > 1:  # one per thread except the caller's; CPUs count from 1
         cpus = sorted(os.sched_getaffinity(0))[1:thread_count]
         options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(cpu + 1) for cpu in cpus))
     for name, size in (sizes or {}).items():
@@ -55,7 +55,7 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
 
 
 def run_file(path: Path, inputs: list[Inputs]) -> Callable[[], list[Any]]:
-    """Texts of several lengths share a session without fixed shapes: one for each would not fit into memory."""
+    """Several lengths share a session without fixed shapes, because one session per length would not fit in memory."""
     shapes = {item.ids.shape for item in inputs}
     sizes = dict(zip(("batch", "length"), next(iter(shapes)), strict=True)) if len(shapes) == 1 else None
     session = _session(str(path), sizes)
@@ -63,19 +63,8 @@ def run_file(path: Path, inputs: list[Inputs]) -> Callable[[], list[Any]]:
     return lambda: [session.run(None, feed)[0] for feed in feeds]
 
 
-def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    makers: dict[str, Callable[..., Any]] = {
-        "pointwise_conv": _conv,
-        "attention": _attention,
-        "layer_norm": _layer_norm,
-        "softmax": _softmax,
-        "gelu": _gelu,
-    }
-    return makers[name](cold=cold, **shape) if name in makers else None
-
-
 def _runner(sessions: list[Any], feed: dict[str, Any], after: Callable[[Any], Any] = lambda y: y) -> Callable[[], Any]:
-    """The result goes to memory of its own session, not to a new array each time."""
+    """Bind each session to its own output array, so that a call allocates none."""
     bound = []
     for session in sessions:
         binding = session.io_binding()
@@ -104,13 +93,13 @@ def _one(g: Graph, result: str, inputs: dict[str, Any], shape: tuple[int, ...]) 
 def _conv(
     tokens: int, c_in: int, c_out: int, groups: int, activation: str, residual: int, cold: bool
 ) -> Callable[[], Any]:
-    """In its own layout, channels first."""
+    """Channels first, the layout of onnxruntime."""
     weight, bias = floats(c_out, c_in // groups), floats(c_out)
     feed = {"x": np.ascontiguousarray(floats(tokens, c_in).T[None])}
     if residual:
         feed["residual"] = np.ascontiguousarray(floats(tokens, c_out).T[None])
     sessions = []
-    for _ in range(copies(weight, cold)):
+    for _ in range(copies(weight.nbytes, cold)):
         g = Graph({})
         y = g.op("Conv", "x", g.constant(weight[..., None], "weight"), g.constant(bias, "bias"), group=groups)
         y = g.op({"gelu": "Gelu", "tanh": "Tanh"}[activation], y) if activation != "none" else y
@@ -144,3 +133,12 @@ def _gelu(tokens: int, channels: int, approximate: str, cold: bool) -> Callable[
     x = floats(tokens, channels)
     g = Graph({})
     return _runner([_one(g, g.op("Gelu", "x"), {"x": x}, x.shape)], {"x": x})
+
+
+OPS = {
+    "pointwise_conv": _conv,
+    "attention": _attention,
+    "layer_norm": _layer_norm,
+    "softmax": _softmax,
+    "gelu": _gelu,
+}

@@ -1,10 +1,10 @@
-"""onnxruntime in int8 by its dynamic quantisation: weights beforehand, activations by the range of each tensor."""
+"""onnxruntime in int8 by dynamic quantisation: weights ahead of time, activations by the range of each tensor."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bench.graph import export
 from bench.libraries import Inputs, onnxruntime_
-from bench.libraries.onnxruntime_ import op, start, version
+from bench.libraries.onnxruntime_ import OPS, start, version
+from bench.model import write_once
 
-__all__ = ["forms", "forward", "op", "start", "version"]
+__all__ = ["OPS", "forms", "forward", "start", "version"]
 
 WEIGHTS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
@@ -30,13 +31,10 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
 
 
 def quantized(form: str, weights: str, masked: bool, task: str) -> Path:
-    """Return the file of a quantised form of the model; it is written the first time, which takes seconds."""
+    """Return the file of a quantised form of the model. The first call writes it, which takes seconds."""
     source = export(form, masked, task)
     path = source.with_name(f"{source.stem}-{weights}-ort-{version()}.onnx")
-    if not path.exists():
-        logging.getLogger().setLevel(logging.ERROR)  # it recommends preparations that these graphs do not need
-        written = path.with_name(f"{path.name}.{os.getpid()}")
-        floats = {"DefaultTensorType": TensorProto.FLOAT}  # of results of operators that ONNX does not know
-        quantize_dynamic(str(source), str(written), weight_type=WEIGHTS[weights], extra_options=floats)
-        written.rename(path)
-    return path
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing that these graphs do not need
+    options = {"DefaultTensorType": TensorProto.FLOAT}  # for results of operators that ONNX does not know
+    write = partial(quantize_dynamic, str(source), weight_type=WEIGHTS[weights], extra_options=options)
+    return write_once(path, lambda file: write(str(file)))

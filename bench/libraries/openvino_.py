@@ -1,4 +1,4 @@
-"""OpenVINO: latency hint, float32, threads pinned, shapes fixed."""
+"""OpenVINO: latency hint, float32, pinned threads, fixed shapes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import openvino
 from bench.graph import export
 from bench.libraries import Inputs
 
-# "conv2d" is no faster than "conv1d", "split" slower than both; "batched" wins at few tokens.
+# "conv2d" is as fast as "conv1d", and "split" is slower than both. "batched" wins at few tokens.
 FEW = 24  # tokens
 thread_count = 1
+OPS: dict[str, Callable[..., Any]] = {}
 
 
 def version() -> str:
@@ -21,7 +22,7 @@ def version() -> str:
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
-    """Texts of several lengths: one model for all, or one for each, which takes a minute and 9 GB for 30 of them."""
+    """Several lengths share a model, or have one each, which takes a minute and 9 GB for 30 lengths."""
     best = ("batched", "conv1d") if tokens <= FEW else ("conv1d", "batched")
     return ("conv1d-any", "batched-any", "conv1d") if lengths > 1 else best
 
@@ -48,7 +49,7 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
 def run_file(
     path: Path, inputs: list[Inputs], any_length: bool, check: Callable[[Any], None] = lambda compiled: None
 ) -> Callable[[], list[Any]]:
-    """Compile a model for all lengths or for each, `check` what was compiled, and return what runs it."""
+    """Compile one model for all lengths or one per length, `check` each, and return a function that runs the texts."""
     runs: dict[Any, Callable[[Any], Any]] = {}
     for item in inputs:
         shape = None if any_length else item.ids.shape
@@ -72,10 +73,6 @@ def _compile(path: Path, shape: tuple[int, ...] | None) -> Any:
 
 
 def _runner(compiled: Any, shared: bool) -> Callable[[Any], Any]:
-    """`shared`: the result may lie in memory that the next call writes to."""
+    """If `shared`, the next call may overwrite the result."""
     request, output = compiled.create_infer_request(), compiled.output(0)
     return lambda feed: request.infer(feed, share_inputs=True, share_outputs=shared)[output]
-
-
-def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    return None

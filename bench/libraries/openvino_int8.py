@@ -1,6 +1,6 @@
-"""OpenVINO in int8, as NNCF quantises it for transformers; what it leaves as it is runs in float32.
+"""OpenVINO in int8, quantised by NNCF for transformers. The rest runs in float32, with the same settings.
 
-The settings are those of float32. Activations are calibrated on random tokens, like those that are run.
+Activations are calibrated on random tokens, because random tokens are measured.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import openvino
 from bench.executed import check_int8
 from bench.graph import export
 from bench.libraries import Inputs, openvino_
-from bench.libraries.openvino_ import op, start
+from bench.libraries.openvino_ import OPS, start
 from bench.model import CONFIG, convolutions
 
-__all__ = ["forms", "forward", "op", "start", "version"]
+__all__ = ["OPS", "forms", "forward", "start", "version"]
 
-TEXTS, TOKENS = 16, 128  # of the calibration
-FEW = 48  # tokens up to which "batched" is mostly ahead
+TEXTS, TOKENS = 16, 128  # for calibration
+FEW = 48  # tokens up to which "batched" usually wins
 
 
 def version() -> str:
@@ -45,7 +45,7 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
 
 
 def quantized(form: str, masked: bool, task: str) -> Path:
-    """Return the file of a quantised form of the model; it is written the first time, which takes half a minute."""
+    """Return the file of a quantised form of the model. The first call writes it, which takes half a minute."""
     source = export(form, masked, task)
     path = source.with_name(f"{source.stem}-nncf-{nncf.__version__}.xml")
     if path.exists():

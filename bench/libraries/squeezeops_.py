@@ -32,7 +32,7 @@ def start(threads: int) -> None:
 
 
 def forms(tokens: int, lengths: int) -> tuple[str, ...]:
-    """With a dtype other than float32 as in "ragged-int8"."""
+    """Other dtypes than float32 are a suffix: "ragged-int8"."""
     return ("ragged",)
 
 
@@ -45,6 +45,8 @@ def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any
     return lambda: [getattr(model(ids, mask), name) for ids, mask in inputs]
 
 
-def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    row = cases.op_of(name)
-    return row.make(**row.check(shape), **({"cold": cold} if row.has_weights else {})).call
+def _maker(op: cases.Op) -> Callable[..., Callable[[], Any]]:
+    return lambda **given: op.make(**given).call
+
+
+OPS = {op.name: _maker(op) for op in cases.OPS}

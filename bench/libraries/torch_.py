@@ -1,10 +1,13 @@
-"""PyTorch: inference mode, scaled_dot_product_attention, oneDNN's kernels on weights packed beforehand.
+"""PyTorch: inference mode, scaled_dot_product_attention, and oneDNN kernels on prepacked weights.
 
-Measured at 16 and 128 tokens, one thread of a Zen 5, in ms: Conv1d 28 and 143, traced and frozen 30 and 185; a
-baddbmm over the groups 21 and 120, compiled by inductor 18 and 95, with freezing 17 and 92; a Linear for each group 25
-and 106; a channels-last Conv2d compiled with freezing 15 and 73. That last one ends in the convolutions below, which
-take the activations as they lie, and are called here without what is around them: 15 and 48 ("conv"). The products that
-inductor has for Linear on a build without MKL, one for each group: 13 and 65 ("linear").
+What was tried, in ms at 16 and 128 tokens on one thread of a Zen 5:
+
+* Conv1d: 28 and 143; traced and frozen: 30 and 185.
+* baddbmm over the groups: 21 and 120; compiled by inductor: 18 and 95; with freezing: 17 and 92.
+* One Linear per group: 25 and 106.
+* Channels-last Conv2d, compiled with freezing: 15 and 73. It ends in the oneDNN convolutions below, which need no
+  transpose. Calling those directly ("conv"): 15 and 48.
+* The products that inductor emits for Linear in a build without MKL, one per group ("linear"): 13 and 65.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from bench.inputs import copies, floats
 from bench.libraries import Inputs
 from bench.model import CONFIG, convolutions, saved_weights
+from squeezeops.benchmark.cases import copies, floats
 
 EPS = 1e-12
 
@@ -37,7 +40,7 @@ def start(threads: int) -> None:
 
 
 class ChannelsLastConv(torch.nn.Module):
-    """A grouped convolution over rows (T, C): an image of one line, channels last, whose weight is packed for T."""
+    """A grouped convolution over rows (T, C) as a channels-last image of height 1. The weight is packed for T."""
 
     def __init__(self, weight: Any, bias: Any, groups: int, tokens: int, activation: str) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class ChannelsLastConv(torch.nn.Module):
 
 
 class GroupedLinear(torch.nn.Module):
-    """The same, a product for each group; packed for T rows."""
+    """The same as one product per group. The weights are packed for T rows."""
 
     def __init__(self, weight: Any, bias: Any, groups: int, tokens: int, activation: str) -> None:
         super().__init__()
@@ -132,7 +135,7 @@ class Encoder(torch.nn.Module):
 
 
 def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
-    """A model for each number of tokens, as the packing depends on it."""
+    """Build one model per number of tokens, because the packing depends on it."""
     weights = {name: torch.from_numpy(array.copy()) for name, array in saved_weights().items()}
     with torch.inference_mode():
         models = {tokens: Encoder(weights, form, task, tokens).eval() for tokens in {item.ids.size for item in inputs}}
@@ -148,17 +151,6 @@ def _inference(run: Callable[[], Any]) -> Callable[[], Any]:
     return wrapped
 
 
-def op(name: str, shape: Any, cold: bool) -> Callable[[], Any] | None:
-    makers: dict[str, Callable[..., Any]] = {
-        "pointwise_conv": _conv,
-        "attention": _attention,
-        "layer_norm": _layer_norm,
-        "softmax": _softmax,
-        "gelu": _gelu,
-    }
-    return makers[name](cold=cold, **shape) if name in makers else None
-
-
 def _tensor(*shape: int) -> Any:
     return torch.from_numpy(floats(*shape))
 
@@ -168,7 +160,7 @@ def _conv(
 ) -> Callable[[], Any]:
     weight, bias, x = _tensor(c_out, c_in // groups, 1), _tensor(c_out), _tensor(tokens, c_in)
     added = _tensor(tokens, c_out) if residual else None
-    count = copies(weight, cold)
+    count = copies(weight.nbytes, cold)
     with torch.inference_mode():
         convs = [ChannelsLastConv(weight, bias, groups, tokens, activation) for _ in range(count)]
     turn = itertools.cycle(convs)
@@ -197,3 +189,12 @@ def _gelu(tokens: int, channels: int, approximate: str, cold: bool) -> Callable[
     x = _tensor(tokens, channels)
     out = torch.empty_like(x)
     return _inference(lambda: torch.ops.aten.gelu.out(x, out=out).numpy())
+
+
+OPS = {
+    "pointwise_conv": _conv,
+    "attention": _attention,
+    "layer_norm": _layer_norm,
+    "softmax": _softmax,
+    "gelu": _gelu,
+}

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from squeezeops.backends import _layout
+from squeezeops import packing
 from squeezeops.backends import _scalars as check
-from squeezeops.backends._packed import check_address
-from squeezeops.backends._scalars import MOST_CHANNELS, MOST_INT8_DEPTH, SCALE_BYTES, error, kind
+from squeezeops.backends._packed import MOST_CHANNELS, check_address
+from squeezeops.backends._scalars import MOST_INT8_DEPTH, error, kind
 
 Shape = tuple[int, ...]
 F = np.float32
@@ -83,7 +83,7 @@ class Arguments:
     def table(self, name: str, value: Any, channels: int | None = None) -> tuple[np.ndarray, int]:
         """Check an embedding table (rows, channels), for int8 with the scale after the channels; return these too."""
         value = self.given(name, value, "float32", "float16", "int8")
-        more = SCALE_BYTES if value.dtype == np.int8 else 0
+        more = packing.SCALE_BYTES if value.dtype == np.int8 else 0
         if value.ndim != 2 or value.shape[1] < more or (channels is not None and value.shape[1] != channels + more):
             wanted = ("channels" + (f" + {more}" if more else "")) if channels is None else channels + more
             raise error(ValueError, self.op, name, f"shape (rows, {wanted})", value.shape)
@@ -259,7 +259,7 @@ class Front:
         w = a.weight(weight, "float32", "float16")
         bias = a.optional("bias", bias, w.shape[:1])
         groups = check.divisor(a.op, "groups", groups, C_out=len(w))
-        check.choice(a.op, "dtype", dtype, check.STORAGE)
+        check.choice(a.op, "dtype", dtype, packing.STORAGE)
         return self._pack(a.op, w, None if bias is None else bias.copy(), groups, dtype)
 
     def _pack(self, op: str, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
@@ -291,14 +291,14 @@ class Front:
         self, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
     ) -> Convolution:
         a = Arguments("PointwiseConv")
-        check_address(a.op, _layout.address(packed), packed.nbytes)
+        check_address(a.op, packing.address(packed), packed.nbytes)
         bias = a.optional("bias", bias, (c_out,))
-        weight, scales = _layout.unpack(packed, c_in, c_out, groups, dtype)
+        weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
         kept = None if bias is None else bias.copy()
         return Convolution(dtype, groups, c_in // groups, c_out // groups, self.kernels.pack(weight), scales, kept)
 
     def packed_form(self, handle: Convolution) -> np.ndarray:
-        return _layout.pack(self.kernels.unpack(handle), handle.scales, handle.dtype)
+        return packing.pack(self.kernels.unpack(handle), handle.scales, handle.dtype)
 
     def run_pointwise_conv(
         self,

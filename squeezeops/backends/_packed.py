@@ -1,31 +1,20 @@
-"""What a packed weight is as bytes: the same in memory and in a file, for every backend and machine. No NumPy here.
-
-``csrc/kernels/pwconv`` has the layouts: panels of 16 output channels, little-endian.
-"""
+"""Checks the arguments of `PointwiseConv.from_packed`; `squeezeops.packing` has the format."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from squeezeops.backends import _scalars as check
+from squeezeops.packing import LINE, STORAGE, packed_size
 
-LINE = 64  # bytes; what the address of a packed weight is a multiple of
 MOST_CHANNELS = 2**28
-
-
-def packed_size(groups: int, c_in: int, c_out: int, dtype: str) -> int:
-    """Bytes of a packed weight."""
-    depth, panels = c_in // groups, groups * -(-(c_out // groups) // 16)
-    if dtype == "int8":
-        return panels * (128 + 64 * -(-depth // 4))
-    return panels * depth * {"float32": 64, "float16": 32}[dtype]
 
 
 def packed_weight(
     op: str, packed: Any, in_channels: Any, out_channels: Any, groups: Any, dtype: Any
 ) -> tuple[memoryview, int, int, int]:
-    """Check the arguments of `PointwiseConv.from_packed` but for the address; return the bytes and the sizes."""
-    check.choice(op, "dtype", dtype, check.STORAGE)
+    """Check all but the address; return the bytes, the channels and the groups."""
+    check.choice(op, "dtype", dtype, STORAGE)
     c_in, c_out = check.size(op, "in_channels", in_channels), check.size(op, "out_channels", out_channels)
     number = check.divisor(op, "groups", groups, in_channels=c_in, out_channels=c_out)
     if c_in > MOST_CHANNELS:
@@ -47,7 +36,7 @@ def packed_weight(
 
 
 def check_address(op: str, address: int, size: int) -> None:
-    """Check where a packed weight lies."""
+    """Check the alignment of a packed weight."""
     if size and address % LINE:
         expected = f"an address that is a multiple of {LINE}"
         raise check.error(ValueError, op, "packed", expected, f"{LINE}n + {address % LINE}")

@@ -12,12 +12,12 @@ import operator
 import sys
 from typing import Any
 
+from squeezeops.packing import SCALE_BYTES
+from squeezeops.packing import STORAGE as STORAGE
+
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
-STORAGE = ("float32", "float16", "int8")  # dtypes of a packed weight
-SCALE_BYTES = 4  # the float32 at the end of a row of an int8 embedding table
-MOST_CHANNELS = 2**28
 MOST_GROUPS = 2**28  # without a limit, zero channels could have any number of them
 MOST_INT8_DEPTH = 2**17  # channels of a group whose products an int32 can sum up
 MOST_THREADS = 256

@@ -12,6 +12,7 @@ import math
 from array import array
 from typing import Any
 
+from squeezeops import packing
 from squeezeops.backends import _packed
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import Array, Mask, Shape, address, allocate, ffi, lib, output, raise_for
@@ -429,8 +430,9 @@ class _UsedPointwiseConv(_PackedPointwiseConv):
     """A weight that lies packed in memory of the caller's, which is kept and not copied."""
 
     def __init__(self, op: str, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str) -> None:
-        self.dtype, self.groups, self.c_in, self.c_out, self._memory = dtype, groups, c_in, c_out, packed
-        start = address(packed) if packed.nbytes else 0
+        self.dtype, self.groups, self.c_in, self.c_out = dtype, groups, c_in, c_out
+        self._memory = memoryview(packed)  # one that nobody else can release
+        start = address(self._memory) if packed.nbytes else 0
         _packed.check_address(op, start, packed.nbytes)
         self.packed = ffi.cast(STORED[dtype][1], start)
         self.bias = _copy_of_bias(op, bias, c_out)
@@ -445,7 +447,7 @@ def use_packed_pointwise_conv(
 
 def packed_form(handle: _PackedPointwiseConv) -> Any:
     """See `squeezeops.PointwiseConv.packed`."""
-    size = _packed.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
+    size = packing.packed_size(handle.groups, handle.c_in, handle.c_out, handle.dtype)
     start = int(ffi.cast("uintptr_t", handle.packed)) - address(handle._memory) if size else 0
     return memoryview(handle._memory).cast("B")[start : start + size]
 

@@ -24,7 +24,7 @@ from squeezeops.backends._numba.threads import get_num_threads as get_num_thread
 from squeezeops.backends._numba.threads import run
 from squeezeops.backends._numba.threads import set_num_threads as set_num_threads
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from squeezeops.backends._scalars import SCALE_BYTES
+from squeezeops.packing import SCALE_BYTES
 
 if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution

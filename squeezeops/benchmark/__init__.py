@@ -1,6 +1,5 @@
-"""Benchmarks of the ops, for ``squeezeops bench`` and for pytest-benchmark (the repository's folder ``bench``).
+"""Benchmarks of the ops, for ``squeezeops bench``, pytest-benchmark and ``python -m bench.compare``.
 
-`shapes` reads the model's shapes (shapes/<op>.csv, the one place that holds them), `cases` makes the inputs of an op at
-a shape, `variants` lists what can run it, `measure` takes the figures, `machine` says what they were taken on.
-`docs/benchmarks.md` has the method.
+`cases` is the table: for each op its inputs, its work and the model's shapes. `variants` lists what can run an op,
+`measure` takes samples and summarises them, `machine` describes the processor. The method: `docs/benchmarks.md`.
 """

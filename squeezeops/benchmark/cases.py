@@ -1,87 +1,118 @@
-"""The table of benchmarks: for each op, how to make its inputs at a shape, how to call it, what it computes and moves.
+"""The table of benchmarks. An entry says how to call an op, what the call computes and moves, and the model's shapes.
 
-A row of the kernels' registry without a row here fails ``tests/test_registry.py``.
+There is one entry per kernel (op and dtype) and public name; a kernel without one fails a test. Reading the table
+imports no NumPy, so that ``squeezeops bench --help`` can list the ops without it.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from squeezeops import ops
-from squeezeops.benchmark.shapes import LARGEST, Shape
-from squeezeops.squeezebert.tables import quantized_table
 
 if TYPE_CHECKING:
+    from inspect import Parameter
+
     from numpy.typing import NDArray
 
-__all__ = ["COLD_BYTES", "OPS", "Case", "Op", "floats", "op_of"]
+__all__ = ["COLD_BYTES", "OPS", "Case", "Op", "Shape", "copies", "describe", "floats", "op_of", "parse"]
 
-COLD_BYTES = 128 * 2**20  # more than the last cache of most processors
-MOST_COPIES = 2**14  # of a weight; with a smaller one, the time would go into Python's own objects
+COLD_BYTES = 128 * 2**20  # larger than the last-level cache of most processors
+MAX_COPIES = 2**14  # more copies of a small weight would mostly measure Python's own objects
+LARGEST = 2**31 - 1
 FLOAT = 4  # bytes
 ID = 8
+WEIGHT_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+
+Shape = dict[str, int | str]  # arguments of an op's maker: sizes, and words such as an activation
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> Shape:
+    """Read a shape as `describe` writes it: ``tokens=64,c_in=768``. Raises ValueError."""
+    pairs = [tuple(map(str.strip, part.partition("="))) for part in text.split(",")]
+    if not all(name and equals and value for name, equals, value in pairs):
+        raise ValueError(f"expected a shape such as tokens=64,channels=768, got {text!r}")
+    names = [name for name, _, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"expected each size once, got {name} twice in {text!r}")
+    return {name: int(value) if value.isascii() and value.isdigit() else value for name, _, value in pairs}
+
+
+def describe(shape: Shape) -> str:
+    """Write a shape as one word, for `parse`."""
+    return ",".join(f"{name}={value}" for name, value in shape.items())
+
+
+# ---- an entry --------------------------------------------------------------------------------------------------------
 
 
 class Case(NamedTuple):
     """An op with its inputs."""
 
-    call: Callable[[], object]  # runs it once, on the backend in force
-    bytes: int  # what must move: every input and output once
-    flops: int = 0  # two a multiply-add; 0 for the ops that are judged by their bytes
+    call: Callable[[], object]  # runs the op once, on the current backend
+    bytes: int  # that must move: each input and output once
+    flops: int = 0  # two per multiply-add; 0 for ops that are limited by memory
 
 
-@dataclass(frozen=True)
-class Op:
-    """A row of the table.
+class _WrongShape(ValueError):
+    """Sizes that do not fit together; the entry puts its name before the message."""
 
-    Attributes
-    ----------
-    name : str
-        As the command calls it.
-    kernel, dtype : str
-        The rows of the kernels' registry that it runs.
-    unit : str
-        What it is judged by: "GFLOP/s", "GOP/s" (of products of bytes) or "GB/s".
-    make : callable
-        Makes the `Case` of a shape, for the backend in force; its parameters are the sizes. One named ``cold`` is no
-        size: it asks for weights that are in no cache.
-    function : str, optional
-        The function or class of `squeezeops.ops`, where that has another name.
+
+class Op(NamedTuple):
+    """An entry of the table.
+
+    The maker builds a `Case` for the current backend. Its parameters are the sizes of a shape, except one named
+    ``cold``, which asks for weights that are in no cache.
     """
 
-    name: str
-    kernel: str
+    name: str  # on the command line
+    kernel: str  # op and dtype in the library's kernel table
     dtype: str
-    unit: str
-    make: Callable[..., Case]
-    function: str | None = None
+    unit: str  # of the rate: "GFLOP/s", "GOP/s" (int8 products) or "GB/s"
+    maker: Callable[..., Case]
+    rows: Sequence[tuple[int | str, ...]]  # SqueezeBERT-base's shapes, as arguments of the maker
+    fixed: Mapping[str, Any] = {}  # arguments that distinguish this entry from others with the same maker
+    function: str | None = None  # of `squeezeops.ops`, if it has another name
 
     @property
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        """The sizes and words of a shape."""
-        given = inspect.signature(self.make, eval_str=True).parameters
-        return {name: parameter for name, parameter in given.items() if name != "cold"}
+    def parameters(self) -> dict[str, Parameter]:
+        """The sizes and words of a shape, in order."""
+        import inspect  # slow to import, and --help does not need it
+
+        given = inspect.signature(self.maker, eval_str=True).parameters
+        return {name: parameter for name, parameter in given.items() if name not in ("cold", *self.fixed)}
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The model's shapes, without what they leave at its default."""
+        return [dict(zip(self.parameters, row, strict=False)) for row in self.rows]
 
     @property
     def has_weights(self) -> bool:
-        """Whether it makes a difference that the weights are in a cache."""
-        return "cold" in inspect.signature(self.make).parameters
+        """Whether the weights can be cold."""
+        return "cold" in self.maker.__annotations__
+
+    @property
+    def int8(self) -> bool:
+        """Whether the rate counts int8 products."""
+        return self.unit == "GOP/s"
+
+    def make(self, *sizes: int | str, cold: bool = False, **shape: int | str) -> Case:
+        """Build the inputs. Raises ValueError if sizes do not fit together, or a word is unknown."""
+        try:
+            return self.maker(*sizes, **shape, **self.fixed, **({"cold": cold} if self.has_weights else {}))
+        except _WrongShape as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def check(self, shape: Shape) -> Shape:
-        """Return a shape with the defaults of what it leaves out.
-
-        Raises
-        ------
-        ValueError
-            If a size is missing, unknown or no number from 1 on (0 for one that may be left out).
-        """
+        """Return the shape with defaults filled in. Raises ValueError if a size is missing, unknown or out of range."""
         known = self.parameters
         for name, value in shape.items():
             if name not in known:
@@ -90,60 +121,83 @@ class Op:
             if known[name].annotation is not str and not (isinstance(value, int) and least <= value <= LARGEST):
                 raise ValueError(f"{self.name}: {name}: expected a number from {least} to {LARGEST}, got {value!r}")
         full = {name: shape.get(name, parameter.default) for name, parameter in known.items()}
-        missing = [name for name, value in full.items() if value is inspect.Parameter.empty]
+        missing = [name for name, value in full.items() if value is known[name].empty]
         if missing:
             raise ValueError(f"{self.name}: expected sizes {', '.join(known)}, got none for {', '.join(missing)}")
         return full
 
 
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+
+
 def floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
-    """Normally distributed numbers, the same ones each time; a large array repeats them."""
+    """Return normally distributed numbers, the same ones each time. A large array repeats them."""
+    import numpy as np
+
     block = np.random.default_rng(0).standard_normal(min(math.prod(shape), 99_991), np.float32)
     return np.resize(block.astype(dtype), shape)
 
 
-def _ids(count: int, rows: int) -> NDArray[np.int64]:
+def copies(weight_bytes: int, cold: bool) -> int:
+    """Return how many copies of a weight exceed every cache; 1 if it may stay in one."""
+    return -(-COLD_BYTES // weight_bytes) if cold else 1
+
+
+# An allocation inside the timed call would add its page faults to the time, so each maker allocates the output.
+def _empty(*shape: int) -> NDArray[Any]:
+    import numpy as np
+
+    return np.empty(shape, np.float32)
+
+
+def _ids(values: Iterable[int]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.fromiter(values, np.int64)
+
+
+def _random_ids(count: int, rows: int) -> NDArray[Any]:
+    import numpy as np
+
     return np.random.default_rng(1).integers(0, rows, count)
 
 
-def _table(name: str, rows: int, channels: int, dtype: str) -> NDArray[Any]:
+def _table(rows: int, channels: int, dtype: str) -> NDArray[Any]:
     if dtype == "int8":
-        return quantized_table(floats(rows, channels))
+        from squeezeops.packing import pack_table
+
+        return pack_table(*ops.quantize_rows(floats(rows, channels)), channels=channels)
     if dtype not in ("float32", "float16"):
-        raise ValueError(f"{name}: table: expected float32, float16 or int8, got {dtype!r}")
+        raise _WrongShape(f"table: expected float32, float16 or int8, got {dtype!r}")
     return floats(rows, channels, dtype=dtype)
 
 
-# Each writes to an array made beforehand, as a new one for each call would be timed with its page faults.
+# ---- makers ----------------------------------------------------------------------------------------------------------
 
 
-WEIGHT_BYTES = {"float32": 4, "float16": 2, "int8": 1}
-
-
-def _convolution(
-    name: str,
-    dtype: str,
+def _pointwise_conv(
     tokens: int,
     c_in: int,
     c_out: int,
-    groups: int,
-    activation: str,
-    residual: int,
-    cold: bool,
+    groups: int = 1,
+    activation: str = "none",
+    residual: int = 0,
     quantized: int = 0,
+    *,
+    dtype: str,
+    cold: bool,
 ) -> Case:
-    function = None if activation == "none" else activation
+    """Packed weights and a bias. `residual` 1 adds one. `quantized` 1 passes int8 rows, else the call quantises."""
     if c_in % groups:
-        raise ValueError(f"{name}: groups: expected a divisor of c_in = {c_in}, got {groups}")
-    weight, bias, x = floats(c_out, c_in // groups), floats(c_out), floats(tokens, c_in)
-    added = floats(tokens, c_out) if residual else None
-    given = ops.quantize_rows(x, groups=groups) if quantized else x
-    out = np.empty((tokens, c_out), np.float32)
+        raise _WrongShape(f"groups: expected a divisor of c_in = {c_in}, got {groups}")
+    weight, bias, x, out = floats(c_out, c_in // groups), floats(c_out), floats(tokens, c_in), _empty(tokens, c_out)
     size = weight.size * WEIGHT_BYTES[dtype]
-    copies = -(-COLD_BYTES // size) if cold else 1
-    if copies > MOST_COPIES:
-        raise ValueError(f"{name}: cold: expected a weight of at least {COLD_BYTES // MOST_COPIES} bytes, got {size}")
-    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype) for _ in range(copies)])
+    count = copies(size, cold)
+    if count > MAX_COPIES:
+        raise _WrongShape(f"cold: expected a weight of at least {COLD_BYTES // MAX_COPIES} bytes, got {size}")
+    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype) for _ in range(count)])
+    given = ops.quantize_rows(x, groups=groups) if quantized else x
+    function, added = None if activation == "none" else activation, floats(tokens, c_out) if residual else None
     read = tokens * (c_in + FLOAT * groups) if quantized else FLOAT * tokens * c_in
     return Case(
         lambda: next(convs)(given, activation=function, residual=added, out=out),
@@ -152,136 +206,102 @@ def _convolution(
     )
 
 
-def _pointwise_conv(
-    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
-) -> Case:
-    """Packed weights and a bias. `residual`: 1 to add one."""
-    return _convolution("pointwise_conv", "float32", tokens, c_in, c_out, groups, activation, residual, cold)
-
-
-def _pointwise_conv_float16(
-    tokens: int, c_in: int, c_out: int, groups: int = 1, activation: str = "none", residual: int = 0, cold: bool = False
-) -> Case:
-    name = "pointwise_conv_float16"
-    return _convolution(name, "float16", tokens, c_in, c_out, groups, activation, residual, cold)
-
-
-def _pointwise_conv_int8(
-    tokens: int,
-    c_in: int,
-    c_out: int,
-    groups: int = 1,
-    activation: str = "none",
-    residual: int = 0,
-    quantized: int = 0,
-    cold: bool = False,
-) -> Case:
-    """The input comes as float32, and its quantisation is a part of the time; or, with `quantized` 1, as bytes."""
-    name = "pointwise_conv_int8"
-    return _convolution(name, "int8", tokens, c_in, c_out, groups, activation, residual, cold, quantized)
-
-
 def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:
     x = floats(tokens, channels)
-    if channels % groups:
-        raise ValueError(f"quantize_rows: groups: expected a divisor of channels = {channels}, got {groups}")
     moved = x.nbytes + tokens * (channels + FLOAT * groups)
-    return Case(lambda: ops.quantize_rows(x, groups=groups).values, bytes=moved)
+    return Case(lambda: ops.quantize_rows(x, groups=groups).values, moved)
 
 
 def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
-    """Sequences of equal length without a mask. The two matrix products count, the softmax between them does not."""
+    """Sequences of equal length, no mask. The two matrix products count as flops; the softmax does not."""
     q, k, v = (floats(batch, tokens, channels) for _ in range(3))
-    out = np.empty_like(q)
-    return Case(
-        lambda: ops.attention(q, k, v, num_heads=heads, out=out),
-        bytes=4 * q.nbytes,
-        flops=4 * batch * tokens * tokens * channels,
-    )
+    out = _empty(*q.shape)
+    flops = 4 * batch * tokens * tokens * channels
+    return Case(lambda: ops.attention(q, k, v, num_heads=heads, out=out), 4 * q.nbytes, flops)
 
 
 def _layer_norm(tokens: int, channels: int) -> Case:
-    x, weight, bias = floats(tokens, channels), floats(channels), floats(channels)
-    out = np.empty_like(x)
-    return Case(lambda: ops.layer_norm(x, weight, bias, out=out), bytes=2 * x.nbytes + 2 * weight.nbytes)
-
-
-def _l2_normalize(rows: int, channels: int) -> Case:
-    x = floats(rows, channels)
-    out = np.empty_like(x)
-    return Case(lambda: ops.l2_normalize(x, out=out), bytes=2 * x.nbytes)
+    x, weight, bias, out = floats(tokens, channels), floats(channels), floats(channels), _empty(tokens, channels)
+    return Case(lambda: ops.layer_norm(x, weight, bias, out=out), 2 * x.nbytes + 2 * weight.nbytes)
 
 
 def _softmax(rows: int, columns: int) -> Case:
-    x = floats(rows, columns)
-    out = np.empty_like(x)
-    return Case(lambda: ops.softmax(x, out=out), bytes=2 * x.nbytes)
+    x, out = floats(rows, columns), _empty(rows, columns)
+    return Case(lambda: ops.softmax(x, out=out), 2 * x.nbytes)
 
 
 def _gelu(tokens: int, channels: int, approximate: str = "none") -> Case:
-    x = floats(tokens, channels)
-    out = np.empty_like(x)
-    return Case(lambda: ops.gelu(x, approximate=approximate, out=out), bytes=2 * x.nbytes)
+    x, out = floats(tokens, channels), _empty(tokens, channels)
+    return Case(lambda: ops.gelu(x, approximate=approximate, out=out), 2 * x.nbytes)
 
 
 def _tanh(tokens: int, channels: int) -> Case:
-    x = floats(tokens, channels)
-    out = np.empty_like(x)
-    return Case(lambda: ops.tanh(x, out=out), bytes=2 * x.nbytes)
-
-
-def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
-    x = floats(batch, tokens, channels)
-    out = np.empty((batch, channels), np.float32)
-    return Case(lambda: ops.mean_pool(x, out=out), bytes=x.nbytes + out.nbytes)
-
-
-def _embedding(tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
-    ids, words = _ids(tokens, vocabulary), _table("embedding", vocabulary, channels, table)
-    out = np.empty((tokens, channels), np.float32)
-    moved = tokens * (ID + words.strides[0] + FLOAT * channels)
-    return Case(lambda: ops.embedding(ids, words, out=out), bytes=moved)
+    x, out = floats(tokens, channels), _empty(tokens, channels)
+    return Case(lambda: ops.tanh(x, out=out), 2 * x.nbytes)
 
 
 def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels: int, table: str = "float32") -> Case:
     """A text without a second sentence."""
-    name = "embedding_layer_norm"
-    words, places, types = (_table(name, rows, channels, table) for rows in (vocabulary, positions, 2))
-    ids, place_ids, type_ids = _ids(tokens, vocabulary), np.arange(tokens) % positions, np.zeros(tokens, np.int64)
-    weight, bias = floats(channels), floats(channels)
-    out = np.empty((tokens, channels), np.float32)
-    moved = tokens * (3 * (ID + words.strides[0]) + FLOAT * channels) + 2 * FLOAT * channels
+    words, places, types = (_table(rows, channels, table) for rows in (vocabulary, positions, 2))
+    ids, place_ids = _random_ids(tokens, vocabulary), _ids(t % positions for t in range(tokens))
+    type_ids = _ids(0 for _ in range(tokens))
+    weight, bias, out = floats(channels), floats(channels), _empty(tokens, channels)
     return Case(
         lambda: ops.embedding_layer_norm(ids, words, place_ids, places, type_ids, types, weight, bias, out=out),
-        bytes=moved,
+        tokens * (3 * (ID + words.strides[0]) + FLOAT * channels) + 2 * FLOAT * channels,
     )
 
 
-OPS = (
-    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv),
-    Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv_float16, "PointwiseConv"),
-    Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv_int8, "PointwiseConv"),
-    Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows),
-    Op("attention", "attention", "f32", "GFLOP/s", _attention),
-    Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm),
-    Op("softmax", "softmax", "f32", "GB/s", _softmax),
-    Op("gelu", "activation", "f32", "GB/s", _gelu),
-    Op("tanh", "activation", "f32", "GB/s", _tanh),
-    Op("embedding_layer_norm", "embedding_layer_norm", "f32", "GB/s", _embedding_layer_norm),
-    Op("embedding", "embedding", "f32", "GB/s", _embedding),
-    Op("mean_pool", "mean_pool", "f32", "GB/s", _mean_pool),
-    Op("l2_normalize", "l2_normalize", "f32", "GB/s", _l2_normalize),
+def _embedding(tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
+    ids, words, out = _random_ids(tokens, vocabulary), _table(vocabulary, channels, table), _empty(tokens, channels)
+    return Case(lambda: ops.embedding(ids, words, out=out), tokens * (ID + words.strides[0] + FLOAT * channels))
+
+
+def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
+    x, out = floats(batch, tokens, channels), _empty(batch, channels)
+    return Case(lambda: ops.mean_pool(x, out=out), x.nbytes + out.nbytes)
+
+
+def _l2_normalize(rows: int, channels: int) -> Case:
+    x, out = floats(rows, channels), _empty(rows, channels)
+    return Case(lambda: ops.l2_normalize(x, out=out), 2 * x.nbytes)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+TOKENS = (16, 32, 128, 384)
+LAYER = (
+    (768, 768, 4, "none", 0),  # query, key and value
+    (768, 768, 1, "none", 1),  # after attention
+    (768, 3072, 4, "gelu", 0),
+    (3072, 768, 4, "none", 1),
 )
+CONVOLUTIONS = [(1, 768, 768, 1, "tanh", 0), *((t, *c) for t in TOKENS for c in LAYER)]  # the first is the pooler
+QUANTIZED = [(t, *c) for t in TOKENS for c in ((768, 4), (768, 1), (3072, 4))]
+ROWS = [(t, 768) for t in TOKENS]
+FLOAT32, FLOAT16 = {"dtype": "float32", "quantized": 0}, {"dtype": "float16", "quantized": 0}
+INT8 = {"dtype": "int8"}
+
+OPS = (
+    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT32),
+    Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT16, "PointwiseConv"),
+    Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv, CONVOLUTIONS, INT8, "PointwiseConv"),
+    Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),
+    Op("attention", "attention", "f32", "GFLOP/s", _attention, [(1, t, 768, 12) for t in TOKENS]),
+    Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, ROWS),
+    Op("softmax", "softmax", "f32", "GB/s", _softmax, [(12 * t, t) for t in TOKENS]),
+    Op("gelu", "activation", "f32", "GB/s", _gelu, [(t, 3072) for t in TOKENS]),
+    Op("tanh", "activation", "f32", "GB/s", _tanh, ROWS),
+    Op("embedding_layer_norm", "embedding_layer_norm", "f32", "GB/s", _embedding_layer_norm,
+       [(t, 30528, 512, 768, "float16") for t in TOKENS]),
+    Op("embedding", "embedding", "f32", "GB/s", _embedding, [(t, 30528, 768, "float16") for t in TOKENS]),
+    Op("mean_pool", "mean_pool", "f32", "GB/s", _mean_pool, [(1, t, 768) for t in TOKENS]),
+    Op("l2_normalize", "l2_normalize", "f32", "GB/s", _l2_normalize, [(1, 768), (32, 768)]),
+)  # fmt: skip
 
 
 def op_of(name: str) -> Op:
-    """Return the row of an op.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Return the entry of that name. Raises ValueError if there is none."""
     for op in OPS:
         if op.name == name:
             return op

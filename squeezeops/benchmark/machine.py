@@ -1,4 +1,4 @@
-"""What a figure was taken on."""
+"""A description of the machine, to keep with a figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return versions, platform and processor by name, for people and files to keep with a figure."""
+    """Return versions, platform, processor and number of CPUs."""
     return {
         "squeezeops": __version__,
         "python": platform.python_version(),
@@ -26,12 +26,12 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name. A label, no more: in emulators and containers the file may tell of another machine."""
+    """Return its name, for display only: emulators and containers may show another machine's file."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
                 name, colon, value = line.partition(":")
-                if colon and name.strip() in ("model name", "Model"):  # x86; a Raspberry Pi's
+                if colon and name.strip() in ("model name", "Model"):  # x86, Raspberry Pi
                     return " ".join(value.split())
     except OSError:
         pass
@@ -39,7 +39,7 @@ def _processor() -> str:
 
 
 def _cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

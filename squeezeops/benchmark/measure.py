@@ -1,8 +1,8 @@
-"""How a figure is taken on a machine that others use too.
+"""The harness: how a sample is taken on a shared machine, when it counts, and how samples become figures.
 
-A short run of multiply-adds in registers, the peak, comes before and after each sample. Where the two differ by more
-than 6 %, something else had the processor meanwhile, and the sample is dropped. The rest gives quartiles, of the rate
-and of its share of the peaks around it.
+Other processes change the processor's speed within seconds. So a short loop of multiply-adds in registers, the peak,
+runs before and after each sample. If the two differ by more than 6 %, something else used the processor meanwhile, and
+the sample is dropped. The accepted samples give quartiles, of the rate and of its share of the peaks around it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from squeezeops.benchmark.variants import compiled_library, forced, isas_with, using_threads
 
 if TYPE_CHECKING:
-    from squeezeops.benchmark.cases import Case, Op
-    from squeezeops.benchmark.shapes import Shape
+    from squeezeops.benchmark.cases import Case, Op, Shape
     from squeezeops.benchmark.variants import Variant
 
 __all__ = [
@@ -28,29 +25,33 @@ __all__ = [
     "Quartiles",
     "Result",
     "Sample",
+    "as_dict",
     "bench",
+    "calls_for",
     "fma_peak",
     "int8_peak",
     "machine_peaks",
+    "prime",
     "quartiles",
     "read_peak",
     "some_memory",
     "summarize",
+    "take_sample",
     "take_samples",
     "without_garbage_collection",
 ]
 
 PEAK_SECONDS = 50e-6
-SAMPLE_SECONDS = 200e-6  # at least; short calls are repeated
+SAMPLE_SECONDS = 200e-6  # minimum; shorter calls are repeated
 TOLERANCE = 0.06  # between the peaks before and after a sample
-ENOUGH = 3  # samples accepted; for fewer a row is given more time ...
-PATIENCE = 4  # ... up to so many times what it was meant to have
+ENOUGH = 3  # accepted samples; a row with fewer gets more time ...
+PATIENCE = 4  # ... up to this multiple of its own
 TRIES = 100
 READ_FLOATS = 2**26  # 256 MiB
 
 
 class Sample(NamedTuple):
-    """A measurement: seconds of one call; the peaks around it, in operations a second, or None where there are none."""
+    """Seconds per call, and the peaks before and after in operations per second; None where there is no peak."""
 
     seconds: float
     before: float | None
@@ -72,42 +73,72 @@ class Quartiles(NamedTuple):
     median: float
     p75: float
 
+    def scaled(self, factor: float) -> Quartiles:
+        return Quartiles(*(factor * value for value in self))
+
 
 class Figures(NamedTuple):
-    """A summary of samples; what is None is so for want of accepted ones, or of a peak."""
+    """A summary of samples. A figure is None if no sample was accepted, or if it needs a peak and there is none."""
 
     samples: int
     accepted: int
-    microseconds: Quartiles | None  # of a call
-    rate: Quartiles | None  # billions a second, of operations or of bytes
-    peak: float | None  # the same of the machine, at the median
-    share: Quartiles | None  # of the rate in the peak
+    seconds: Quartiles | None  # per call
+    rate: Quartiles | None  # operations or bytes per second
+    peak: float | None  # of the machine, in the same unit, at the median
+    share: Quartiles | None  # rate / peak
 
 
 class Result(NamedTuple):
     """The figures of an op at a shape on a variant."""
 
-    op: str
+    op: Op
     shape: Shape
     cold: bool
     threads: int
-    backend: str
-    isa: str | None
-    dtype: str
+    variant: Variant
     kernel: str
-    unit: str
-    flops: int
-    bytes: int
+    case: Case
     figures: Figures
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as dictionaries, for JSON."""
-        figures = {k: v._asdict() if isinstance(v, Quartiles) else v for k, v in self.figures._asdict().items()}
-        return {**self._asdict(), "figures": figures}
+        """Return nested dictionaries for JSON, in microseconds and in billions per second."""
+        f = self.figures
+        figures = {
+            "samples": f.samples,
+            "accepted": f.accepted,
+            "microseconds": f.seconds and f.seconds.scaled(1e6),
+            "rate": f.rate and f.rate.scaled(1e-9),
+            "peak": f.peak and f.peak / 1e9,
+            "share": f.share,
+        }
+        return {
+            "op": self.op.name,
+            "shape": self.shape,
+            "cold": self.cold,
+            "threads": self.threads,
+            "backend": self.variant.backend,
+            "isa": self.variant.isa,
+            "dtype": self.op.dtype,
+            "kernel": self.kernel,
+            "unit": self.op.unit,
+            "flops": self.case.flops,
+            "bytes": self.case.bytes,
+            "figures": {name: as_dict(value) for name, value in figures.items()},
+        }
+
+
+def as_dict(value: Any) -> Any:
+    """Turn named tuples into dictionaries, at every level."""
+    if hasattr(value, "_asdict"):
+        return {name: as_dict(item) for name, item in value._asdict().items()}
+    return value
+
+
+# ---- peaks -----------------------------------------------------------------------------------------------------------
 
 
 def fma_peak(seconds: float = PEAK_SECONDS) -> float | None:
-    """Measure multiply-adds on the threads and the instruction set in force, in operations a second, two each.
+    """Measure multiply-adds on the current threads and ISA, in operations per second, two each.
 
     None without the compiled extension.
     """
@@ -116,13 +147,13 @@ def fma_peak(seconds: float = PEAK_SECONDS) -> float | None:
 
 
 def int8_peak(seconds: float = PEAK_SECONDS) -> float | None:
-    """Measure products of bytes likewise, a product and its addition counting as two."""
+    """Measure int8 products in the same way; a product and its addition count as two operations."""
     library = compiled_library()
     return None if library is None else float(library.peak_s8(seconds))
 
 
 def read_peak(memory: Any, threads: int) -> float | None:
-    """Measure how fast an array of float32 is read, in bytes a second; None without the compiled extension."""
+    """Measure how fast an array of float32 is read, in bytes per second; None without the compiled extension."""
     library = compiled_library()
     if library is None:
         return None
@@ -131,14 +162,18 @@ def read_peak(memory: Any, threads: int) -> float | None:
 
 
 def some_memory() -> Any:
-    """Make an array for `read_peak`, too large for a cache; None where that would not use it."""
-    return None if compiled_library() is None else np.ones(READ_FLOATS, np.float32)
+    """Return an array for `read_peak` that is larger than any cache; None without the compiled extension."""
+    if compiled_library() is None:
+        return None
+    import numpy as np
+
+    return np.ones(READ_FLOATS, np.float32)
 
 
 def machine_peaks(isas: Iterable[str], threads: int, memory: Any) -> dict[str, Any]:
-    """Measure all peaks, the best of many tries.
+    """Measure all peaks, each the best of many tries.
 
-    They are "fma", GFLOP/s by instruction set, "int8", GOP/s of products of bytes likewise, and "read", GB/s or None.
+    Returns "fma" in GFLOP/s by ISA, "int8" in GOP/s by ISA, and "read" in GB/s or None.
     """
     isas = list(isas)
 
@@ -157,38 +192,7 @@ def machine_peaks(isas: Iterable[str], threads: int, memory: Any) -> dict[str, A
     return {"threads": threads, "fma": fma, "int8": int8, "read": read and read / 1e9}
 
 
-def take_samples(
-    call: Callable[[], object],
-    seconds: float,
-    peak: Callable[[], float | None] = fma_peak,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Sample]:
-    """Time a call over and over for `seconds`, longer if few samples are accepted."""
-
-    def time_of(calls: int) -> float:
-        repeats = range(calls)
-        begin = clock()
-        for _ in repeats:
-            call()
-        return (clock() - begin) / calls
-
-    call()  # compiles, packs, and touches memory, if it does any of that
-    once = min(time_of(1) for _ in range(3))
-    calls = max(1, round(SAMPLE_SECONDS / once))
-    samples: list[Sample] = []
-    accepted = 0
-    with without_garbage_collection():
-        begin = clock()
-        before = peak()
-        while True:
-            spent = clock() - begin
-            if samples and spent >= (seconds if accepted >= ENOUGH else seconds * PATIENCE):
-                return samples
-            duration = time_of(calls)
-            after = peak()
-            samples.append(Sample(duration, before, after))
-            accepted += samples[-1].accepted
-            before = after
+# ---- samples ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -202,87 +206,120 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _seconds(call: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    repeats = range(calls)
+    begin = clock()
+    for _ in repeats:
+        call()
+    return (clock() - begin) / calls
+
+
+def prime(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> tuple[Any, float]:
+    """Return the result of a first call, which may compile and touch memory, and the seconds of a later one."""
+    result = call()
+    times: list[float] = []
+    while len(times) < 3 and sum(times) <= 1:
+        times.append(_seconds(call, 1, clock))
+    return result, min(times)
+
+
+def calls_for(once: float) -> int:
+    """Return how many calls make a sample, if one takes `once` seconds."""
+    return max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
+
+
+def take_sample(
+    call: Callable[[], object],
+    calls: int,
+    peak: Callable[[], float | None],
+    *,
+    before: float | None = None,
+    warm: bool = False,
+    settle: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Sample:
+    """Time `calls` calls between two peaks.
+
+    `before` is the first peak, if it has just been measured. `warm` adds an untimed call. `settle` is called before the
+    second peak.
+    """
+    if before is None:
+        before = peak()
+    if warm:
+        call()
+    seconds = _seconds(call, calls, clock)
+    settle()
+    return Sample(seconds, before, peak())
+
+
+def take_samples(
+    call: Callable[[], object],
+    seconds: float,
+    peak: Callable[[], float | None] = fma_peak,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Sample]:
+    """Sample a call for `seconds`, or longer if few samples are accepted."""
+    calls = calls_for(prime(call, clock)[1])
+    samples: list[Sample] = []
+    accepted, before = 0, None
+    with without_garbage_collection():
+        begin = clock()
+        while not samples or clock() - begin < (seconds if accepted >= ENOUGH else seconds * PATIENCE):
+            samples.append(take_sample(call, calls, peak, before=before, clock=clock))
+            accepted += samples[-1].accepted
+            before = samples[-1].after
+    return samples
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
 def quartiles(values: Sequence[float]) -> Quartiles | None:
-    """Return the quartiles of numbers, interpolated; None of none."""
-    if not values:
-        return None
-    if len(values) == 1:
-        return Quartiles(values[0], values[0], values[0])
-    p25, median, p75 = statistics.quantiles(values, n=4, method="inclusive")
-    return Quartiles(p25, median, p75)
+    """Return the interpolated quartiles; None if there are no values."""
+    if len(values) < 2:
+        return Quartiles(values[0], values[0], values[0]) if values else None
+    return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
-def summarize(samples: Sequence[Sample], work: int, speed: float | None = None) -> Figures:
-    """Turn samples into figures.
+def summarize(samples: Sequence[Sample], work: float, speed: float | None = None) -> Figures:
+    """Summarise samples of a call that does `work`, in operations or bytes; 0 if there is no rate to tell.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-    work : int
-        Operations or bytes of one call.
-    speed : float, optional
-        The peak in bytes a second, where `work` counts bytes. By default the peaks are those of the samples.
+    `speed` is the peak in bytes per second, if `work` counts bytes. By default each sample has its own peak.
     """
     accepted = [sample for sample in samples if sample.accepted]
-    rates = [work / sample.seconds for sample in accepted]
-    peaks = [speed or sample.peak for sample in accepted]
-    pairs = [(rate, peak) for rate, peak in zip(rates, peaks, strict=True) if peak]
-    middle = quartiles([peak / 1e9 for _, peak in pairs])
+    peaks = [(sample, speed or sample.peak) for sample in accepted]
+    known = [(sample, peak) for sample, peak in peaks if peak]
+    middle = quartiles([peak for _, peak in known])
     return Figures(
         samples=len(samples),
         accepted=len(accepted),
-        microseconds=quartiles([sample.seconds * 1e6 for sample in accepted]),
-        rate=quartiles([rate / 1e9 for rate in rates]),
+        seconds=quartiles([sample.seconds for sample in accepted]),
+        rate=quartiles([work / sample.seconds for sample in accepted]) if work else None,
         peak=middle and middle.median,
-        share=quartiles([rate / peak for rate, peak in pairs]),
+        share=quartiles([work / sample.seconds / peak for sample, peak in known]) if work else None,
     )
 
 
 def bench(
     op: Op, shape: Shape, variants: Iterable[Variant], *, threads: int, seconds: float, cold: bool, memory: Any
 ) -> list[Result]:
-    """Measure an op at a shape on each of some variants.
+    """Measure an op at a shape, checked by `Op.check`, on variants that have a kernel for it.
 
-    Parameters
-    ----------
-    op, shape : Op and Shape
-        As `Op.check` returns it.
-    variants : iterable of Variant
-        Those that have a kernel for it.
-    threads : int
-    seconds : float
-        For each variant.
-    cold : bool
-        Whether the weights of an op that has some are to be in no cache.
-    memory : ndarray of float32
-        An array to read, for the speed of memory; read before and after, where the op is judged by its bytes.
+    Each variant gets `seconds`. `cold` asks for weights, if the op has any, that are in no cache. `memory` is for
+    `read_peak`, which is measured before and after if the rate counts bytes.
     """
-    options = {"cold": cold} if op.has_weights else {}
-    by_bytes = op.unit == "GB/s"
+    by_bytes, options = op.unit == "GB/s", (op, shape, cold and op.has_weights, threads)
     taken: list[tuple[Variant, str, Case, list[Sample]]] = []
     speeds = [read_peak(memory, threads)] if by_bytes else []
     for variant in variants:
         with variant.active(), using_threads(threads):
-            case = op.make(**shape, **options)
-            samples = take_samples(case.call, seconds, int8_peak if op.unit == "GOP/s" else fma_peak)
+            case = op.make(**shape, cold=cold)
+            samples = take_samples(case.call, seconds, int8_peak if op.int8 else fma_peak)
             taken.append((variant, variant.kernel(), case, samples))
     speeds += [read_peak(memory, threads)] if by_bytes else []
     known = [speed for speed in speeds if speed is not None]
     speed = statistics.mean(known) if known else None
     return [
-        Result(
-            op=op.name,
-            shape=shape,
-            cold=cold and op.has_weights,
-            threads=threads,
-            backend=variant.backend,
-            isa=variant.isa,
-            dtype=op.dtype,
-            kernel=kernel,
-            unit=op.unit,
-            flops=case.flops,
-            bytes=case.bytes,
-            figures=summarize(samples, case.bytes if by_bytes else case.flops, speed),
-        )
+        Result(*options, variant, kernel, case, summarize(samples, case.bytes if by_bytes else case.flops, speed))
         for variant, kernel, case, samples in taken
     ]

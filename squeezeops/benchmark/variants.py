@@ -26,18 +26,18 @@ __all__ = [
 
 
 def compiled_library() -> ModuleType | None:
-    """Return the extension module, with the kernels of one instruction set in force; None if it cannot be had."""
+    """Return the native extension; None if it is not built, or is for another Python."""
     try:
         from squeezeops import _native
-    except ImportError:  # not built, or for another Python
+    except ImportError:
         return None
     return _native  # type: ignore[no-any-return]
 
 
 def chosen_isa() -> list[str]:
-    """The instruction sets of the kernels in use, best first, by whose peaks variants without one are judged.
+    """Return the ISAs of the kernels in use, best first. They set the peak for variants that have no ISA.
 
-    They may be several: one for floats and one for int8. None without the extension.
+    There may be two, one for floats and one for int8; there are none without the extension.
     """
     library = compiled_library()
     if library is None:
@@ -48,7 +48,7 @@ def chosen_isa() -> list[str]:
 
 
 def isas_with(dtype: str, isas: Iterable[str]) -> list[str]:
-    """Those of some instruction sets that have kernels of their own for a dtype of the kernels' registry."""
+    """Return those of `isas` that have kernels of their own for a dtype of the kernel table."""
     library = compiled_library()
     own = {row["isa"] for row in library.kernel_table() if row["dtype"] == dtype} if library else set()
     return [isa for isa in isas if isa in own]
@@ -56,7 +56,7 @@ def isas_with(dtype: str, isas: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Variant:
-    """A backend, and the instruction set that its kernels are held to; None where it has no compiled kernels."""
+    """A backend, and the ISA that its kernels are held to; None if it has no compiled kernels."""
 
     backend: str
     isa: str | None = None
@@ -66,17 +66,14 @@ class Variant:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Put it in force, and afterwards what was before."""
+        """Use this variant inside a ``with`` block."""
         with ops.backend(self.backend), forced(self.isa):
             yield
 
     def kernel(self) -> str:
         """Return what the last op of this thread ran: the symbol of a compiled kernel, or the name of the backend.
 
-        Raises
-        ------
-        RuntimeError
-            If that was a kernel of another instruction set.
+        Raises RuntimeError if a kernel of another ISA ran.
         """
         library = compiled_library()
         if self.isa is None or library is None:
@@ -89,7 +86,7 @@ class Variant:
 
 @contextmanager
 def forced(isa: str | None) -> Iterator[None]:
-    """Hold the compiled kernels to an instruction set, where there is one to hold them to."""
+    """Hold the compiled kernels to an ISA; do nothing if there is none."""
     library = compiled_library()
     if isa is None or library is None:
         yield
@@ -104,7 +101,7 @@ def forced(isa: str | None) -> Iterator[None]:
 
 @contextmanager
 def using_threads(n: int) -> Iterator[None]:
-    """Set the threads of the backend in force, and those of the compiled kernels, which measure the machine's peaks."""
+    """Set the threads of the current backend, and of the compiled kernels, since those measure the peaks."""
     library = compiled_library()
     setters = [(ops.get_num_threads(), ops.set_num_threads)]
     if library:
@@ -119,20 +116,20 @@ def using_threads(n: int) -> Iterator[None]:
 
 
 def all_variants(names: Iterable[str] | None = None) -> list[Variant]:
-    """List the variants of this installation, or of the backends `names` alone, the preferred ones first."""
+    """List the variants of this installation, preferred ones first; only those of the backends `names`, if given."""
     variants = []
     if names is None:
         names = [name for name in ops.available_backends() if name != "native" or compiled_library()]
     for backend in names:
         info = backends.load(backend).cpu_info()
-        # Without the extension there is nothing to hold another binding's kernels to an instruction set with.
+        # Only the extension can force an ISA, on behalf of the other binding too.
         isas = info["isas"] if compiled_library() else [info["isa"]][: len(info["isas"])]
         variants += [Variant(backend, isa) for isa in isas or [None]]
     return variants
 
 
 def has_kernel(variant: Variant, op: Op) -> bool:
-    """Whether a variant has a kernel of its own for an op; one without compiled kernels has all ops."""
+    """Return whether a variant has a kernel of its own for an op. A backend without compiled kernels runs every op."""
     library = compiled_library()
     if variant.isa is None or library is None:
         return True

@@ -1,11 +1,11 @@
 """The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``convert``, ``info``,
 ``bench``.
 
-Results go to standard output.  An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
-traceback.  Ctrl-C ends with status 130, SIGTERM with 143 and a closed output pipe with 141, all quietly.
+Results go to standard output. An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
+traceback. Ctrl-C ends silently with status 130, SIGTERM with 143 and a closed output pipe with 141.
 
-`tasks` has the table of the commands that run a model, `running` what they share. Only light modules are imported at
-the top: ``--help`` and ``--version`` answer without loading NumPy.
+`tasks` has the table of the commands that run a model, `running` their shared part. Imports at the top are light, so
+that ``--help`` and ``--version`` do not load NumPy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors follow this program's rule of one line."""
+    """An ArgumentParser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see {self.prog} --help)")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments after the program's name; ``sys.argv[1:]`` if left out.
+        The arguments after the program's name. Default: ``sys.argv[1:]``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""``squeezeops bench``: how fast the ops run here, and how near to what the machine can do."""
+"""``squeezeops bench``: how fast the ops run on this machine, and how close to its peaks."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from squeezeops.benchmark import shapes
+from squeezeops.benchmark import cases
+from squeezeops.benchmark.cases import Op, Shape, describe
 from squeezeops.cli import streams
 from squeezeops.cli.running import MOST_THREADS, count
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
-    from squeezeops.benchmark.cases import Op
     from squeezeops.benchmark.measure import Result
     from squeezeops.benchmark.variants import Variant
-
-    Job = tuple[Op, shapes.Shape]
 
 SUMMARY = "measure the ops on this machine"
 DESCRIPTION = "Measure an op, or all of them, on each variant that runs here: backend, instruction set, dtype."
 EPILOG = """\
 The ops are {ops}.
 
-Without --shape they are taken at the shapes at which SqueezeBERT-base runs them, for texts of 16, 32, 128 and
-384 tokens.  A shape of your own:
+Without --shape, each op is measured at the shapes of SqueezeBERT-base, for texts of 16, 32, 128 and 384 tokens.  To
+measure another shape:
 
   squeezeops bench pointwise_conv --shape tokens=64,c_in=768,c_out=3072,groups=4
 
-A row says how long a call takes at the median; GFLOP/s, in int8 GOP/s (two operations a multiply-add), or GB/s (each
-input and output once) at the quartiles; what the p75 is of the machine's peak, and that peak; how many samples were
-accepted.
+A row shows the median time of a call; the quartiles of the rate in GFLOP/s, GOP/s for int8 (two operations per
+multiply-add) or GB/s (each input and output once); the p75 as a share of the machine's peak, and that peak; and how
+many samples were accepted.
 
-The peak of GFLOP/s or GOP/s is multiply-adds in registers, by the instruction set of the row, just before and after
-each sample; where the two differ by more than 6 %, the sample is dropped.  The peak of GB/s is the speed of reading
-256 MiB of memory; what lies in a cache may exceed it.
+The peak in GFLOP/s or GOP/s is a loop of multiply-adds in registers, with the row's instruction set.  It runs just
+before and after each sample; if the two differ by more than 6 %, the sample is dropped.  The peak in GB/s is the speed
+of reading 256 MiB of memory; data in a cache can exceed it.
 """
 SHAPE_OF_MODEL = "model"
 TABLE = "  {:<8} {:<7} {:<5} {:>12} {:>9} {:>9} {:>9} {:<7} {:>8} {:>9}  {:>12}  {}"
@@ -46,8 +44,12 @@ HEADER = TABLE.format(
 )
 
 
+def _op_names() -> str:
+    return ", ".join(sorted(op.name for op in cases.OPS))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = EPILOG.format(ops=textwrap.fill(", ".join(shapes.op_names()), 112, initial_indent=" " * 12).strip())
+    parser.epilog = EPILOG.format(ops=textwrap.fill(_op_names(), 112, initial_indent=" " * 12).strip())
     parser.add_argument("op", nargs="?", metavar="OP", help="the op to measure (default: all)")
     parser.add_argument(
         "--shape",
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="shapes",
         metavar="NAME=N,...",
-        help=f"measure this shape instead of the model's, which are called {SHAPE_OF_MODEL}; may be repeated",
+        help=f"measure this shape; {SHAPE_OF_MODEL} stands for the model's shapes, the default; may be repeated",
     )
     parser.add_argument("--backend", action="append", metavar="NAME", help="only this backend; may be repeated")
     parser.add_argument("--isa", action="append", metavar="NAME", help="only this instruction set; may be repeated")
@@ -67,21 +69,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads of an op (default: SQUEEZEOPS_NUM_THREADS, else all cores); may be repeated",
     )
     parser.add_argument(
-        "--seconds", type=_seconds, metavar="S", default=0.2, help="time for a row of the table (default: %(default)s)"
+        "--seconds", type=_seconds, metavar="S", default=0.2, help="time per row of the table (default: %(default)s)"
     )
     parser.add_argument(
-        "--cold", action="store_true", help="convolve with weights that are in no cache, as a model does"
+        "--cold", action="store_true", help="use convolution weights that are in no cache, as in a model"
     )
     forms = parser.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="print one JSON object, when all is measured")
-    forms.add_argument("--csv", action="store_true", help="print comma-separated values with a header, a line a row")
+    forms.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    forms.add_argument(
+        "--csv", action="store_true", help="print comma-separated values with a header, one line per row"
+    )
 
 
-def _shape(text: str) -> shapes.Shape | str:
+def _shape(text: str) -> Shape | str:
     if text == SHAPE_OF_MODEL:
         return text
     try:
-        return shapes.parse(text)
+        return cases.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -110,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
         _runnable(op, variants)
     memory = measure.some_memory()
     isas = list(dict.fromkeys(variant.isa for variant in variants if variant.isa)) or chosen_isa()
-    facts = machine.describe_machine()
+    seconds, cold = arguments.seconds, arguments.cold
 
     def peaks() -> list[dict[str, Any]]:
         return [measure.machine_peaks(isas, n, memory) for n in threads]
@@ -118,39 +122,29 @@ def run(arguments: argparse.Namespace) -> None:
     def groups() -> Iterator[list[Result]]:
         for n in threads:
             for op, shape in jobs:
-                yield measure.bench(
-                    op,
-                    shape,
-                    _runnable(op, variants),
-                    threads=n,
-                    seconds=arguments.seconds,
-                    cold=arguments.cold,
-                    memory=memory,
-                )
+                runnable = _runnable(op, variants)
+                yield measure.bench(op, shape, runnable, threads=n, seconds=seconds, cold=cold, memory=memory)
 
     streams.set_output(arguments.json)
     print_groups = _print_json if arguments.json else _print_csv if arguments.csv else _print_table
-    print_groups(facts, peaks, groups())
+    print_groups(machine.describe_machine(), peaks, groups())
 
 
-def _jobs(arguments: argparse.Namespace) -> list[Job]:
-    """The ops and shapes asked for; what is wrong with them shows before anything is measured."""
+def _jobs(arguments: argparse.Namespace) -> list[tuple[Op, Shape]]:
+    """Return the ops and shapes asked for. Errors in them are reported before anything is measured."""
     if arguments.op is None and arguments.shapes:
         raise CommandError("--shape: expected an op before it, got none")
-    if arguments.op is not None and arguments.op not in shapes.op_names():
-        raise CommandError(f"expected an op among {', '.join(shapes.op_names())}, got {arguments.op!r}")
-
-    from squeezeops.benchmark import cases
-
-    chosen = cases.OPS if arguments.op is None else [cases.op_of(arguments.op)]
+    chosen = [op for op in cases.OPS if arguments.op in (None, op.name)]
+    if not chosen:
+        raise CommandError(f"expected an op among {_op_names()}, got {arguments.op!r}")
     if arguments.cold and not any(op.has_weights for op in chosen):
         raise CommandError(f"--cold: expected an op that has weights, got {arguments.op}")
-    jobs = []
-    for op in chosen:
-        for shape in arguments.shapes or [SHAPE_OF_MODEL]:
-            wanted = shapes.model_shapes(op.name) if shape == SHAPE_OF_MODEL else [shape]
-            jobs += [(op, op.check(one)) for one in wanted]
-    return jobs
+    return [
+        (op, op.check(shape))
+        for op in chosen
+        for wanted in arguments.shapes or [SHAPE_OF_MODEL]
+        for shape in (op.shapes if wanted == SHAPE_OF_MODEL else [wanted])
+    ]
 
 
 def _variants(arguments: argparse.Namespace) -> list[Variant]:
@@ -210,9 +204,9 @@ def _print_csv(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result]]
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Put a result in one level: the quartiles of the rate become rate_p25, rate_median, rate_p75."""
+    """Flatten a result: the quartiles of the rate become rate_p25, rate_median and rate_p75."""
     figures = values.pop("figures")
-    values["shape"] = shapes.describe(values["shape"])
+    values["shape"] = describe(values["shape"])
     for name, value in figures.items():
         if name in ("microseconds", "rate", "share"):
             for quartile in ("p25", "median", "p75"):
@@ -229,7 +223,7 @@ def _print_table(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result
     for group in groups:
         first = group[0]
         cold = ", weights in no cache" if first.cold else ""
-        print(f"\n{first.op} {shapes.describe(first.shape)} ({_threads(first.threads)}{cold})")
+        print(f"\n{first.op.name} {describe(first.shape)} ({_threads(first.threads)}{cold})")
         print(HEADER)
         for result in group:
             print(_line(result))
@@ -242,7 +236,7 @@ def _print_peaks(when: str, peaks: list[dict[str, Any]]) -> None:
     for peak in peaks:
         fma, int8 = (", ".join(f"{isa} {rate:.1f}" for isa, rate in peak[kind].items()) for kind in ("fma", "int8"))
         if peak["read"] is None:
-            print(f"peak {when}: not measured, for want of compiled kernels")
+            print(f"peak {when}: not measured: no compiled kernels")
         else:
             rates = [*([f"{fma} GFLOP/s"] if fma else []), *([f"int8 {int8} GOP/s"] if int8 else [])]
             print(f"peak {when}, {_threads(peak['threads'])}: {'; '.join(rates)}; reads {peak['read']:.1f} GB/s")
@@ -255,16 +249,16 @@ def _threads(n: int) -> str:
 
 def _line(result: Result) -> str:
     f = result.figures
-    rate = [f"{value:.2f}" for value in f.rate] if f.rate else ["-"] * 3
+    rate = [f"{value / 1e9:.2f}" for value in f.rate] if f.rate else ["-"] * 3
     return TABLE.format(
-        result.backend,
-        result.isa or "-",
-        result.dtype,
-        f"{f.microseconds.median:.1f} us" if f.microseconds else "-",
+        result.variant.backend,
+        result.variant.isa or "-",
+        result.op.dtype,
+        f"{1e6 * f.seconds.median:.1f} us" if f.seconds else "-",
         *rate,
-        result.unit,
+        result.op.unit,
         f"{f.share.p75:.1%}" if f.share else "-",
-        f"{f.peak:.1f}" if f.peak else "-",
+        f"{f.peak / 1e9:.1f}" if f.peak else "-",
         f"{f.accepted} of {f.samples}",
         result.kernel,
     )

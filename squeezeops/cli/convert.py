@@ -1,4 +1,4 @@
-"""``squeezeops convert``: a checkpoint in, one file out, which loads at once."""
+"""``squeezeops convert``: writes a checkpoint as one file that loads at once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from squeezeops.cli.running import check_encodable
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
-    from squeezeops.squeezebert.convert import Conversion
+    from squeezeops.squeezebert.conversion.convert import Conversion
 
 SUMMARY = "write a model as one file that loads at once"
 DESCRIPTION = "Write a model as one safetensors file, which every --model and SqueezeBert.from_pretrained take."
 EPILOG = """\
-MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in.  OUT ends
-in .safetensors.  It holds the weights as the kernels read them, the configuration and the vocabulary, appears when it
-is complete, and is the same, byte for byte, whenever the same model is converted.
+MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in. OUT ends
+in .safetensors. It holds packed weights, the configuration and the vocabulary. It appears when it is complete, and is
+the same, byte for byte, whenever the same model is converted.
 
-int8 takes a quarter of float32's memory for the encoder and is the fastest; float16 takes half, and gives the results
-of float32 where the checkpoint is float16 itself.  Embedding tables are float16 with either; that of the words is int8
-with int8.  The built-in model is int8 already, and is copied.
+int8 is the fastest and takes a quarter of float32's memory for the encoder. float16 takes half and, for a float16
+checkpoint, gives the results of float32. Embedding tables are float16 with either; with int8, word embeddings are int8.
+The built-in model is int8 already and is copied.
 
   squeezeops convert ./squeezebert-mnli mnli.safetensors --check
   squeezeops classify --model mnli.safetensors "A text."
@@ -36,31 +36,31 @@ BAR = 40  # characters
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", metavar="MODEL", help=f"the model to convert; {BUILT_IN} is the one of the package"
+        "checkpoint", metavar="MODEL", help=f"the model to convert; {BUILT_IN} is the one in the package"
     )
     parser.add_argument("out", metavar="OUT", help="the file to write")
     parser.add_argument(
         "--dtype",
         choices=("int8", "float16", "float32"),
         default="int8",
-        help="what the encoder's weights are stored in (default: %(default)s)",
+        help="storage of the encoder's weights (default: %(default)s)",
     )
-    parser.add_argument("--task", help="the task to convert it for, if not the one that it was saved for")
-    parser.add_argument("--check", action="store_true", help="compare what the model returns before and after")
+    parser.add_argument("--task", help="the task to convert for (default: the one that the model was saved for)")
+    parser.add_argument("--check", action="store_true", help="compare the outputs before and after")
     parser.add_argument(
         "--text",
         dest="texts",
         action="append",
         metavar="TEXT",
-        help="with --check, compare on this text, not on English samples; may be repeated",
+        help="with --check, compare on this text instead of English samples; may be repeated",
     )
     parser.add_argument("--report", action="store_true", help="print a table of the layers and their errors")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but what --check and --report ask for")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.add_argument("--quiet", action="store_true", help="print only the output of --check and --report")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert and print what was done."""
+    """Convert, and print a summary."""
     if arguments.texts and not arguments.check:
         raise CommandError("--text: expected --check with it, got none")
     for number, text in enumerate(arguments.texts or [], start=1):
@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(f"--text {number}: expected a text, got {text!r:.40}")
 
     from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert import quality
-    from squeezeops.squeezebert.convert import convert
-    from squeezeops.squeezebert.hub_cache import find_folder
+    from squeezeops.squeezebert.conversion import quality
+    from squeezeops.squeezebert.conversion.convert import convert
+    from squeezeops.squeezebert.files.hub_cache import find_folder
 
     checkpoint = arguments.checkpoint
     if checkpoint == BUILT_IN and not os.path.exists(checkpoint):
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def progress_bar(wanted: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on standard error, where that is a terminal; it is wiped out at the end."""
+    """Yield a function that shows a progress bar, if standard error is a terminal. The bar is erased at the end."""
     stream = sys.stderr
     if not wanted or not streams.is_terminal(stream):
         yield None
@@ -125,12 +125,12 @@ def progress_bar(wanted: bool) -> Iterator[Callable[[str, int, int], None] | Non
 
 
 def summary(done: Conversion, out: str) -> Iterator[str]:
-    """What was written, in few lines."""
+    """Yield a summary of the conversion, line by line."""
     share = done.bytes_after / max(done.bytes_before, 1)
     yield f"{out}: {done.dtype}, {done.task}"
     yield f"  {done.bytes_before:,} bytes of weights before, a file of {done.bytes_after:,} after ({share:.0%})"
     others = sum(bool(layer.reason) for layer in done.layers.values())
-    if others:  # of those that were to be; a head is not
+    if others:  # heads are not counted
         all_ = others + sum(layer.dtype == done.dtype for layer in done.layers.values())
         yield f"  {others} of {all_} layers are not in {done.dtype} (--report says which and why)"
     if done.rounded:
@@ -140,7 +140,7 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
 
 
 def report(done: Conversion) -> Iterator[str]:
-    """A line a layer."""
+    """Yield a table with one line per layer."""
     width = max(map(len, done.layers), default=5)
     yield f"{'layer':<{width}}  {'dtype':<7}  {'weights off':>11}  {'output off':>10}"
     for name, layer in done.layers.items():
@@ -155,8 +155,9 @@ def report(done: Conversion) -> Iterator[str]:
 
 
 def check(checkpoint: str | os.PathLike[str], done: Conversion, texts: list[str] | None) -> str:
-    """Compare the file with what it was made from."""
-    from squeezeops.squeezebert import SqueezeBert, quality
+    """Compare the outputs of the model before and after."""
+    from squeezeops.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.conversion import quality
 
     before = SqueezeBert.from_pretrained(checkpoint, task=done.task)
     after = SqueezeBert.from_pretrained(done.path)

@@ -1,4 +1,4 @@
-"""``squeezeops info``: what is installed, and what of it this machine runs."""
+"""``squeezeops info``: the installation, and the kernels that run on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from squeezeops.cli import streams
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the facts."""
+    """Print the description."""
     facts = _facts(arguments.model)
     streams.set_output(arguments.json)
     if arguments.json:
@@ -38,7 +38,7 @@ def _facts(path: str | None) -> dict[str, Any]:
 
 
 def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the kernel that each op runs on the backend in force, and why that one; nothing if it has no kernels."""
+    """Return each op's kernel on the active backend, and why it was chosen; empty if the backend has no kernels."""
     from squeezeops import backends
     from squeezeops.benchmark.variants import compiled_library
 
@@ -58,10 +58,10 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _model_facts(model: str | None) -> dict[str, Any] | None:
-    """Describe a model without loading it, or the built-in one; None if this installation has none."""
+    """Describe a model, by default the built-in one, without loading it; None if there is no built-in model."""
     from squeezeops.pipelines import default_model
-    from squeezeops.squeezebert.converted import find_file
-    from squeezeops.squeezebert.hub_cache import find_folder
+    from squeezeops.squeezebert.files.converted import find_file
+    from squeezeops.squeezebert.files.hub_cache import find_folder
 
     if model is None and not default_model().is_dir():
         return None
@@ -71,8 +71,8 @@ def _model_facts(model: str | None) -> dict[str, Any] | None:
 
 
 def _checkpoint_facts(folder: str) -> dict[str, Any]:
-    from squeezeops.squeezebert.checkpoint import load_folder
-    from squeezeops.squeezebert.heads import choose_task
+    from squeezeops.squeezebert.model.heads import choose_task
+    from squeezeops.squeezebert.model.weights import load_folder
 
     config, weights = load_folder(folder)
     return {
@@ -88,16 +88,18 @@ def _checkpoint_facts(folder: str) -> dict[str, Any]:
 def _converted_facts(file: str) -> dict[str, Any]:
     from math import prod
 
-    from squeezeops.squeezebert.converted import FORMAT, ConvertedFile
-    from squeezeops.squeezebert.heads import HEADS, choose_task
-    from squeezeops.squeezebert.tensors import encoder_shapes
+    from squeezeops.squeezebert.files.converted import FORMAT, ConvertedFile
+    from squeezeops.squeezebert.model.heads import HEADS, choose_task
+    from squeezeops.squeezebert.model.tensors import encoder_shapes
+    from squeezeops.squeezebert.model.weights import config_of
 
     opened = ConvertedFile(file)
+    config = config_of(opened)
     try:
-        task = choose_task(opened.task, opened.config, opened.names)
+        task = choose_task(opened.task, config, opened.names)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    shapes = dict(encoder_shapes(opened.config)) | HEADS[task].shapes(opened.config, opened.names)
+    shapes = dict(encoder_shapes(config)) | HEADS[task].shapes(config, opened.names)
     return {
         "path": file,
         "format": f"converted, version {opened.metadata[FORMAT]}",
@@ -109,7 +111,7 @@ def _converted_facts(file: str) -> dict[str, Any]:
 
 
 def _describe(facts: dict[str, Any]) -> list[str]:
-    """Lay the facts out for reading."""
+    """Return the description as lines of text."""
     cpu, model = facts["cpu"], facts["model"]
     rows = [(name, facts[name]) for name in ("squeezeops", "python", "numpy", "platform")]
     rows.append(("processor", f"{facts['processor']}, {facts['cpus']} CPUs"))

@@ -1,4 +1,4 @@
-"""The input of a command: a text a line, as the lines arrive, and a bar that tells how far it is."""
+"""The input of a command: one text per line, read as lines arrive, with a progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRESS_DELAY = 1.0  # seconds; a shorter run shows no bar
 
 
 def open_input(option: str, path: str, stack: ExitStack) -> tuple[str, BinaryIO]:
-    """Open a file, or standard input for -; return the name to use in messages, and the file."""
+    """Open a file, or standard input for "-"; return its name for messages, and the file."""
     if path != "-":
         return path, stack.enter_context(open(path, "rb"))
     if sys.stdin is None:
@@ -26,7 +26,7 @@ def open_input(option: str, path: str, stack: ExitStack) -> tuple[str, BinaryIO]
 
 
 def read_text(option: str, path: str) -> str:
-    """Return the text of a whole file, as it is but for a byte order mark."""
+    """Return the text of a file without its byte order mark."""
     with ExitStack() as stack:
         name, file = open_input(option, path, stack)
         try:
@@ -41,13 +41,13 @@ def read_text(option: str, path: str) -> str:
 def read_items(
     name: str, file: Any, batch_size: int, make_item: Callable[[str], Any], noun: str
 ) -> Iterator[list[Any]]:
-    """Yield what `make_item` makes of the lines of the input, in lists of at most `batch_size`.
+    """Yield the items that `make_item` makes of the input's lines, in lists of at most `batch_size`.
 
-    A list is shorter when the input has no further line ready, so a program that writes into a pipe line by line gets
-    its answers line by line.  Before an error is raised, all items before the bad line are yielded.
+    A list is shorter if the input has no further line ready, so a program that writes line by line into a pipe gets its
+    answers line by line. Before an error is raised, all items before the bad line are yielded.
     """
     number = 0
-    blank = 0  # the first blank line, forgiven as long as no text follows
+    blank = 0  # number of the first blank line; an error only if text follows
     for lines in _arriving_lines(file):
         batch: list[Any] = []
         problem = ""
@@ -85,9 +85,9 @@ def _decode(content: bytes) -> str:
 
 
 def _arriving_lines(file: Any) -> Iterator[list[bytes]]:
-    """Yield lists of lines: those that each read of the file completes."""
+    """Yield lists of the lines that each read completes."""
     unfinished: list[bytes] = []
-    while chunk := file.read1(1 << 16):  # one system call: returns what there is, waits only when there is nothing
+    while chunk := file.read1(1 << 16):  # one system call, which waits only if nothing is ready
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
             lines = b"".join([*unfinished, head]).split(b"\n")
@@ -102,9 +102,9 @@ def _arriving_lines(file: Any) -> Iterator[list[bytes]]:
 def with_progress(
     batches: Iterable[list[Any]], file: BinaryIO, unit: str, stack: ExitStack, scrolls: bool
 ) -> Iterable[list[Any]]:
-    """Show a progress bar while the batches pass, where there is someone to see it and tqdm is installed.
+    """Show a progress bar while the batches pass, if standard error is a terminal and tqdm is installed.
 
-    When the results themselves scroll over the terminal they are the progress, and a bar would tear them apart.
+    There is none if the results scroll over the same terminal: a bar would break their lines.
     """
     if not is_terminal(sys.stderr) or (scrolls and is_terminal(sys.stdout)):
         return batches
@@ -123,7 +123,7 @@ def with_progress(
 
 
 def count_lines(file: BinaryIO) -> int | None:
-    """Return the number of lines of a regular file that has not been read from yet, None for anything else."""
+    """Return the number of lines of a regular file that has not been read yet; None for anything else."""
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return None
     start = file.tell()

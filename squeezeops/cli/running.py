@@ -1,4 +1,4 @@
-"""What the commands that run a model share: their common options, and the way from texts to results."""
+"""The shared part of the commands that run a model: the table's row type, common options, and the loop over texts."""
 
 from __future__ import annotations
 
@@ -9,27 +9,56 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops.cli import reading, streams
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
-    from squeezeops.cli.tasks import Command
     from squeezeops.pipelines import Pipeline
 
-MOST = 2**31 - 1  # of a number that is given
+MOST = 2**31 - 1  # of a number on the command line
 MOST_THREADS = 256  # of squeezeops.ops.set_num_threads
 
 
+class Command(NamedTuple):
+    """A row of the table of commands."""
+
+    name: str
+    task: str  # of the pipeline
+    summary: str
+    description: str
+    output: str  # the first paragraph of the epilog
+    add_options: Callable[[argparse.ArgumentParser, Any], None]  # the group holds --json and its alternatives
+    options: tuple[str, ...]  # the arguments that are options of the pipeline
+    lines: Callable[[Any, Any], Iterable[list[str]]]  # input, result -> columns of each line
+    json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # input, result -> object of --json
+    noun: str = "text"
+    after_noun: str = ""  # what may follow on a line of the input
+    make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
+    if_too_long: str = "--truncation cuts it"
+    built_in: bool = False  # whether there is a built-in model
+
+    @property
+    def epilog(self) -> str:
+        noun, model = self.noun, "" if self.built_in else "--model MODEL "
+        return f"""\
+{self.output}
+--input takes UTF-8 with one {noun} per line. A blank line in between is an error, because results would not match the
+lines of the input; blank lines at the end are ignored. Lines are answered as they arrive, so an open pipe works.
+
+Put -- before a {noun} that starts with a dash: squeezeops {self.name} {model}--json -- "-- a {noun}"
+"""
+
+
 def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
-    """Give the parser of a command its own options, among those that all commands have."""
+    """Add a command's own options and the common ones to its parser."""
     noun = command.noun
     parser.add_argument("texts", nargs="*", metavar=noun.upper(), help=f"a {noun}")
-    line = f"one {noun} a line{command.after_noun}"
+    line = f"one {noun} per line{command.after_noun}"
     parser.add_argument("--input", metavar="FILE", help=f"read a file with {line}; - is standard input")
     forms = parser.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="print one JSON object a line")
+    forms.add_argument("--json", action="store_true", help="print one JSON object per line")
     command.add_options(parser, forms)
     where = "a folder in Hugging Face's layout, a file that squeezeops convert wrote, or the name of a model in the "
     where += "local Hugging Face cache"
@@ -37,7 +66,7 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
         where += ", instead of the built-in"
     parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=where)
     default = "float32, or what the file was converted to" + (", int8 for the built-in" if command.built_in else "")
-    parser.add_argument("--dtype", help=f"the model's arithmetic (default: {default})")
+    parser.add_argument("--dtype", help=f"storage of the model's weights (default: {default})")
     parser.add_argument(
         "--threads",
         type=partial(count, most=MOST_THREADS),
@@ -45,15 +74,19 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
         help="threads (default: SQUEEZEOPS_NUM_THREADS, else all cores)",
     )
     parser.add_argument(
-        "--batch-size", type=count, metavar="N", default=32, help=f"{noun}s at once, at most (default: %(default)s)"
+        "--batch-size",
+        type=count,
+        metavar="N",
+        default=32,
+        help=f"largest number of {noun}s at once (default: %(default)s)",
     )
-    # Of two options for one thing the first gives the name.
+    # Of two options for one argument, the first gives the name.
     names = {action.dest: action.option_strings[-1] for action in reversed(parser._actions) if action.option_strings}
     parser.set_defaults(option_names={name: names[name] for name in ("batch_size", *command.options)})
 
 
 def count(text: str, least: int = 1, most: int = MOST) -> int:
-    """The type of an option that takes a number from `least` to `most`."""
+    """Parse an option that takes a number from `least` to `most`."""
     try:
         value = int(text)
     except ValueError:
@@ -65,7 +98,7 @@ def count(text: str, least: int = 1, most: int = MOST) -> int:
 
 
 def run(command: Command, arguments: argparse.Namespace) -> None:
-    """Run a command: print a result for each text, or write it to the output file."""
+    """Run a command: print or write the result of each text."""
     try:
         process(command, arguments)
     except (CommandError, TypeError, ValueError) as error:
@@ -73,7 +106,7 @@ def run(command: Command, arguments: argparse.Namespace) -> None:
 
 
 def in_terms_of_options(message: str, task: str, names: Mapping[str, str]) -> str:
-    """Put the options of the command line in the place of a pipeline's options, in what a message says of them."""
+    """Replace names of a pipeline's options in a message by those of the command line."""
     head, *rest = message.removeprefix(f"{task}: ").partition(", got ")
     of_two_words = (name for name in names if "_" in name)
     pattern = rf"(?<![\w/\\.-])(?:(?:{'|'.join(names)})(?=: expected )|(?:{'|'.join(of_two_words)})\b(?![/\\.-]))"
@@ -81,14 +114,14 @@ def in_terms_of_options(message: str, task: str, names: Mapping[str, str]) -> st
 
 
 def process(command: Command, arguments: argparse.Namespace) -> None:
-    """Do what `run` does, with errors that name the options of the pipeline."""
+    """Do the work of `run`; errors name the options of the pipeline."""
     if arguments.input is None and not arguments.texts:
         raise CommandError(f"expected {command.noun}s or --input FILE (see squeezeops {command.name} --help)")
     if arguments.input is not None and arguments.texts:
         raise CommandError(f"expected either {command.noun}s or --input FILE, got both")
     output = getattr(arguments, "output", None)
     with ExitStack() as stack:
-        # What the arguments and the names of files have wrong shows at once, before the model is loaded.
+        # Report errors of arguments and file names before the model is loaded.
         make_item = command.make_item(arguments)
         batches: Iterable[list[Any]]
         if arguments.input is None:
@@ -118,7 +151,7 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
 
 
 def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
-    """Make the pipeline, with those of its options that the arguments hold."""
+    """Make the pipeline with the options that are among the arguments."""
     from squeezeops import ops
     from squeezeops.pipelines import pipeline
 
@@ -148,7 +181,7 @@ def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Any, A
 
 
 def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the floats in what is to be printed as JSON, each with the key that it stands under."""
+    """Yield the floats in a JSON value, each with its key."""
     if isinstance(value, float):
         yield name, value
     elif isinstance(value, dict):
@@ -166,7 +199,7 @@ def write_results(
     write: Callable[[Any, Any], None],
     place: str,
 ) -> None:
-    """Write the results of all batches.  A bad input is reported by `place` and its number, from 1."""
+    """Write the results of all batches. Errors name an input by `place` and its number, from 1."""
     from squeezeops.pipelines import TextError
 
     done = 0
@@ -185,7 +218,7 @@ def write_results(
 
 
 def check_encodable(place: str, text: str) -> None:
-    """Refuse an argument whose bytes were not UTF-8: Python puts lone surrogates in their place."""
+    """Refuse an argument whose bytes were not UTF-8, which Python decodes to lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Standard output, and errors and warnings in one line."""
+"""Standard output, exit status, and errors and warnings in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT ...
 EXIT_CLOSED_PIPE = 141  # ... for SIGPIPE
 EXIT_TERMINATED = 143  # ... and for SIGTERM
 
-# One line of plain output is one result: what would break the line or the columns is shown as a space.
+# Plain output has one result per line, so characters that break lines or columns are printed as spaces.
 ONE_LINE = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
@@ -26,19 +26,19 @@ class CommandError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM has come."""
+    """Raised on SIGTERM."""
 
 
 def set_output(json: bool) -> None:
-    """Set the encoding of standard output, which has to be open."""
+    """Set the encoding of standard output; fail if it is closed."""
     if sys.stdout is None:
         raise CommandError("standard output is closed")
-    if not isinstance(sys.stdout, TextIOWrapper):  # a caller has put another object in its place
+    if not isinstance(sys.stdout, TextIOWrapper):  # replaced by the caller of `main`
         return
     if json:
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal
     else:
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show an emoji is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")  # escape what the terminal cannot show
 
 
 def flush() -> None:
@@ -52,13 +52,13 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 @contextmanager
 def sigterm_unwinds() -> Iterator[None]:
-    """Let SIGTERM raise, so that unfinished files are deleted; unless a caller of `main` has a handler of its own."""
+    """Make SIGTERM raise, so that unfinished files are deleted, unless the caller of `main` has a handler."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def terminate(number: int, frame: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not interrupt the cleaning up
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the clean-up
         raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
@@ -70,7 +70,7 @@ def sigterm_unwinds() -> Iterator[None]:
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Print what is warned of in this program's form; Python's would add a line of source."""
+    """Print warnings in one line; Python would add a line of source."""
 
     def show(
         message: Warning | str,
@@ -88,9 +88,9 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def report(error: BaseException) -> int:
-    """Print an error in one line, but for those that end quietly; return the exit status."""
+    """Print an error in one line, unless it ends silently; return the exit status."""
     if isinstance(error, Terminated):
-        _discard(sys.stdout)  # to write it out could wait for ever, for a reader that does not read
+        _discard(sys.stdout)  # a flush might wait for a blocked reader
         return EXIT_TERMINATED
     _silence(sys.stdout)
     if isinstance(error, KeyboardInterrupt):
@@ -115,7 +115,7 @@ def report(error: BaseException) -> int:
 
 def _print_line(kind: str, message: str) -> None:
     """Print to standard error, in one line."""
-    if sys.stderr is None:  # closed by the caller; print would then take standard output
+    if sys.stderr is None:  # closed; print would use standard output
         return
     try:
         print(f"squeezeops: {kind}:", " ".join(message.split()), file=sys.stderr, flush=True)
@@ -124,9 +124,9 @@ def _print_line(kind: str, message: str) -> None:
 
 
 def _silence(stream: TextIO | None) -> None:
-    """Write out what a standard stream still holds; if that fails, throw it away.
+    """Flush a standard stream; if that fails, discard its contents.
 
-    Otherwise the interpreter tries once more on its way out, and complains.
+    Otherwise the interpreter flushes again at exit and prints an error.
     """
     if stream is None:
         return
@@ -137,7 +137,7 @@ def _silence(stream: TextIO | None) -> None:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Throw away what a standard stream still holds and what will be written to it."""
+    """Discard what a standard stream holds, and what is written to it later."""
     if stream is None:
         return
     try:

@@ -1,48 +1,17 @@
-"""The table of the commands that run a model: what is different about each."""
+"""The table of the commands that run a model."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from squeezeops.cli import reading
-from squeezeops.cli.running import check_encodable, count
+from squeezeops.cli.running import Command, check_encodable, count
 from squeezeops.cli.streams import CommandError
 
-ABSENT = argparse.SUPPRESS  # the default of options that reach a pipeline only where they are given
-
-
-class Command(NamedTuple):
-    """A row of the table."""
-
-    name: str
-    task: str  # of the pipeline
-    summary: str
-    description: str
-    output: str  # the first paragraph of the epilog
-    add_options: Callable[[argparse.ArgumentParser, Any], None]  # the group is that of --json: one form or another
-    options: tuple[str, ...]  # the arguments that are options of the pipeline
-    lines: Callable[[Any, Any], Iterable[list[str]]]  # an input and its result -> the columns of each line
-    json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # the same -> what --json prints
-    noun: str = "text"
-    after_noun: str = ""  # what else may be on a line of the input
-    make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
-    if_too_long: str = "--truncation cuts it"
-    built_in: bool = False  # whether a model for it ships with the package
-
-    @property
-    def epilog(self) -> str:
-        noun, model = self.noun, "" if self.built_in else "--model MODEL "
-        return f"""\
-{self.output}
---input takes UTF-8 with one {noun} a line.  A blank line in between is an error, since the results would no longer
-match the lines of input; blank lines at the end are ignored.  Lines are answered as they arrive, so a pipe that stays
-open works too.
-
-Put -- before a {noun} that starts with a dash:  squeezeops {self.name} {model}--json -- "-- a {noun}"
-"""
+ABSENT = argparse.SUPPRESS  # default of options that are passed to the pipeline only if given
 
 
 def _score(result: dict[str, Any]) -> str:
@@ -52,9 +21,9 @@ def _score(result: dict[str, Any]) -> str:
 # ---- classify --------------------------------------------------------------------------------------------------------
 
 CLASSIFY_OUTPUT = """\
-One line a text on standard output, in input order: label, score, text, separated by tabs.  With --top-k or --all the
-line holds several pairs of label and score, best first.  With --json it is an object: {"text", "label", "score"}, or
-{"text", "scores": [{"label", "score"}, ...]} with --top-k or --all.
+Prints one line per text, in input order: label, score and text, separated by tabs. With --top-k or --all, a line has
+several pairs of label and score, best first. --json prints an object per line: {"text", "label", "score"}, or {"text",
+"scores": [{"label", "score"}, ...]} with --top-k or --all.
 """
 
 
@@ -74,7 +43,7 @@ def _truncation_option(parser: argparse.ArgumentParser) -> None:
         type=count,
         metavar="N",
         default=ABSENT,
-        help="the most tokens, special ones included, instead of the model's; implies --truncation",
+        help="largest number of tokens, special ones included, instead of the model's; implies --truncation",
     )
 
 
@@ -90,10 +59,10 @@ def _classify_json(arguments: argparse.Namespace, text: str, result: Any) -> dic
 # ---- tag -------------------------------------------------------------------------------------------------------------
 
 TAG_OUTPUT = """\
-One line an entity on standard output: label, score, start, end, entity, separated by tabs; a blank line ends each text.
-Start and end count characters of the text, from 0; the end is that of the next character.  With --json one line a text:
-{"text", "entities": [...]}, an entity being {"entity_group", "score", "word", "start", "end"}, or with --aggregation
-none a token, {"entity", "score", "index", "word", "start", "end"}.
+Prints one line per entity: label, score, start, end and entity, separated by tabs; a blank line ends each text. start
+and end are positions of characters in the text, from 0; end is exclusive. --json prints an object per text: {"text",
+"entities": [...]} with entities {"entity_group", "score", "word", "start", "end"}, or with --aggregation none tokens
+{"entity", "score", "index", "word", "start", "end"}.
 """
 
 
@@ -104,7 +73,7 @@ def _tag_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         choices=("none", "simple", "first", "average", "max"),
         default="first",
         help="how tokens become entities: not at all, token by token, or word by word with the label of the first "
-        "token, of the average or of the best (default: %(default)s)",
+        "token, the average or the best (default: %(default)s)",
     )
     parser.add_argument(
         "--ignore-label",
@@ -112,14 +81,14 @@ def _tag_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         action="append",
         metavar="LABEL",
         default=ABSENT,
-        help="leave entities of this label out, instead of those of O; may be repeated",
+        help="omit entities of this label, instead of O; may be repeated",
     )
     parser.add_argument(
         "--stride",
         type=partial(count, least=0),
         metavar="N",
         default=ABSENT,
-        help="take texts that are too long for the model in parts that share N tokens",
+        help="split texts that are too long for the model into windows that share N tokens",
     )
     _truncation_option(parser)
 
@@ -139,14 +108,14 @@ def _tag_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str
 # ---- answer ----------------------------------------------------------------------------------------------------------
 
 ANSWER_OUTPUT = """\
-The answer is a part of the context.  With --context or --context-file that is the same for all questions, and --input
-has one question a line; without them each line of --input holds a question, a tab and its context.
+An answer is a part of the context. With --context or --context-file, all questions have the same context, and --input
+has one question per line. Otherwise each line of --input has a question, a tab and its context.
 
-One line a question on standard output, in input order: answer, score, start, end, question, separated by tabs.  Start
-and end count characters of the context, from 0; the end is that of the next character.  With --top-k there are up to N
-such lines a question, best first.  With --no-answer an empty answer says that there is none in the context.  With
---json it is an object a question: {"question", "score", "start", "end", "answer"}, or {"question", "answers":
-[{"score", "start", "end", "answer"}, ...]} with --top-k.
+Prints one line per question, in input order: answer, score, start, end and question, separated by tabs. start and end
+are positions of characters in the context, from 0; end is exclusive. With --top-k there are up to N lines per question,
+best first. With --no-answer, an empty answer means that the context has none. --json prints an object per question:
+{"question", "score", "start", "end", "answer"}, or {"question", "answers": [{"score", "start", "end", "answer"}, ...]}
+with --top-k.
 """
 
 
@@ -158,20 +127,24 @@ def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         "--top-k", type=count, metavar="N", default=ABSENT, help="print the N best answers of a question"
     )
     parser.add_argument(
-        "--max-answer-len", type=count, metavar="N", default=ABSENT, help="tokens of an answer, at most (default: 15)"
+        "--max-answer-len",
+        type=count,
+        metavar="N",
+        default=ABSENT,
+        help="largest number of tokens of an answer (default: 15)",
     )
     parser.add_argument(
         "--doc-stride",
         type=partial(count, least=0),
         metavar="N",
         default=ABSENT,
-        help="tokens that the parts of a long context share (default: 128, or half of a part)",
+        help="tokens that windows of a long context share (default: 128, or half of a window)",
     )
     parser.add_argument(
         "--no-answer",
         dest="handle_impossible_answer",
         action="store_true",
-        help="let an answer be empty, with models that were trained to find none",
+        help="allow an empty answer, for models trained to find none",
     )
 
 
@@ -216,11 +189,11 @@ def _answer_json(arguments: argparse.Namespace, item: dict[str, str], result: An
 # ---- fill-mask -------------------------------------------------------------------------------------------------------
 
 FILL_MASK_OUTPUT = """\
-A text has the model's mask, most often [MASK], in place of the words to guess.
+A text has the model's mask, usually [MASK], in place of the words to guess.
 
-One line a text on standard output, in input order: pairs of token and score, best first, then the text, separated by
-tabs.  A text with several masks gives a line a mask.  With --json one line a text: {"text", "predictions": [...]}, a
-prediction being {"score", "token", "token_str", "sequence"}; for several masks "predictions" is a list of such lists.
+Prints one line per mask, in input order: pairs of token and score, best first, then the text, separated by tabs.
+--json prints an object per text: {"text", "predictions": [...]} with predictions {"score", "token", "token_str",
+"sequence"}; with several masks, "predictions" is a list of such lists.
 """
 
 
@@ -251,12 +224,12 @@ def _fill_mask_json(arguments: argparse.Namespace, text: str, result: Any) -> di
 # ---- embed -----------------------------------------------------------------------------------------------------------
 
 EMBED_OUTPUT = """\
-One line a text on standard output, in input order: the numbers of its embedding separated by spaces, a tab, the text.
-A number is the shortest decimal that gives the float32 back.  With --json it is an object: {"text", "embedding":
+Prints one line per text, in input order: the numbers of its embedding separated by spaces, a tab, and the text. Each
+number is the shortest decimal that gives the same float32. --json prints an object per line: {"text", "embedding":
 [...]}.
 
-With --output nothing is printed: the file holds one float32 array of shape (texts, channels), for numpy.load.  It
-appears when it is complete; after an error there is no new file, and an old one is still there.
+With --output nothing is printed. The file holds one float32 array of shape (texts, channels), for numpy.load. It
+appears when it is complete; after an error, an existing file is unchanged.
 """
 
 
@@ -266,7 +239,7 @@ def _embed_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         "--pooling",
         choices=("mean", "cls"),
         default="mean",
-        help="what stands for the text: the mean of its tokens or the first of them (default: %(default)s)",
+        help="how tokens become one vector: their mean, or the first (default: %(default)s)",
     )
     parser.add_argument(
         "--no-normalize", dest="normalize", action="store_false", help="do not scale embeddings to length 1"
@@ -281,7 +254,7 @@ def _array_name(name: str) -> str:
 
 
 def _shortest(row: Any) -> list[float]:
-    """Return Python floats that print as the shortest decimals of a row of float32."""
+    """Return a row of float32 as Python floats with the shortest decimals."""
     import numpy as np
 
     return [float(str(value)) for value in np.asarray(row, dtype=np.float32)]
@@ -302,7 +275,7 @@ COMMANDS = (
         "classify",
         "text-classification",
         summary="label texts",
-        description="Label texts, by default as POSITIVE or NEGATIVE with the model that ships with squeezeops.",
+        description="Label texts, by default as POSITIVE or NEGATIVE with the built-in model.",
         output=CLASSIFY_OUTPUT,
         add_options=_classify_options,
         options=("top_k", "truncation", "max_length"),
@@ -351,7 +324,7 @@ COMMANDS = (
         "embed",
         "feature-extraction",
         summary="turn texts into vectors",
-        description="Turn texts into vectors whose dot products say how alike the texts are.",
+        description="Turn texts into vectors whose dot products measure similarity.",
         output=EMBED_OUTPUT,
         add_options=_embed_options,
         options=("pooling", "normalize", "truncation", "max_length"),

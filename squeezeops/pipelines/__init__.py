@@ -1,8 +1,7 @@
 """From texts to answers in one call: ``pipeline("text-classification")``.
 
-The calls and what they return are those of ``transformers.pipeline``, but that nothing is ever downloaded. Between the
-model's logits and the scores stand only the library's own ops. `base` says what the pipelines share; each task has a
-module of its own.
+Calls and results are those of ``transformers.pipeline``, but nothing is ever downloaded. Only the library's own ops
+turn logits into scores. `base` has the shared part; each task has a module.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from squeezeops.pipelines.fill_mask import FillMaskPipeline
 from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
 from squeezeops.pipelines.text_classification import TextClassificationPipeline
 from squeezeops.pipelines.token_classification import TokenClassificationPipeline
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "FeatureExtractionPipeline",
@@ -41,12 +40,12 @@ PIPELINES: tuple[type[Pipeline], ...] = (
 )
 ALIASES = {"text-classification": "sentiment-analysis", "token-classification": "ner"}
 TASKS = {name: kind for kind in PIPELINES for name in (kind.task, ALIASES.get(kind.task, kind.task))}
-# The models that ship with the package, by task: folders in squeezeops/models.
+# Built-in models by task: folders in squeezeops/models.
 DEFAULT_MODELS = {"text-classification": "sentiment"}
 
 
 def default_model(task: str = "text-classification") -> Path:
-    """Return the folder of the model that ships with the package for a task.
+    """Return the folder of the built-in model for a task.
 
     Parameters
     ----------
@@ -56,12 +55,12 @@ def default_model(task: str = "text-classification") -> Path:
     Returns
     -------
     pathlib.Path
-        One with a converted model, in int8.
+        The folder of a converted int8 model.
 
     Raises
     ------
     ValueError
-        If the task is unknown, or no model for it ships with the package.
+        If the task is unknown or has no built-in model.
     """
     name = _find(task).task
     if name not in DEFAULT_MODELS:
@@ -84,18 +83,17 @@ def pipeline(
     Parameters
     ----------
     task : str
-        ``"text-classification"``, also known as ``"sentiment-analysis"``; ``"token-classification"``, also known as
-        ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
+        ``"text-classification"`` or ``"sentiment-analysis"``; ``"token-classification"`` or ``"ner"``;
+        ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
-        A folder in Hugging Face's layout, a file that ``squeezeops convert`` has written, or the name of a model in the
-        local Hugging Face cache; nothing is downloaded. None is the model that ships with the package, for
-        "text-classification" alone (English sentiment: POSITIVE, NEGATIVE).
+        A folder in Hugging Face's layout, a converted file, or the name of a model in the local Hugging Face cache.
+        None: the built-in model, for "text-classification" only (English sentiment: POSITIVE, NEGATIVE).
     tokenizer : Tokenizer, str, path or None
-        None takes the vocabulary from the model's folder. Needed where `model` is a SqueezeBert object.
+        None: from the model's folder. Required if `model` is a SqueezeBert.
     dtype : str or None
-        Passed to ``SqueezeBert.from_pretrained``; a SqueezeBert object keeps its own.
+        Passed to `SqueezeBert.from_pretrained`. A SqueezeBert keeps its own.
     **options
-        Of the task, for all calls. The classes describe them, along with inputs and results:
+        Options of the task, for all calls. The classes document them, and inputs and results:
         `TextClassificationPipeline`, `TokenClassificationPipeline`, `QuestionAnsweringPipeline`, `FillMaskPipeline`,
         `FeatureExtractionPipeline`.
 
@@ -106,11 +104,11 @@ def pipeline(
     Raises
     ------
     ValueError
-        An unknown task or option value, or a model without a head for the task.
+        For an unknown task or option value, or a model without a head for the task.
     TypeError
-        An unknown option, or one of the wrong type.
+        For an unknown option, or one of the wrong type.
     OSError
-        A missing model folder or file.
+        For a missing folder or file.
 
     Examples
     --------
@@ -119,7 +117,7 @@ def pipeline(
     'POSITIVE'
     """
     kind = _find(task)
-    kind.options_type().updated(options)  # a wrong option should not have to wait for the model
+    kind.options_type().updated(options)  # report a wrong option before the model is loaded
     if model is None:
         model = default_model(task)
     if isinstance(model, str | os.PathLike):

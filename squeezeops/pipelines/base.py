@@ -1,7 +1,7 @@
-"""What all pipelines share: options, batches, streams, and errors that name the input at fault.
+"""The shared part of the pipelines: options, batches, streams, and errors that name the input.
 
-A pipeline for a task is a subclass of `Pipeline` with three methods: `_encode` makes an input into one or more rows of
-tokens, `_forward` runs rows through the model, `_decode` makes what came out for the rows of one input into its result.
+A task is a subclass of `Pipeline` with three methods: `_encode` turns an input into rows of tokens, `_forward` runs
+rows through the model, and `_decode` turns the outputs of an input's rows into its result.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from squeezeops.squeezebert.model import SqueezeBert
-from squeezeops.squeezebert.tokenizer import Tokenizer
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions"]
+__all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions", "by_score"]
 
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
-MOST = 2**31 - 1  # of a count
+MOST = 2**31 - 1  # the largest number that an option may be
 
 
 class TextError(ValueError):
@@ -35,11 +35,11 @@ class TextError(ValueError):
     task : str
         The pipeline's task.
     index : int
-        The position of the input among those given, from 0.
+        The position of the input, from 0.
     problem : str
-        What is wrong with it.
+        The message without task and position.
     too_long : bool
-        Whether truncation would help.
+        Whether truncation helps.
     """
 
     def __init__(self, task: str, index: int, problem: str, too_long: bool = False) -> None:
@@ -51,8 +51,13 @@ class TextError(ValueError):
         self.too_long = too_long
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is made again from its message alone, if nothing else is said; process pools need more.
+        # By default an exception is unpickled from its message alone.
         return type(self), (self.task, self.index, self.problem, self.too_long)
+
+
+def by_score(score: float) -> tuple[bool, float]:
+    """Return the sort key of a score. NaN ranks above all numbers, as in an argmax, so that it is not hidden."""
+    return score != score, score
 
 
 def error(kind: type[Exception], task: str, argument: str, expected: str, got: Any) -> Exception:
@@ -61,9 +66,9 @@ def error(kind: type[Exception], task: str, argument: str, expected: str, got: A
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set when a pipeline is made, and again for a single call.
+    """Options of a pipeline, which a call may override.
 
-    Subclasses add fields with defaults, and checks of them in `check`.
+    Subclasses add fields with defaults, and extend `check`.
     """
 
     task: ClassVar[str] = ""
@@ -73,11 +78,11 @@ class Options:
         self.check()
 
     def check(self) -> None:
-        """Raise TypeError or ValueError for a value that cannot be; bring others into their usual form."""
+        """Raise TypeError or ValueError for an invalid value; normalise the others."""
         self.check_count("batch_size")
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """Return a copy with the changes of one call."""
+        """Return a copy with some options changed."""
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
@@ -88,7 +93,7 @@ class Options:
         return error(kind, self.task, name, expected, got)
 
     def check_count(self, name: str, also: str = "", least: int = 1) -> None:
-        """Check that an option is an int from `least` on; one of NumPy's becomes Python's."""
+        """Check that an option is an int of at least `least`; convert one of NumPy."""
         value = getattr(self, name)
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise self.error(TypeError, name, f"{also}an int of at least {least}", type(value).__name__)
@@ -105,19 +110,19 @@ class Options:
             raise self.error(TypeError, name, "a bool", type(value).__name__)
 
     def check_choice(self, name: str, choices: Sequence[Any]) -> None:
-        """Check that an option is one of a few words."""
+        """Check that an option is one of some words."""
         value = getattr(self, name)
         if not isinstance(value, str) or value not in choices:
             raise self.error(ValueError, name, f"one of {tuple(choices)}", repr(value))
 
     def set(self, name: str, value: Any) -> None:
-        """Replace an option, inside `check` only, by its usual form."""
+        """Replace an option by its normalised form; for use in `check` only."""
         object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
 class TruncationOptions(Options):
-    """Options of the pipelines that take a text, as a rule, as one row."""
+    """Options of pipelines that encode a text as one row."""
 
     truncation: bool | str = False
     max_length: int | None = None
@@ -135,7 +140,7 @@ class TruncationOptions(Options):
 
     @property
     def makes_windows(self) -> bool:
-        """Whether a long text becomes several rows, so that a length is wanted without truncation too."""
+        """Whether a long text becomes several rows, so that `max_length` is valid without truncation."""
         return False
 
 
@@ -148,7 +153,7 @@ class Row:
     ids, types : list of int
         Token ids and segment ids.
     offsets : list of (int, int)
-        Where each token lies in its text; (0, 0) for special tokens.
+        Span of each token in its text; (0, 0) for special tokens.
     """
 
     ids: list[int]
@@ -157,7 +162,7 @@ class Row:
 
 
 class Pipeline(ABC):
-    """Tokenizer, model and decoding behind one call. Made by `squeezeops.pipeline`.
+    """A tokenizer, a model and a decoder behind one call. Made by `squeezeops.pipeline`.
 
     Attributes
     ----------
@@ -167,7 +172,7 @@ class Pipeline(ABC):
     """
 
     task: ClassVar[str]
-    model_tasks: ClassVar[tuple[str, ...]]  # the tasks of the models that will do; the first is what is loaded
+    model_tasks: ClassVar[tuple[str, ...]]  # accepted tasks of models; the first is loaded by default
     options_type: ClassVar[type[Options]]
     input_types: ClassVar[str] = "a str or an iterable of str"  # for messages
 
@@ -175,7 +180,7 @@ class Pipeline(ABC):
         if model.task not in self.model_tasks:
             expected = f"a model of task {' or '.join(map(repr, self.model_tasks))}"
             raise self._error(ValueError, "model", expected, repr(model.task))
-        if not callable(tokenizer):  # one of transformers' will do
+        if not callable(tokenizer):  # transformers' tokenizers are accepted
             raise self._error(TypeError, "tokenizer", "a Tokenizer, a folder or None", type(tokenizer).__name__)
         size = model.config.vocab_size
         if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
@@ -195,9 +200,9 @@ class Pipeline(ABC):
         Parameters
         ----------
         inputs : one input, a list or tuple of inputs, or any other iterable of them
-            What an input is, the class says.
+            The class says what an input is.
         **options
-            For this call only; those of the class.
+            Options of the class, for this call.
 
         Returns
         -------
@@ -208,9 +213,9 @@ class Pipeline(ABC):
         Raises
         ------
         TextError
-            (a ValueError) An input that cannot be answered: empty, or longer than the model. It names its index.
+            (a ValueError) For an input that is empty or too long. It has its index.
         TypeError
-            An input of another type, or an unknown option.
+            For an input of another type, or an unknown option.
         """
         if isinstance(inputs, str | Mapping):
             return next(self.stream([inputs], **options))
@@ -220,9 +225,9 @@ class Pipeline(ABC):
     def stream(self, inputs: Iterable[Any], **options: Any) -> Iterator[Any]:
         """Answer an iterable lazily; yield the results one by one, in input order.
 
-        At most `batch_size` inputs are read ahead. A result does not depend on the other inputs of its batch (with the
-        native backend to the last bit). When an input is bad, or the iterable itself raises, the results of all inputs
-        before come first.
+        At most `batch_size` inputs are read ahead. A result does not depend on the other inputs of its batch (on the
+        compiled backends, to the bit). Before an error of an input or of the iterable is raised, the results of all
+        earlier inputs are yielded.
 
         Parameters
         ----------
@@ -247,7 +252,7 @@ class Pipeline(ABC):
         while failure is None:
             batch: list[tuple[Any, list[Row]]] = []
             try:
-                # Not batch = list(...): what came before a bad input has to survive.
+                # Not list(islice(...)): the inputs before a bad one must survive.
                 for encoded in islice(source, options.batch_size):
                     batch.append(encoded)
             except Exception as error:
@@ -273,27 +278,27 @@ class Pipeline(ABC):
                 ids[i, :n], types[i, :n], mask[i, :n] = row.ids, row.types, True
             yield from self._forward(batch, ids, mask, types, options)
 
-    # ---- what a task defines ----
+    # ---- methods of a task ----
 
-    def _check_options(self, options: Any) -> None:  # noqa: B027 - most tasks have nothing to check
-        """Raise for what the options of a call cannot be with this model and this tokenizer."""
+    def _check_options(self, options: Any) -> None:  # noqa: B027 - optional
+        """Check the options of a call against the model and the tokenizer."""
 
     def _encode(self, index: int, item: Any, options: Any) -> list[Row]:
-        """Check an input and make it into rows, at least one."""
+        """Check an input and encode it as one or more rows."""
         return [self._encode_text(index, item, None, options)]
 
     @abstractmethod
     def _forward(self, rows: list[Row], ids: Any, mask: Any, types: Any, options: Any) -> Iterable[Any]:
-        """Run a padded batch (B, L); return or yield what `_decode` needs of each row."""
+        """Run a padded batch (B, L); return or yield the output of each row for `_decode`."""
 
     @abstractmethod
     def _decode(self, item: Any, rows: list[Row], outputs: list[Any], options: Any) -> Any:
         """Make the result of an input from the outputs of its rows."""
 
-    # ---- what tasks use ----
+    # ---- helpers of tasks ----
 
     def _check_text(self, index: int, text: Any, name: str = "") -> None:
-        """Check that a text, called `name` where an input has several, is a str that is not blank."""
+        """Check that a text is a str that is not blank; `name` tells several texts of an input apart."""
         what = f"{name}: " if name else ""
         if not isinstance(text, str):
             raise TypeError(f"{self.task}: text {index}: {what}expected a str, got {type(text).__name__}")
@@ -301,7 +306,7 @@ class Pipeline(ABC):
             raise TextError(self.task, index, f"{what}expected a non-empty text, got {text!r:.40}")
 
     def _encode_text(self, index: int, text: Any, pair: Any, options: TruncationOptions) -> Row:
-        """Make a text, or a pair of texts, into the one row that it has to fit in."""
+        """Encode a text or a pair of texts as one row."""
         for part in (text,) if pair is None else (text, pair):
             self._check_text(index, part)
         limits = {}
@@ -312,12 +317,12 @@ class Pipeline(ABC):
         if len(ids) > most:
             problem = f"expected at most {most} tokens, got {len(ids)}"
             raise TextError(self.task, index, problem, too_long=not options.truncation)
-        if not ids:  # of a tokenizer that adds no special tokens
+        if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
 
     def _longest_row(self, options: TruncationOptions) -> int:
-        """How many tokens a row may have that is cut to a length."""
+        """Return the largest number of tokens of a row with truncation."""
         most = self.model.config.max_position_embeddings
         return min(options.max_length or self.tokenizer.max_length or most, most)
 

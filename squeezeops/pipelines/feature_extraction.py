@@ -36,33 +36,32 @@ class FeatureExtractionOptions(TruncationOptions):
 class FeatureExtractionPipeline(Pipeline):
     """One vector for each text.
 
-    An input is a str. The result is one float32 array: (n, C) for a list or tuple of n texts, where C is the model's
-    ``hidden_size``, and (1, C) for a lone str. A stream yields arrays (C,).
+    An input is a str. The result is one float32 array: (n, C) for a list or tuple of n texts, (1, C) for a single str,
+    where C is the model's ``hidden_size``. A stream yields arrays (C,).
 
     The vector of a text is the mean of the last hidden states of its tokens, [CLS] and [SEP] included, divided by its
-    Euclidean norm; so the dot product of two vectors is the cosine of their angle. That is what sentence-transformers
-    computes for models whose modules are Transformer, mean Pooling and Normalize. It cuts long texts to the
-    ``max_seq_length`` in the model's ``sentence_bert_config.json``, which is given here as `max_length`, with
-    ``truncation=True``. The pipeline of the same name in transformers does not pool: it returns the hidden states of
-    all tokens, which are ``SqueezeBert.__call__``'s ``last_hidden_state`` here.
+    2-norm, so the dot product of two vectors is the cosine of their angle. sentence-transformers computes the same for
+    models whose modules are Transformer, mean Pooling and Normalize. It cuts long texts to the ``max_seq_length`` in
+    the model's ``sentence_bert_config.json``; pass that as `max_length` with ``truncation=True``. The pipeline of the
+    same name in transformers does not pool. Its hidden states are the ``last_hidden_state`` of `SqueezeBert` here.
 
-    The model may be one for any task but "multiple-choice": its head is not used.
+    The model may have any task but "multiple-choice". Its head is not used.
 
     Parameters
     ----------
     model : SqueezeBert
     tokenizer : Tokenizer
     batch_size : int
-        How many texts go through the model at once (32). It changes the speed, never a result.
+        Texts per forward pass (32). Affects speed, not results.
     pooling : {"mean", "cls"}
-        "cls" takes the last hidden state of the first token, [CLS], in place of the mean.
+        "mean" (the default), or the last hidden state of the first token, [CLS].
     normalize : bool
         Whether to divide by the norm (True).
     truncation : bool or {"longest_first", "only_first", "only_second", "do_not_truncate"}
-        Whether a text longer than the model is cut at its end or is an error (False, the default, and
-        "do_not_truncate").
+        Whether a text that is too long for the model is cut at its end; otherwise (False, the default, or
+        "do_not_truncate") it is an error.
     max_length : int or None
-        With truncation, cut to so many tokens, [CLS] and [SEP] included, instead of the maximum of tokenizer and model.
+        With truncation, the length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
     """
 
     task = "feature-extraction"
@@ -73,7 +72,7 @@ class FeatureExtractionPipeline(Pipeline):
         result = super().__call__(inputs, **options)
         if not isinstance(inputs, str | list | tuple):
             return result
-        return np.array(result, np.float32).reshape(-1, self.model.config.hidden_size)  # 2-dimensional if empty, too
+        return np.array(result, np.float32).reshape(-1, self.model.config.hidden_size)  # (0, C) for an empty list
 
     __call__.__doc__ = Pipeline.__call__.__doc__
 
@@ -88,5 +87,5 @@ class FeatureExtractionPipeline(Pipeline):
         yield from x
 
     def _decode(self, item: str, rows: list[Row], outputs: list[Floats], options: FeatureExtractionOptions) -> Floats:
-        vector: Floats = outputs[0].copy()  # or it would keep those of the whole batch alive
+        vector: Floats = outputs[0].copy()  # a view would keep the whole batch alive
         return vector

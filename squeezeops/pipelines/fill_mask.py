@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions
+from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,45 +40,45 @@ class FillMaskOptions(TruncationOptions):
 
 
 class FillMaskPipeline(Pipeline):
-    """The likeliest tokens in the place of a mask.
+    """The most likely tokens for each mask.
 
-    An input is a str that holds the tokenizer's mask token, as a rule "[MASK]", verbatim. Its result is a list, best
-    first, of ``{"score": float, "token": int, "token_str": str, "sequence": str}``: the probability of the token in
-    that place, its id, the token itself, and the text with the token in it, as the tokenizer decodes it. A text with
-    several masks has a list of such lists, one for each mask; each is filled by itself, and its sequences show the
-    other masks along with [CLS] and [SEP]. As in transformers, a list of a single text gives the result of that text,
-    and not a list of one; `stream` yields a result for each text whatever their number.
+    An input is a str with the tokenizer's mask token, usually "[MASK]". Its result is a list, best first, of
+    ``{"score": float, "token": int, "token_str": str, "sequence": str}``: the probability of the token, its id, its
+    text, and the input with the token filled in, as the tokenizer decodes it. For a text with several masks it is a
+    list of such lists, one per mask. Each mask is filled alone; its sequences show the other masks, [CLS] and [SEP]. As
+    in transformers, a list of one text gives the result of that text, not a list of one. `stream` always yields one
+    result per text.
 
-    Only the masked tokens go through the model's head.
+    Only masked tokens go through the model's head.
 
     Parameters
     ----------
     model : SqueezeBert
     tokenizer : Tokenizer
     batch_size : int
-        How many texts go through the model at once (32). It changes the speed, never a result.
+        Texts per forward pass (32). Affects speed, not results.
     top_k : int
-        How many tokens to return for a mask (5), or as many as there are.
+        The number of tokens to return for a mask (5).
     targets : str, list of str or None
-        The tokens to choose from, None for the whole vocabulary. Their scores stay those among the whole vocabulary. A
-        word that the vocabulary does not have counts as the first of its pieces, with a warning.
+        The tokens to choose from; None for the whole vocabulary. Scores remain probabilities over the whole vocabulary.
+        A word that is not in the vocabulary stands for the first of its pieces, with a warning.
     truncation : bool or {"longest_first", "only_first", "only_second", "do_not_truncate"}
-        Whether a text longer than the model is cut at its end or is an error (False, the default, and
-        "do_not_truncate").
+        Whether a text that is too long for the model is cut at its end; otherwise (False, the default, or
+        "do_not_truncate") it is an error.
     max_length : int or None
-        With truncation, cut to so many tokens, [CLS] and [SEP] included, instead of the maximum of tokenizer and model.
+        With truncation, the length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
     """
 
     task = "fill-mask"
     model_tasks = ("masked-lm",)
     options_type = FillMaskOptions
 
-    # The ids of the targets looked up last: they are the same for all texts, and one warning is enough.
+    # The last targets and their ids, so that a warning appears once and not for each text.
     _looked_up: tuple[Sequence[str], list[int]] = ((), [])
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
-        # transformers takes a list of one apart.
+        # As in transformers, a list of one gives its only result.
         return result[0] if isinstance(inputs, list | tuple) and len(inputs) == 1 else result
 
     __call__.__doc__ = Pipeline.__call__.__doc__
@@ -87,7 +87,7 @@ class FillMaskPipeline(Pipeline):
         self._targets(options)
 
     def _targets(self, options: FillMaskOptions) -> list[int] | None:
-        """The ids of the targets, ascending and each once; None for the whole vocabulary."""
+        """Return the distinct ids of the targets, ascending; None for the whole vocabulary."""
         if options.targets is None:
             return None
         words, ids = self._looked_up
@@ -100,7 +100,7 @@ class FillMaskPipeline(Pipeline):
         return ids
 
     def _target(self, word: str) -> int | None:
-        """The id of a target, or of the first of its pieces, or None if it has none."""
+        """Return the id of a target or of its first piece; None if it has no pieces."""
         token: int = self.tokenizer.convert_tokens_to_ids(word)
         if token != self.tokenizer.unk_token_id or word == self.tokenizer.unk_token:
             return token
@@ -118,7 +118,7 @@ class FillMaskPipeline(Pipeline):
         return [row]
 
     def _forward(self, rows: list[Row], ids: Any, mask: Any, types: Any, options: FillMaskOptions) -> Iterator[Any]:
-        """Yield, for each row, a ranking for each of its masks."""
+        """Yield, for each row, the rankings of its masks."""
         gaps = (ids == self.tokenizer.mask_token_id) & mask
         output: Any = self.model(ids, attention_mask=mask, token_type_ids=types, logits_mask=gaps)
         scores = ops.softmax(output.logits)  # [N, vocab_size]
@@ -137,12 +137,12 @@ class FillMaskPipeline(Pipeline):
         return result[0] if len(gaps) == 1 else result
 
     def _filled(self, ids: list[int], gap: int, token: int, score: float, alone: bool) -> dict[str, Any]:
-        """Fill the gap of a text with a token; unless it is the text's only one, leave the special tokens in sight."""
+        """Fill a gap with a token. Show special tokens unless the gap is the text's only one."""
         try:
             self.tokenizer.convert_ids_to_tokens(token)
             tokens = [token]
         except ValueError:
-            tokens = []  # the model has more rows than the tokenizer has tokens, to make their number a round one
+            tokens = []  # the model's table may be padded with rows that are no tokens
         sequence = [i for i in (*ids[:gap], *tokens, *ids[gap + 1 :]) if i != self.tokenizer.pad_token_id]
         return {
             "score": score,
@@ -153,12 +153,12 @@ class FillMaskPipeline(Pipeline):
 
 
 def ranking(scores: NDArray[np.float32], ids: list[int] | None, count: int) -> Ranking:
-    """The `count` best of some ids, or of all; of equal scores the lower id leads. NaN comes first, and is seen."""
+    """Return the `count` best of some ids, or of all. Of equal scores, the lower id comes first."""
     values = scores if ids is None else scores[ids]
     count = min(count, len(values))
-    # All that are no worse than the last one of the result: which of several equals a partition picks, may vary.
+    # Take all scores that equal the last result's, because a partition may pick any of them.
     worst = np.partition(values, -count)[-count]
     places = np.flatnonzero(~(values < worst)).tolist()
     found = [(place if ids is None else ids[place], float(values[place])) for place in places]
-    found.sort(key=lambda entry: (entry[1] != entry[1], entry[1]), reverse=True)
+    found.sort(key=lambda entry: by_score(entry[1]), reverse=True)
     return found[:count]

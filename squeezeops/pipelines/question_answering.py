@@ -1,4 +1,4 @@
-"""The part of a text that answers a question: ``pipeline("question-answering")``."""
+"""Answers to questions, as parts of a text: ``pipeline("question-answering")``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Options, Pipeline, Row, TextError
+from squeezeops.pipelines.base import Options, Pipeline, Row, TextError, by_score
 
 __all__ = ["QuestionAnsweringPipeline"]
 
@@ -42,16 +42,16 @@ class QuestionAnsweringOptions(Options):
 
 @dataclass(frozen=True)
 class Window(Row):
-    """A row with a question and as much of its context as there is room for.
+    """A row with a question and a part of its context.
 
     Attributes
     ----------
     words : list of int or None
         The number of each token's word; None for special tokens.
     context : range
-        Which tokens are the context's.
+        The tokens of the context.
     has_null : bool
-        Whether token 0 is [CLS], to which models point that find no answer.
+        Whether token 0 is [CLS], to which models point if they find no answer.
     """
 
     words: list[int | None]
@@ -63,38 +63,37 @@ class QuestionAnsweringPipeline(Pipeline):
     """Answers to questions, as parts of a context.
 
     An input is a dict with ``"question"`` and ``"context"``, both str. Its result is
-    ``{"score": float, "start": int, "end": int, "answer": str}`` where ``answer == context[start:end]``, characters
-    counted; with `top_k` above 1 it is the list of such dicts, best first: fewer where the context has not so many
-    different answers (in transformers a single one comes without a list). As there, a list of one input gives the
-    result itself, not a list of one.
+    ``{"score": float, "start": int, "end": int, "answer": str}`` with ``answer == context[start:end]``. With `top_k`
+    above 1 it is a list of such dicts, best first, which is shorter if the context has fewer different answers (in
+    transformers, a single one comes without a list). As there, a list of one input gives the result itself.
 
-    A context that is longer than the model is read in overlapping windows. The score of a span of tokens is the
-    probability that the answer begins at its first token times the one that it ends at its last, both softmaxes over
-    the context's tokens in a window and [CLS]. Spans whose text is the same but for the case are one answer, at the
-    place of the first and with the sum of the scores, which may pass 1. Where scores are equal, the earlier span leads.
+    A long context is read in overlapping windows. The score of a span of tokens is the probability that the answer
+    begins at its first token times the probability that it ends at its last; both are softmaxes over the window's
+    context and [CLS]. Spans whose texts differ only in case are one answer, at the first place and with the sum of the
+    scores, which may exceed 1. Of equal scores, the earlier span comes first.
 
     Parameters
     ----------
     model : SqueezeBert
     tokenizer : Tokenizer
     batch_size : int
-        How many windows go through the model at once (32). It changes the speed, never a result.
+        Windows per forward pass (32). Affects speed, not results.
     top_k : int
-        How many answers to return (1).
+        The number of answers to return (1).
     doc_stride : int or None
-        How many tokens of the context a window has in common with the one before it. None is 128, or half of
-        `max_seq_len` if that is less, or half of the room beside a question that leaves no more.
+        The number of context tokens that neighbouring windows share. None: 128, but at most half of `max_seq_len`, and
+        half of the room beside a long question.
     max_answer_len : int
-        The most tokens of an answer (15), before it is aligned to words.
+        The largest number of tokens of an answer (15), before alignment to words.
     max_seq_len : int or None
-        The tokens of a window: question, context, [CLS] and [SEP]s. None is 384 or the maximum of the tokenizer; never
-        more than the model takes.
+        The tokens of a window: question, context, [CLS] and [SEP]s. None: 384 or the maximum of the tokenizer. At most
+        the maximum of the model.
     max_question_len : int
-        Tokens that a question is cut to (64). (In transformers it has an effect with the slow tokenizers only.)
+        The number of tokens to cut a question to (64). (In transformers, only slow tokenizers do so.)
     handle_impossible_answer : bool
-        Whether "" is an answer, too (False): at 0, 0, with the least score that [CLS] gets in any window.
+        Whether "" may be an answer (False): at 0, 0, with the lowest score of [CLS] in any window.
     align_to_words : bool
-        Whether an answer that begins or ends within a word takes the whole of it (True).
+        Whether to widen an answer to whole words (True).
     """
 
     task = "question-answering"
@@ -110,10 +109,9 @@ class QuestionAnsweringPipeline(Pipeline):
         inputs : dict, list or tuple of dict, or any other iterable of them
             Dicts with ``"question"`` and ``"context"``.
         question, context : str or list of str
-            Instead of `inputs`: a question and its context, or a list of questions with one context for all or with a
-            list of contexts.
+            Instead of `inputs`: a question and its context, or a list of questions with one context or a list of them.
         **options
-            For this call only; those of the class.
+            Options of the class, for this call.
 
         Returns
         -------
@@ -124,12 +122,12 @@ class QuestionAnsweringPipeline(Pipeline):
         Raises
         ------
         TextError
-            (a ValueError) An input that cannot be answered: a blank question or context, or a question that leaves no
-            room for context. It names its index.
+            (a ValueError) For a blank question or context, or a question that leaves no room for context. It has the
+            input's index.
         TypeError
-            An input of another type, or an unknown option.
+            For an input of another type, or an unknown option.
         ValueError
-            Lists of questions and contexts that differ in length.
+            For lists of questions and contexts of different lengths.
         """
         if question is not None or context is not None:
             if inputs is not None:
@@ -153,12 +151,12 @@ class QuestionAnsweringPipeline(Pipeline):
         return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
 
     def _longest(self, options: QuestionAnsweringOptions) -> int:
-        """How many tokens a window may have."""
+        """Return the largest number of tokens of a window."""
         most = self.model.config.max_position_embeddings
         return min(options.max_seq_len or min(self.tokenizer.max_length or most, 384), most)
 
     def _specials(self) -> int:
-        """How many special tokens a window has."""
+        """Return the number of special tokens of a window."""
         return len(self.tokenizer("", "")["input_ids"])
 
     def _check_options(self, options: QuestionAnsweringOptions) -> None:
@@ -228,7 +226,7 @@ class QuestionAnsweringPipeline(Pipeline):
 
     def _decode(self, item: Any, rows: list[Any], outputs: list[Any], options: QuestionAnsweringOptions) -> Any:
         answers: dict[str, dict[str, Any]] = {}
-        # Alignment to words makes one answer of several spans, so that more of them are needed.
+        # Alignment to words merges spans, so more of them are needed.
         count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
         for row, (starts, ends) in zip(rows, outputs, strict=True):
             for score, s, e in best_spans(starts, ends, row.context, options.max_answer_len, count):
@@ -242,28 +240,27 @@ class QuestionAnsweringPipeline(Pipeline):
         if options.handle_impossible_answer:
             pairs = zip(rows, outputs, strict=True)
             null["score"] = min(starts[0] * ends[0] if row.has_null else 0.0 for row, (starts, ends) in pairs)
-        if options.handle_impossible_answer or not ranked:  # a context may be without a token, all blanks and controls
+        if options.handle_impossible_answer or not ranked:  # a context of blanks and control characters has no tokens
             ranked.append(null)
-        # The sort is stable: of equal scores the first leads. NaN comes first, and is seen.
-        ranked.sort(key=lambda answer: (answer["score"] != answer["score"], answer["score"]), reverse=True)
+        ranked.sort(key=lambda answer: by_score(answer["score"]), reverse=True)  # stable
         return ranked[0] if options.top_k == 1 else ranked[: options.top_k]
 
 
 def best_spans(
     starts: list[float], ends: list[float], context: range, max_answer_len: int, count: int
 ) -> list[tuple[float, int, int]]:
-    """The spans of tokens with the highest products of probabilities, best first, of equal ones the earlier first.
+    """Return the spans of tokens with the highest scores, best first; of equal scores, the earlier first.
 
     Parameters
     ----------
     starts, ends : list of float
-        Probabilities that an answer begins, and that it ends, at a token: float32 values, so that products are exact.
+        Probabilities that an answer begins, and that it ends, at a token. As float32 values their products are exact.
     context : range
-        Where spans may lie.
+        The tokens in which spans may lie.
     max_answer_len : int
-        The most tokens of a span.
+        The largest number of tokens of a span.
     count : int
-        How many spans to return, if there are as many.
+        The number of spans to return.
 
     Returns
     -------
@@ -274,7 +271,7 @@ def best_spans(
     likeliest = max(ends[context.start : context.stop], default=0.0)
     for s in sorted(context, key=starts.__getitem__, reverse=True):
         if len(best) == count and starts[s] * likeliest < best[0][0]:
-            break  # neither this start nor the ones to come can get in
+            break  # neither this start nor later ones can enter
         for e in range(s, min(s + max_answer_len, context.stop)):
             span = (starts[s] * ends[e], -s, -e)
             if len(best) < count:
@@ -285,7 +282,7 @@ def best_spans(
 
 
 def whole_words(first: int, last: int, row: Window) -> tuple[int, int]:
-    """Widen a span of tokens to whole words, as far as the window has them."""
+    """Widen a span of tokens to whole words within the window."""
     while first > row.context.start and row.words[first - 1] == row.words[first]:
         first -= 1
     while last + 1 < row.context.stop and row.words[last + 1] == row.words[last]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions
+from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
 
 __all__ = ["TextClassificationPipeline"]
 
@@ -18,9 +18,9 @@ FUNCTIONS = ("softmax", "sigmoid", "none")
 
 
 class _TopK(enum.Enum):
-    """The default of top_k. It differs from 1 in form only: a bare dict for a text instead of a list of one dict.
+    """The default of top_k. Unlike 1, it gives a dict and not a list of one dict.
 
-    The member of an enumeration is the same object after pickling, too.
+    A member of an enumeration remains the same object when it is unpickled.
     """
 
     BEST = "best"
@@ -50,27 +50,26 @@ class TextClassificationOptions(TruncationOptions):
 class TextClassificationPipeline(Pipeline):
     """Labels of whole texts.
 
-    An input is a str, or a dict with ``"text"`` and ``"text_pair"`` for models that judge a pair. Its result is
-    ``{"label": str, "score": float}``; where `top_k` was given it is the list of such dicts, best first. As in
-    transformers a lone str gives a list of one such dict, unless `top_k` is given for this call.
+    An input is a str, or a dict with ``"text"`` and ``"text_pair"`` for models of pairs. Its result is
+    ``{"label": str, "score": float}`` or, with `top_k`, a list of such dicts, best first. As in transformers, a single
+    str gives a list of one dict unless the call has `top_k`.
 
     Parameters
     ----------
     model : SqueezeBert
     tokenizer : Tokenizer
     batch_size : int
-        How many texts go through the model at once (32). It changes the speed, never a result.
+        Texts per forward pass (32). Affects speed, not results.
     top_k : int or None
-        Return the `top_k` best labels of a text as a list, None returns all of them. Left out, the result of a text is
-        the best label alone.
+        Return the best `top_k` labels of a text as a list; None returns all. By default, the result is the best label.
     function_to_apply : {None, "softmax", "sigmoid", "none"}
-        How logits become scores. None decides by the model's configuration: "none" for a regression, "sigmoid" for a
+        The function from logits to scores. None: by the model's configuration, "none" for a regression, "sigmoid" for a
         single label or a multi-label model, "softmax" otherwise.
     truncation : bool or {"longest_first", "only_first", "only_second", "do_not_truncate"}
-        Whether a text longer than the model is cut at its end or is an error (False, the default, and
-        "do_not_truncate"). The names say which text of a pair is cut; True is "longest_first".
+        Whether a text that is too long for the model is cut at its end; otherwise (False, the default, or
+        "do_not_truncate") it is an error. The names say which text of a pair is cut; True is "longest_first".
     max_length : int or None
-        With truncation, cut to so many tokens, [CLS] and [SEP] included, instead of the maximum of tokenizer and model.
+        With truncation, the length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
     """
 
     task = "text-classification"
@@ -80,7 +79,7 @@ class TextClassificationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
-        # transformers wraps a lone str in a list, but a lone dict or a call with top_k it does not.
+        # transformers returns a list for a single str, but not for a single dict or with top_k.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
     __call__.__doc__ = Pipeline.__call__.__doc__
@@ -115,7 +114,7 @@ class TextClassificationPipeline(Pipeline):
             return logits
         if function == "softmax":
             return ops.softmax(logits)
-        # sigmoid(x) is the second entry of softmax([0, x]): one exp kernel for both.
+        # sigmoid(x) is the second entry of softmax([0, x]).
         pairs = np.zeros((*logits.shape, 2), dtype=np.float32)
         pairs[..., 1] = logits
         return ops.softmax(pairs)[..., 1]
@@ -123,6 +122,5 @@ class TextClassificationPipeline(Pipeline):
     def _decode(self, item: Any, rows: list[Row], outputs: list[Any], options: TextClassificationOptions) -> Any:
         labels = self.model.config.id2label
         ranked = [{"label": labels[index], "score": score} for index, score in enumerate(outputs[0])]
-        # The sort is stable: of equal scores the first label leads. NaN comes first, as in an argmax, and is seen.
-        ranked.sort(key=lambda entry: (entry["score"] != entry["score"], entry["score"]), reverse=True)
+        ranked.sort(key=lambda entry: by_score(entry["score"]), reverse=True)  # stable: of equals the first label
         return ranked[0] if options.top_k is BEST else ranked[: options.top_k]

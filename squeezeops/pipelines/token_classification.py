@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions
+from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
 
 __all__ = ["TokenClassificationPipeline"]
 
@@ -48,50 +48,47 @@ class TokenClassificationOptions(TruncationOptions):
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a text with its scores, one for each label."""
+    """A token of a text, with a score per label."""
 
     word: str
     scores: list[float]
     index: int  # in its row
     start: int  # in the text
     end: int
-    continues: bool  # whether it belongs to the word of the token before
+    continues: bool  # the word of the token before
 
 
 class TokenClassificationPipeline(Pipeline):
-    """Labels of tokens, or of the entities that they make up.
+    """Labels of tokens, or of entities.
 
-    An input is a str. Its result is a list, in the order of the text and empty where nothing is found. Without an
-    aggregation it holds a dict for each token,
-    ``{"entity": str, "score": float, "index": int, "word": str, "start": int, "end": int}``, `index` being the token's
-    in the row of tokens, where 0 is [CLS]; with one it holds a dict for each entity,
-    ``{"entity_group": str, "score": float, "word": str, "start": int, "end": int}``. ``text[start:end]`` is what was
-    found, in characters of the original text; "word" is put together from tokens, so that it is lower-cased where the
-    tokenizer lower-cases.
+    An input is a str. Its result is a list in the order of the text. Without aggregation it has a dict per token,
+    ``{"entity": str, "score": float, "index": int, "word": str, "start": int, "end": int}``, where `index` is the
+    position in the row of tokens and 0 is [CLS]. With aggregation it has a dict per entity,
+    ``{"entity_group": str, "score": float, "word": str, "start": int, "end": int}``. ``text[start:end]`` is the
+    entity in the original text. "word" is joined from tokens, so it is lower-case if the tokenizer lower-cases.
 
     Parameters
     ----------
     model : SqueezeBert
     tokenizer : Tokenizer
     batch_size : int
-        How many rows go through the model at once (32). It changes the speed, never a result.
+        Rows per forward pass (32). Affects speed, not results.
     aggregation_strategy : {"none", "simple", "first", "average", "max"}
-        How the labels of tokens become those of words. "none" (the default) leaves tokens. With all others, neighbours
-        of one label become an entity: B-LABEL begins one, I-LABEL and a LABEL without either continue it, and the score
-        is the mean of its parts. "simple" takes the tokens as they are; with the others a word has one label: that of
-        its first token, that of the highest average score, or that of its token with the highest score.
+        How tokens become entities. "none" (the default) returns tokens. With all others, neighbours of one label are an
+        entity: B-LABEL begins it, I-LABEL and plain LABEL continue it, and its score is the mean of its parts. "simple"
+        uses tokens as parts. The others use words, which have one label: that of the first token, that of the highest
+        average score, or that of the token with the highest score.
     ignore_labels : list, tuple or set of str
-        Labels that are left out of the result (``["O"]``); without B- or I- where there is an aggregation.
+        Labels to omit (``["O"]``); with aggregation, without B- and I-.
     stride : int or None
-        With a number, a text that is longer than a row is no error, nor is it cut: it goes through the model in windows
-        with so many tokens in common. Where two windows have found entities that overlap, the longer one counts, then
-        the one with the higher score. Not with "none".
+        The number of tokens that neighbouring windows of a long text share. None: no windows. Of overlapping entities
+        from two windows, the longer one is kept, then the one with the higher score. Not with "none".
     truncation : bool or {"longest_first", "only_first", "only_second", "do_not_truncate"}
-        Whether a text longer than the model is cut at its end or is an error (False, the default, and
-        "do_not_truncate"). With `stride`, nothing is cut.
+        Whether a text that is too long for the model is cut at its end; otherwise (False, the default, or
+        "do_not_truncate") it is an error. With `stride`, nothing is cut.
     max_length : int or None
-        With truncation or `stride`, the length of a row, [CLS] and [SEP] included, instead of the maximum of tokenizer
-        and model.
+        With truncation or `stride`, the length of a row, [CLS] and [SEP] included. None: the maximum of tokenizer and
+        model.
     """
 
     task = "token-classification"
@@ -125,7 +122,7 @@ class TokenClassificationPipeline(Pipeline):
     def _forward(
         self, rows: list[Row], ids: Any, mask: Any, types: Any, options: TokenClassificationOptions
     ) -> Iterator[list[list[float]]]:
-        """Yield the scores of each row's tokens, those around the text left out."""
+        """Yield the scores of each row's tokens without the special ones."""
         kept = np.zeros_like(mask)
         for i, row in enumerate(rows):
             kept[i, : len(row.ids)] = [in_text(span) for span in row.offsets]
@@ -149,8 +146,8 @@ class TokenClassificationPipeline(Pipeline):
         for index, of_labels in zip(places, scores, strict=True):
             start, end = row.offsets[index]
             word = self.tokenizer.convert_ids_to_tokens(row.ids[index])
-            # This is how transformers tells "##s" from "a". It errs, and so do we, where a token stands for more
-            # characters than it has: a word with a combining accent within passes for the continuation of another.
+            # As in transformers, "##s" is longer than its span. The same error results for a token that stands for more
+            # characters than it has: a word with a combining accent counts as a continuation.
             continues = len(word) != end - start
             if row.ids[index] == self.tokenizer.unk_token_id:
                 word, continues = text[start:end], False
@@ -171,7 +168,7 @@ class TokenClassificationPipeline(Pipeline):
         return {**entity, "word": word, "start": tokens[0].start, "end": tokens[-1].end}
 
     def _word(self, tokens: list[Token], strategy: str) -> Entity:
-        """Give all tokens of a word one label."""
+        """Merge the tokens of a word into one entity with one label."""
         if strategy == "first":
             scores = tokens[0].scores
         elif strategy == "max":
@@ -181,9 +178,9 @@ class TokenClassificationPipeline(Pipeline):
         return self._entity(tokens, scores, self.tokenizer.convert_tokens_to_string([token.word for token in tokens]))
 
     def _group(self, parts: list[Entity]) -> Entity:
-        """Make tokens or words of one label into an entity."""
+        """Merge tokens or words of one label into an entity."""
         return {
-            # As in transformers, whatever comes before the first hyphen is taken off: "S-PER", but "so-so" as well.
+            # As in transformers, everything before the first hyphen is removed: from "S-PER", but also from "so-so".
             "entity_group": parts[0]["entity"].split("-", 1)[-1],
             "score": mean([part["score"] for part in parts]),
             "word": self.tokenizer.convert_tokens_to_string([part["word"] for part in parts]),
@@ -193,23 +190,23 @@ class TokenClassificationPipeline(Pipeline):
 
 
 def in_text(span: tuple[int, int]) -> bool:
-    """Whether a token is one of the text: none of those is empty, and [CLS] and [SEP] around it are at (0, 0)."""
+    """Whether a token belongs to the text; special tokens are at (0, 0)."""
     return span[1] > 0
 
 
 def best(scores: list[float]) -> int:
-    """The label of the highest score, the first of several; NaN counts as the highest, so that it is seen."""
-    return max(range(len(scores)), key=lambda label: (scores[label] != scores[label], scores[label]))
+    """Return the label of the highest score, the first of equal ones."""
+    return max(range(len(scores)), key=lambda label: by_score(scores[label]))
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of scores, NaN left out. Not ``sum``: what it adds up to depends on the version of Python."""
+    """Return the mean of scores without NaN. Not by ``sum``, whose result depends on the version of Python."""
     numbers = [value for value in values if value == value]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def runs(items: Iterable[Any], continues: Any) -> list[list[Any]]:
-    """Split a sequence into runs: an item for which ``continues(the one before, it)`` holds does not begin one."""
+    """Split a sequence into runs; an item belongs to the run of the one before it if ``continues(before, item)``."""
     found: list[list[Any]] = []
     for item in items:
         if found and continues(found[-1][-1], item):
@@ -230,10 +227,10 @@ def without_mark(label: str) -> str:
 
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Of entities from several windows, keep one of those that overlap: the longer, then the one of higher score.
+    """Keep one of overlapping entities from several windows: the longer, then the one with the higher score.
 
-    As in transformers each is compared with the one that is kept so far alone, in the order of their beginnings. So
-    where a long one takes the place of one before it, what else that one has ousted stays away.
+    As in transformers, each entity is compared only with the last one kept, in the order of their starts. A dropped
+    entity stays dropped even if the one that won over it is replaced later.
     """
     found: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):

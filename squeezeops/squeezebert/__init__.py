@@ -1,7 +1,7 @@
-"""SqueezeBERT: configuration, checkpoint reader, forward pass, heads and tokenizer.
+"""SqueezeBERT and BERT: the model, its tokenizer, its file formats, and the conversion to one file.
 
-The names below are loaded on first use, so that the configuration, a checkpoint's header and the tokenizer can be used
-without NumPy.
+`model` and `tokenizer` read through `files`; `conversion` uses all three. Names are loaded on first use, so that the
+configuration and the tokenizer do not import NumPy.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from squeezeops.squeezebert.config import SqueezeBertConfig
-    from squeezeops.squeezebert.model import SqueezeBert, SqueezeBertOutput
-    from squeezeops.squeezebert.tokenizer import Tokenizer
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.output import SqueezeBertOutput
+    from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["SqueezeBert", "SqueezeBertConfig", "SqueezeBertOutput", "Tokenizer"]
 
 MODULES = {
-    "SqueezeBert": "model",
-    "SqueezeBertConfig": "config",
-    "SqueezeBertOutput": "model",
-    "Tokenizer": "tokenizer",
+    "SqueezeBert": "model.squeezebert",
+    "SqueezeBertConfig": "model.config",
+    "SqueezeBertOutput": "model.output",
+    "Tokenizer": "tokenizer.tokenizer",
 }
 
 

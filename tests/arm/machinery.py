@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,10 @@ class Failed(Exception):
     """What went wrong, with the output."""
 
 
+class Unreachable(Failed):
+    """What the tests need could not be downloaded, so nothing is known about the code."""
+
+
 def need(*programs: str) -> None:
     missing = [name for name in programs if not shutil.which(name)]
     if missing:
@@ -87,6 +92,32 @@ def run(*command: str | Path, cwd: Path | None = None, timeout: float = 900, **e
     if done.returncode != 0:
         raise Failed(f"$ {' '.join(words)}\n{done.stdout}exit status {done.returncode}")
     return done.stdout
+
+
+NETWORK_FAULT = re.compile(
+    "Failed to fetch|Unable to fetch|index files failed|Hash Sum mismatch|Could not resolve|Temporary failure"  # of apt
+    "|ConnectionError|NewConnection|ConnectTimeout|Read timed out|ReadTimeout|ProxyError|SSLError|HTTPError"  # of pip
+)
+PAUSES = (10, 60, 180)  # seconds; a mirror that is being updated needs a few minutes
+
+
+def download(*command: str | Path, **environment: str) -> None:
+    """Run a program that downloads, again after a pause if the network is at fault; Unreachable if it stays so."""
+    for pause in (*PAUSES, None):
+        try:
+            run(*command, **environment)
+            return
+        except subprocess.TimeoutExpired as error:
+            trouble = str(error)
+        except Failed as error:
+            trouble = str(error)
+            if not NETWORK_FAULT.search(trouble):
+                raise
+        if pause is not None:
+            print(f"network fault, next try in {pause} s: {command[0]}", flush=True)
+            time.sleep(pause)
+    tries = len(PAUSES) + 1
+    raise Unreachable(f"NETWORK FAULT, no test failed: a download did not succeed in {tries} tries\n{trouble}")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from machinery import (
     Missing,
     Processor,
     Row,
+    download,
     main,
     need,
     run,
@@ -79,12 +80,32 @@ ARMHF = Distribution(  # there are no wheels of NumPy for it
 )
 
 
-def sources() -> list[Path]:
-    """The distribution's own lists of where packages are, without those of third parties."""
-    folder = Path("/etc/apt")
+def sources(folder: Path = Path("/etc/apt")) -> dict[str, str]:
+    """Lists of packages, by file name: the distribution's own, without third parties, and of those the main suite.
+
+    The main suite is complete. Those of updates and security are other indexes, any of which may be out of step with
+    its signature for a while, which would end the tests though nothing is needed from there.
+    """
     files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
     named = [f for f in files if re.fullmatch(r"sources\.list|(debian|ubuntu|raspbian).*\.(sources|list)", f.name)]
-    return [f for f in named if f.exists() and f.stat().st_size]
+    lists = {f"{f.stem}-main{f.suffix}": main_suite(f.read_text(), f.suffix) for f in named if f.exists()}
+    return {name: text for name, text in lists.items() if text}
+
+
+def main_suite(text: str, suffix: str) -> str:
+    """The part of a list of packages, in the format of such files, that is about the main suite, such as "bookworm"."""
+    name = r"[a-z]+"  # the others are called "bookworm-updates" and the like
+    if suffix == ".list":
+        lines = re.findall(rf"^deb\s+(?:\[.*?\]\s+)?\S+\s+{name}\s.*\n", text + "\n", re.MULTILINE)
+        return "".join(lines)
+    stanzas = []
+    for stanza in re.split(r"\n\s*\n", re.sub(r"^#.*\n", "", text + "\n", flags=re.MULTILINE)):
+        suites = re.search(r"^Suites:((?:.*\n)(?:[ \t].*\n)*)", stanza.strip() + "\n", re.MULTILINE)
+        wanted = [suite for suite in suites[1].split() if re.fullmatch(name, suite)] if suites else []
+        if suites and wanted and re.search(r"^Types:.*\bdeb\b(?!-)", stanza, re.MULTILINE):
+            kept = (stanza.strip() + "\n").replace(suites[0], f"Suites: {' '.join(wanted)}\n")
+            stanzas.append(re.sub(r"^Types:.*", "Types: deb", kept, flags=re.MULTILINE))
+    return "\n".join(stanzas)
 
 
 def unpack_packages(distribution: Distribution, root: Path, work: Path) -> None:
@@ -92,8 +113,8 @@ def unpack_packages(distribution: Distribution, root: Path, work: Path) -> None:
     parts, archives = work / "parts", work / "cache" / "archives"
     for folder in (parts, archives / "partial", work / "state" / "lists" / "partial"):
         folder.mkdir(parents=True)
-    for file in sources():
-        shutil.copy(file, parts / (file.name if file.name != "sources.list" else "main.list"))
+    for name, text in sources().items():
+        (parts / name).write_text(text)
     (work / "status").touch()
     config = work / "apt.conf"
     config.write_text(
@@ -107,11 +128,8 @@ APT::Architectures {{ "{distribution.debian}"; }};
 APT::Sandbox::User "";
 """
     )
-    apt = partial(run, "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
-    try:
-        apt("update")
-    except Failed as error:  # perhaps of one list of several: what is needed may be in the others
-        print(error, file=sys.stderr)
+    apt = partial(download, "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
+    apt("update", "-o", "APT::Update::Error-Mode=any")  # else a list that is missing is a warning
     apt("install", "--yes", "--no-install-recommends", "--download-only", *distribution.packages)
     packages = sorted(archives.glob("*.deb"))
     for package in packages:
@@ -130,7 +148,7 @@ def install_wheels(distribution: Distribution, root: Path) -> None:
     options += ["--implementation=cp", f"--python-version={version}", "--only-binary=:all:", "--no-compile"]
     options += [f"--abi={abi}" for abi in (f"cp{version.replace('.', '')}", "abi3", "none")]
     pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    run(*pip, "--target", root / "site", *options, *distribution.wheels)
+    download(*pip, "--target", root / "site", *options, *distribution.wheels)
 
 
 def made_once(name: str, make: Callable[[Path, Path], None]) -> Path:
@@ -164,7 +182,7 @@ def root_of(distribution: Distribution) -> Path:
             folders = (root / "usr" / "lib" / python_of(root).name, root / "usr" / "lib" / "python3", root / "site")
             subprocess.run([python, "-m", "compileall", "-q", *(f for f in folders if f.exists())], capture_output=True)
 
-    made_of = repr((distribution, [file.read_bytes() for file in sources()]))
+    made_of = repr((distribution, sources()))
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return made_once(f"{distribution.debian}-{key}", make)
 
@@ -174,7 +192,7 @@ def tools() -> Path:
 
     def make(folder: Path, work: Path) -> None:
         pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-        run(*pip, "--target", folder, "pybind11", "cffi", "setuptools")
+        download(*pip, "--target", folder, "pybind11", "cffi", "setuptools")
 
     return made_once(f"tools-{sys.version_info[0]}.{sys.version_info[1]}", make)
 

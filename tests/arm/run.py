@@ -11,7 +11,7 @@ import sys
 
 import kernels
 import python_tests
-from machinery import Failed, Missing, Row, report
+from machinery import Failed, Missing, Row, Unreachable, report
 
 
 def run(only: str = "") -> int:
@@ -22,6 +22,8 @@ def run(only: str = "") -> int:
             rows += check(only)
         except Missing as reason:
             skipped.append(f"{name}: {reason}")
+        except Unreachable as error:
+            rows.append(Row("", f"{name}: not tested, network fault", "", False, 0, str(error)))
         except Failed as error:
             rows.append(Row("", f"{name}: building", "", False, 0, str(error)))
     return report(rows, skipped)

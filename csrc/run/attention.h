@@ -1,0 +1,18 @@
+// Multi-head attention over sequences of any lengths.
+#ifndef SQZ_RUN_ATTENTION_H_
+#define SQZ_RUN_ATTENTION_H_
+
+#include <stdint.h>
+
+#include "squeezeops/squeezeops.h"
+
+namespace sqz {
+
+using AttentionArgs = sqz_attention_args;
+
+// No other thread may change the offsets during the call.
+sqz_status run_attention(const AttentionArgs &args);
+
+}  // namespace sqz
+
+#endif  // SQZ_RUN_ATTENTION_H_

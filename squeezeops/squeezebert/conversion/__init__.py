@@ -1,0 +1,1 @@
+"""Conversion: writes converted models and measures what their dtype costs."""

@@ -1,0 +1,364 @@
+"""Converts a checkpoint to a model in one file, which loads without copying; `files.converted` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from squeezeops import __version__, ops
+from squeezeops.packing import LINE, SCALE_BYTES, packed_size, padded
+from squeezeops.squeezebert.conversion.quality import LayerError, layer_errors, sample, table_error, tokenizer_of
+from squeezeops.squeezebert.files import safetensors
+from squeezeops.squeezebert.files.atomic import atomic_file
+from squeezeops.squeezebert.files.checkpoint import weight_files
+from squeezeops.squeezebert.files.checks import MAX_JSON
+from squeezeops.squeezebert.files.converted import FORMAT, PACKED, STORED, VERSION, ConvertedFile, find_file
+from squeezeops.squeezebert.files.hub_cache import COMMIT, find_folder
+from squeezeops.squeezebert.files.safetensors import DTYPES
+from squeezeops.squeezebert.model import heads
+from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.model.storage import (
+    ROWS,
+    TOO_LARGE,
+    check_dtype,
+    dtype_of,
+    dtype_of_table,
+    finite_max,
+    storable,
+    stored_table,
+)
+from squeezeops.squeezebert.model.tensors import WORDS, encoder_shapes, groups_of, in_encoder, select_tensors
+from squeezeops.squeezebert.model.weights import load_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+
+__all__ = ["Conversion", "StoredLayer", "convert"]
+
+# The files that `Tokenizer.from_pretrained` reads, with and without the first one.
+TOKENIZER_FILES = (
+    ("tokenizer.json", "tokenizer_config.json"),
+    ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+# A safety net below the rules of `model.storage`: a convolution whose output error on the sample texts is larger (see
+# `quality.LayerError`) is stored in float16 instead of int8. The largest error is 0.013 in the built-in model, and
+# 0.019 in all-MiniLM-L6-v2 among the convolutions that the rules store in int8.
+MOST_ERROR = 0.02
+
+
+@dataclass
+class Stored:
+    """A tensor of the file that is written."""
+
+    name: str
+    dtype: str  # as safetensors names it
+    shape: tuple[int, ...]
+    make: Callable[[], Any]  # returns its bytes
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * DTYPES[self.dtype][0]
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """How a convolution, or the table of word embeddings, is stored.
+
+    Attributes
+    ----------
+    dtype : str
+    reason : str
+        Why it is not in the dtype of the conversion; empty if it is.
+    error : LayerError or None
+        The error in the dtype of the conversion. Measured for the encoder's convolutions and for a table in int8.
+    """
+
+    dtype: str
+    reason: str = ""
+    error: LayerError | None = None
+
+
+@dataclass
+class Conversion:
+    """The result of `convert`.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    dtype, task : str
+    bytes_before, bytes_after : int
+        Sizes of the checkpoint's weights and of the file.
+    layers : dict of str to StoredLayer
+        Each convolution and the table of word embeddings, by name; without reasons and errors if the file is a copy.
+    rounded : dict of str to float
+        For each tensor that was rounded to float16, the largest change of a value divided by the largest magnitude.
+    """
+
+    path: str
+    dtype: str
+    task: str
+    bytes_before: int = 0
+    bytes_after: int = 0
+    layers: dict[str, StoredLayer] = field(default_factory=dict)
+    rounded: dict[str, float] = field(default_factory=dict)
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    dtype: str = "int8",
+    task: str | None = None,
+    force: bool = False,
+    measure: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Conversion:
+    """Write a checkpoint as a converted model.
+
+    The file appears under its name only when it is complete. The same checkpoint gives the same bytes.
+
+    Parameters
+    ----------
+    checkpoint : str or path
+        A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache. A converted model of the
+        same `dtype` and task is copied.
+    path : str or path
+        The file to write; its name ends in .safetensors.
+    dtype : {"float32", "float16", "int8"}
+        The storage of the model, with the bits of `SqueezeBert(config, weights, dtype=dtype)`. For "int8" the word
+        embeddings are int8, too. For "int8" and "float16", other embedding tables and a masked-LM head's decoder are
+        float16 unless a value is too large. What else the checkpoint has in float16 stays in float16.
+    task : str, optional
+        The head to store. Default: that of the task that the checkpoint was saved for.
+    force : bool
+        Whether to replace an existing file.
+    measure : bool
+        Whether to measure the errors of the convolutions for "float16", too. For "int8" they always are, because a
+        convolution with an output error above 2 % on sample texts stays in float16 (which changes its bits).
+    progress : callable, optional
+        Called with "measuring", the number of measured convolutions and their total; then with "writing", the number of
+        written bytes and their total.
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists, and not `force`.
+    TypeError, ValueError, OSError
+        As for `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to another dtype or task; for a
+        `path` that does not end in .safetensors or is one of the checkpoint's files.
+    """
+    check_dtype(dtype)
+    target = check_target(path, force)
+    folder = find_folder(checkpoint)
+    found = find_file(folder)
+    if found is not None:
+        return copy(ConvertedFile(found), target, dtype, task, force)
+    config, weights = load_folder(folder)
+    if target in (os.path.realpath(os.path.join(folder, name)) for name in weight_files(folder)):
+        raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
+    try:
+        task = heads.choose_task(task, config, weights)
+        shapes = heads.HEADS[task].shapes(config, weights)
+        shapes |= heads.BaseHead.shapes(config, weights)  # a pooler, so that the file serves the task "base", too
+        arrays = select_tensors(config, weights, shapes)
+        errors: dict[str, LayerError] = {}
+        if dtype == "int8" or (measure and dtype == "float16"):
+            exact, inputs = SqueezeBert(config, weights, task=task), sample(tokenizer_of(folder), config)
+            report = None if progress is None else partial(progress, "measuring")
+            errors = layer_errors(exact, arrays, dtype, inputs, report)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    done = Conversion(target, dtype, task)
+    names = [name for name, _ in chain(encoder_shapes(config), shapes.items())]
+    stored = plan(config, names, arrays, errors, done)
+    texts = read_texts(folder)
+    files = [*weight_files(folder), *texts]
+    metadata = {
+        "format": "squeezeops",
+        FORMAT: str(VERSION),
+        "squeezeops_version": __version__,
+        "dtype": dtype,
+        "task": task,
+        "source": json.dumps({"name": name_of(folder, checkpoint), "sha256": {f: digest(folder, f) for f in files}}),
+        **texts,
+    }
+    done.bytes_before = sum(os.path.getsize(os.path.join(folder, file)) for file in weight_files(folder))
+    total, written = sum(entry.size for entry in stored), 0
+
+    def data() -> Iterator[Any]:
+        nonlocal written
+        for entry in stored:
+            yield entry.make()
+            written += entry.size
+            if progress is not None:
+                progress("writing", written, total)
+
+    with atomic_file(target, replace=force) as file:
+        safetensors.write_file(file, {e.name: (e.dtype, e.shape) for e in stored}, metadata, data())
+        done.bytes_after = file.tell()
+    return done
+
+
+def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force: bool) -> Conversion:
+    """Copy a converted model."""
+    if dtype != opened.dtype or task not in (None, opened.task):
+        got = f"a model that is converted already, to {opened.dtype} for {opened.task}"
+        opened.fail("model", f"a checkpoint to convert to {dtype}{f' for {task}' if task else ''}", got)
+    if target == os.path.realpath(opened.path):
+        opened.fail("model", "a name apart from that of the file to write", "the same file")
+    with atomic_file(target, replace=force) as file:
+        file.write(opened.mapped)
+    size = len(opened.mapped)
+    return Conversion(target, dtype, opened.task, size, size, layers_of(opened))
+
+
+def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
+    """Return how a file stores its convolutions and its table of word embeddings; measure nothing."""
+    dtypes = {stored: dtype for dtype, stored in STORED.items()} | {"I8": "int8"}  # a table's bytes have a sign
+    return {
+        name.removesuffix(PACKED).removesuffix(".weight"): StoredLayer(dtypes[info.dtype])
+        for name, info in opened.tensors.items()
+        if (name == WORDS or name.endswith(PACKED)) and info.dtype in dtypes
+    }
+
+
+def check_target(path: str | os.PathLike[str], force: bool) -> str:
+    """Check the name of the file to write; return its path without links."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"convert: path: expected a str or a path, got {type(path).__name__}")
+    name = os.fsdecode(path)
+    if not name.endswith(".safetensors"):
+        raise ValueError(f"{name}: expected the name of a file, ending in .safetensors")
+    target = os.path.realpath(name)
+    if os.path.lexists(target):
+        if not os.path.isfile(target):
+            raise ValueError(f"{name}: expected the name of a file, got a folder or something else that is no file")
+        if not force:
+            raise FileExistsError(f"{name}: expected the name of a new file, got one that is there")
+    elif not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(f"{name}: expected a name in a folder, got no folder {os.path.dirname(target)}")
+    return target
+
+
+def plan(
+    config: SqueezeBertConfig,
+    names: list[str],
+    arrays: dict[str, NDArray[Any]],
+    errors: dict[str, LayerError],
+    done: Conversion,
+) -> list[Stored]:
+    """Return the tensors of the file in order, sizes that are multiples of 64 bytes first, so that all are aligned."""
+    stored = []
+    for name in names:
+        array = arrays[name]
+        if array.ndim == 1:
+            stored.append(Stored(name, "F32", array.shape, partial(np.ascontiguousarray, array, "<f4")))
+        elif name.startswith("embeddings."):
+            stored.append(plan_table(name, array, done))
+        else:
+            conv = name.removesuffix(".weight")
+            groups = groups_of(conv, config)
+            done.layers[conv] = choose(conv, array, groups, errors.get(conv), done.dtype)
+            stored.append(plan_conv(conv, array, groups, done.layers[conv].dtype, done))
+    return sorted(stored, key=lambda entry: (entry.size % LINE != 0, -DTYPES[entry.dtype][0]))
+
+
+def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
+    dtype = dtype_of_table(name, done.dtype, array)
+    if name == WORDS:
+        error = LayerError(table_error(array)) if dtype == "int8" else None
+        reason = TOO_LARGE if done.dtype == "float16" and dtype == "float32" else ""
+        done.layers[name.removesuffix(".weight")] = StoredLayer(dtype, reason, error)
+
+    def make() -> Any:
+        if dtype == "float16" and array.dtype == np.float32:
+            done.rounded[name] = rounding(array)
+        return stored_table(name, array, done.dtype)
+
+    if dtype == "int8":
+        return Stored(name, "I8", (array.shape[0], array.shape[1] + SCALE_BYTES), make)
+    return Stored(name, STORED[dtype], array.shape, make)
+
+
+def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None, dtype: str) -> StoredLayer:
+    """Choose the dtype of a convolution."""
+    stored, reason = dtype_of(name, dtype, array, groups)
+    if not in_encoder(name) and array.dtype == np.float16:  # a head computes in float32 from either, with equal bits
+        return StoredLayer("float16")
+    if stored == "int8" and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is too large, too
+        reason = f"in int8 its output would be off by {error.output:.3f}, more than {MOST_ERROR}"
+        stored = storable("float16", array)
+    return StoredLayer(stored, reason, error)
+
+
+def plan_conv(name: str, array: NDArray[Any], groups: int, dtype: str, done: Conversion) -> Stored:
+    c_out, depth = array.shape[:2]
+    size = packed_size(groups, groups * depth, c_out, dtype)
+
+    def make() -> Any:
+        if dtype == "float16" and array.dtype == np.float32:
+            done.rounded[f"{name}.weight"] = rounding(array)
+        packed = ops.PointwiseConv(np.ascontiguousarray(array), groups=groups, dtype=dtype).packed
+        return packed if size == padded(size) else bytes(packed) + bytes(padded(size) - size)
+
+    return Stored(name + PACKED, STORED[dtype], (padded(size) // DTYPES[STORED[dtype]][0],), make)
+
+
+def rounding(array: NDArray[Any]) -> float:
+    """Return the largest change of a finite value by rounding to float16, relative to the largest finite value."""
+    most = finite_max(array)
+    largest = 0.0
+    for start in range(0, len(array), ROWS):
+        part = array[start : start + ROWS]
+        change = np.abs(np.subtract(part, part.astype(np.float16), where=np.isfinite(part), out=np.zeros_like(part)))
+        largest = max(largest, float(change.max(initial=0)))
+    return largest / most if most else 0.0
+
+
+def read_texts(folder: str) -> dict[str, str]:
+    """Read config.json and the files of the tokenizer."""
+    names = next((names for names in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, names[0]))), ())
+    texts = {}
+    for name in ("config.json", *names):
+        file = os.path.join(folder, name)
+        if not os.path.isfile(file):
+            continue
+        if os.path.getsize(file) > MAX_JSON:
+            raise ValueError(f"{file}: expected at most {MAX_JSON} bytes, got {os.path.getsize(file)}")
+        with open(file, "rb") as content:
+            try:
+                texts[name] = content.read().decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file}: expected UTF-8, got another byte at offset {error.start}") from None
+    return texts
+
+
+def name_of(folder: str, checkpoint: str | os.PathLike[str]) -> str:
+    """Return the name of the source, without its path on this machine."""
+    given = os.fsdecode(checkpoint)
+    if COMMIT.fullmatch(os.path.basename(folder)) and not os.path.exists(given):
+        return f"{given}@{os.path.basename(folder)}"
+    return os.path.basename(os.path.realpath(folder))
+
+
+def digest(folder: str, name: str) -> str:
+    with open(os.path.join(folder, name), "rb") as file:
+        total = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()

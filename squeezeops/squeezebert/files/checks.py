@@ -1,0 +1,83 @@
+"""Helpers for readers of untrusted files: every number is checked before anything is built from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+from collections.abc import Callable
+from typing import IO, Any, NoReturn
+
+__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "open_file", "parse_json", "quote", "read_json"]
+
+Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError; takes what, expected and got
+
+MAX_JSON = 16 * 2**20  # bytes of a JSON file beside the weights
+
+
+def fail_for(path: str | os.PathLike[str]) -> Fail:
+    """Return a function that raises a ValueError about a file."""
+
+    def fail(what: str, expected: object, got: object) -> NoReturn:
+        raise ValueError(f"{os.fspath(path)}: {what}: expected {expected}, got {got}")
+
+    return fail
+
+
+def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
+    """Open a regular file for reading."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file")
+    if not os.path.isfile(path):  # opening a pipe would block until somebody writes to it
+        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or something else that is no file")
+    return open(path, "rb")
+
+
+def read_json(path: str | os.PathLike[str], kind: str, what: str = "file") -> dict[str, Any]:
+    """Read a JSON object from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
+    fail = fail_for(path)
+    with open_file(path, kind) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_JSON:
+            fail("file", f"at most {MAX_JSON} bytes", size)
+        return parse_json(file.read(size), what, fail)
+
+
+def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
+    """Parse a JSON object. Unlike `json.loads`, refuse an object with two equal keys."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            seen: set[str] = set()
+            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            fail(what, "every key once", f"{quote(repeated)} twice")
+        return entries
+
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
+    try:
+        # Keep a long number as a string: int() takes quadratic time, and no valid value is that long.
+        value = json.loads(
+            decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
+        )
+    except json.JSONDecodeError as error:
+        fail(what, "JSON", f"{error.msg} at offset {error.pos}")
+    except RecursionError:
+        fail(what, "JSON", "values nested too deeply")
+    if not isinstance(value, dict):
+        fail(what, "a JSON object", reprlib.repr(value))
+    return value
+
+
+def is_sizes(value: object) -> bool:
+    """Whether `value` is a list of integers from 0 to 2**63 - 1."""
+    # type() and not isinstance(): true and false are integers to Python
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
+
+
+def quote(name: str) -> str:
+    """Return a name from a file for a message: escaped, and cut if it is long."""
+    return repr(name) if len(name) <= 120 else repr(name[:117] + "...")

@@ -1,0 +1,1 @@
+"""The model: configuration, names and dtypes of the tensors, forward pass, heads."""

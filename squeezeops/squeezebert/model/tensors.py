@@ -1,0 +1,209 @@
+"""The tensors of a model: their names and shapes, and their selection from a checkpoint.
+
+Names are those of transformers' SqueezeBERT, without the prefix of a model with a head. `labels_of` has the other names
+that a file may use, BERT's included.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+
+__all__ = [
+    "DECODER",
+    "WORDS",
+    "Shape",
+    "encoder_shapes",
+    "groups_by_part",
+    "groups_of",
+    "in_encoder",
+    "select_tensors",
+    "unused_prefixes",
+    "without_prefix",
+]
+
+Shape = tuple[int, ...]
+PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of the encoder's tensors in a model with a head
+HEADS = ("cls.", "classifier.", "qa_outputs.")  # prefixes of the heads' tensors
+BUFFERS = ("position_ids", "token_type_ids")  # buffers that older versions of transformers saved; not used
+NO_HEAD = ("cls.seq_relationship.",)  # next-sentence prediction, for which there is no head here
+SHOWN = 20  # differences that an error message lists
+
+# Parts of our names and of BERT's. No replacement creates the pattern of another.
+BERT = {
+    "encoder.layers.": "encoder.layer.",
+    ".attention.query.": ".attention.self.query.",
+    ".attention.key.": ".attention.self.key.",
+    ".attention.value.": ".attention.self.value.",
+    ".post_attention.conv1d.": ".attention.output.dense.",
+    ".post_attention.layernorm.": ".attention.output.LayerNorm.",
+    ".intermediate.conv1d.": ".intermediate.dense.",
+    ".output.conv1d.": ".output.dense.",
+    ".output.layernorm.": ".output.LayerNorm.",
+}
+WORDS = "embeddings.word_embeddings.weight"
+DECODER = "cls.predictions.decoder.weight"
+DECODER_BIAS = "cls.predictions.bias"
+
+
+def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
+    """Yield names and shapes of the embeddings' and the encoder's tensors; lazily, because a file may claim any depth.
+
+    Weights of convolutions are (C_out, C_in / groups, 1); `select_tensors` also accepts them without the last axis.
+    """
+    c, inner = config.hidden_size, config.intermediate_size
+    yield WORDS, (config.vocab_size, c)
+    yield "embeddings.position_embeddings.weight", (config.max_position_embeddings, c)
+    yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
+    yield "embeddings.LayerNorm.weight", (c,)
+    yield "embeddings.LayerNorm.bias", (c,)
+    for i in range(config.num_hidden_layers):
+        for name, groups in groups_by_part(config).items():
+            c_out, c_in = inner if name == "intermediate.conv1d" else c, inner if name == "output.conv1d" else c
+            yield f"encoder.layers.{i}.{name}.weight", (c_out, c_in // groups, 1)
+            yield f"encoder.layers.{i}.{name}.bias", (c_out,)
+        for name in ("post_attention.layernorm", "output.layernorm"):
+            yield f"encoder.layers.{i}.{name}.weight", (c,)
+            yield f"encoder.layers.{i}.{name}.bias", (c,)
+
+
+def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:
+    """Return the groups of each convolution of a layer."""
+    return {
+        "attention.query": config.q_groups,
+        "attention.key": config.k_groups,
+        "attention.value": config.v_groups,
+        "post_attention.conv1d": config.post_attention_groups,
+        "intermediate.conv1d": config.intermediate_groups,
+        "output.conv1d": config.output_groups,
+    }
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a tensor or a convolution belongs to the encoder, not to the embeddings or a head."""
+    return name.startswith("encoder.")
+
+
+def groups_of(name: str, config: SqueezeBertConfig) -> int:
+    """Return the groups of a convolution, by its name without ".weight"."""
+    return groups_by_part(config)[name.split(".", 3)[3]] if in_encoder(name) else 1
+
+
+def unused_prefixes(head: Mapping[str, Shape]) -> tuple[str, ...]:
+    """Return the prefixes of tensors that a checkpoint may have for heads other than the one with these tensors."""
+    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+
+
+def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
+    """Return the names that a tensor may have in a checkpoint, in order of preference.
+
+    With ``tie_word_embeddings``, a masked-LM head's decoder and the word embeddings stand in for each other where one
+    is missing. The decoder's bias has two names. Old files call the parameters of a LayerNorm gamma and beta.
+    """
+    label = name if name.startswith(HEADS) else prefix + name
+    if config.model_type == "bert":
+        for ours, theirs in BERT.items():
+            label = label.replace(ours, theirs)
+    if name == DECODER_BIAS:
+        return ["cls.predictions.decoder.bias", label]
+    if name in (WORDS, DECODER) and config.tie_word_embeddings:
+        return [label, DECODER if name == WORDS else prefix + WORDS]
+    if "LayerNorm." in label:
+        return [label, label.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")]
+    return [label]
+
+
+def select_tensors(
+    config: SqueezeBertConfig, weights: Mapping[str, NDArray[Any]], head: Mapping[str, Shape]
+) -> dict[str, NDArray[Any]]:
+    """Select the tensors of the encoder and of a head from a checkpoint, and check them.
+
+    Allocates nothing in proportion to the sizes that the configuration claims.
+
+    Parameters
+    ----------
+    config : SqueezeBertConfig
+    weights : mapping of str to ndarray
+        Under Hugging Face's names. In the checkpoint of a model with a head, all names but the head's begin with
+        ``transformer.`` (for a BERT ``bert.``); in that of a base model, none.
+    head : mapping of str to tuple of int
+        Names and shapes of the head's tensors.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Under the names of `encoder_shapes` and `head`.
+
+    Raises
+    ------
+    TypeError
+        If a weight is no NumPy array.
+    ValueError
+        For missing and unknown tensors, and for those of the wrong shape or dtype (neither float32 nor float16). One
+        error for all; the message lists the first few. Tensors of other heads and an unused pooler are not unknown.
+    """
+    for label, array in weights.items():
+        if not (hasattr(array, "dtype") and hasattr(array, "__array_interface__")):  # a list or a torch tensor
+            raise TypeError(f"checkpoint: {shown(label)}: expected a NumPy array, got {type(array).__name__}")
+    selected: dict[str, NDArray[Any]] = {}
+    differences = compare(config, weights, head, selected)
+    faults = list(islice(differences, SHOWN))
+    if faults:
+        more = sum(1 for _ in differences)
+        count = f"{len(faults) + more} difference{'s' if len(faults) + more > 1 else ''}"
+        raise ValueError(
+            f"checkpoint: expected the tensors that the configuration describes, got {count}:\n  "
+            + "\n  ".join([*faults, f"and {more} more"] if more else faults)
+        )
+    return selected
+
+
+def compare(
+    config: SqueezeBertConfig,
+    weights: Mapping[str, NDArray[Any]],
+    head: Mapping[str, Shape],
+    selected: dict[str, NDArray[Any]],
+) -> Iterator[str]:
+    """Yield what is wrong with a checkpoint; put valid tensors into `selected`."""
+    prefix = PREFIXES[config.model_type]
+    prefix = prefix if any(label.startswith(prefix) for label in weights) else ""
+    known = set()
+    axes = 2 if config.model_type == "bert" else None  # shown in messages: BERT's layers are linear, with two
+    for name, shape in chain(encoder_shapes(config), head.items()):
+        labels = labels_of(name, config, prefix)
+        there = [label for label in labels if label in weights]
+        known.update(there)
+        if not there:
+            yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape[:axes]}"
+            continue
+        label, array = there[0], weights[there[0]]
+        if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
+            yield f"wrong shape: {label}: expected {shape[:axes]}, got {array.shape}"
+        elif array.dtype.str not in ("<f4", "<f2"):
+            yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
+        else:
+            selected[name] = array
+    unused = unused_prefixes(head)
+    for label in weights:
+        stale = label.rpartition(".")[2] in BUFFERS
+        if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
+            yield f"unknown: {shown(label)}"
+
+
+def without_prefix(label: str) -> str:
+    """Return a tensor's name without the prefix that it has in a model with a head."""
+    for prefix in PREFIXES.values():
+        label = label.removeprefix(prefix)
+    return label
+
+
+def shown(label: str) -> str:
+    """Return a name from a file for a message, escaped or cut if need be."""
+    return label if label.isprintable() and len(label) <= 120 else reprlib.repr(label)

@@ -1,0 +1,1 @@
+"""BERT's WordPiece tokenizer. Imports no NumPy."""

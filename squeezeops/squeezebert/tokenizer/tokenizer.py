@@ -1,0 +1,717 @@
+r"""BERT's WordPiece tokenizer in plain Python, with offsets into the original text.
+
+Ids and offsets equal those of the Hugging Face ``tokenizers`` pipeline ``BertNormalizer`` + ``BertPreTokenizer`` +
+``WordPiece`` + ``BertProcessing`` (or ``TemplateProcessing``) on every Python version:
+
+* `normalizer` has that pipeline's character classes as fixed tables. `config_files` reads the tokenizer's files.
+* Special tokens in a text (``"[SEP]"``, ``"[MASK]"``) become those tokens, as in ``BertTokenizerFast``. They match the
+  raw text, case-sensitively, and are not part of a word. Strip or escape them in untrusted text.
+* Every normalised character has the span of the original character that it came from, and a token spans from its first
+  to its last character. Dropped characters do not count: ``"e\u0301"`` is the token ``e`` at (0, 1).
+* Unpaired surrogates, which ``tokenizers`` refuses, are dropped like control characters (without ``clean_text`` they
+  become ``[UNK]``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from squeezeops.squeezebert.files.converted import Entry, find_file, open_entry
+from squeezeops.squeezebert.files.hub_cache import find_folder
+from squeezeops.squeezebert.tokenizer.config_files import (
+    ADDED_FLAGS,
+    SPECIAL_KINDS,
+    check,
+    check_algorithm,
+    check_id,
+    check_int,
+    expect,
+    naming,
+    read_config,
+    read_end,
+    read_json,
+    read_template,
+    read_vocab_options,
+)
+from squeezeops.squeezebert.tokenizer.normalizer import (
+    CACHE_SIZE,
+    SPACE,
+    BertNormalizer,
+    is_word_char,
+    word_pattern,
+)
+
+__all__ = ["Tokenizer"]
+
+_STRATEGIES = ("longest_first", "only_first", "only_second")
+_SEQUENCES: dict[str | int, int] = {"A": 0, "B": 1}
+_CLEANUP = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+    (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+class _AddedTokens:
+    """Added tokens that match raw text, or those that match normalised text. The leftmost, then longest match wins."""
+
+    def __init__(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        self.records = records
+        longest_first = sorted(filter(None, records), key=len, reverse=True)
+        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def split(self, text: str) -> Iterator[tuple[int, int, int | None]]:
+        """Split a text; yield (start, end, id of the added token or None) for each part."""
+        done = 0
+        for match in self.pattern.finditer(text) if self.pattern else ():
+            start, end = match.span()
+            record = self.records[match.group()]
+            if record.get("single_word") and (
+                (start > 0 and is_word_char(text[start - 1])) or (end < len(text) and is_word_char(text[end]))
+            ):
+                continue
+            if record.get("lstrip"):
+                while start > done and SPACE.match(text, start - 1):
+                    start -= 1
+            if record.get("rstrip"):
+                while end < len(text) and SPACE.match(text, end):
+                    end += 1
+            if done < start:
+                yield done, start, None
+            yield start, end, record["id"]
+            done = end
+        if done < len(text):
+            yield done, len(text), None
+
+
+class _Part(NamedTuple):
+    """The tokens of a text: ids, spans in the text, and (if asked for) numbers of their words."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    words: list[int]
+
+    def cut(self, window: slice) -> _Part:
+        return _Part(self.ids[window], self.offsets[window], self.words[window])
+
+
+class _Plan(NamedTuple):
+    """The checked options of a call. A stride means windows."""
+
+    strategy: str
+    limit: int | None
+    stride: int | None
+    add_special_tokens: bool
+    alignment: bool
+
+
+class Tokenizer:
+    """BERT's WordPiece tokenizer. Threads may share it.
+
+    Parameters
+    ----------
+    vocab : mapping of str to int, or list or tuple of str
+        Token to id, or the tokens in the order of their ids (of equal tokens, the last one counts).
+    lowercase, handle_chinese_chars, clean_text : bool
+        Steps of normalisation: lower-case, put spaces around ideographs, drop control characters.
+    strip_accents : bool or None
+        Whether to drop accents; ``None`` follows `lowercase`.
+    unk_token, cls_token, sep_token, pad_token, mask_token : str
+        The special tokens; all must be in the vocabulary.
+    max_length : int or None
+        The largest number of tokens that the model takes, special ones included: the default of truncation.
+    continuing_subword_prefix : str
+        Prefix of the pieces inside a word.
+    max_input_chars_per_word : int
+        Longer words become `unk_token`.
+    added_tokens : iterable of dict, or None
+        Tokens matched as a whole before WordPiece, as records of ``added_tokens`` in ``tokenizer.json``. ``None``: the
+        five special tokens, matched in raw text.
+
+    Attributes
+    ----------
+    unk_token_id, cls_token_id, sep_token_id, pad_token_id, mask_token_id : int
+        Ids of the special tokens.
+    vocab_size : int
+        Size of the vocabulary without the added tokens (``len`` counts them).
+
+    Raises
+    ------
+    TypeError
+        If an argument, a token, an id or a record has the wrong type.
+    ValueError
+        If an id is not in [0, 2**31), another number is too small, a special token is missing, or an added token has
+        another id in the vocabulary.
+
+    Examples
+    --------
+    >>> from squeezeops import Tokenizer
+    >>> tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "token", "##s"])
+    >>> encoded = tokenizer("Tokens")
+    >>> encoded["input_ids"], encoded["offsets"]
+    ([2, 5, 6, 3], [(0, 0), (0, 5), (5, 6), (0, 0)])
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[str, int] | Sequence[str],
+        *,
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+        handle_chinese_chars: bool = True,
+        clean_text: bool = True,
+        unk_token: str = "[UNK]",
+        cls_token: str = "[CLS]",
+        sep_token: str = "[SEP]",
+        pad_token: str = "[PAD]",
+        mask_token: str = "[MASK]",
+        max_length: int | None = None,
+        continuing_subword_prefix: str = "##",
+        max_input_chars_per_word: int = 100,
+        added_tokens: Iterable[Mapping[str, Any]] | None = None,
+    ) -> None:
+        if not isinstance(vocab, (list, tuple, Mapping)):
+            raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
+        items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
+        for token, i in items:
+            check_id("vocab", token, i)
+        self._vocab = dict(items)
+        self.vocab_size = len(self._vocab)
+        self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
+        self.unk_token, self.cls_token, self.sep_token = unk_token, cls_token, sep_token
+        self.pad_token, self.mask_token = pad_token, mask_token
+        check("lowercase", lowercase, bool)
+        check("clean_text", clean_text, bool)
+        check("handle_chinese_chars", handle_chinese_chars, bool)
+        check("strip_accents", strip_accents, bool, type(None))
+        strip = lowercase if strip_accents is None else strip_accents
+        self._normalize = BertNormalizer(clean_text, handle_chinese_chars, strip, lowercase)
+        self._prefix = check("continuing_subword_prefix", continuing_subword_prefix, str)
+        self._max_chars = check_int("max_input_chars_per_word", max_input_chars_per_word, 0)
+        self._decoder: tuple[str, bool] | None = (continuing_subword_prefix, True)
+
+        specials = [check(f"{kind}_token", getattr(self, f"{kind}_token"), str) for kind in SPECIAL_KINDS]
+        if added_tokens is None:
+            known = [token for token in specials if token in self._vocab]
+            added_tokens = [{"content": token, "id": self._vocab[token], "special": True} for token in known]
+        added: dict[str, Mapping[str, Any]] = {}
+        for k, record in enumerate(check("added_tokens", added_tokens, Iterable)):
+            name = f"added_tokens[{k}]"
+            content, i = (check(name, record, Mapping).get(key) for key in ("content", "id"))
+            check_id(name, content, i)
+            for flag in ADDED_FLAGS:
+                check(f"{name}: {flag}", record.get(flag, False), bool)
+            if i != self._vocab.get(content, i):
+                raise ValueError(f"{name}: {content!r}: expected id {self._vocab[content]}, got {i}")
+            added[content] = record
+        self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
+        missing = [token for token in specials if token not in self._ids]
+        if missing:
+            raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
+        if self.unk_token not in self._vocab:
+            raise ValueError(f"unk_token: {self.unk_token!r} must be in the vocabulary itself")
+        self._tokens = {i: token for token, i in self._ids.items()}
+        self._specials = {content for content, record in added.items() if record.get("special")}
+        self._verbatim = _AddedTokens({c: r for c, r in added.items() if not r.get("normalized")})
+        normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
+        self._normalized = _AddedTokens({form: added[content] for content, form in normalized.items()})
+        # The reference decodes added tokens of normalised text to their normalised form.
+        self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
+
+        self._longest = max(map(len, self._vocab), default=0)
+        self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        unk, cls, sep, pad, mask = (self._ids[token] for token in specials)
+        self.unk_token_id, self.cls_token_id, self.sep_token_id = unk, cls, sep
+        self.pad_token_id, self.mask_token_id = pad, mask
+        # For one text and for a pair: "A", "B" or the id of a special token, each with its token type.
+        self._templates: list[list[tuple[str | int, int]]] = [
+            [(cls, 0), ("A", 0), (sep, 0)],
+            [(cls, 0), ("A", 0), (sep, 0), ("B", 1), (sep, 1)],
+        ]
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Load a tokenizer from a folder (``tokenizer.json``, else ``vocab.txt``), one such file, or a converted model.
+
+        ``tokenizer_config.json`` gives ``model_max_length`` and the names of the special tokens. For a ``vocab.txt`` it
+        also gives ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
+        without the last, ``special_tokens_map.json`` and ``added_tokens.json`` are read. A ``vocab.txt`` whose
+        ``tokenizer_class`` uses another algorithm than BERT's is refused. ``truncation`` and ``padding`` of a
+        ``tokenizer.json`` are ignored, because they are arguments of each call here.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder or file, a converted model, or a model's name in the local Hugging Face cache.
+
+        Returns
+        -------
+        Tokenizer
+
+        Raises
+        ------
+        TypeError
+            If `path` is neither a str nor a path.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If a file is malformed or asks for an unsupported feature. The message names the file.
+        """
+        found = find_folder(check("path", path, str, os.PathLike))
+        converted = find_file(found)
+        source: Path | Entry = Path(found) if converted is None else open_entry(converted)
+        candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
+            raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {source}")
+        config_file, model_file = file.parent / "tokenizer_config.json", file.parent / "config.json"
+        with naming(config_file):
+            config = read_json(config_file) if config_file.is_file() else {}
+            options = read_config(config)
+            if file.suffix != ".json":
+                check_algorithm(config)
+        with naming(file):
+            if file.suffix == ".json":
+                return cls._from_json(read_json(file), options)
+            # One token per line; the line number is the id, blank lines included.
+            lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+            blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
+            vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+        if config.get("tokenizer_class") is None and model_file.is_file():
+            with naming(model_file):  # early folders name the class there
+                check_algorithm({"tokenizer_class": read_json(model_file).get("tokenizer_class")})
+        options |= read_vocab_options(file.parent, config, vocab)
+        with naming(file):
+            return cls(vocab, **options)
+
+    @classmethod
+    def _from_json(cls, data: Mapping[str, Any], options: dict[str, Any]) -> Tokenizer:
+        sections: list[Any] = [data.get(key) for key in ("model", "normalizer", "post_processor", "decoder")]
+        model, normalizer, post, decoder = sections
+        # Files of the first releases have no type for WordPiece.
+        if not isinstance(model, dict) or "type" in model or "merges" in model:
+            expect("model", model, "WordPiece")
+        expect("normalizer", normalizer, "BertNormalizer")
+        expect("pre_tokenizer", data.get("pre_tokenizer"), "BertPreTokenizer")
+        options |= {key: normalizer.get(key) for key in ("clean_text", "handle_chinese_chars", "lowercase")}
+        options["strip_accents"] = normalizer.get("strip_accents")
+        for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word"):
+            options[key] = model.get(key)
+        templates: list[list[tuple[str | int, int]]] = [[("A", 0)], [("A", 0), ("B", 1)]]
+        ends: dict[str, int] = {}
+        if post is not None:
+            expect("post_processor", post, "BertProcessing", "TemplateProcessing")
+            if post["type"] == "TemplateProcessing":
+                templates = [read_template(post, kind) for kind in ("single", "pair")]
+            else:
+                ends = {kind: read_end(post, kind, options) for kind in ("cls", "sep")}
+        vocab = check("model: vocab", model.get("vocab"), dict)
+        added = data.get("added_tokens")
+        self = cls(vocab, added_tokens=[] if added is None else check("added_tokens", added, list), **options)
+        for kind, i in ends.items():
+            token, own = options[f"{kind}_token"], getattr(self, f"{kind}_token_id")
+            if i != own:
+                raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
+        unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
+        if unknown:
+            raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
+        if not ends:  # the constructor has set up the templates of BertProcessing
+            self._templates = templates
+        self._decoder = None
+        if decoder is not None:
+            expect("decoder", decoder, "WordPiece")
+            prefix = check("decoder: prefix", decoder.get("prefix"), str)
+            self._decoder = prefix, check("decoder: cleanup", decoder.get("cleanup"), bool)
+        return self
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        pair: str | Sequence[str] | None = None,
+        *,
+        truncation: bool | str = False,
+        max_length: int | None = None,
+        padding: bool | str = False,
+        add_special_tokens: bool = True,
+        stride: int = 0,
+        return_overflowing_tokens: bool = False,
+        return_alignment: bool = False,
+    ) -> dict[str, list[Any]]:
+        """Encode a text, a pair of texts, or a list of either.
+
+        Parameters
+        ----------
+        text, pair : str, or list or tuple of str
+            A text and, for pairs, its second text; or two lists of equal length.
+        truncation : bool or str
+            ``False`` or ``"do_not_truncate"`` does not truncate; ``True`` or ``"longest_first"``, ``"only_first"`` and
+            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at the end.
+        max_length : int or None
+            The length to truncate to, special tokens included. Default: the `max_length` of the tokenizer.
+        padding : bool or str
+            ``True`` (or ``"longest"``) pads a list of texts on the right to the longest one.
+        add_special_tokens : bool
+            Whether to add ``[CLS]`` and ``[SEP]``.
+        stride : int
+            The number of tokens that neighbouring windows share, with `return_overflowing_tokens`.
+        return_overflowing_tokens : bool
+            Whether to return a truncated text as several rows, its windows. All but the last are as long as possible.
+            The other text of a pair is whole in each of them.
+        return_alignment : bool
+            Whether to add ``word_ids`` and ``sequence_ids``.
+
+        Returns
+        -------
+        dict
+            ``input_ids``, ``token_type_ids``, ``attention_mask`` and ``offsets`` ((start, end) of each token in its
+            text, (0, 0) for special tokens and padding), as lists; for a list of texts, as lists of lists.
+
+            With `return_alignment`, also ``word_ids``, the number of each token's word in its text (punctuation marks,
+            ideographs and added tokens are words of their own), and ``sequence_ids``, 0 for `text` and 1 for `pair`.
+            Both are None for special tokens and padding.
+
+            With `return_overflowing_tokens`, always lists of lists, one row per window, and
+            ``overflow_to_sample_mapping``, the index of each row's text.
+
+        Raises
+        ------
+        TypeError
+            If a text is not a str, or an option has the wrong type.
+        ValueError
+            If an option has an unknown value, the lists differ in length, or truncation lacks a length or cannot reach
+            it. With `return_overflowing_tokens`, also if `stride` is not below the length of a window, or if
+            `truncation` does not name the text of a pair to cut.
+        """
+        strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
+        if strategy not in (*_STRATEGIES, "do_not_truncate"):
+            raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
+        if padding not in (True, False, "longest", "do_not_pad"):
+            raise ValueError(f"padding: expected True, False, 'longest' or 'do_not_pad', got {padding!r}")
+        limit = check_int("max_length", max_length, 1, type(None)) or self.max_length
+        if strategy == "do_not_truncate":
+            limit = None
+        elif limit is None:
+            raise ValueError("max_length: truncation needs one, and the tokenizer has none of its own; got None")
+        check_int("stride", stride, 0)
+        overflowing = check("return_overflowing_tokens", return_overflowing_tokens, bool)
+        check("return_alignment", return_alignment, bool)
+        if overflowing and limit is not None and strategy == "longest_first" and pair is not None:
+            expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
+            raise ValueError(f"truncation: expected {expected}, got {truncation!r}")
+
+        plan = _Plan(strategy, limit, stride if overflowing else None, add_special_tokens, return_alignment)
+        if isinstance(text, (list, tuple)):
+            if pair is None:
+                pairs: Sequence[str | None] = [None] * len(text)
+            elif isinstance(pair, (list, tuple)) and len(pair) == len(text):
+                pairs = pair
+            else:
+                got = f"{len(pair)}" if isinstance(pair, (list, tuple)) else type(pair).__name__
+                raise ValueError(f"pair: expected a list of {len(text)} texts, as many as in text, got {got}")
+            samples = [
+                self._encode_rows(a, b, f"[{i}]", plan) for i, (a, b) in enumerate(zip(text, pairs, strict=True))
+            ]
+        else:
+            samples = [self._encode_rows(text, pair, "", plan)]
+            if not overflowing:
+                return samples[0][0]
+        rows = [row for sample in samples for row in sample]
+        fill = {"input_ids": self.pad_token_id, "token_type_ids": 0, "attention_mask": 0, "offsets": (0, 0)}
+        fill |= dict.fromkeys(("word_ids", "sequence_ids") if return_alignment else ())
+        width = max((len(row["input_ids"]) for row in rows), default=0) if padding in (True, "longest") else 0
+        out: dict[str, list[Any]] = {
+            key: [row[key] + [value] * (width - len(row[key])) for row in rows] for key, value in fill.items()
+        }
+        if overflowing:
+            out["overflow_to_sample_mapping"] = [i for i, sample in enumerate(samples) for _ in sample]
+        return out
+
+    def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[dict[str, list[Any]]]:
+        """Encode a text or a pair into one row or, with overflow, into a row per window."""
+        if not isinstance(text, str):
+            raise TypeError(f"text{index}: expected str, got {type(text).__name__}")
+        if pair is not None and not isinstance(pair, str):
+            raise TypeError(f"pair{index}: expected str or None, got {type(pair).__name__}")
+        template = self._templates[pair is not None]
+        first = self._encode(text, plan.alignment)
+        second = self._encode(pair, plan.alignment) if pair else _Part([], [], [])
+        if plan.limit is None:
+            return [self._fill(template, {"A": first, "B": second}, plan)]
+        specials = sum(isinstance(part, int) for part, _ in template) if plan.add_special_tokens else 0
+        if plan.limit < specials:
+            raise ValueError(f"max_length: expected at least the {specials} special tokens, got {plan.limit}")
+        sizes = len(first.ids), len(second.ids)
+        rooms = _truncated_sizes(*sizes, plan.limit - specials, plan.strategy, pair is not None)
+        return [
+            self._fill(template, {"A": first.cut(a), "B": second.cut(b)}, plan)
+            for a in _windows(sizes[0], rooms[0], plan.stride)
+            for b in _windows(sizes[1], rooms[1], plan.stride)
+        ]
+
+    def _fill(
+        self, template: list[tuple[str | int, int]], parts: Mapping[str, _Part], plan: _Plan
+    ) -> dict[str, list[Any]]:
+        """Fill a template with the tokens of one or two texts."""
+        ids: list[int] = []
+        types: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        words: list[int | None] = []
+        sequences: list[int | None] = []
+        for part, type_id in template:
+            if isinstance(part, str):
+                ids += parts[part].ids
+                offsets += parts[part].offsets
+                words += parts[part].words
+            elif plan.add_special_tokens:
+                ids.append(part)
+                offsets.append((0, 0))
+                words.append(None)
+            added = len(ids) - len(types)
+            types += [type_id] * added
+            sequences += [_SEQUENCES.get(part)] * added
+        row: dict[str, list[Any]] = {
+            "input_ids": ids,
+            "token_type_ids": types,
+            "attention_mask": [1] * len(ids),
+            "offsets": offsets,
+        }
+        return row | {"word_ids": words, "sequence_ids": sequences} if plan.alignment else row
+
+    def _encode(self, text: str, with_words: bool = False) -> _Part:
+        """Encode one text without special tokens."""
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        words: list[int] = []
+        numbers = itertools.count()
+        known = self._cache.get
+        for base, stop, token in self._verbatim.split(text):
+            if token is not None:
+                ids.append(token)
+                offsets.append((base, stop))
+                words.append(next(numbers))
+                continue
+            chunk = text[base:stop]
+            normal, origin = self._normalize(chunk)
+            find_words = word_pattern(normal).finditer
+            for begin, end, token in self._normalized.split(normal):
+                if token is not None:
+                    ids.append(token)
+                    first, last = (origin[begin], origin[end - 1]) if origin else (begin, end - 1)
+                    offsets.append((base + first, base + last + 1))
+                    words.append(next(numbers))
+                    continue
+                for match in find_words(normal, begin, end):
+                    word = match.group()
+                    pieces = known(word) or self._word_pieces(word)
+                    if with_words:
+                        words += [next(numbers)] * len(pieces)
+                    at = match.start()
+                    if origin is None:
+                        at += base
+                        for i, first, last in pieces:
+                            ids.append(i)
+                            offsets.append((at + first, at + last))
+                    else:
+                        for i, first, last in pieces:
+                            ids.append(i)
+                            offsets.append((base + origin[at + first], base + origin[at + last - 1] + 1))
+        return _Part(ids, offsets, words)
+
+    def _word_pieces(self, word: str) -> tuple[tuple[int, int, int], ...]:
+        """Return (id, start, end) of a word's pieces: the longest known prefix, then the longest continuation, ..."""
+        pieces: list[tuple[int, int, int]] = []
+        start, size, prefix = 0, len(word), ""
+        while start < size <= self._max_chars:
+            for end in range(min(size, start + self._longest - len(prefix)), start, -1):
+                i = self._vocab.get(prefix + word[start:end])
+                if i is not None:
+                    pieces.append((i, start, end))
+                    start, prefix = end, self._prefix
+                    break
+            else:
+                break
+        result = tuple(pieces) if start == size else ((self.unk_token_id, 0, size),)
+        if size > self._max_chars:
+            return result  # cheap to find again, and of any length
+        if len(self._cache) >= CACHE_SIZE:
+            self._cache.clear()  # rare; tracking the order of use would cost more
+        self._cache[word] = result
+        return result
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the tokens of a text without special tokens.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        list of str
+
+        Raises
+        ------
+        TypeError
+            If `text` is not a str.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected str, got {type(text).__name__}")
+        return [self._tokens[i] for i in self._encode(text).ids]
+
+    def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
+        """Return the token of an id, or a list of tokens.
+
+        Parameters
+        ----------
+        ids : int or iterable of int
+
+        Returns
+        -------
+        str or list of str
+
+        Raises
+        ------
+        TypeError
+            If an id is not an int.
+        ValueError
+            If an id is outside the vocabulary.
+        """
+        if isinstance(ids, Iterable):
+            return self._look_up(ids, self._tokens)
+        return self._look_up([ids], self._tokens)[0]
+
+    def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> int | list[int]:
+        """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
+
+        Parameters
+        ----------
+        tokens : str or iterable of str
+
+        Returns
+        -------
+        int or list of int
+
+        Raises
+        ------
+        TypeError
+            If `tokens` is neither.
+        """
+        if isinstance(tokens, str):
+            return self._ids.get(tokens, self.unk_token_id)
+        return [self._ids.get(token, self.unk_token_id) for token in tokens]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of a sequence of ids: pieces of words joined, without spaces before punctuation.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Token ids.
+        skip_special_tokens : bool
+            Whether to omit special tokens, ``[UNK]`` included.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        TypeError
+            If `ids` is not an iterable of int.
+        ValueError
+            If an id is outside the vocabulary.
+        """
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise TypeError(f"ids: expected a sequence of int, got {type(ids).__name__}")
+        tokens = self._look_up(ids, self._decoded)
+        if skip_special_tokens:
+            tokens = [token for token in tokens if token not in self._specials]
+        return self.convert_tokens_to_string(tokens)
+
+    def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
+        """Join tokens to a text; see `decode`.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+            Pieces inside words with their prefix.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        TypeError
+            If `tokens` is not an iterable of str.
+        """
+        if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
+            raise TypeError(f"tokens: expected a sequence of str, got {type(tokens).__name__}")
+        tokens = [check("tokens", token, str) for token in tokens]
+        if self._decoder is None:
+            return " ".join(tokens)
+        prefix, cleanup = self._decoder
+        for k, token in enumerate(tokens):
+            if k:
+                token = token[len(prefix) :] if token.startswith(prefix) else f" {token}"
+            for old, new in _CLEANUP if cleanup else ():
+                token = token.replace(old, new)
+            tokens[k] = token
+        return "".join(tokens)
+
+    @staticmethod
+    def _look_up(ids: Iterable[int], tokens: Mapping[int, str]) -> list[str]:
+        try:
+            return [tokens[operator.index(i)] for i in ids]
+        except KeyError as error:
+            raise ValueError(f"ids: expected ids of the vocabulary, got {error}") from None
+        except TypeError as error:
+            raise TypeError(f"ids: expected int, got something else: {error}") from None
+
+    def __len__(self) -> int:
+        """Return the size of the vocabulary with the added tokens."""
+        return len(self._ids)
+
+    @property
+    def largest_id(self) -> int:
+        """The largest id of a token. A model's table of word embeddings must have a row for it."""
+        return max(self._tokens)
+
+
+def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pair: bool) -> tuple[int, int]:
+    """Return how many tokens of each text to keep."""
+    excess = first + second - budget
+    if excess <= 0:
+        return first, second
+    if budget == 0:
+        return 0, 0
+    if strategy == "longest_first":
+        if not is_pair:
+            return budget, 0
+        # The shorter text stays whole if it fits into half of the budget; otherwise each gets half.
+        short, long = min(first, second), max(first, second)
+        long = max(short, budget - short)
+        if short + long > budget:
+            short, long = budget // 2, budget - budget // 2
+        return (long, short) if first > second else (short, long)
+    size = first if strategy == "only_first" else second
+    if strategy == "only_second" and not is_pair:
+        raise ValueError("truncation: 'only_second' cannot shorten a single text, expected a pair")
+    if size <= excess:
+        raise ValueError(f"truncation: {strategy!r} must take off {excess} tokens, but that text has only {size}")
+    return (first - excess, second) if strategy == "only_first" else (first, second - excess)
+
+
+def _windows(size: int, room: int, stride: int | None) -> list[slice]:
+    """Return the tokens of each window of a text."""
+    if size <= room or stride is None:
+        return [slice(room)]
+    if stride >= room:
+        raise ValueError(f"stride: expected less than the {room} tokens that a window has room for, got {stride}")
+    # The first window that reaches the end is the last.
+    return [slice(start, start + room) for start in range(0, size - stride, room - stride)]

@@ -1,0 +1,245 @@
+"""Callers that release, resize or overwrite what an op reads, or end the interpreter under it: never a crash.
+
+What used to crash runs in a process of its own.
+"""
+
+import gc
+import mmap
+
+import numpy as np
+import pytest
+from op_helpers import assert_same_bits, normal, run_python
+
+from squeezeops import ops
+
+RNG = np.random.default_rng(9)
+EVERY_BACKEND = pytest.mark.parametrize("backend", ops.available_backends())
+COMPILED = pytest.mark.parametrize("backend", [name for name in ("native", "cffi") if name in ops.available_backends()])
+
+
+def run(script: str, *arguments: str) -> None:
+    """Run a program that writes "end" and nothing else."""
+    done = run_python("-c", script, *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+# Buffers.
+
+
+RELEASES_PACKED = """
+import copy, gc, mmap, pickle, sys
+import numpy as np
+from squeezeops import ops
+
+ops.set_backend(sys.argv[1])
+x = np.ones((2, 256), np.float32)
+made = ops.PointwiseConv(np.full((256, 256), 2, np.float32))
+pages = mmap.mmap(-1, len(made.packed))
+pages[:] = bytes(made.packed)
+used = ops.PointwiseConv.from_packed(pages, in_channels=256, out_channels=256)
+del pages
+for conv in (made, used, copy.copy(used), copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+    for _ in range(2):
+        with conv.packed as view:
+            assert len(view) == 4 * 256 * 256
+        view = None
+        gc.collect()
+        assert (conv(x) == 512).all() and (ops.pointwise_convs(x, [conv])[0] == 512).all()
+    for backend in ops.available_backends():
+        with ops.backend(backend), conv.packed as view:
+            assert bytes(view) == bytes(conv.packed)
+            assert (conv(x) == 512).all()
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_released_packed(backend):
+    run(RELEASES_PACKED, backend)
+
+
+def whole_and_part(kind, size):
+    """An owner of memory, and a view of `size` bytes of it at a multiple of 64."""
+    owner = mmap.mmap(-1, size + 64) if kind == "mmap" else bytearray(size + 64)
+    start = -np.frombuffer(owner, np.uint8).__array_interface__["data"][0] % 64
+    return owner, memoryview(owner)[start : start + size]
+
+
+def assert_cannot_be_freed(owner):
+    attempts = (owner.close, lambda: owner.resize(1)) if isinstance(owner, mmap.mmap) else (owner.clear, owner.pop)
+    for attempt in attempts:
+        with pytest.raises(BufferError):
+            attempt()
+
+
+@COMPILED
+@pytest.mark.parametrize("kind", ["bytearray", "mmap"])
+def test_memory_in_use_cannot_be_freed(backend, kind):
+    """That of `from_packed` and of `memory.take`, though the caller's own views of it are released."""
+
+    class Pieces:
+        def __init__(self):
+            self.owners = []
+
+        def take(self, size):
+            owner, self.last = whole_and_part(kind, size)
+            self.owners.append(owner)
+            return self.last
+
+    with ops.backend(backend):
+        memory = Pieces()
+        conv = ops.PointwiseConv(np.full((64, 64), 2, np.float32), memory=memory)
+        memory.last.release()
+        owner, part = whole_and_part(kind, len(conv.packed))
+        part[:] = conv.packed
+        used = ops.PointwiseConv.from_packed(part, in_channels=64, out_channels=64)
+        part.release()
+        for each, holder in ((conv, memory.owners[0]), (used, owner)):
+            assert_cannot_be_freed(holder)
+            each.packed.release()
+            assert_cannot_be_freed(holder)
+            assert each(np.ones((1, 64), np.float32)).tolist() == [[128.0] * 64]
+        del conv, used, each
+        gc.collect()
+        for holder in (*memory.owners, owner):
+            holder.close() if kind == "mmap" else holder.clear()
+
+
+@COMPILED
+def test_released_bias(backend):
+    """A convolution has a copy of its bias."""
+    weight, x = normal(RNG, 5, 7), normal(RNG, 3, 7)
+    with ops.backend(backend):
+        owner = bytearray(normal(RNG, 5).tobytes())
+        bias = memoryview(owner).cast("f") if backend == "cffi" else np.frombuffer(owner, np.float32)
+        conv = ops.PointwiseConv(weight, bias)
+        used = ops.PointwiseConv.from_packed(conv.packed, bias, in_channels=7, out_channels=5)
+        expected = conv(x)
+        if backend == "cffi":
+            bias.release()
+            owner.clear()
+        else:
+            with pytest.raises(BufferError):
+                owner.clear()
+        assert_same_bits(conv(x), expected)
+        assert_same_bits(used(x), expected)
+
+
+# Another thread writes.
+
+
+WRITES = """
+import sys, threading
+import numpy as np
+from squeezeops import backends
+
+sys.setswitchinterval(1e-5)
+backend = backends.load(sys.argv[1])
+rng = np.random.default_rng(1)
+
+def hold(name, call, array, at, bad):
+    good, expected, done = array[at], call(), threading.Event()
+
+    def write():
+        while not done.is_set():
+            array[at] = bad
+            array[at] = good
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(30):
+            try:
+                result = call()
+            except ValueError as error:
+                assert f": {name}: expected " in str(error), error
+            else:
+                assert np.array_equal(result, expected), name
+    finally:
+        done.set()
+        thread.join()
+
+count, table = 20_000, rng.standard_normal((10, 4), np.float32)
+bytes_table = np.concatenate([np.ones((10, 4), np.int8), np.full((10, 1), 1, np.float32).view(np.int8)], 1)
+for dtype, bad in ((np.int64, 2**40), (np.int64, -(2**40)), (np.int32, 2**31 - 1)):
+    numbers = rng.integers(0, 10, count).astype(dtype)
+    for rows in (table, bytes_table):
+        hold("ids", lambda: backend.embedding(numbers, rows, None), numbers, -1, bad)
+
+def sums():
+    return backend.embedding_layer_norm(ids[0], table, ids[1], table, ids[2], table, None, None, 1e-5, None)
+
+ids = [rng.integers(0, 10, count) for _ in range(3)]
+for name, array in zip(("ids", "position_ids", "type_ids"), ids):
+    hold(name, sums, array, -1, 2**40)
+
+x = rng.standard_normal((1000, 4), np.float32)
+keys, queries = (np.arange(0, 1001, 4, dtype=np.int32) for _ in range(2))
+for name, array, offsets in (
+    ("cu_seqlens", keys, (keys, None, None)),
+    ("cu_seqlens_q", queries, (None, queries, keys)),
+    ("cu_seqlens_k", keys, (None, queries, keys)),
+):
+    def attend():
+        return backend.attention(x, x, x, 1, *offsets, None, None, "zero", None)
+
+    hold(name, attend, array, 125, 2**30)
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_ids_and_offsets_that_change(backend):
+    """An op uses the numbers that it checked: it returns the result of good ones, or complains of bad ones."""
+    run(WRITES, backend)
+
+
+# The end of the interpreter.
+
+
+ENDS = """
+import sys, threading, time
+import numpy as np
+from squeezeops import ops
+
+ops.set_backend(sys.argv[1])
+ops.set_num_threads(1)
+x = np.ones((1000, 1000), np.float32)
+mask = np.ones((1000, 1), bool)  # which is expanded
+running = threading.Barrier(3)
+
+class Memory:
+    def take(self, size):
+        time.sleep(0.01)
+        piece = np.zeros(size + 64, np.uint8)
+        return piece[-piece.__array_interface__["data"][0] % 64 :][:size]
+
+calls = {
+    "gelu": lambda: ops.gelu(x),
+    "softmax": lambda: ops.softmax(x[::-1], mask=mask),
+    "PointwiseConv": lambda: ops.PointwiseConv(x[:64, :64], memory=Memory()),
+}
+
+def work(call=calls[sys.argv[2]]):
+    call()
+    running.wait()
+    while True:
+        call()
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.3)  # The interpreter is ending, and the threads come back from their ops.
+
+slow = Slow()
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+running.wait()
+print("end", flush=True)
+"""
+
+
+@EVERY_BACKEND
+@pytest.mark.parametrize("op", ["gelu", "softmax", "PointwiseConv"])
+def test_the_interpreter_ends_under_an_op(backend, op):
+    for _ in range(3):
+        run(ENDS, backend, op)
