@@ -571,6 +571,8 @@ def test_several_convs(backend):
     weight, wide = floats(8, 3), floats(8, 4)
     for exception, argument, convs, outs in [
         (TypeError, "convs", (weight, None), None),
+        (TypeError, "convs", None, None),
+        (TypeError, "convs", weight, None),
         (TypeError, "out", (weight, weight), 3),
         (ValueError, "out", (weight, weight), memory[:1]),
         (ValueError, "out", (weight, weight), (None, None, None)),
@@ -581,7 +583,9 @@ def test_several_convs(backend):
     ]:
 
         def call(convs=convs, outs=outs):
-            return ops.pointwise_convs(x, [w if w is None else ops.PointwiseConv(w, groups=4) for w in convs], out=outs)
+            if isinstance(convs, tuple):
+                convs = [w if w is None else ops.PointwiseConv(w, groups=4) for w in convs]
+            return ops.pointwise_convs(x, convs, out=outs)
 
         assert_refused("pointwise_convs", call, [memory], argument, exception)
 
