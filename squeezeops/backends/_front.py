@@ -138,7 +138,7 @@ class Arguments:
     def mask_rows(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
         """Check a mask as `mask` does; return a row for each row of `shape`, or a single one for all."""
         mask = self.mask(value, shape, *dtypes)
-        if mask is not None and mask.size != shape[-1]:
+        if mask is not None and mask.size != shape[-1] and mask.shape != shape:
             mask = self.plain("mask", np.broadcast_to(mask, shape))
         return None if mask is None else matrix(mask)
 
