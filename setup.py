@@ -1,6 +1,7 @@
-"""Build the C library and its bindings with CMake. Flags and sources are in CMakeLists.txt, all else in pyproject.toml.
+"""Build the C library and its bindings with CMake.
 
-SQUEEZEOPS_PURE=1 leaves them out: a pure-Python package.
+Flags and sources are in CMakeLists.txt, everything else is in pyproject.toml. SQUEEZEOPS_PURE=1 builds a pure-Python
+package without them.
 """
 
 import os
@@ -27,7 +28,7 @@ Or build without the native kernels, for the slower NumPy backend only:
 
 
 class CMakeBuild(build_ext):
-    """One extension, the library that it links, the other binding and the header, all installed by CMake."""
+    """Let CMake build and install the extension, the library that it links, the cffi module and the header."""
 
     def build_extension(self, ext: Extension) -> None:
         build = self.folder()
@@ -36,7 +37,7 @@ class CMakeBuild(build_ext):
             sys.exit(NO_COMPILER)
         import pybind11
 
-        # A cache of an earlier build names tools in its own, long deleted build environment.
+        # CMake's cache of an earlier build names tools in a build environment that pip has deleted.
         shutil.rmtree(build, ignore_errors=True)
         configure = [
             "cmake",
@@ -52,7 +53,7 @@ class CMakeBuild(build_ext):
         try:
             subprocess.run(configure, check=True)
         except subprocess.CalledProcessError as error:
-            # CMake's own message stands above; most often the compiler is there and does not work.
+            # CMake has printed its message. The usual cause is a compiler that is installed but does not work.
             log = build / "CMakeCache.txt"
             found = log.read_text() if log.exists() else ""
             if any(f"CMAKE_{language}_COMPILER_WORKS:INTERNAL=TRUE" not in found for language in ("C", "CXX")):
@@ -62,20 +63,20 @@ class CMakeBuild(build_ext):
         self.install(Path(self.get_ext_fullpath(ext.name)).resolve().parents[1])
 
     def copy_extensions_to_source(self) -> None:
-        """What makes an editable installation; it would copy the extension alone."""
+        """Install everything for an editable installation; the inherited method copies only the extension."""
         self.install(ROOT.resolve())
 
     def folder(self) -> Path:
         return Path(self.build_temp).resolve() / "squeezeops-cmake"
 
     def install(self, prefix: Path) -> None:
-        """Put what was built into the package below `prefix`."""
+        """Install the build's output into the package below `prefix`."""
         command = ["cmake", "--install", str(self.folder()), "--prefix", str(prefix), "--component", "python"]
         subprocess.run([*command, "--strip"], check=True)
 
 
 class BuildPy(build_py):
-    """Mark a package that was meant to have no extension, so that one without it by mistake is told apart."""
+    """Mark a pure package with a file, so that a missing extension can be reported as intended or as an error."""
 
     def run(self) -> None:
         super().run()

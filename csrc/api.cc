@@ -4,7 +4,7 @@
 #include <float.h>
 
 #include "api_checks.h"
-#include "dispatch/registry.h"
+#include "isa/registry.h"
 #include "run/attention.h"
 #include "run/embedding.h"
 #include "run/mean_pool.h"
@@ -105,8 +105,6 @@ sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info) {
   return SQZ_OK;
 }
 
-const char *sqz_last_kernel(void) { return last_kernel(); }
-
 sqz_status sqz_set_num_threads(int64_t n) {
   SQZ_CHECK(n >= 0 && n <= kMaxThreads, "n: expected a number from 1 to %d (0: the default), got %lld", kMaxThreads,
             (long long)n);
@@ -115,8 +113,6 @@ sqz_status sqz_set_num_threads(int64_t n) {
 }
 
 int32_t sqz_get_num_threads(void) { return threads_valid() ? num_threads() : -1; }
-
-double sqz_cpu_quota(const char *root) { return cpu_quota(root ? root : ""); }
 
 sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
                               const float *weight, const float *bias, double eps, float *out, int64_t ldo) {

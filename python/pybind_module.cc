@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "measure/measure.h"
 #include "squeezeops/squeezeops.h"
 
 namespace py = pybind11;
@@ -1080,8 +1081,8 @@ double peak_of(const char *op, sqz_status (*measure)(double, double *), py::hand
   call(op, [&] { return measure(seconds, &rate); });
   return rate;
 }
-double peak_fma(py::handle seconds) { return peak_of("peak_fma", sqz_peak_fma, seconds); }
-double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_peak_s8, seconds); }
+double peak_fma(py::handle seconds) { return peak_of("peak_fma", sqz_measure_fma, seconds); }
+double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_measure_s8, seconds); }
 
 // Bytes in a second.
 double peak_read(py::handle x_) {
@@ -1089,7 +1090,7 @@ double peak_read(py::handle x_) {
   const py::array x = floats(op, "x", x_);
   double rate = 0;
   const int64_t size = x.size();
-  call(op, [&] { return sqz_peak_read(size, floats_of(x), &rate); });
+  call(op, [&] { return sqz_measure_read(size, floats_of(x), &rate); });
   return rate;
 }
 
@@ -1121,12 +1122,12 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("get_num_threads", &get_num_threads);
   m.def("cpu_info", &cpu_info);
   m.def("kernel_table", &kernel_table);
-  m.def("last_kernel", [] { return sqz_last_kernel(); });
+  m.def("last_kernel", [] { return sqz_measure_last_kernel(); });
   m.def("force_isa", [](const std::optional<std::string> &name) {
     check("force_isa", sqz_force_isa(name ? name->c_str() : nullptr));
   });
   m.def("peak_fma", &peak_fma);
   m.def("peak_s8", &peak_s8);
   m.def("peak_read", &peak_read);
-  m.def("cpu_quota", [](const std::string &root) { return sqz_cpu_quota(root.c_str()); });
+  m.def("cpu_quota", [](const std::string &root) { return sqz_measure_cpu_quota(root.c_str()); });
 }

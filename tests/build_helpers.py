@@ -1,4 +1,4 @@
-"""Programs of the build, and CMake builds of this source tree."""
+"""Helpers that find build tools and build this source tree with CMake."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def tool(*names):
-    """The first of the programs that is there: those of the test extra lie beside Python, whatever PATH says."""
+    """Return the first program that exists, on PATH or beside Python, where the test extra installs its tools."""
     for name in names:
         found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
         if found:
@@ -22,6 +22,7 @@ def tool(*names):
 
 
 def run(*command, cwd=None, **environment):
+    """Run a command, check that it succeeds, and return its output."""
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
     )
@@ -30,12 +31,12 @@ def run(*command, cwd=None, **environment):
 
 
 def ninja():
-    """Options that make CMake build with it."""
+    """The options that make CMake use Ninja."""
     return ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
 
 
 def cmake_build(folder, *options, targets=("all",), **environment):
-    """Configures and builds. As in setup.py, CXX or what CMake finds compiles, with the options in CMAKE_ARGS."""
+    """Configure and build. As in setup.py, the compiler is CXX or CMake's default, and CMAKE_ARGS adds options."""
     cmake, given = tool("cmake"), shlex.split(os.environ.get("CMAKE_ARGS", ""))
     tool(os.environ.get("CXX", "c++").split()[0], "g++", "clang++")
     run(cmake, "-S", ROOT, "-B", folder, *ninja(), *given, *options, **environment)

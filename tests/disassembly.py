@@ -232,9 +232,11 @@ def disassemble(path, objdump="objdump"):
 
 
 def find_objects(build):
-    """Objects of the kernels below a build folder, but for those of plain floats."""
+    """Objects of the SIMD kernels below a build folder."""
     return sorted(
-        path for path in Path(build).rglob("csrc/kernels/*/*.o") if not re.match(r"pack|.*_scalar", path.name)
+        path
+        for path in Path(build).rglob("squeezeops_*.dir/csrc/*/**/*.o")
+        if not re.search(r"/squeezeops_(core|scalar)\.dir/", path.as_posix())
     )
 
 
@@ -242,7 +244,8 @@ def main(build, part=""):
     print(f"{'outputs':>8} {'multiply-adds':>14} {'loads':>6} {'all':>6} {'stack':>6} {'spills':>6}")
     for path in find_objects(build):
         if part in os.fspath(path):
-            for loop in find_loops(disassemble(path), path.name):
+            isa = re.search(r"/squeezeops_(\w+)\.dir/", path.as_posix())
+            for loop in find_loops(disassemble(path), f"{isa[1]} {path.name}"):
                 counts = (
                     loop.outputs,
                     loop.multiply_adds,

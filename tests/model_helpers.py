@@ -1,4 +1,4 @@
-"""Tiny random models in Hugging Face's layout, for the tests of pipelines, examples and the command line."""
+"""Tiny random models in Hugging Face's format, for the tests of pipelines, examples and the command line."""
 
 import json
 import struct
@@ -9,7 +9,14 @@ import numpy as np
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS += ["a", "the", "good", "bad", "movie", "##s", "great", "awful", ".", ",", "!"]
 POSITIONS = 16
-CHECKPOINT = Path(__file__).parents[1] / "examples" / "sentiment_checkpoint"  # what the built-in model is made of
+CHECKPOINT = Path(__file__).parents[1] / "examples" / "sentiment_checkpoint"  # the source of the built-in model
+
+
+def kept(mask: np.ndarray) -> np.ndarray:
+    """The positions (B, L) that a model computes: up to a row's last attended one, or all if there is none."""
+    mask = mask.reshape(-1, mask.shape[-1])
+    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
+    return after | ~mask.any(axis=1, keepdims=True)
 
 
 def write_model(
@@ -22,10 +29,9 @@ def write_model(
     positions: int = POSITIONS,
     **config,
 ) -> Path:
-    """Write a random model: `words` for a vocabulary, 16 channels, 2 layers, `positions` positions.
+    """Write a random model with the vocabulary `words`, 16 channels, 2 layers and `positions` positions.
 
-    With labels, but no task, it is one for text classification; with neither a base model. `config` are further keys of
-    config.json.
+    Without a task, it is a text classifier if it has labels, else a base model. `config` adds keys to config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")

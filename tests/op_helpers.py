@@ -1,7 +1,8 @@
-"""What the op tests share: the variants under test, float64 references, guarded arrays, comparisons."""
+"""Helpers of the op tests: the variants under test, float64 references, guarded arrays, comparisons."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import subprocess
@@ -18,8 +19,8 @@ from squeezeops import backends, ops
 from squeezeops.benchmark.variants import Variant
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
-ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around the 6 and 8 rows of a tile
-# Around vectors of 4, 8 and 16, and the 48 columns of a tile.
+ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around tiles of 6 and 8 rows
+# Around vectors of 4, 8 and 16 lanes, and tiles of 48 columns.
 CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 96)  # fmt: skip
 
 
@@ -35,21 +36,36 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
-native: Any = None  # the extension module, where it was built
+native: Any = None  # the extension module; None if it was not built
 if "native" in backends.available():
     from squeezeops import _native as native
+
+
+def call_c(name: str, *arguments: Any) -> tuple[int, str]:
+    """Call a function of the C interface with ints, floats, arrays and None; return the status and error message."""
+    library = ctypes.CDLL(native.__file__)
+    library.sqz_error_message.restype = ctypes.c_char_p
+    types = {int: ctypes.c_int64, float: ctypes.c_double, type(None): ctypes.c_void_p}
+    status = getattr(library, name)(
+        *(
+            ctypes.c_void_p(a.__array_interface__["data"][0]) if isinstance(a, np.ndarray) else types[type(a)](a)
+            for a in arguments
+        )
+    )
+    return status, library.sqz_error_message().decode() if status else ""
+
 
 ALL_ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
 
 
 def isas_with(dtype: str) -> list[str]:
-    """The instruction sets that run here and have kernels of their own for a dtype, best first."""
+    """The ISAs of this machine that have kernels of their own for a dtype, best first."""
     own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype} if native else set()
     return [isa for isa in ALL_ISAS if isa in own]
 
 
 def variants_on(isas: list[str]) -> list[Variant]:
-    """Every backend, the native one on each of some instruction sets."""
+    """Every backend, the native one on each of the given ISAs."""
     others = [Variant(name) for name in ("cffi", "numba") if name in backends.available()]
     return [Variant("numpy"), *(Variant("native", isa) for isa in isas), *others]
 
@@ -60,21 +76,21 @@ VARIANTS, INT8_VARIANTS = variants_on(ISAS), variants_on(INT8_ISAS)
 
 
 def golden_isas(name: str) -> list[str]:
-    """The instruction sets with kernels of their own for a case of `golden_bits`, that promise its bits."""
+    """The ISAs with kernels of their own for a case of `golden_bits` that promise its bits."""
     isas = INT8_ISAS if kernels_of(name) == "s8" else ISAS
     return [isa for isa in isas if not (has_floats(name) and isa in TO_TOLERANCE)]
 
 
 def ran_on(isa: str) -> bool:
-    """Whether the native kernel that last ran in this thread was that of `isa`."""
+    """Whether the native kernel that ran last in this thread was the one for `isa`."""
     return native.last_kernel().endswith("_" + isa)
 
 
 class Guards:
-    """Keeps arrays in the middle of larger buffers, to catch reads and writes beyond their ends.
+    """Puts arrays in the middle of larger buffers, to catch reads and writes out of bounds.
 
-    The bands hold NaN (a NaN-like odd number for integers), so that a value read there shows in the result, and a prime
-    number of elements, so that the array between is not aligned to anything but its elements.
+    The guard bands hold NaN (for integers, an unusual number), so that a read there changes the result. Their size is a
+    prime number of elements, so that the array has no more than the alignment of its elements.
     """
 
     BAND = 67
@@ -90,14 +106,14 @@ class Guards:
         return buffer, buffer[self.BAND : self.BAND + size].reshape(shape)
 
     def keep(self, array: np.ndarray) -> np.ndarray:
-        """Copy an input between two bands; `check` demands that it was not written to either."""
+        """Copy an input between two bands. `check` also checks that the input is unchanged."""
         buffer, inside = self._buffer(array.shape, array.dtype)
         inside[...] = array
         self._kept.append((buffer, buffer.tobytes(), slice(0, 0)))
         return inside
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-        """Make room for an output between two bands."""
+        """Return an array for an output between two bands."""
         buffer, inside = self._buffer(shape, dtype)
         self._kept.append((buffer, buffer.tobytes(), slice(self.BAND, self.BAND + inside.size)))
         return inside
@@ -108,10 +124,10 @@ class Guards:
             bands[output] = 0
             now = buffer.copy()
             now[output] = 0
-            assert now.tobytes() == bands.tobytes(), "an op wrote where it must not"
+            assert now.tobytes() == bands.tobytes(), "an op wrote to an input or out of bounds"
 
     def call(self, function: Callable[..., np.ndarray], *args: Any, **kwargs: Any) -> np.ndarray:
-        """Call an op with guarded arrays, with `out` and without; both must give the same. Return the result."""
+        """Call an op with guarded arrays, with `out` and without. Check that both results agree; return one."""
         args = tuple(self.keep(a) if isinstance(a, np.ndarray) else a for a in args)
         kwargs = {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in kwargs.items()}
         result = function(*args, **kwargs)
@@ -124,7 +140,7 @@ class Guards:
 
 
 def bits(array: np.ndarray) -> np.ndarray:
-    """The bits of a float32 array, with one bit pattern for every NaN."""
+    """The bits of a float32 array. All NaNs get the same bit pattern."""
     return np.where(array != array, np.float32(np.nan), array).view(np.uint32)
 
 
@@ -134,7 +150,7 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def assert_repeats(actual: np.ndarray, expected: np.ndarray) -> None:
-    """The same computation twice: the same bits, except that NumPy's BLAS may go by the alignment or the strides."""
+    """Two runs of one computation have the same bits, except with NumPy: its BLAS depends on alignment and strides."""
     if ops.get_backend() == "numpy":
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
     else:
@@ -142,7 +158,7 @@ def assert_repeats(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def assert_within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | float) -> None:
-    """Element by element, abs(actual - expected) <= bound; NaN and infinity must be where they are expected."""
+    """Check that abs(actual - expected) <= bound for each element. NaN and infinity must match exactly."""
     assert actual.shape == expected.shape
     bound = np.broadcast_to(np.asarray(bound, float), expected.shape)
     finite = np.isfinite(expected)
@@ -152,11 +168,11 @@ def assert_within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | 
     bound = bound[finite]
     if error.size:
         worst = (error - bound).argmax()
-        assert (error <= bound).all(), f"off by {error[worst]} at {expected[finite][worst]}; {bound[worst]} is allowed"
+        assert (error <= bound).all(), f"error {error[worst]} at {expected[finite][worst]}, the bound is {bound[worst]}"
 
 
 def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """The distance in units of the last place of the expected float64, rounded to float32; subnormal steps count."""
+    """The error in units in the last place (ULP) of the expected value in float32, subnormal numbers included."""
     return np.abs(actual.astype(float) - expected) / np.spacing(np.abs(expected.astype(np.float32))).astype(float)
 
 
@@ -194,7 +210,7 @@ ACTIVATIONS64: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def softmax64(s: np.ndarray, excluded: np.ndarray, fully_masked: str) -> np.ndarray:
-    """Softmax along the last axis of scores in float64."""
+    """Softmax of scores along the last axis in float64."""
     s = np.where(excluded, -np.inf, s)
     with np.errstate(all="ignore"):
         e = np.where(excluded, 0, np.exp(s - s.max(axis=-1, keepdims=True, initial=-np.inf)))
@@ -204,7 +220,7 @@ def softmax64(s: np.ndarray, excluded: np.ndarray, fully_masked: str) -> np.ndar
 
 
 def mask_parts(mask: np.ndarray | None, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """What a mask excludes and what it adds, at full shape."""
+    """The excluded elements and the added values of a mask, both broadcast to `shape`."""
     if mask is None:
         return np.zeros(shape, bool), np.zeros(shape)
     mask = np.broadcast_to(mask, shape)

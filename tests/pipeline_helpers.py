@@ -1,4 +1,4 @@
-"""Models and texts for the tests of the pipelines."""
+"""Models and comparisons for the tests of the pipelines."""
 
 import json
 import string
@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from model_helpers import WORDS, write_model
 
-# Enough to take any ASCII word apart into pieces.
+from squeezeops import ops
+
+# A vocabulary that can split every ASCII word into pieces.
 PIECES = [*WORDS, "new", "york", "ada", "love", "##lace", "##land", "北", "京", "-", "'", "(", ")", "?", "🙂"]
 PIECES += [*string.digits, *string.ascii_lowercase[1:]]
 PIECES += ["##" + char for char in string.ascii_lowercase + string.digits if char != "s"]
 
 
 def write_lively_model(folder: Path, labels: list[str] | None = None, **options) -> Path:
-    """`write_model`, with `PIECES` for a vocabulary, changed so that what comes out differs much from token to token.
+    """`write_model` with the vocabulary `PIECES`, changed so that results differ much between tokens.
 
-    The LayerNorms neither scale nor shift and other biases are small, so that they do not drown the text.
+    The LayerNorms neither scale nor shift and other biases are small, so that the text dominates.
     """
     write_model(folder, labels, words=PIECES, **options)
     data = bytearray((folder / "model.safetensors").read_bytes())
@@ -36,8 +38,23 @@ def write_lively_model(folder: Path, labels: list[str] | None = None, **options)
     return folder
 
 
+def structure(result, types):
+    """Replace each dict in nested lists by "*". Check the names, order and types of its values."""
+    if isinstance(result, list):
+        return [structure(entry, types) for entry in result]
+    assert [(key, type(value)) for key, value in result.items()] == list(types.items())
+    return "*"
+
+
+def assert_same(found, expected, tolerance=1e-5):
+    """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
+    if ops.get_backend() == "native":
+        assert found == expected
+    assert_alike(found, expected, tolerance)
+
+
 def assert_alike(found, expected, tolerance=1e-5):
-    """Check a result, lists within lists of dicts, against transformers': scores to a tolerance, all else exactly."""
+    """Compare nested lists of dicts: scores to a tolerance, everything else exactly."""
     assert type(found) is type(expected)
     if isinstance(expected, list):
         assert len(found) == len(expected)

@@ -18,7 +18,7 @@ def heads64(x, heads):
 
 
 def scores64(q, k, heads, scale):
-    """The scores, and a bound for the error of a score."""
+    """The scores in float64 and a bound for the error of each."""
     size = q.shape[2] // heads
     factor = float(np.float32(1 / math.sqrt(size) if scale is None else scale))
     a, b = heads64(q, heads), heads64(k, heads).swapaxes(2, 3)
@@ -26,10 +26,10 @@ def scores64(q, k, heads, scale):
 
 
 def reference(q, k, v, *, num_heads, mask=None, scale=None, fully_masked="uniform"):
-    """The result in float64, and a bound for its error.
+    """The result in float64 and a bound for its error.
 
-    An error of d in every score changes a probability by a factor of at most e^2d; the softmax adds a few roundings and
-    those of its sum, the sum over the keys one a key.
+    An error of d in every score changes a probability by a factor of at most e^2d. Softmax adds a few roundings and
+    those of its sum. The weighted sum of the values adds one rounding per key.
     """
     scores, error = scores64(q, k, num_heads, scale)
     excluded, added = mask_parts(mask, scores.shape)
@@ -68,7 +68,7 @@ def test_long_sequences(variant, guards, rng):
 
 
 def test_each_head_sees_its_own_channels(variant):
-    """One query against one key returns that key's value; the value spells out channel and sequence."""
+    """With one key the result is that key's value. The values encode channel and sequence."""
     v = np.arange(3 * 1 * 24, dtype=np.float32).reshape(3, 1, 24)
     q = np.ones((3, 4, 24), np.float32)
     for heads in (1, 2, 3, 8, 24):
@@ -107,7 +107,7 @@ def test_masks(variant, guards, rng, shape, fully_masked):
 
 
 def test_few_heads_and_many_queries(variant, guards, rng):
-    """Where there are fewer heads than threads, the queries are shared out, and the rows of the mask with them."""
+    """With fewer heads than threads, the queries and their mask rows are split over the threads."""
     q, k, v = qkv(rng, 1, 70, 33, 20)
     for mask in (rng.random((70, 33)) < 0.6, normal(rng, 1, 1, 70, 33) * 3, rng.random(33) < 0.6):
         check(guards, q, k, v, num_heads=1, mask=mask)
@@ -131,7 +131,7 @@ def test_fully_masked_rows(variant, guards, rng, fully_masked):
         spoilt = ops.attention(q, k, v, num_heads=2, mask=mask, fully_masked=fully_masked)
         assert_repeats(spoilt, y)
     else:
-        k[1] = np.nan  # the mean does not ask for the scores
+        k[1] = np.nan  # the mean of the values does not depend on the scores
         spoilt = ops.attention(q, k, v, num_heads=2, mask=mask, fully_masked=fully_masked)
         assert_repeats(spoilt, y)
 
@@ -149,7 +149,7 @@ def test_excluded_keys_do_not_leak(variant, rng, value, kind):
 
 
 def test_excluded_keys_do_not_leak_by_query(variant, rng):
-    """Each query excludes another key; only the key of NaNs that a query does not exclude may spoil it."""
+    """Each query excludes a different key. A NaN key affects only the queries that attend to it."""
     q, k, v = qkv(rng, 1, 17, 17, 16)
     v[0, 3] = np.nan
     mask = ~np.eye(17, dtype=bool)
@@ -159,7 +159,7 @@ def test_excluded_keys_do_not_leak_by_query(variant, rng):
 
 
 def test_finite_masks_are_added(variant, guards, rng):
-    """Hugging Face's masks: the lowest float pushes a key out, but a row pushed down as a whole is uniform."""
+    """Hugging Face masks with the lowest float. It removes a key, but a row masked as a whole becomes uniform."""
     q, k, v = qkv(rng, 2, 5, 9, 16)
     mask = np.where(rng.random((2, 1, 1, 9)) < 0.5, 0, np.finfo(np.float32).min).astype(np.float32)
     mask[0, ..., 0] = 0
@@ -217,14 +217,14 @@ def test_ragged(variant, guards, rng, lengths, size):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_queries_of_some_rows(variant, guards, rng, masked):
-    """Any number of queries of each sequence: what they get among all."""
+    """Fewer queries than rows per sequence give the same rows as all queries."""
     lengths, queries = [5, 1, 17, 0, 8, 3], [2, 1, 9, 0, 0, 3]
     total, heads = sum(lengths), 3
     q, k, v = (normal(rng, total, heads * 8) for _ in range(3))
     offsets = np.cumsum([0, *lengths], dtype=np.int32)
     key_mask = rng.random(total) < 0.6 if masked else None
     if masked:
-        key_mask[:5] = False  # all of a sequence
+        key_mask[:5] = False  # a whole sequence
     everything = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=key_mask)
     chosen = [rng.permutation(length)[:n] + begin for length, n, begin in zip(lengths, queries, offsets, strict=False)]
     rows = np.concatenate(chosen).astype(int)
@@ -297,7 +297,7 @@ def test_layouts(variant, rng):
 
 @pytest.mark.parametrize("mask", [None, "added"])
 def test_scores_of_no_channels(variant, rng, mask):
-    """Empty sums: zero, and what the mask adds."""
+    """Sums over no channels are zero, so the scores are the mask."""
     added = normal(rng, 2, 1, 3, 4) if mask else None
     q, k = np.empty((2, 3, 0), np.float32), np.empty((2, 4, 0), np.float32)
     scores = ops.attention_scores(q, k, num_heads=2, mask=added)

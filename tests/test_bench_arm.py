@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kernel_tables import isas_on
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # after what is installed: only bench/ is taken from here
 
@@ -183,6 +184,10 @@ def test_a_polynomial_is_no_tile():
     products = "0:\tfmla\tv0.4s, v1.4s, v2.s[0]\n4:\tfmla\tv0.4s, v1.4s, v2.s[1]\n"
     (tile,) = inner_loops(f"{head}{products}8:\tb.ne\t0 <f>\nc:\tret\n")
     assert largest([loop, tile]) == tile
+
+
+def test_every_instruction_set_is_counted():
+    assert set(CPUS) == {isa.tag for isa in isas_on("aarch64")} - {"scalar"}
 
 
 def test_every_operation_of_the_model_is_counted():

@@ -1,4 +1,4 @@
-"""The same bits on every instruction set, in every batch, behind any padding, on any number of threads, as ever."""
+"""A row's bits depend neither on ISA, batch, padding nor number of threads, and they match the golden file."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,18 @@ from contextlib import contextmanager
 import golden_bits
 import numpy as np
 import pytest
-from op_helpers import ALL_ISAS, EXACT_ISAS, ISAS, Variant, assert_same_bits, golden_isas, native, normal, ran_on
+from op_helpers import (
+    ALL_ISAS,
+    EXACT_ISAS,
+    INT8_ISAS,
+    ISAS,
+    Variant,
+    assert_same_bits,
+    golden_isas,
+    native,
+    normal,
+    ran_on,
+)
 
 from squeezeops import ops
 
@@ -17,10 +28,10 @@ exact_isas = pytest.mark.parametrize("isa", EXACT_ISAS)
 
 @pytest.fixture
 def on(isa):
-    """Hold the native backend to an instruction set; at the end it must be the one that ran."""
+    """Force the native backend to one ISA, and check at the end that its kernel ran."""
     with Variant("native", isa).active():
         yield
-        assert ran_on(isa), f"{native.last_kernel()} ran in place of {isa}"
+        assert ran_on(isa), f"{native.last_kernel()} ran instead of {isa}"
 
 
 @contextmanager
@@ -34,7 +45,7 @@ def threads(n):
 
 
 def test_golden_bits(record_property):
-    """Against the file, and on every instruction set that this machine is said to run: none may be left out."""
+    """Compare with the file on every ISA that this machine reports; none may be left out."""
     golden = json.loads(golden_bits.FILE.read_text())
     cases = golden_bits.all_cases()
     assert cases.keys() == golden.keys(), "run python tests/golden_bits.py --update for new cases"
@@ -46,34 +57,38 @@ def test_golden_bits(record_property):
                     continue
                 assert golden_bits.digest(run()) == golden[name], f"{name} on {isa}"
                 if golden_bits.ends_with_its_kernels(name):
-                    assert ran_on(isa), f"{name}: {native.last_kernel()} ran in place of {isa}"
+                    assert ran_on(isa), f"{name}: {native.last_kernel()} ran instead of {isa}"
                 ran.add((isa, golden_bits.kernels_of(name)))
     assert {isa for isa, _ in ran} >= set(native.cpu_info()["isas"]) - golden_bits.TO_TOLERANCE
     assert {("scalar", "f32"), ("scalar", "s8")} <= ran
     record_property("ran", sorted(ran))
 
 
-def test_forced_isas_run():
-    """Every op, held to an instruction set, runs the kernel of that instruction set."""
-    x = np.ones((3, 8), np.float32)
-    ids = np.zeros(3, np.int64)
-    calls = {  # by the kernel
-        "pwconv": lambda: ops.pointwise_conv(x, np.ones((4, 8), np.float32)),
-        "layer_norm": lambda: ops.layer_norm(x),
-        "l2_normalize": lambda: ops.l2_normalize(x),
-        "softmax": lambda: ops.softmax(x),
-        "mean_pool": lambda: ops.mean_pool(x),
-        "activation": lambda: (ops.gelu(x), ops.tanh(x)),
-        "embedding": lambda: ops.embedding(ids, x),
-        "embedding_layer_norm": lambda: ops.embedding_layer_norm(ids, x, ids, x, ids, x, None, None),
-        "attention": lambda: ops.attention(x[None], x[None], x[None], num_heads=2),
+def test_forced_isas_run(record_property):
+    """With a forced ISA, every op runs the kernel of that ISA."""
+    x = np.ones((40, 8), np.float32)
+    ids, weight = np.zeros(40, np.int64), np.ones((60, 4), np.float32)
+    calls = {  # by kernel
+        "pwconv_f32": lambda: ops.pointwise_conv(x, weight, groups=2),
+        "pwconv_s8": lambda: ops.PointwiseConv(weight, groups=2, dtype="int8")(x),
+        "quantize_rows_s8": lambda: ops.quantize_rows(x, groups=2),
+        "layer_norm_f32": lambda: ops.layer_norm(x),
+        "l2_normalize_f32": lambda: ops.l2_normalize(x),
+        "softmax_f32": lambda: ops.softmax(x),
+        "mean_pool_f32": lambda: ops.mean_pool(x),
+        "activation_f32": lambda: (ops.gelu(x), ops.tanh(x)),
+        "embedding_f32": lambda: ops.embedding(ids, x),
+        "embedding_layer_norm_f32": lambda: ops.embedding_layer_norm(ids, x, ids, x, ids, x, None, None),
+        "attention_f32": lambda: ops.attention(x[None], x[None], x[None], num_heads=2),
     }
-    assert ISAS
-    for isa in ISAS:
-        with Variant("native", isa).active():
-            for kernel, call in calls.items():
+    for kernel, call in calls.items():
+        isas = INT8_ISAS if kernel.endswith("s8") else ISAS
+        assert "scalar" in isas
+        for isa in isas:
+            with Variant("native", isa).active():
                 call()
-                assert native.last_kernel().endswith(f"{kernel}_f32_{isa}")
+                assert native.last_kernel().endswith(f"{kernel}_{isa}")
+    record_property("ran", [f"{kernel} on {' '.join(INT8_ISAS)}" for kernel in calls if kernel.endswith("s8")])
 
 
 def conv(channels_in, channels_out, groups, rng):
@@ -83,7 +98,7 @@ def conv(channels_in, channels_out, groups, rng):
 
 
 def row_functions(rng):
-    """Ops on a matrix that promise each row the same bits in whatever company, by name: (channels, function)."""
+    """Ops on a matrix whose rows do not depend on each other, by name: (channels, function)."""
     weight, bias = normal(rng, 53), normal(rng, 53)
     added = normal(rng, 53)
     added[::4] = -np.inf
@@ -122,7 +137,7 @@ def test_rows_do_not_depend_on_the_batch(on, rng, isa, name):
     for begin, end in [(0, 1), (3, 4), (28, 29), (0, 5), (1, 7), (2, 9), (4, 12), (5, 14), (7, 28)]:
         assert_same_bits(function(x[begin:end]), whole[begin:end])
     assert_same_bits(function(np.ascontiguousarray(x[::-1])), np.ascontiguousarray(whole[::-1]))
-    x[::2] = np.nan  # nor on NaN in the other rows
+    x[::2] = np.nan  # NaN in the other rows changes nothing either
     if name != "embedding_layer_norm":
         assert_same_bits(function(x)[1::2], whole[1::2])
 
@@ -131,7 +146,7 @@ def test_rows_do_not_depend_on_the_batch(on, rng, isa, name):
 @pytest.mark.parametrize("name", list(row_functions(np.random.default_rng(0))))
 def test_rows_do_not_depend_on_the_threads(on, rng, isa, name):
     channels, function = row_functions(rng)[name]
-    x = normal(rng, 1301, channels)  # enough for a task each
+    x = normal(rng, 1301, channels)  # enough rows for one task per thread
     with threads(1):
         expected = function(x)
     for n in (2, 3, 4):
@@ -143,7 +158,7 @@ def test_rows_do_not_depend_on_the_threads(on, rng, isa, name):
 @exact_isas
 @pytest.mark.parametrize("groups", [1, 4])
 def test_wide_convolutions_do_not_depend_on_the_threads(on, rng, isa, groups):
-    """Enough channels for tasks that share out the channels too, and that span groups."""
+    """Enough channels that tasks split the channels too, and that a task spans several groups."""
     function = conv(96, 200, groups, rng)
     x = normal(rng, 130, 96)
     with threads(1):
@@ -164,7 +179,7 @@ def test_attention_does_not_depend_on_the_batch(on, rng, isa, size):
         assert_same_bits(ops.attention(q[one], k[one], v[one], num_heads=2), y[one])
         for begin, end in [(0, 1), (18, 19), (3, 12), (2, 10)]:
             assert_same_bits(ops.attention(q[one, begin:end], k[one], v[one], num_heads=2), y[one, begin:end])
-    for head in range(2):  # nor on the other heads
+    for head in range(2):  # nor does it depend on the other heads
         own = slice(head * size, (head + 1) * size)
         assert_same_bits(ops.attention(q[..., own], k[..., own], v[..., own], num_heads=1), y[..., own].copy())
 
@@ -172,7 +187,7 @@ def test_attention_does_not_depend_on_the_batch(on, rng, isa, size):
 @exact_isas
 @pytest.mark.parametrize("size", [8, 20, 64])
 def test_attention_does_not_depend_on_padding(on, rng, isa, size):
-    """Masked keys at the end leave the bits of attention over the keys before them, whatever they hold."""
+    """Masked keys at the end do not change the bits, whatever values they hold."""
     q, k, v = normal(rng, 2, 19, 2 * size), normal(rng, 2, 70, 2 * size), normal(rng, 2, 70, 2 * size)
     for length in (1, 15, 16, 17, 33, 48, 69):
         short = ops.attention(q, k[:, :length], v[:, :length], num_heads=2)
@@ -199,7 +214,7 @@ def test_softmax_does_not_depend_on_padding(on, rng, isa):
 
 @exact_isas
 def test_mean_pool_does_not_depend_on_padding(on, rng, isa):
-    """Nor on the side of the padding, nor on holes: only the rows kept count, and their order."""
+    """Only the kept rows and their order count, whether the padding is left, right or between them."""
     x = normal(rng, 3, 40, 53)
     for length in (1, 3, 4, 5, 8, 17, 39):
         short = ops.mean_pool(x[:, :length])
@@ -210,7 +225,7 @@ def test_mean_pool_does_not_depend_on_padding(on, rng, isa):
 
 
 @exact_isas
-def test_ragged_is_padded_is_alone(on, rng, isa):
+def test_ragged_padded_and_single_sequences_agree(on, rng, isa):
     lengths = [5, 1, 17, 0, 32, 9]
     offsets = np.cumsum([0, *lengths], dtype=np.int32)
     q, k, v = (normal(rng, offsets[-1], 24) for _ in range(3))
@@ -255,7 +270,7 @@ def test_attention_does_not_depend_on_the_threads(on, rng, isa):
 
 
 def test_callers_in_many_threads(rng):
-    """Four callers at a time, each with the pool's help, get what a lone caller gets."""
+    """Four concurrent callers that use the thread pool get the bits of a single caller."""
     channels, function = row_functions(rng)["conv"]
     inputs = [normal(rng, 60, channels) for _ in range(16)]
     with ops.backend("native"):
@@ -275,7 +290,7 @@ def test_callers_in_many_threads(rng):
 def test_close_where_bits_differ(on, isa):
     for name, run in golden_bits.all_cases().items():
         if "every_kind" in name or "wide" in name:
-            continue  # over- and underflow turn a small difference into a large one
+            continue  # near overflow and underflow a small difference becomes a large one
         with Variant("native", "scalar").active():
             expected = run()
         rtol, atol = (0, 1e-5) if name == "embedded_model/float32" else (2e-4, 2e-5)

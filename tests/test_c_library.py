@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from build_helpers import ROOT, cmake_build, ninja, run, tool
+from kernel_tables import without_simd
 
 import squeezeops
 from squeezeops import backends
@@ -21,11 +22,20 @@ TEXT = HEADER.read_text(encoding="utf-8")
 DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
 VERSION = squeezeops.__version__
 SONAME = f"libsqueezeops.so.{VERSION.split('.')[0]}"
-# The declarations: name and parameters.
-FUNCTIONS = {
-    name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
-    for name, parameters in re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", TEXT, re.MULTILINE | re.DOTALL)
-}
+
+
+def functions(header):
+    """The declarations of a header: name and parameters."""
+    found = re.findall(r"^SQZ_API [^;]*?\b(sqz_\w+)\(([^;]*?)\);", header, re.MULTILINE | re.DOTALL)
+    return {
+        name: [] if parameters == "void" else [re.search(r"(\w+)(?:\[3\])?$", p)[1] for p in parameters.split(",")]
+        for name, parameters in found
+    }
+
+
+FUNCTIONS = functions(TEXT)
+# What is exported for our own bindings, and in no installed header.
+PRIVATE = functions((ROOT / "csrc" / "measure" / "measure.h").read_text(encoding="utf-8"))
 
 
 def compiler():
@@ -47,10 +57,7 @@ def example(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build without Python of the portable kernels, not optimised, which is quick."""
-    without = [
-        f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in ("SSE2", "AVX2", "AVX512", "AVXVNNI", "AVX512VL_VNNI", "AVX512VNNI")
-    ]
-    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without)
+    return cmake_build(tmp_path_factory.mktemp("build"), "-DCMAKE_BUILD_TYPE=Debug", *without_simd())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,9 @@ def shared(request):
 
 def test_exports_are_the_functions_of_the_header(shared):
     exported = {line.split()[-1] for line in run(tool("nm"), "-D", "--defined-only", shared).splitlines()}
-    assert exported == FUNCTIONS.keys() and len(exported) > 20
+    assert exported == FUNCTIONS.keys() | PRIVATE.keys() and len(exported) > 20
+    assert PRIVATE and all(name.startswith("sqz_measure_") for name in PRIVATE)
+    assert not any(name.startswith("sqz_measure_") for name in FUNCTIONS)
 
 
 def test_needs_only_the_c_library(shared):
@@ -224,9 +233,9 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
-    "sqz_peak_fma": "5e-5, rate",
-    "sqz_peak_s8": "5e-5, rate",
-    "sqz_peak_read": f"{2**20}, many, rate",
+    "sqz_measure_fma": "5e-5, rate",
+    "sqz_measure_s8": "5e-5, rate",
+    "sqz_measure_read": f"{2**20}, many, rate",
 }
 ATTENTION = {
     "batch": 2, "q_offsets": "offsets", "k_offsets": "offsets", "heads": 2, "head_size": 2, "q": "x", "ldq": 4,
@@ -326,7 +335,7 @@ def good(name):
     if name in STRUCTS:
         return dict(STRUCTS[name])
     values = [part.strip() for part in GOOD[name].split(",")]
-    return dict(zip(FUNCTIONS[name], (int(v) if v.isdigit() else v for v in values), strict=True))
+    return dict(zip((FUNCTIONS | PRIVATE)[name], (int(v) if v.isdigit() else v for v in values), strict=True))
 
 
 def wrong(name, arguments):
@@ -458,7 +467,7 @@ def test_a_peak_in_no_time():
 
     rate = ffi.new("double *")
     for seconds in (5e-324, 1e-10):
-        for peak in (lib.sqz_peak_fma, lib.sqz_peak_s8):
+        for peak in (lib.sqz_measure_fma, lib.sqz_measure_s8):
             assert peak(seconds, rate) == lib.SQZ_OK and 0 < rate[0] < float("inf")
 
 

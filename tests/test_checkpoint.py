@@ -1,4 +1,4 @@
-"""Model folders: where the weights are, and the many ways in which they are not."""
+"""Model folders: all formats of weights, and missing or broken ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of a golden model, to be damaged."""
+    """A copy of a golden model that a test may damage."""
     return Path(shutil.copytree(GOLDEN / "classification", tmp_path / "model"))
 
 
@@ -52,7 +52,7 @@ FAMILIES = {"model.safetensors": save_safetensors, "pytorch_model.bin": save_tor
 
 
 def split(folder: Path, name: str, parts: int = 3) -> Path:
-    """Replace a folder's weights by several files and an index, of the same family or the other; returns the index."""
+    """Replace a folder's weights by shards and an index, in the format that `name` implies. Return the index."""
     weights = read_tensors(folder / "model.safetensors")
     stem, ending = os.path.splitext(name)
     labels = [f"{stem}-{i + 1:05}-of-{parts:05}{ending}" for i in range(parts)]
@@ -75,7 +75,7 @@ def check_equal(weights: dict[str, np.ndarray], expected: dict[str, np.ndarray])
         np.testing.assert_array_equal(weights[name], array, strict=True)
 
 
-# ---- folders that are fine -----------------------------------------------------------------------------------------
+# ---- valid folders -------------------------------------------------------------------------------------------------
 
 
 def test_load_folder(folder):
@@ -123,7 +123,7 @@ def test_only_the_tensors_of_the_index_are_taken(folder):
 
 
 def test_the_order_of_preference(folder):
-    """One after another is taken away; each holds other numbers."""
+    """All formats are there with different values. The preferred one is removed step by step."""
     weights = {"x": np.zeros(3, np.float32)}
     for i, name in enumerate(FAMILIES):
         FAMILIES[name](folder / name, {"x": weights["x"] + 2 * i})
@@ -138,7 +138,7 @@ def test_the_order_of_preference(folder):
 
 
 def test_links_that_leave_the_folder(folder, tmp_path):
-    """As in the cache of the Hugging Face Hub."""
+    """The files are links out of the folder, as in the cache of the Hugging Face Hub."""
     expected = read_tensors(folder / "model.safetensors")
     for name in FAMILIES:
         copy = Path(shutil.copytree(folder, tmp_path / f"of {name}"))
@@ -165,7 +165,7 @@ def test_torch_is_not_imported(folder):
     assert done.stdout.split() == [str(5 + 16 * 2 + 4), "False"]
 
 
-# ---- folders that are not ------------------------------------------------------------------------------------------
+# ---- broken folders ------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_folder(tmp_path):
@@ -173,7 +173,7 @@ def test_a_missing_folder(tmp_path):
         load_folder(tmp_path / "squeezebert" / "squeezebert-uncased")
 
 
-def test_a_file_for_a_folder(folder):
+def test_a_file_instead_of_a_folder(folder):
     with pytest.raises(FileNotFoundError, match=r"expected a folder .* got a file"):
         load_folder(folder / "model.safetensors")
 
@@ -215,7 +215,7 @@ def test_a_missing_configuration(folder):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_link_to_nowhere_is_no_reason_to_take_other_weights(folder, name):
+def test_a_broken_link_is_an_error_even_with_other_weights(folder, name):
     save_torch(folder / "pytorch_model.bin", read_tensors(folder / "model.safetensors"))
     (folder / "model.safetensors").unlink()
     (folder / name).unlink(missing_ok=True)
@@ -225,7 +225,7 @@ def test_a_link_to_nowhere_is_no_reason_to_take_other_weights(folder, name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_pointer_that_git_left(folder, name):
+def test_a_pointer_of_git_lfs(folder, name):
     (folder / "model.safetensors").unlink()
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 103271234\n")
     with pytest.raises(
@@ -258,7 +258,7 @@ def test_missing_shards(folder, name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_tensor_that_the_shard_lacks(folder, name):
+def test_a_tensor_missing_from_its_shard(folder, name):
     index = split(folder, name)
     places = json.loads(index.read_text())["weight_map"]
     shard = places["absent"] = places["classifier.weight"]
@@ -335,7 +335,7 @@ def test_hostile_indices(folder, case):
 def test_nothing_large_is_allocated_for_an_index(folder):
     (folder / "model.safetensors").unlink()
     with open(folder / "model.safetensors.index.json", "wb") as file:
-        file.truncate(2**40)  # a terabyte of nothing
+        file.truncate(2**40)  # a sparse file of 1 TB
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="at most"):
@@ -350,13 +350,13 @@ def test_nothing_large_is_allocated_for_an_index(folder):
     "name", ["config.json", "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"]
 )
 @pytest.mark.parametrize("make", ["mkfifo", "mkdir"])
-def test_what_is_no_file_is_not_waited_for(folder, name, make):
-    """A pipe, which an archive may well hold, would keep open() waiting for ever."""
+def test_pipes_and_folders_are_refused(folder, name, make):
+    """An archive may contain a pipe. open() would wait for a writer forever."""
     if name != "config.json":
         (folder / "model.safetensors").unlink()
     (folder / name).unlink(missing_ok=True)
     getattr(os, make)(folder / name)
-    with pytest.raises(ValueError, match="got a folder or something else that is no file") as error:
+    with pytest.raises(ValueError, match="got a folder or a special file") as error:
         load_folder(folder)
     assert str(error.value).startswith(str(folder / name))
 
@@ -372,7 +372,7 @@ def test_all_faults_are_listed_in_one_error():
     weights[f"{layer}1.output.conv1d.weight"] = np.zeros((32, 128, 1), np.float32)
     weights["transformer.pooler.dense.weight"] = np.zeros((32, 32))
     weights[f"{layer}2.attention.query.bias"] = np.zeros(32, np.float32)
-    weights["embeddings.LayerNorm.weight"] = np.zeros(32, np.float32)  # lacks the prefix that the others have
+    weights["embeddings.LayerNorm.weight"] = np.zeros(32, np.float32)  # without the prefix of the others
     with pytest.raises(ValueError) as error:
         SqueezeBert(config, weights)
     assert str(error.value).splitlines() == [
@@ -394,7 +394,7 @@ def test_the_folder_is_named_where_tensors_do_not_fit(folder):
     assert str(error.value).startswith(f"{folder}: checkpoint: expected ")
 
 
-def test_what_is_no_array_is_refused():
+def test_weights_must_be_arrays():
     config, weights = load_folder(GOLDEN / "classification")
     with pytest.raises(TypeError, match=r"classifier\.bias: expected a NumPy array, got list"):
         SqueezeBert(config, {**weights, "classifier.bias": [0.0, 0.0, 0.0]})

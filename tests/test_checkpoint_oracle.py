@@ -1,4 +1,4 @@
-"""Files that torch and transformers wrote, read by the readers of this library: the same tensors, the same logits."""
+"""Files written by torch and transformers give the same tensors and the same logits here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def torch():
 
 @pytest.fixture(params=["zip", "pickles"])
 def save(request, torch, tmp_path):
-    """torch.save in one of the layouts; returns the path."""
+    """A function that calls torch.save with one of the formats and returns the path."""
 
     def save(value, **options):
         path = tmp_path / "pytorch_model.bin"
@@ -96,13 +96,13 @@ def test_state_dicts_and_options(torch, save):
 
 
 def test_many_tensors(torch, save):
-    """More than fit into one batch of the pickler, and names that it keeps in its long memo."""
+    """More tensors than fit into one batch of the pickler, and enough names for long memo indices."""
     tensors = {f"encoder.layers.{i}.weight": torch.full((2, 3), float(i)) for i in range(2_500)}
     check_equal(torch, read_tensors(save(tensors)), tensors)
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-def test_what_is_no_dict_of_tensors(torch, save):
+def test_files_without_a_dict_of_tensors(torch, save):
     linear = torch.nn.Linear(2, 2)
     for value, message in (
         (linear, "names 'torch.nn.modules.linear.Linear', which is not a tensor|a whole model"),
@@ -131,12 +131,12 @@ def test_torchscript(torch, tmp_path):
 
 @pytest.mark.parametrize("write", [tw.zip_file, tw.pickles_file])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_torch_reads_what_the_other_tests_write(torch, tmp_path, write, protocol):
+def test_torch_reads_files_of_torch_helpers(torch, tmp_path, write, protocol):
     rng = np.random.default_rng(1)
     arrays = {dtype: rng.integers(0, 2, (3, 5)).astype(dtype) for dtype in ("?", "u1", "i2", "i8", "f2", "f4", "f8")}
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(write(tw.state_dict({name: tw.tensor(array) for name, array in arrays.items()}), protocol))
-    tensors = torch.load(path, weights_only=False)  # the other way knows protocol 2 alone
+    tensors = torch.load(path, weights_only=False)  # weights_only=True supports only protocol 2
     assert list(tensors) == list(arrays) and tensors._metadata[""] == {"version": 1}
     check_equal(torch, read_tensors(path), tensors)
     for name, array in arrays.items():
@@ -182,7 +182,7 @@ def test_save_pretrained(torch, tmp_path, model, size):
 
 
 def test_save_pretrained_without_safetensors(torch, tmp_path, model, save):
-    """As transformers did before version 5; with older ones' buffer of positions."""
+    """As transformers did before version 5, including the buffer of positions that older versions save."""
     model.config.save_pretrained(tmp_path)
     state = model.state_dict()
     save(state)
@@ -203,7 +203,7 @@ def test_shards_of_torch(torch, tmp_path, model):
 
 
 def test_a_few_repeats(torch, tmp_path):
-    """A stale buffer that was expanded keeps nobody from the rest of the file."""
+    """A few repeated elements are accepted: an unused expanded buffer must not make a file unreadable."""
     torch.save({"x": torch.arange(3.0)[:, None].expand(3, 4)}, tmp_path / "pytorch_model.bin")
     found = read_tensors(tmp_path / "pytorch_model.bin")["x"]
     assert found.tolist() == [[0.0] * 4, [1.0] * 4, [2.0] * 4]

@@ -1,7 +1,6 @@
-"""The command line, from the outside as far as it goes: arguments in; output, errors and exit status out."""
+"""The command line: arguments, output, errors and exit status."""
 
 import contextlib
-import io
 import json
 import os
 import platform
@@ -14,7 +13,7 @@ import threading
 import time
 
 import pytest
-from cli_helpers import COMMAND, PACKAGE, caller, check_error, environment, on_posix, run, start
+from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, run, start
 from model_helpers import CHECKPOINT
 
 import squeezeops
@@ -194,7 +193,7 @@ def test_ctrl_c_ends_quietly():
     with process:
         process.stdin.write(f"{POSITIVE}\n".encode())
         process.stdin.flush()
-        assert process.stdout.readline().startswith(b"POSITIVE")  # it is up, and waits for the next line
+        assert process.stdout.readline().startswith(b"POSITIVE")  # it now waits for the next line
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
@@ -218,8 +217,8 @@ def test_sigterm_ends_quietly():
 
 
 @on_posix
-def test_sigterm_ends_a_command_that_nobody_reads():
-    """What it holds cannot be written out, and is thrown away."""
+def test_sigterm_ends_a_command_blocked_on_its_output():
+    """Buffered output that cannot be written is discarded."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -230,7 +229,7 @@ def test_sigterm_ends_a_command_that_nobody_reads():
     with subprocess.Popen(
         [*COMMAND, "classify", "good"], stdout=writer, stderr=subprocess.PIPE, env=buffered
     ) as process:
-        time.sleep(1)  # it is up, and waits for a reader
+        time.sleep(1)  # let it start and block on the full pipe
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         try:
@@ -244,7 +243,7 @@ def test_sigterm_ends_a_command_that_nobody_reads():
 
 @on_posix
 def test_sigterm_is_left_to_a_caller(call):
-    """Of main(), from Python: with a handler of its own, or in a thread."""
+    """A Python caller of main() keeps its own handler. In another thread, no handler is set."""
     assert call("classify", "good")[0] == 0
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -277,7 +276,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
 def test_pipe_closed_from_the_start(arguments):
     reader, writer = os.pipe()
     os.close(reader)
-    buffered = environment(PYTHONUNBUFFERED="")  # unbuffered, it is argparse that meets the closed pipe, and ignores it
+    buffered = environment(PYTHONUNBUFFERED="")  # unbuffered, argparse would meet the closed pipe and ignore it
     done = subprocess.run([*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, env=buffered, timeout=120)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -307,13 +306,8 @@ def test_closed_standard_streams():
 # ---- progress --------------------------------------------------------------------------------------------------------
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def pretend_terminal(monkeypatch):
-    """Make standard error a terminal.  Not a fixture: pytest's capture puts its own stream back after the set-up."""
+    """Make standard error a terminal. Not a fixture: pytest's capture replaces the stream again after the set-up."""
     monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
@@ -332,7 +326,7 @@ def test_progress_bar_on_a_terminal(call, monkeypatch, tmp_path):
 def test_progress_bar_without_a_known_total(call, monkeypatch):
     pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
     terminal = pretend_terminal(monkeypatch)
-    monkeypatch.setattr(reading, "count_lines", lambda file: None)  # as for a pipe
+    monkeypatch.setattr(reading, "count_lines", lambda file: None)  # as with a pipe
     status, out, _ = call("classify", "--input", "-", stdin="\n".join(LINES).encode())
     assert status == 0 and len(out.splitlines()) == 4
     assert "4 texts" in terminal.getvalue()
@@ -376,6 +370,7 @@ ERRORS = {
         ["classify", "good", "-bad"],
         "unrecognized arguments: -bad (see squeezeops classify --help; -- goes before texts that start with a dash)",
     ),
+    "unknown options": (["bench", "--colour"], "unrecognized arguments: --colour (see squeezeops bench --help)"),
     "no texts": (["info", "good"], "unrecognized arguments: good (see squeezeops info --help)"),
     "no abbreviations": (["classify", "good", "--trunc"], "unrecognized arguments: --trunc"),
     "nothing to do": (["classify"], "expected texts or --input FILE (see squeezeops classify --help)"),
@@ -432,7 +427,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("content, before, message", BAD_LINES.values(), ids=BAD_LINES.keys())
 def test_bad_line(call, tmp_path, content, before, message):
-    """The error names the line; what stands before it has been answered."""
+    """The error names the line. The lines before it have been answered."""
     path = tmp_path / "texts"
     path.write_bytes(content)
     out = check_error(call("classify", "--input", path), re.escape(f"{path}: {message}"))
@@ -471,7 +466,7 @@ def test_error_of_a_process():
     check_error(run("classify", "good", ""), "text 2: expected a non-empty text")
 
 
-def test_errors_that_nobody_foresaw(call, monkeypatch):
+def test_unexpected_errors(call, monkeypatch):
     def fail(command, arguments):
         raise RuntimeError("two\n  lines")
 
@@ -533,7 +528,7 @@ def test_info_as_json(call):
     assert facts["model"]["dtype"] == "int8" and facts["model"]["parameters"] == 945_698
 
 
-def test_info_names_what_was_left_out(call, monkeypatch):
+def test_info_names_missing_instruction_sets(call, monkeypatch):
     cpu = {
         "isas": ["avx2", "scalar"],
         "isa": "avx2",
@@ -550,7 +545,7 @@ def test_info_names_what_was_left_out(call, monkeypatch):
 
 
 def test_without_the_native_extension(tmp_path):
-    """A copy of the package as a build without a compiler leaves it."""
+    """A copy of the package as a build without a compiler creates it."""
     built = ("*.so", "*.so.*", "include", "__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "squeezeops", ignore=shutil.ignore_patterns(*built))
     (tmp_path / "squeezeops" / "_pure").touch()
@@ -571,7 +566,7 @@ def test_without_the_native_extension(tmp_path):
 
 @on_posix
 def test_errors_never_go_to_the_output():
-    """With standard error closed there is nowhere to say it; standard output is for results."""
+    """With standard error closed the message is lost: standard output is for results only."""
     command = " ".join([*COMMAND, "classify", "good", "--dtype", "int7", "2>&-"])
     done = subprocess.run(command, shell=True, capture_output=True, env=environment(), timeout=120)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -1,4 +1,4 @@
-"""The command ``convert``, and the models that it writes in all other commands."""
+"""The command ``convert``, and the other commands with models that it has written."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from cli_helpers import caller, check_error, on_posix, run, start
+from cli_helpers import Terminal, caller, check_error, on_posix, run, start
 from model_helpers import write_model
 
 from squeezeops.cli import convert
@@ -129,7 +129,7 @@ def test_report(call, folder, out, monkeypatch):
 
 def test_an_existing_file(call, folder, out):
     out.write_bytes(b"precious")
-    message = r"expected the name of a new file, got one that is there \(--force replaces it\)$"
+    message = r"expected the name of a new file, got one that exists \(--force replaces it\)$"
     assert check_error(call("convert", folder, out), message) == ""
     assert out.read_bytes() == b"precious"
     assert call("convert", folder, out, "--force", "--quiet") == (0, "", "")
@@ -175,36 +175,20 @@ def test_help(call):
     assert "convert" in call("--help")[1]
 
 
-class Terminal:
-    """A standard error that takes itself for a terminal."""
-
-    def __init__(self):
-        self.text = ""
-
-    def isatty(self):
-        return True
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
 def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
     from squeezeops import cli
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert cli.main(["convert", str(folder), str(out)]) == 0
-    shown = terminal.text.split("\r")[1:]
+    shown = terminal.getvalue().split("\r")[1:]
     assert len(shown) > 20 and shown[-1] == "\x1b[K"
     assert re.fullmatch(rf"\x1b\[Kwriting \[#{{{convert.BAR}}}\] (0\.\d) of \1 MB", shown[-2])
     assert [text.rpartition("] ")[2] for text in shown[:12]] == [f"{i} of 12 layers" for i in range(1, 13)]
     assert shown[0].startswith("\x1b[Kmeasuring [###.") and shown[12].startswith("\x1b[Kwriting [")
-    terminal.text = ""
+    terminal.truncate(0)
     assert cli.main(["convert", str(folder), str(out), "--force", "--quiet"]) == 0
-    assert terminal.text == ""
+    assert terminal.getvalue() == ""
 
 
 SLOW = """

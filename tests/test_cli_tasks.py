@@ -1,4 +1,4 @@
-"""The commands that need a model of the user's: tag, answer, fill-mask, embed, on tiny random models."""
+"""The commands that need a user's model, on tiny random models: tag, answer, fill-mask, embed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import caller, check_error, environment, on_posix, run, start
+from cli_helpers import Terminal, caller, check_error, environment, on_posix, run, start
 from model_helpers import WORDS, write_model
 
 from squeezeops import cli, ops
@@ -36,7 +36,7 @@ TASKS = {
     "embed": "feature-extraction",
 }
 MODELS = {"tag": "token-classification", "answer": "question-answering", "fill-mask": "masked-lm", "embed": "base"}
-MORE = {"answer": ["--context", CONTEXT]}  # arguments without which nothing goes
+MORE = {"answer": ["--context", CONTEXT]}  # required arguments
 
 every_command = pytest.mark.parametrize("name", TEXTS)
 
@@ -47,7 +47,7 @@ def call(capsys, monkeypatch):
 
 
 def without_biases(folder):
-    """Set the biases of a model to zero. As they are they all but decide, and all tokens get one label."""
+    """Set the biases of a model to zero. Otherwise they dominate, and all tokens get one label."""
     path = folder / "model.safetensors"
     content = bytearray(path.read_bytes())
     start = 8 + struct.unpack_from("<Q", content)[0]
@@ -61,7 +61,7 @@ def without_biases(folder):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A model for each command."""
+    """One model per command."""
     return {
         name: without_biases(
             write_model(
@@ -79,13 +79,13 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def command(folders):
-    """The arguments of a command up to its texts."""
+    """A function that returns the arguments of a command without its texts."""
     return lambda name, *more: [name, "--model", str(folders[name]), *MORE.get(name, []), *more]
 
 
 @pytest.fixture
 def results(folders):
-    """What the pipeline makes of texts, with the options that the command sets by default."""
+    """A function that returns the pipeline's results, with the default options of the command."""
     defaults = {"tag": {"aggregation_strategy": "first"}}
 
     def results(name, texts, **options):
@@ -103,7 +103,7 @@ def columns(*values):
 
 
 def plain(name, text, result):
-    """The lines that a command prints for a text."""
+    """The lines that a command prints for one text."""
     if name == "tag":
         keys = ("score", "start", "end")
         rows = [(e["entity_group"], *(e[key] for key in keys), text[e["start"] : e["end"]]) for e in result]
@@ -133,7 +133,7 @@ def as_json(name, text, result):
 @every_command
 def test_results_in_order(call, command, results, name):
     expected = [plain(name, *pair) for pair in zip(TEXTS[name], results(name, TEXTS[name]), strict=True)]
-    assert len(set(expected)) == len(expected)  # or the order could not be seen
+    assert len(set(expected)) == len(expected)  # otherwise the order would not show
     assert call(*command(name), *TEXTS[name]) == (0, "".join(expected), "")
 
 
@@ -143,11 +143,11 @@ def test_json(call, command, results, name):
     status, out, err = call(*command(name, "--json"), *TEXTS[name])
     assert (status, err) == (0, "")
     assert [json.loads(line) for line in out.splitlines()] == expected
-    assert TEXTS[name][2] in out  # not escaped
+    assert TEXTS[name][2] in out  # without escapes
 
 
-def test_there_is_something_to_see(results):
-    """The random models find several entities, with gaps, and answers in several places."""
+def test_the_models_give_varied_results(results):
+    """The random models find several entities, with gaps between them, and answers at several positions."""
     entities = [entity for result in results("tag", TEXTS["tag"]) for entity in result]
     assert {"PER", "LOC"} <= {entity["entity_group"] for entity in entities}
     assert any(entity["start"] > 0 for entity in entities)
@@ -189,7 +189,7 @@ def test_an_entity_over_several_lines_stays_in_its_column(call, command, results
     options = {"aggregation_strategy": "simple", "ignore_labels": []}
     text = "good\tgood\ngood good"
     (found,) = results("tag", [text], **options)
-    assert any("\t" in text[entity["start"] : entity["end"]] for entity in found)  # else this would show nothing
+    assert any("\t" in text[entity["start"] : entity["end"]] for entity in found)  # otherwise the test proves nothing
     status, out, _ = call(*command("tag", "--aggregation", "simple", "--ignore-label", ""), text)
     assert status == 0 and [line.count("\t") for line in out.splitlines()] == [4] * len(found) + [0]
 
@@ -254,7 +254,7 @@ OPTIONS = {
     "embed: first token": ("embed", ["--pooling", "cls"], {"pooling": "cls"}),
     "embed: any length": ("embed", ["--no-normalize"], {"normalize": False}),
 }
-# Long enough to show each of them.
+# Long enough that each option has an effect.
 LONG = "the good movies, a bad movie. naive naives? awful great good naive movies! who"
 
 
@@ -267,7 +267,7 @@ def test_option(call, command, results, name, arguments, options):
     status, out, err = call(*command(name, "--json", *arguments), text)
     assert (status, json.loads(out), err) == (0, as_json(name, text, result), "")
     without = dict(list(options.items())[:-1])
-    assert not np.array_equal(result, results(name, [text], **without)[0])  # the last option does something
+    assert not np.array_equal(result, results(name, [text], **without)[0])  # the last option has an effect
 
 
 def test_tokens_without_aggregation(call, command, results):
@@ -322,7 +322,7 @@ def test_threads(call, command, name):
 
 
 def test_model_by_name(call, folders, monkeypatch, tmp_path):
-    """As huggingface_hub keeps what it has downloaded."""
+    """The model is in the cache of huggingface_hub."""
     cached = tmp_path / "models--someone--tagger"
     shutil.copytree(folders["tag"], cached / "snapshots" / "0123456789")
     (cached / "refs").mkdir()
@@ -435,14 +435,14 @@ def test_array_from_input(call, command, tmp_path, count):
         assert np.array_equal(array[:28], array[28 * 7 : 28 * 8]) and len(np.unique(array, axis=0)) == 28
 
 
-def test_array_keeps_the_rights_of_other_files(call, command, tmp_path):
+def test_array_has_the_usual_permissions(call, command, tmp_path):
     (tmp_path / "other").touch()
     assert call(*command("embed", "--output", tmp_path / "out.npy"), "good")[0] == 0
     assert (tmp_path / "out.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @on_posix
-def test_array_behind_a_link(call, command, tmp_path):
+def test_output_to_a_symbolic_link(call, command, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "out.npy").symlink_to(tmp_path / "real" / "there.npy")
     assert call(*command("embed", "--output", tmp_path / "out.npy"), "good")[0] == 0
@@ -473,7 +473,7 @@ def test_an_error_leaves_the_output_alone(call, command, monkeypatch, tmp_path, 
 def test_sigterm_leaves_the_output_alone(command, tmp_path):
     process = start(*command("embed", "--input", "-", "--output", str(tmp_path / "out.npy")))
     with process:
-        while not os.listdir(tmp_path):  # the unfinished file shows that it is up
+        while not os.listdir(tmp_path):  # the temporary file shows that it has started
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
@@ -500,14 +500,8 @@ def test_a_device_is_no_output(call, command, tmp_path):
 
 
 def test_progress_bar_beside_an_array(monkeypatch, command, tmp_path):
-    """Nothing scrolls over the terminal, so that there is room for the bar."""
+    """No results are printed, so the progress bar is shown even if standard output is a terminal."""
     pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
-    import io
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     (tmp_path / "texts").write_text("good\nbad\n")
     monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
     monkeypatch.setattr(sys, "stdout", Terminal())
@@ -521,7 +515,7 @@ def test_progress_bar_beside_an_array(monkeypatch, command, tmp_path):
 
 @every_command
 def test_no_model(call, name):
-    """It is missed before anything is read; NumPy is not even loaded."""
+    """The error comes before any input is read and before NumPy is loaded."""
     message = rf"required: --model \(see squeezeops {name} --help\)"
     check_error(call(name, *MORE.get(name, []), "good"), message)
     check_error(call(name, "--input", "no/such/file"), message)
@@ -557,12 +551,12 @@ def test_bad_texts(call, command, tmp_path, name):
     }.items():
         path.write_bytes(b"\n".join([good.encode(), line, good.encode()]))
         out = check_error(call(*command(name, "--json", "--input", path)), re.escape(f"error: {path}: {message}"))
-        assert len(out.splitlines()) == 1  # what stands before has been answered
+        assert len(out.splitlines()) == 1  # the line before has been answered
 
 
 @every_command
 def test_long_line(call, command, name):
-    """Longer than the model; of a question too long to leave room for any context."""
+    """A text longer than the model allows, or a question that leaves no room for a context."""
     content = "\n".join([*TEXTS[name][:2], "[MASK] " + "good " * 100]).encode()
     out = check_error(
         call(*command(name, "--json", "--input", "-"), stdin=content), "standard input: line 3: .*expected"
@@ -572,7 +566,7 @@ def test_long_line(call, command, name):
 
 @pytest.mark.parametrize("name", ["tag", "embed"])
 @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
-def test_numbers_that_json_has_not(call, command, monkeypatch, name, number):
+def test_nan_and_infinity_in_json(call, command, monkeypatch, name, number):
     kind = type(pipeline(TASKS[name], command(name)[2]))
     decode = kind._decode
 
@@ -664,7 +658,7 @@ def test_arguments_that_are_not_utf8(folders, option):
         "a-stride: expected a folder",
     ],
 )
-def test_messages_that_name_no_option(message):
+def test_messages_without_an_option(message):
     names = {"stride": "--stride", "max_length": "--max-length", "batch_size": "--batch-size"}
     assert running.in_terms_of_options(message, "token-classification", names) == message
 

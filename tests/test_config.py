@@ -1,4 +1,4 @@
-"""The configuration: defaults, checks, labels, and what stands in the message of an error."""
+"""The configuration: defaults, checks, labels, error messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_encoder_of_a_squeezebert_has_an_eps_of_its_own(eps):
 @pytest.mark.parametrize(
     ("values", "model_type"),
     [
-        ({"architectures": ["BertForMaskedLM"]}, "bert"),  # as the first BERTs were published
+        ({"architectures": ["BertForMaskedLM"]}, "bert"),  # the first BERTs have no model_type
         ({"architectures": ["SqueezeBertForMaskedLM"]}, "squeezebert"),
         ({"architectures": ["BertModel"], "model_type": "squeezebert"}, "squeezebert"),
         ({"architectures": []}, "squeezebert"),
@@ -60,8 +60,8 @@ def test_the_model_type_where_the_key_is_missing(values, model_type):
 
 
 @pytest.mark.parametrize("model_type", ["squeezebert", "bert"])
-def test_keys_that_ask_for_nothing(model_type):
-    """As transformers writes them where nothing is asked for."""
+def test_unsupported_keys_with_neutral_values(model_type):
+    """transformers writes these keys with values that request nothing special."""
     plain = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
     plain |= {"is_encoder_decoder": False, "pruned_heads": {}, "tie_word_embeddings": None}
     config = SqueezeBertConfig.from_dict({"model_type": model_type, **plain, "quantization_config": None})

@@ -9,8 +9,9 @@ import re
 import textwrap
 
 import pytest
-from build_helpers import ROOT, cmake_build, tool
+from build_helpers import ROOT, cmake_build, run, tool
 from disassembly import disassemble, find_loops
+from kernel_tables import ISAS, OPS, object_of
 
 from squeezeops import backends
 
@@ -19,31 +20,38 @@ MICROKERNELS = r"::(multiply<|tile<\d+, \d+(, false)?>|multiply_add\(|dots\()"
 
 
 def tiles():
-    """Numbers in the tile of each kernel that has one, by symbol, from the registry's "rows x columns"."""
+    """Sizes of the tiles of each kernel that has some, by name and instruction set, from the registry's "8x48"."""
     if "native" not in backends.available():
         return {}
-    rows = [row for row in backends.load("native").kernel_table() if row["isa"] != "scalar"]
-    found = ((row["symbol"], re.fullmatch(r"(\d+)x(\d+)", row["tile"])) for row in rows)
-    return {symbol: int(match[1]) * int(match[2]) for symbol, match in found if match}
+    sizes = {}
+    for row in backends.load("native").kernel_table():
+        if row["isa"] != "scalar":
+            found = re.findall(r"(\d+)x(\d+)", row["tile"])
+            sizes[f"{row['op']}_{row['dtype']}", row["isa"]] = {int(rows) * int(columns) for rows, columns in found}
+    return {kernel: tile for kernel, tile in sizes.items() if tile}
 
 
 TILES = tiles()
+PEAKS = sorted({(f"peak_{'s8' if name.endswith('s8') else 'f32'}", isa) for name, isa in TILES})
 compiled = pytest.mark.skipif("native" not in backends.available(), reason="built without the native extension")
 
 
 @pytest.fixture(scope="module")
-def microkernels(tmp_path_factory):
-    """Their inner loops, by object file."""
+def objects(tmp_path_factory):
+    """The objects of kernels with tiles and of peak loops, by name and instruction set."""
+    paths = {kernel: object_of(*kernel) for kernel in [*TILES, *PEAKS]}
+    folder = cmake_build(tmp_path_factory.mktemp("build"), targets=paths.values())
+    return {kernel: folder / path for kernel, path in paths.items()}
+
+
+@pytest.fixture(scope="module")
+def microkernels(objects):
+    """Their inner loops."""
     objdump = tool(os.environ.get("OBJDUMP", "objdump"))
-    symbols = [*TILES, *sorted({re.sub("^[a-z]+", "peak", symbol) for symbol in TILES if "_f16_" not in symbol})]
-    sources = [path for symbol in symbols for path in (ROOT / "csrc" / "kernels").glob(f"*/{symbol}.cc")]
-    assert [path.stem for path in sources] == symbols
-    objects = [f"CMakeFiles/squeezeops_core.dir/{path.relative_to(ROOT).as_posix()}.o" for path in sources]
-    folder = cmake_build(tmp_path_factory.mktemp("build"), targets=objects)
     found = {}
-    for symbol, path in zip(symbols, objects, strict=True):
-        loops = find_loops(disassemble(folder / path, objdump), f"{symbol}.cc.o")
-        found[symbol] = [loop for loop in loops if re.search(MICROKERNELS, loop.symbol)]
+    for kernel, path in objects.items():
+        loops = find_loops(disassemble(path, objdump), "_".join(kernel))
+        found[kernel] = [loop for loop in loops if re.search(MICROKERNELS, loop.symbol)]
     return found
 
 
@@ -54,15 +62,28 @@ def test_inner_loops_leave_the_stack_alone(microkernels):
 
 
 @compiled
-def test_every_micro_kernel_is_seen(microkernels):
-    rows = [row for row in backends.load("native").kernel_table() if row["isa"] != "scalar"]
-    floats, bytes_ = ({row["isa"] for row in rows if row["op"] == op} for op in ("layer_norm", "quantize_rows"))
-    expected = {f"{op}_{isa}" for op in ("pwconv_f32", "pwconv_f16", "attention_f32") for isa in floats}
-    assert set(TILES) == expected | {f"pwconv_s8_{isa}" for isa in bytes_}
-    assert floats | bytes_ == {row["isa"] for row in rows}
-    largest = {symbol: max((loop.outputs for loop in microkernels[symbol]), default=0) for symbol in TILES}
-    assert largest == TILES
+def test_every_tile_is_the_one_that_was_compiled(microkernels):
+    """The registry's tiles are in the objects, and no larger ones."""
+    isas = [isa for isa in ISAS.values() if isa.tag in backends.load("native").cpu_info()["compiled"]]
+    tiled = [OPS[name] for name in ("pwconv_f32", "pwconv_f16", "attention_f32", "pwconv_s8")]
+    assert set(TILES) == {(op.name, isa.tag) for isa in isas for op in tiled if isa.has(op) and isa.tag != "scalar"}
+    for kernel, sizes in TILES.items():
+        outputs = {loop.outputs for loop in microkernels[kernel]}
+        assert sizes <= outputs and max(sizes) == max(outputs), kernel
     assert all(microkernels.values())
+
+
+@compiled
+def test_objects_of_different_isas_share_no_symbol(objects):
+    """The linker would keep one copy of a shared one, perhaps the one that needs the most, and run it everywhere.
+
+    Nor does an object run code at start-up, on a processor that may lack its instructions.
+    """
+    for (name, isa), path in objects.items():
+        defined = [line.split()[1:] for line in run(tool("nm"), "--defined-only", path).splitlines()]
+        shared = [symbol for kind, symbol in defined if kind.isupper() or kind in "uvw"]
+        assert len(shared) == 1 and f"{name}_{isa}" in shared[0]
+        assert "init_array" not in run(tool("objdump"), "-h", path)
 
 
 def test_micro_kernels_of_aarch64(tmp_path):
@@ -73,21 +94,21 @@ def test_micro_kernels_of_aarch64(tmp_path):
     if "clang" in cxx:
         options += [f"-DCMAKE_CXX_COMPILER={cxx}", f"-DCMAKE_C_COMPILER={cxx.replace('++', '')}"]
     tiles = {
-        "pwconv/pwconv_f32_neon": 64,
-        "pwconv/pwconv_f16_neon": 64,
-        "pwconv/pwconv_s8_neon_dotprod": 96,
-        "pwconv/pwconv_s8_neon_i8mm": 96,
-        "attention/attention_f32_neon": 64,
-        "peak/peak_f32_neon": 96,
+        ("pwconv_f32", "neon"): 64,
+        ("pwconv_f16", "neon"): 64,
+        ("pwconv_s8", "neon_dotprod"): 96,
+        ("pwconv_s8", "neon_i8mm"): 96,
+        ("attention_f32", "neon"): 64,
+        ("peak_f32", "neon"): 96,
     }
-    objects = {f"CMakeFiles/squeezeops_core.dir/csrc/kernels/{name}.cc.o": name for name in tiles}
+    objects = {object_of(*kernel): kernel for kernel in tiles}
     folder = cmake_build(tmp_path, *options, targets=objects)
-    for path, name in objects.items():
+    for path, kernel in objects.items():
         found = [
             loop for loop in find_loops(disassemble(folder / path, objdump)) if re.search(MICROKERNELS, loop.symbol)
         ]
         assert [str(loop) for loop in found if loop.spills] == []
-        assert max(loop.outputs for loop in found) == tiles[name]
+        assert max(loop.outputs for loop in found) == tiles[kernel]
 
 
 # The reader of listings.

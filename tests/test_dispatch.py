@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from kernel_tables import ISAS as ROWS
+from kernel_tables import OPS, isas_on
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 from squeezeops import ops
@@ -35,17 +37,17 @@ def cpu_flags():
 def test_features_agree_with_the_kernels_list():
     flags = cpu_flags()
     assert flags
-    needs = {
+    brings = {  # beside those of the instruction set that it implies
+        "scalar": set(),
         "sse2": {"sse2"},
         "avx2": {"avx2", "fma", "f16c"},
-        "avxvnni": {"avx2", "fma", "f16c", "avx_vnni"},
+        "avxvnni": {"avx_vnni"},
         "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "avx512vl_vnni": {"avx512_vnni"},
+        "avx512vnni": {"avx512_vnni"},
     }
-    needs["avx512vnni"] = needs["avx512vl_vnni"] = needs["avx512"] | {"avx512_vnni"}
-    compiled = native.cpu_info()["compiled"]
-    best_first = ("avx512vnni", "avx512vl_vnni", "avx512", "avxvnni", "avx2", "sse2")
-    expected = [isa for isa in best_first if isa in compiled and needs[isa] <= flags]
-    assert ALL_ISAS == [*expected, "scalar"]
+    compiled = [isa for isa in isas_on("x86_64") if isa.tag in native.cpu_info()["compiled"]]
+    assert ALL_ISAS == [isa.tag for isa in compiled if set().union(*(brings[i.tag] for i in isa.chain())) <= flags]
 
 
 def test_cpu_info():
@@ -53,78 +55,26 @@ def test_cpu_info():
     assert info["isa"] == info["isas"][0] == ALL_ISAS[0]
     assert set(info["isas"]) <= set(info["compiled"])
     assert not set(info["isas"]) & set(info["missing"])
-    assert set(info["kernels"]) == {
-        "layer_norm", "l2_normalize", "softmax", "activation", "mean_pool", "embedding", "embedding_layer_norm",
-        "pwconv", "pwconv_f16", "pwconv_s8", "quantize_rows_s8", "attention",
-    }  # fmt: skip
+    assert set(info["kernels"]) == {op.op if op.dtype == "f32" else op.name for op in OPS.values()}
     for op, symbol in info["kernels"].items():
         best = (INT8_ISAS if op.endswith("_s8") else ISAS)[0]
         assert symbol.endswith("_" + best)
 
 
-def test_the_table_has_every_op_on_every_isa():
-    """All of floats or none, all of int8 or none; the scalar one has both."""
-    table = native.kernel_table()
-    for int8 in (False, True):
-        rows = [row for row in table if (row["dtype"] == "s8") == int8]
-        ops_of = {isa: {(r["op"], r["dtype"]) for r in rows if r["isa"] == isa} for isa in {r["isa"] for r in rows}}
-        assert len({frozenset(names) for names in ops_of.values()}) == 1 and "scalar" in ops_of
-    assert {row["isa"] for row in table} == set(native.cpu_info()["compiled"])
-    assert len({row["symbol"] for row in table}) == len(table)
-    assert all(row["symbol"] == f"{row['op']}_{row['dtype']}_{row['isa']}" for row in table)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_forcing_by_call(isa):
-    native.force_isa(isa)
-    try:
-        with ops.backend("native"):
-            ops.tanh(X)
-            assert native.last_kernel() == f"activation_f32_{isa}"
-            ops.layer_norm(X)
-            assert native.last_kernel() == f"layer_norm_f32_{isa}"
-            ops.l2_normalize(X)
-            assert native.last_kernel() == f"l2_normalize_f32_{isa}"
-            ops.mean_pool(X)
-            assert native.last_kernel() == f"mean_pool_f32_{isa}"
-            ops.softmax(X)
-            assert native.last_kernel() == f"softmax_f32_{isa}"
-            ops.pointwise_conv(X, X)
-            assert native.last_kernel() == f"pwconv_f32_{isa}"
-            ops.attention(X[None], X[None], X[None], num_heads=2)
-            assert native.last_kernel() == f"attention_f32_{isa}"
-            ops.embedding(np.array([1]), X)
-            assert native.last_kernel() == f"embedding_f32_{isa}"
-            ids = np.array([1, 0])
-            ops.embedding_layer_norm(ids, X, ids, X, ids, X, None, None)
-            assert native.last_kernel() == f"embedding_layer_norm_f32_{isa}"
-            ops.PointwiseConv(X, dtype="float16")(X)
-            assert native.last_kernel() == f"pwconv_f16_{isa}"
-    finally:
-        native.force_isa(None)
-
-
-# What an instruction set stands on: where it has no kernel of its own for an op, the best of these that has one runs.
-STANDS_ON = {
-    "scalar": ["scalar"],
-    "sse2": ["sse2", "scalar"],
-    "avx2": ["avx2", "sse2", "scalar"],
-    "avxvnni": ["avxvnni", "avx2", "sse2", "scalar"],
-    "avx512": ["avx512", "avx2", "sse2", "scalar"],
-    "avx512vl_vnni": ["avx512vl_vnni", "avx512", "avx2", "sse2", "scalar"],
-    "avx512vnni": ["avx512vnni", "avx512", "avx2", "sse2", "scalar"],
-    "neon": ["neon", "scalar"],
-    "neon_vfpv4": ["neon_vfpv4", "neon", "scalar"],
-    "neon_dotprod": ["neon_dotprod", "neon", "scalar"],
-    "neon_i8mm": ["neon_i8mm", "neon_dotprod", "neon", "scalar"],
-}
+def test_the_table_has_every_op_on_every_isa_with_its_trait():
+    rows = native.kernel_table()
+    compiled = [isa for isa in ROWS.values() if isa.tag in native.cpu_info()["compiled"]]
+    kernels = [(f"{row['op']}_{row['dtype']}", row["isa"]) for row in rows]
+    assert kernels == [(op.name, isa.tag) for isa in compiled for op in OPS.values() if isa.has(op)]
+    assert [row["symbol"] for row in rows] == ["_".join(kernel) for kernel in kernels]
+    assert all(row["tile"] for row in rows)
 
 
 @pytest.mark.parametrize("isa", ALL_ISAS)
 def test_the_best_kernel_that_an_isa_implies_runs(isa):
     def best(dtype):
         own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype}
-        return next(name for name in STANDS_ON[isa] if name in own)
+        return next(row.tag for row in ROWS[isa].chain() if row.tag in own)
 
     native.force_isa(isa)
     try:
@@ -161,7 +111,8 @@ def test_an_unknown_isa_is_an_error():
 
 
 def test_an_isa_that_cannot_run_is_an_error():
-    foreign = "sse2" if os.uname().machine == "aarch64" else "neon"
+    here = {*native.cpu_info()["compiled"], *native.cpu_info()["missing"]}
+    foreign = next(isa for isa in ROWS if isa not in here)
     with pytest.raises(ValueError, match=f"got '{foreign}', which is another architecture's"):
         native.force_isa(foreign)
     with ops.backend("native"):

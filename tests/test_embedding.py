@@ -24,13 +24,13 @@ def quantized_table(floats):
 
 
 def dequantized(table):
-    """What an int8 table stands for, by one product each."""
+    """The float32 values of an int8 table, one product per element."""
     values, scales = table[:, :-4].astype(np.float32), np.ascontiguousarray(table[:, -4:]).view("<f4")
     return values * scales
 
 
 @pytest.mark.parametrize("channels", [0, *CHANNELS])
-def test_bytes(variant, guards, rng, channels):
+def test_int8_tables(variant, guards, rng, channels):
     floats = normal(rng, 11, channels)
     table = quantized_table(floats)
     assert table.shape == (11, channels + 4) and table.dtype == np.int8
@@ -43,7 +43,7 @@ def test_bytes(variant, guards, rng, channels):
             assert (np.abs(y - floats[ids]) <= most * (0.5 / 127 + 2.0**-22)).all()
 
 
-def test_every_byte_and_scales_of_every_kind(variant):
+def test_every_int8_value_with_special_scales(variant):
     scales = np.array([1, -2.5, 0, 2.0**-126, 1e-45, 3e38, np.inf, np.nan], "<f4")
     values = np.tile(np.arange(-128, 128).astype(np.int8), (len(scales), 1))
     table = np.concatenate([values, scales[:, None].view(np.int8)], axis=1)
@@ -51,7 +51,7 @@ def test_every_byte_and_scales_of_every_kind(variant):
         assert_same_bits(ops.embedding(np.arange(len(scales)), table), dequantized(table))
 
 
-def test_rows_that_cannot_be_bytes(variant):
+def test_rows_that_cannot_be_quantised(variant):
     floats = np.ones((5, 9), np.float32)
     floats[0], floats[1], floats[2, 3], floats[3, 8] = 0, 2.0**-101, np.nan, -np.inf
     y = ops.embedding(np.arange(5), quantized_table(floats))
@@ -66,7 +66,7 @@ def test_a_table_is_quantised_to_the_same_bytes_everywhere(variant, rng):
     np.testing.assert_array_equal(quantized_table(floats), np.concatenate([values, scales], axis=1))
 
 
-def test_tables_of_bytes_that_do_not_fit(variant):
+def test_wrong_int8_tables(variant):
     ids, table = np.zeros(2, np.int64), np.zeros((3, 12), np.int8)
     with pytest.raises(ValueError, match=r"^embedding: table: expected shape \(rows, channels \+ 4\), got \(3, 3\)"):
         ops.embedding(ids, table[:, :3])
@@ -88,7 +88,7 @@ def test_shapes_of_ids(variant, guards, rng):
 
 
 def test_every_half_widens_exactly(variant):
-    """All 65,536 of them: subnormal, infinite and NaN ones too."""
+    """All 65,536 float16 values, including subnormals, infinities and NaN."""
     table = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(2**10, 2**6)
     assert_same_bits(ops.embedding(np.arange(2**10), table), table.astype(np.float32))
 
@@ -112,7 +112,7 @@ def test_layouts(variant, rng):
 
 
 def reference(ids, table, positions, position_table, types, type_table, weight, bias, eps):
-    """In float64 from the float32 sum, and what may be wrong with it."""
+    """The result in float64, from the float32 sum, and a bound for its error."""
     x = (table[ids].astype(np.float32) + position_table[positions]) + type_table[types]
     x = x.astype(float)
     d = x - x.mean(axis=-1, keepdims=True)

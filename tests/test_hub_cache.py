@@ -1,4 +1,4 @@
-"""A model's name is looked up in the local cache of the Hugging Face Hub, and nowhere else."""
+"""Model names are looked up in the local cache of the Hugging Face Hub, never on the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An environment without a cache, in an empty folder."""
+    """An empty home folder, which is also the current one, and no cache variables."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     home = tmp_path / "home"
@@ -37,7 +37,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def download(cache: Path, name: str, files: Path = GOLDEN / "classification") -> Path:
-    """Put a model into the cache as huggingface_hub does, its files being links; returns the snapshot."""
+    """Put a model into the cache as huggingface_hub does, with links as files. Return the snapshot's folder."""
     repository = cache / ("models--" + name.replace("/", "--"))
     snapshot = repository / "snapshots" / COMMIT
     for folder in (snapshot, repository / "refs", repository / "blobs"):
@@ -51,7 +51,7 @@ def download(cache: Path, name: str, files: Path = GOLDEN / "classification") ->
 
 # ---- where the cache is --------------------------------------------------------------------------------------------
 
-ENVIRONMENTS = {  # what is set: where the cache is then; {home} is the home folder
+ENVIRONMENTS = {  # variables: the cache folder; {home} is the home folder
     (): "{home}/.cache/huggingface/hub",
     (("XDG_CACHE_HOME", "/xdg"),): "/xdg/huggingface/hub",
     (("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")): "/hf/hub",
@@ -78,7 +78,7 @@ def test_variables_that_are_set_but_empty(home, monkeypatch):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("variables", ENVIRONMENTS)
-def test_where_huggingface_hub_looks(home, cache, monkeypatch, variables):
+def test_cache_folder_as_in_huggingface_hub(home, cache, monkeypatch, variables):
     monkeypatch.delenv("HF_HUB_CACHE")
     for variable, value in variables:
         monkeypatch.setenv(variable, value)
@@ -88,7 +88,7 @@ def test_where_huggingface_hub_looks(home, cache, monkeypatch, variables):
 
 
 @pytest.mark.oracle
-def test_what_huggingface_hub_finds(cache):
+def test_snapshot_as_in_huggingface_hub(cache):
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="the oracle is huggingface_hub")
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
@@ -136,18 +136,18 @@ def test_names(cache, name):
 
 
 @pytest.mark.parametrize("name", [*NO_NAMES, "a\0b", "/tmp/none/such", "a/b/c", "./a/b", "x" * 5_000])
-def test_what_is_no_name_is_not_looked_up(tmp_path, monkeypatch, name):
+def test_invalid_names_are_not_looked_up(tmp_path, monkeypatch, name):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("squeezeops.squeezebert.files.hub_cache.cache_folder", lambda: pytest.fail("looked up"))
     monkeypatch.chdir(tmp_path / "home")
     if name in ("..", "."):
-        assert find_folder(name) == name  # they exist
+        assert find_folder(name) == name  # these folders exist
         return
     with pytest.raises(FileNotFoundError, match="expected a folder with a model, got no such folder"):
         find_folder(name)
 
 
-def test_what_exists_comes_first(home, cache):
+def test_an_existing_path_comes_first(home, cache):
     download(cache, "org/model")
     (home / "org" / "model").mkdir(parents=True)
     assert find_folder("org/model") == "org/model"
@@ -162,16 +162,16 @@ def test_models_by_name(cache):
     config, weights = load_folder("org/model")
     assert config.num_labels == 3 and weights["classifier.weight"].shape == (3, 32)
     model = SqueezeBert.from_pretrained("org/model")
-    assert model.path == str(snapshot)  # where its other files are
+    assert model.path == str(snapshot)  # the model's other files are there
     assert model([[2, 5, 3]]).logits.shape == (1, 3)
     assert Tokenizer.from_pretrained("org/model")("a film")["input_ids"] == [2, 5, 6, 3]
 
 
-# ---- what is not there, or not right -------------------------------------------------------------------------------
+# ---- missing and broken models -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("load", [find_folder, load_folder, SqueezeBert.from_pretrained, Tokenizer.from_pretrained])
-def test_a_model_that_is_not_there(cache, load):
+def test_missing_model(cache, load):
     with pytest.raises(FileNotFoundError) as error:
         load("squeezebert/squeezebert-mnli")
     assert str(error.value) == (
@@ -199,7 +199,7 @@ def test_no_branch_main(cache):
     "commit",
     ["", "main", "..", "../../../../etc", "/etc", "1b2c", f"{COMMIT}/..", f"{COMMIT}\0", "f" * 10_000, f"{COMMIT}\nx"],
 )
-def test_what_is_no_commit(cache, commit):
+def test_invalid_commit(cache, commit):
     download(cache, "org/model")
     branch = cache / "models--org--model" / "refs" / "main"
     branch.write_text(commit)
@@ -215,7 +215,7 @@ def test_a_commit_in_bytes(cache):
     branch.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="expected a commit"):
         find_folder("org/model")
-    branch.write_text(COMMIT + "\n")  # by hand
+    branch.write_text(COMMIT + "\n")  # as a person would write it
     assert find_folder("org/model").endswith(COMMIT)
 
 
@@ -228,7 +228,7 @@ def test_a_commit_without_files(cache):
         find_folder("org/model")
 
 
-def test_a_download_of_some_files_alone(cache):
+def test_partial_download(cache):
     snapshot = download(cache, "org/model")
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(
@@ -240,9 +240,3 @@ def test_a_download_of_some_files_alone(cache):
         load_folder("org/model")
     with pytest.raises(FileNotFoundError, match=f"expected a tokenizer.json or a vocab.txt.*{COMMIT}"):
         Tokenizer.from_pretrained("org/model")
-
-
-def test_the_module_needs_no_numpy():
-    code = "import sys; sys.modules['numpy'] = None; import squeezeops.squeezebert.files.hub_cache; print('done')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "done"

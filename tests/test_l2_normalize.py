@@ -1,18 +1,16 @@
-"""l2_normalize against float64, and bit by bit against the sum of squares that the numerics contract states."""
-
-import ctypes
+"""l2_normalize against float64, and to the bit against the sum of squares in the numerics contract."""
 
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, ISAS, ROWS, UNIT, Variant, assert_same_bits, assert_within, native, normal
+from op_helpers import EXACT_ISAS, ISAS, ROWS, UNIT, Variant, assert_same_bits, assert_within, call_c, native, normal
 
 from squeezeops import ops
 
-CHANNELS = (1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around vectors of 4, 8 and 16, and several of them
+CHANNELS = (1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around 1 to 4 vectors of 16 lanes
 
 
 def check(guards, x, eps=1e-12):
-    """Compare with float64; allowed is a rounding for each square of a partial sum, for the tree, root and division."""
+    """Compare with float64. The bound: one rounding per term of a partial sum, and those of tree, root and division."""
     y = guards.call(ops.l2_normalize, x, eps=eps)
     norm = np.sqrt((x.astype(float) ** 2).sum(axis=-1, keepdims=True))
     expected = x / np.maximum(norm, float(np.float32(eps)))
@@ -46,10 +44,10 @@ def test_scales(variant, guards, rng, scale):
 @pytest.mark.parametrize("isa", EXACT_ISAS)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_order_of_the_sum(rng, isa, channels):
-    """16 striped partial sums by fused multiply-add, then lanes i and i+8, i+4, i+2, i+1.
+    """16 striped partial sums by fused multiply-add, then a tree: lanes i and i+8, i+4, i+2, i+1.
 
-    The values have 24 bits after the point, so a square and a small sum are exact in float64, and the rounding of
-    their sum to float32 is that of a fused multiply-add.
+    The values have few enough bits that a square plus a partial sum is exact in float64. Rounding it to float32 gives
+    the result of a fused multiply-add.
     """
     x = rng.integers(2**23, 2**24, (9, channels)).astype(np.float32) / np.float32(2**24)
     x *= rng.choice(np.array([-1, 1], np.float32), x.shape)
@@ -79,7 +77,7 @@ def test_eps(variant):
 
 
 def test_zero_rows(variant):
-    """Zeros keep their signs; without eps there is no direction to speak of."""
+    """Zeros keep their signs. With eps 0 the result is NaN."""
     x = np.zeros((5, 35), np.float32)
     x[:, ::2] = -0.0
     assert_same_bits(ops.l2_normalize(x), x)
@@ -106,22 +104,22 @@ def test_infinity(variant, rng):
 
 
 def test_squares_that_overflow(variant):
-    """The norm is then infinite: zeros, with their signs."""
+    """The norm is infinite, so the result is zeros with the signs of x."""
     x = np.full((3, 20), 2e19, np.float32)
     x[:, 1::2] *= -1
     assert_same_bits(ops.l2_normalize(x), np.copysign(np.float32(0), x))
-    x[:, 1:] = 1  # one is enough
+    x[:, 1:] = 1  # one overflowing square is enough
     assert_same_bits(ops.l2_normalize(x), np.zeros_like(x))
-    x[:, 0] = 1e19  # and here none does
+    x[:, 0] = 1e19  # whose square does not overflow
     assert_within(ops.l2_normalize(x), x / 1e19, 1e-6 * x / 1e19)
 
 
 def test_squares_that_underflow(variant, guards):
-    """The norm is then 0, whatever the values: eps is what they are divided by."""
+    """The norm is 0, so the values are divided by eps."""
     x = np.array([1e-25, -3e-30, 1e-40, 2.0**-149], np.float32).repeat(5).reshape(1, 20)
     assert_same_bits(ops.l2_normalize(x), x / np.float32(1e-12))
     assert_same_bits(ops.l2_normalize(x, eps=0), np.copysign(np.float32(np.inf), x))
-    # Squares that are subnormal count.
+    # Subnormal squares are not flushed to zero.
     assert_same_bits(
         ops.l2_normalize(np.full((1, 16), 2.0**-74, np.float32), eps=0), np.full((1, 16), 0.25, np.float32)
     )
@@ -151,23 +149,13 @@ def test_layouts(variant, rng):
     assert_same_bits(ops.l2_normalize(x[::-1, ::2]), y)
 
 
-def call_c(rows, n, x, ldx, eps, out, ldo):
-    """sqz_l2_normalize_f32 itself: the status, and the message of an error."""
-    library = ctypes.CDLL(native.__file__)
-    pointers = [None if a is None else ctypes.c_void_p(a.__array_interface__["data"][0]) for a in (x, out)]
-    rows, n, ldx, ldo = map(ctypes.c_int64, (rows, n, ldx, ldo))
-    status = library.sqz_l2_normalize_f32(rows, n, pointers[0], ldx, ctypes.c_double(eps), pointers[1], ldo)
-    library.sqz_error_message.restype = ctypes.c_char_p
-    return status, library.sqz_error_message().decode() if status else ""
-
-
 @pytest.mark.parametrize("isa", ISAS)
-def test_rows_apart_in_c(rng, isa):
-    """Between the rows nothing is read or written."""
+def test_row_strides_in_c(rng, isa):
+    """The gaps between rows are neither read nor written."""
     x, out = np.full((7, 40), np.nan, np.float32), np.full((7, 37), 7, np.float32)
     x[:, :33] = normal(rng, 7, 33)
     with Variant("native", isa).active():
-        assert call_c(7, 33, x, 40, 1e-12, out, 37) == (0, "")
+        assert call_c("sqz_l2_normalize_f32", 7, 33, x, 40, 1e-12, out, 37) == (0, "")
         assert_same_bits(out[:, :33].copy(), ops.l2_normalize(x[:, :33].copy()))
     assert (out[:, 33:] == 7).all()
 
@@ -188,7 +176,7 @@ def test_bad_arguments_in_c():
         ({"eps": np.nan}, "eps"),
         ({"eps": 1e39}, "eps"),
     ):
-        status, message = call_c(**good | bad)
+        status, message = call_c("sqz_l2_normalize_f32", *(good | bad).values())
         assert status == 1 and message.startswith(f"{name}: expected "), (bad, message)
         assert (out == 7).all()
-    assert call_c(**good) == (0, "")
+    assert call_c("sqz_l2_normalize_f32", *good.values()) == (0, "")

@@ -8,10 +8,10 @@ from squeezeops import ops
 
 
 def check(guards, x, weight=None, bias=None, *, eps=1e-5, residual=None):
-    """Compare with float64; allowed are 5e-6 relative to a normalised value, and the rounding of the mean.
+    """Compare with float64. The bound: 5e-6 relative to a normalised value, plus the rounding of the mean.
 
-    A mean m is only known to UNIT * m, which shifts a row with deviation s by UNIT * m / s. That is what two passes
-    cost; E[x^2] - E[x]^2 would cost UNIT * (m / s)^2.
+    The mean m has an error of UNIT * m, which shifts a row with deviation s by UNIT * m / s. That is the error of two
+    passes. E[x^2] - E[x]^2 would have an error of UNIT * (m / s)^2.
     """
     y = guards.call(ops.layer_norm, x, weight, bias, eps=eps, residual=residual)
     s = (x if residual is None else x + residual).astype(float)
@@ -67,7 +67,7 @@ def test_eps(variant, rng):
     x = np.array([[1, 3], [5, 5]], np.float32)
     assert_same_bits(ops.layer_norm(x, eps=0.5625), np.array([[-0.8, 0.8], [0, 0]], np.float32))
     assert_same_bits(ops.layer_norm(x[:1], eps=0), np.array([[-1, 1]], np.float32))
-    # A constant row: 0 times a large number, or, with eps 0, 0 times infinity.
+    # In a constant row, 0 is multiplied by a large number or, with eps 0, by infinity.
     assert_same_bits(ops.layer_norm(x[1:], eps=1e-12), np.zeros((1, 2), np.float32))
     assert np.isnan(ops.layer_norm(x[1:], eps=0)).all()
 

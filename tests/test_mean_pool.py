@@ -1,20 +1,19 @@
-"""mean_pool against float64, and bit by bit against the chain of additions that defines it; masks."""
+"""mean_pool against float64, and to the bit against the chain of additions that defines it; masks."""
 
-import ctypes
 import itertools
 
 import numpy as np
 import pytest
-from op_helpers import ISAS, UNIT, Variant, assert_same_bits, assert_within, native, normal
+from op_helpers import ISAS, UNIT, Variant, assert_same_bits, assert_within, call_c, native, normal
 
 from squeezeops import ops
 
-CHANNELS = (1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around vectors of 4, 8 and 16, and several of them
-LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 13)  # around the rows that are added at a time
+CHANNELS = (1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around 1 to 4 vectors of 16 lanes
+LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 13)  # around the number of rows that are added per step
 
 
 def chain(x, keep):
-    """The definition in float32: additions to +0, ascending, and a division. No FMA, so any instruction set has it."""
+    """The definition in float32: add the rows to +0 in ascending order, then divide."""
     total = np.zeros((*x.shape[:-2], x.shape[-1]), np.float32)
     for position in range(x.shape[-2]):
         with np.errstate(invalid="ignore"):
@@ -24,7 +23,7 @@ def chain(x, keep):
 
 
 def check(guards, x, mask=None):
-    """Compare with float64, allowing a rounding for each addition and the division; and with the very bits."""
+    """Compare with float64, with one rounding per addition and one for the division, and with the exact bits."""
     y = guards.call(ops.mean_pool, x, mask=mask)
     keep = np.broadcast_to(True if mask is None else mask, x.shape[:-1])
     kept = np.where(keep[..., None], x, 0).astype(float)
@@ -68,13 +67,13 @@ def test_masks_are_broadcast(variant, guards, rng, shape):
 
 
 def test_every_mask(variant, guards, rng):
-    """Every choice of rows out of 9, so each place in a block of rows, before and after gaps."""
+    """Every subset of 9 rows: each position in a block of rows, before and after gaps."""
     masks = np.array(list(itertools.product((False, True), repeat=9)))
     check(guards, normal(rng, len(masks), 9, 17), masks)
 
 
 def test_no_row(variant, rng):
-    """Zeros, where no row is kept and where there is none; positive ones."""
+    """Without any row, or with all rows masked, the result is +0."""
     mask = np.array([[True] * 5, [False] * 5, [False, True, False, False, False]])
     x = normal(rng, 3, 5, 33)
     y = ops.mean_pool(x, mask=mask)
@@ -110,7 +109,7 @@ def test_special_values_stay_in_their_channel(variant, guards, rng):
 
 
 def test_order_and_start(variant):
-    """Ascending from +0: another order, pairs, a wider accumulator or a start at the first row would show."""
+    """The sum ascends from +0. Another order or start, pairwise or wider sums would give other bits."""
     x = np.array([[1e8, 1, -1e8, 0], [1, 1e8, -1e8, 0], [1e8, -1e8, 1, 0], [3e38, 3e38, -3e38, -3e38]], np.float32)
     expected = np.array([0, 0, 0.25, np.inf], np.float32)
     for channels in (1, 16, 40):
@@ -121,7 +120,7 @@ def test_order_and_start(variant):
 
 
 def test_true_division(variant):
-    """Not a multiplication by the reciprocal."""
+    """The sum is divided by the count, not multiplied by its reciprocal."""
     counts = np.arange(1, 100)
     x = np.zeros((99, 99, 5), np.float32)
     x[:, 0] = [1, 3, 7, 1.1, -0.3]
@@ -155,19 +154,9 @@ def test_layouts(variant, rng):
     assert_same_bits(ops.mean_pool(x[::2, ::-1, ::2], mask=mask[::2, ::-1]), y)
 
 
-def call_c(batch, length, n, x, ldx, mask, mask_stride, out, ldo):
-    """sqz_mean_pool_f32 itself: the status, and the message of an error."""
-    library = ctypes.CDLL(native.__file__)
-    pointers = [None if a is None else ctypes.c_void_p(a.__array_interface__["data"][0]) for a in (x, mask, out)]
-    batch, length, n, ldx, mask_stride, ldo = map(ctypes.c_int64, (batch, length, n, ldx, mask_stride, ldo))
-    status = library.sqz_mean_pool_f32(batch, length, n, pointers[0], ldx, pointers[1], mask_stride, pointers[2], ldo)
-    library.sqz_error_message.restype = ctypes.c_char_p
-    return status, library.sqz_error_message().decode() if status else ""
-
-
 @pytest.mark.parametrize("isa", ISAS)
-def test_rows_apart_in_c(rng, isa):
-    """Between the rows nothing is read or written."""
+def test_row_strides_in_c(rng, isa):
+    """The gaps between rows are neither read nor written."""
     x, out = np.full((3, 5, 40), np.nan, np.float32), np.full((3, 37), 7, np.float32)
     x[..., :33] = normal(rng, 3, 5, 33)
     mask = np.ones((3, 9), bool)
@@ -176,7 +165,7 @@ def test_rows_apart_in_c(rng, isa):
     with Variant("native", isa).active():
         for given, stride in ((None, 0), (mask, 9), (mask, 0)):
             keep = None if given is None else given[:, :5] if stride else given[0, :5]
-            assert call_c(3, 5, 33, x, 40, given, stride, out, 37) == (0, "")
+            assert call_c("sqz_mean_pool_f32", 3, 5, 33, x, 40, given, stride, out, 37) == (0, "")
             assert_same_bits(out[:, :33].copy(), ops.mean_pool(tight, mask=keep))
             assert (out[:, 33:] == 7).all()
 
@@ -198,7 +187,7 @@ def test_bad_arguments_in_c():
         ({"out": None}, "out"),
         ({"ldo": 7}, "out"),
     ):
-        status, message = call_c(**good | bad)
+        status, message = call_c("sqz_mean_pool_f32", *(good | bad).values())
         assert status == 1 and message.startswith(f"{name}: expected "), (bad, message)
         assert (out == 7).all()
-    assert call_c(**good) == (0, "")
+    assert call_c("sqz_mean_pool_f32", *good.values()) == (0, "")

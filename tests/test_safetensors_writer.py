@@ -1,4 +1,4 @@
-"""The writer of safetensors files: what it writes is read back, here and by the official package."""
+"""The writer of safetensors files. This library and the official package read the files back."""
 
 import io
 
@@ -47,7 +47,7 @@ def test_read_back(tmp_path, metadata):
     check_equal(read_tensors(path), example())
     tensors, found = read_header(path)
     assert found == metadata
-    assert list(tensors) == list(example())  # in the order in which they were given
+    assert list(tensors) == list(example())  # in the given order
     assert min(info.start for info in tensors.values()) % LINE == 0
     assert path.read_bytes()[8:9] == b"{"
 
@@ -85,18 +85,18 @@ def test_one_tensor_at_a_time():
 
 
 @pytest.mark.parametrize("size", [7, 9])
-def test_another_size_than_announced(size):
+def test_wrong_buffer_size(size):
     with pytest.raises(ValueError, match=rf"safetensors: 'x': expected 8 bytes, got {size}"):
         write_file(io.BytesIO(), {"x": ("F32", (2,))}, {}, [bytes(size)])
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_as_many_buffers_as_tensors(count):
+def test_wrong_number_of_buffers(count):
     with pytest.raises(ValueError, match=r"zip\(\)"):
         write_file(io.BytesIO(), {"x": ("F32", (2,))}, {}, [bytes(8)] * count)
 
 
-def test_a_header_that_readers_would_refuse():
+def test_too_large_header():
     with pytest.raises(ValueError, match=rf"header: expected at most {MAX_HEADER} bytes, got 1\d+"):
         write_file(io.BytesIO(), {}, {"k": "x" * MAX_HEADER}, [])
 

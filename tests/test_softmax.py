@@ -12,8 +12,8 @@ from squeezeops import ops
 def check(guards, x, *, axis=-1, mask=None, scale=1.0, fully_masked="uniform"):
     """Compare with float64.
 
-    The allowed relative error: that of the scores, which exp turns from absolute into relative, on both sides of the
-    fraction; 2 ULP for exp; the sum.
+    The bound for the relative error: the absolute error of the scores, which exp turns into a relative one, in both
+    numerator and denominator; 2 ULP for exp; the roundings of the sum.
     """
     y = guards.call(ops.softmax, x, axis=axis, mask=mask, scale=scale, fully_masked=fully_masked)
     excluded, added = mask_parts(mask, x.shape)
@@ -42,7 +42,7 @@ def test_long_rows(variant, guards, rng, length):
 
 @functools.cache
 def exponents() -> tuple[np.ndarray, np.ndarray]:
-    """Floats in [-87.33, 0] and around the seams, with their exponentials in float64."""
+    """Floats in [-87.33, 0] and around the ends of each polynomial's range, with their exponentials in float64."""
     around = [np.float32(-s).view(np.uint32).astype(int) + np.arange(-50, 51) for s in (0.3466, 0.5, 1, 17.3, 87.3)]
     close = np.concatenate(around).astype(np.uint32).view(np.float32)
     tiny = -(np.float32(2.0) ** -np.arange(1, 150, dtype=np.float32))
@@ -51,11 +51,11 @@ def exponents() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_exp_over_its_range(variant):
-    """The quotient of the two elements of softmax([0, x]) is e^x, up to the rounding of two divisions."""
+    """softmax([0, x])[1] / softmax([0, x])[0] is e^x, up to the rounding of two divisions."""
     x, expected = exponents()
     p = ops.softmax(np.stack([np.zeros_like(x), x], axis=1))
     assert ulps(p[:, 1].astype(float) / p[:, 0], expected).max() <= 3
-    alone = p[:, 0] == 1  # here p[:, 1] is exp itself
+    alone = p[:, 0] == 1  # where p[:, 1] is exp itself
     assert alone.sum() > 50_000
     assert ulps(p[alone, 1], expected[alone]).max() <= 2
 
@@ -116,7 +116,7 @@ def test_additive_masks(variant, guards, rng, fully_masked):
 
 
 def test_finite_masks_are_added(variant, rng):
-    """Hugging Face masks with the lowest float. Where all of a row is, the addition leaves a uniform row."""
+    """Hugging Face masks with the lowest float. A row masked as a whole becomes uniform."""
     lowest = np.finfo(np.float32).min
     x = normal(rng, 2, 5)
     mask = np.array([[0, 0, lowest, 0, lowest], [lowest] * 5], np.float32)

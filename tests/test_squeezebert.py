@@ -1,4 +1,4 @@
-"""The model against what transformers computed for the golden models, on every backend; tasks, inputs, threads."""
+"""The model against the golden results of transformers, on every backend; tasks, inputs, threads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_helpers import kept
 from op_helpers import INT8_VARIANTS, VARIANTS, assert_repeats, assert_same_bits
 
 from squeezeops import ops, pipeline
@@ -36,7 +37,7 @@ OF_TOKENS = [name for name in MODELS if name.endswith("masked_lm") or name == "t
 POOLED = [name for name in MODELS if name.endswith("classification") and name not in OF_TOKENS]
 POOLED += ["float16", "bfloat16", "multiple_choice"]
 WITH_STATES = ["classification", "odd_groups", "bert_classification"]
-# Each kind of neighbours: before and after a convolution of int8 one of floats, and the other way round.
+# int8 convolutions before and after float convolutions, in every combination.
 MIXED = {
     "encoder.layers.0.attention.query": "int8",
     "encoder.layers.0.attention.key": "float16",
@@ -60,13 +61,6 @@ def load(name: str, **kwargs: object) -> SqueezeBert:
 def expected_of(name: str) -> dict[str, np.ndarray]:
     with np.load(GOLDEN / name / "expected.npz") as file:
         return {key: file[key].astype(np.int64) if key in INPUTS else file[key] for key in file}
-
-
-def kept(mask: np.ndarray) -> np.ndarray:
-    """The positions (B, L) that are computed: up to the last attended one of a row, all of a row without any."""
-    mask = mask.reshape(-1, mask.shape[-1])
-    after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
-    return after | ~mask.any(axis=1, keepdims=True)
 
 
 def arrays_of(output: SqueezeBertOutput) -> dict[str, np.ndarray]:
@@ -103,7 +97,7 @@ def test_golden(variant, name):
     found, some = arrays_of(everything), arrays_of(output)
     assert {"last_hidden_state", *LOGITS, "pooler_output"} & expected.keys() == found.keys()
     assert found.keys() - some.keys() == ({"last_hidden_state"} if name in POOLED else set())
-    for key, array in some.items():  # the last layer for some rows alone gives the same bits
+    for key, array in some.items():  # the same bits if the last layer computes only some rows
         assert_repeats(array, found[key])
     for key, array in found.items():
         if array.shape[:2] == keep.shape:
@@ -113,8 +107,8 @@ def test_golden(variant, name):
             assert_close(array, expected[key])
 
 
-def test_what_each_task_gives():
-    """That the files hold what they should, and in which shape: the test above asks for no more than they hold."""
+def test_outputs_of_each_task():
+    """The golden files hold all outputs, in the right shapes; the test above compares only what they hold."""
     shapes = {}
     for name in MODELS:
         arrays = arrays_of(load(name)(*(expected_of(name)[key] for key in INPUTS)))
@@ -173,7 +167,7 @@ def test_hidden_states_and_attentions(variant, name):
 
 @pytest.mark.parametrize("name", OF_TOKENS)
 def test_logits_of_some_tokens(variant, name, rng):
-    """They are the same bits as among all, in row-major order."""
+    """They have the same bits as among the logits of all tokens, in row-major order."""
     expected = expected_of(name)
     inputs = [expected[key] for key in INPUTS]
     model = load(name)
@@ -195,7 +189,7 @@ def test_logits_of_some_tokens(variant, name, rng):
 
 @pytest.mark.parametrize("name", ["classification", "odd_groups"])
 def test_rows_alone(variant, name):
-    """Each row of the golden batch as a batch of its own: what transformers computed for it holds there too."""
+    """Each row of the golden batch alone gives the golden results, too."""
     expected = expected_of(name)
     model = load(name)
     keep = kept(expected["attention_mask"])
@@ -218,7 +212,7 @@ def test_float16_weights_give_the_bits_of_their_float32_values(variant):
 
 @pytest.mark.parametrize("name", ["float16", "classification"])
 def test_float16_storage(variant, name):
-    """Of a float16 checkpoint the bits of float32; of another those of the rounded weights."""
+    """A float16 checkpoint gives the bits of float32, another one those of its rounded weights."""
     config, weights = load_folder(GOLDEN / name)
     parts = (".encoder.", ".embeddings.")
     rounded = {
@@ -234,7 +228,7 @@ def test_float16_storage(variant, name):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", {"encoder.layers.0.output.conv1d": "int8"}])
 @pytest.mark.parametrize("name", ["float16", "classification", "masked_lm"])
-def test_what_tables_are_stored_in(name, dtype):
+def test_dtypes_of_tables(name, dtype):
     config, weights = load_folder(GOLDEN / name)
     model = SqueezeBert(config, weights, dtype=dtype)
     given = next(array.dtype for key, array in weights.items() if key.endswith("word_embeddings.weight"))
@@ -255,7 +249,7 @@ def test_a_table_beyond_float16_stays_float32():
         assert [a.dtype for a in (model.words, model.positions, model.types)] == expected
 
 
-def test_what_float16_cannot_hold_stays_float32():
+def test_weights_beyond_float16_stay_float32():
     config, weights = load_folder(GOLDEN / "classification")
     name = next(key for key in weights if key.endswith("layers.1.intermediate.conv1d.weight"))
     for value, dtype in [(65504.0, "float16"), (np.inf, "float16"), (65505.0, "float32"), (-1e30, "float32")]:
@@ -274,13 +268,13 @@ def test_int8_is_close_to_float32(variant, name):
     )
     keep = kept(expected["attention_mask"])
     a, b = exact[keep].astype(float), close[keep].astype(float)
-    assert 0.001 < np.sqrt(((a - b) ** 2).mean() / (a**2).mean()) < 0.04  # narrow layers of large random weights
+    assert 0.001 < np.sqrt(((a - b) ** 2).mean() / (a**2).mean()) < 0.04  # narrow layers with large random weights
     assert ((a * b).sum(axis=-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min() > 0.995
 
 
 @pytest.mark.parametrize("name", ["classification", "bert_classification"])
-def test_what_stays_float16_in_int8(name):
-    """Values, intermediates and outputs of one group; a mapping is obeyed."""
+def test_convolutions_that_stay_float16_in_int8(name):
+    """Value, intermediate and output convolutions with one group stay float16. An explicit mapping is obeyed."""
     model = load(name, dtype="int8")
     one = model.config.v_groups == model.config.intermediate_groups == model.config.output_groups == 1
     assert one == (name == "bert_classification")
@@ -293,13 +287,13 @@ def test_what_stays_float16_in_int8(name):
 
 @pytest.mark.oracle
 def test_int8_embeddings_of_a_published_model(minilm):
-    """Of all-MiniLM-L6-v2: close to those of float32."""
+    """int8 embeddings of all-MiniLM-L6-v2 are close to those of float32."""
     texts = [
         "The train to the coast leaves at half past seven, and it is rarely late.",
         "Where do the birds go when it is cold and the lake is frozen?",
         "An honest, funny and quietly moving story of two brothers.",
         "It broke after two days, and the shop refused to take it back.",
-        "Thank you ! ! !",  # the hardest are short
+        "Thank you ! ! !",  # short texts have the largest errors
         "Yes.",
     ]
     exact, close = (
@@ -319,10 +313,10 @@ def test_dtypes_of_convolutions():
             assert getattr(layer, attribute).dtype == MIXED.get(f"encoder.layers.{i}.{part}", "float32")
 
 
-# ---- the same bits in any company ----------------------------------------------------------------------------------
+# ---- the same bits in every batch ----------------------------------------------------------------------------------
 
 
-# Not the NumPy backend: its bits are those of a BLAS, which may depend on the number of rows.
+# Without the NumPy backend: it calls a BLAS, whose bits may depend on the number of rows.
 @pytest.mark.parametrize("variant", NATIVE, ids=str, indirect=True)
 @pytest.mark.parametrize(
     "name, dtype",
@@ -336,7 +330,7 @@ def test_batch_and_padding_do_not_change_bits(variant, name, dtype, rng):
     lengths = rng.integers(1, limit + 1, 7)
     rows = [rng.integers(0, config.vocab_size, n) for n in lengths]
     masks = [np.ones(n, np.int64) for n in lengths]
-    for i in (1, 4):  # holes, which take the path with a key mask in whatever batch they are
+    for i in (1, 4):  # rows with holes, which use a key mask in every batch
         masks[i][: lengths[i] // 2] = 0
     kinds = [rng.integers(0, config.type_vocab_size, n) for n in lengths]
     parts_of = zip(rows, masks, kinds, strict=True)
@@ -356,7 +350,7 @@ def test_batch_and_padding_do_not_change_bits(variant, name, dtype, rng):
 
 @pytest.mark.parametrize("variant", NATIVE, ids=str, indirect=True)
 def test_choices_are_rows(variant):
-    """A choice scores the same among others, and what belongs to a row is as if the rows had come as a batch."""
+    """A choice has the same score alone. Outputs per row are those of a batch of rows."""
     expected = expected_of("multiple_choice")
     ids, mask, types = (expected[key] for key in INPUTS)
     model = load("multiple_choice")
@@ -396,7 +390,7 @@ def test_threads_share_a_model(variant, rng):
             assert_same_bits(model(batches[i]).logits, alone[i])
 
     with ThreadPoolExecutor(4) as pool:
-        # A thread starts with the default backend: hand the chosen one over with the context.
+        # A new thread has the default backend: pass the active one with the context.
         for done in [pool.submit(contextvars.copy_context().run, run, i) for i in range(len(batches))]:
             done.result()
 
@@ -435,7 +429,7 @@ def test_from_pretrained_keeps_the_path():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_encoder_of_any_checkpoint(name):
-    """With its pooler, where the checkpoint has one: transformers' BERTs for token tasks are saved without."""
+    """It has a pooler if the checkpoint has one: transformers saves BERTs for token tasks without."""
     expected = expected_of(name)
     inputs = [expected[key].reshape(6, 10) for key in INPUTS]
     output = load(name, task="base")(*inputs)
@@ -448,7 +442,7 @@ def test_the_encoder_of_any_checkpoint(name):
 
 
 def test_the_encoder_of_a_model():
-    """Without its head, and with the very same weights."""
+    """The encoder has no head and shares the model's weights."""
     for name in MODELS:
         model = load(name)
         encoder = model.encoder()
@@ -499,14 +493,14 @@ def test_tensors_of_other_heads_and_stale_buffers_are_ignored(name):
     base = {name.removeprefix(prefix): array for name, array in (weights | extra).items()}
     output = SqueezeBert(replace(config, architectures=None), base, task="base")([[5, 6]])
     assert_same_bits(output.pooler_output, expected.pooler_output)
-    # a head's own beginning is not ignored where the head is used
+    # Names that begin like the head in use are not ignored.
     with pytest.raises(ValueError, match=r"1 difference:\n  unknown: classifier\.dense\.weight$"):
         SqueezeBert(config, {**weights, "classifier.dense.weight": np.zeros((3, 3), np.float32)})
 
 
 @pytest.mark.parametrize("name", ["masked_lm", "bert_masked_lm"])
 def test_the_decoder_of_a_masked_lm(name):
-    """As in transformers 5: a decoder of its own where the file has one, else the word embeddings, or the reverse."""
+    """As in transformers 5: a file has a decoder, word embeddings or both. If one is missing, the other is used."""
     config, weights = load_folder(GOLDEN / name)
     words = next(label for label in weights if label.endswith("word_embeddings.weight"))
     decoder, bias, other_bias = (f"cls.predictions.{part}" for part in ("decoder.weight", "bias", "decoder.bias"))
@@ -518,14 +512,14 @@ def test_the_decoder_of_a_masked_lm(name):
         changed = {label: array for label, array in (weights | changes).items() if label not in without}
         return SqueezeBert(replace(config, tie_word_embeddings=tie), changed)(ids).logits
 
-    # BERT's pre-training had a second head, whose tensors lie beside this one's.
+    # BERT's pre-training has a second head, whose tensors are ignored.
     weights |= {f"cls.seq_relationship.{part}": np.zeros((2, 3), np.float32) for part in ("weight", "bias")}
     twins = {decoder: weights[words], other_bias: weights[bias]}
     assert_same_bits(check(twins), expected)
     assert_same_bits(check(twins, tie=False), expected)
     assert_same_bits(check(twins, bias), expected)
     assert_same_bits(check({decoder: weights[words]}, words), expected)
-    doubled = {decoder: 2 * weights[words], other_bias: 2 * weights[bias]}  # doubles the logits, exactly
+    doubled = {decoder: 2 * weights[words], other_bias: 2 * weights[bias]}  # doubles the logits exactly
     for tie in (True, False):
         assert_same_bits(check(doubled, tie=tie), 2 * expected)
     for label, *arguments in [
@@ -597,8 +591,8 @@ def test_the_task_is_inferred_for_other_heads(name, architectures, task):
     assert SqueezeBert(replace(config, architectures=architectures), weights).task == task
 
 
-def test_a_head_of_unknown_kind_is_what_it_is_asked_to_be():
-    """The classifier of three tasks has one name: where the architecture does not say which, the caller may."""
+def test_the_caller_chooses_the_task_of_an_unknown_head():
+    """Three tasks call their classifier the same. If the architecture does not tell which it is, the caller can."""
     config, weights = load_folder(GOLDEN / "token_classification")
     unknown = replace(config, architectures=None)
     assert SqueezeBert(unknown, weights).task == "text-classification"
@@ -607,7 +601,7 @@ def test_a_head_of_unknown_kind_is_what_it_is_asked_to_be():
 
 
 def test_a_classifier_without_a_pooler_is_one_of_tokens():
-    """What is left of a token classifier whose configuration does not say what it is."""
+    """Without an architecture, a classifier without a pooler can only be a token classifier."""
     config, weights = load_folder(GOLDEN / "token_classification")
     weights = {name: array for name, array in weights.items() if "pooler." not in name}
     config = replace(config, architectures=None)
@@ -627,7 +621,7 @@ def test_probabilities_of_masked_keys_are_zero_whatever_they_hold():
     assert np.isfinite(attended).all() and np.allclose(attended.sum(-1), 1)
 
 
-def test_tasks_that_are_not_there():
+def test_missing_tasks():
     def message(name: str, task: str | None, **changes: object) -> str:
         config, weights = load_folder(GOLDEN / name)
         with pytest.raises(ValueError) as error:
@@ -639,7 +633,7 @@ def test_tasks_that_are_not_there():
     assert message("masked_lm", "question-answering") == (
         f"{expected}'question-answering'; checkpoint has: base, masked-lm"
     )
-    for task in ("text-classification", "multiple-choice"):  # not taken for one another
+    for task in ("text-classification", "multiple-choice"):  # one is not taken for the other
         assert (
             message("token_classification", task) == f"{expected}'{task}'; checkpoint has: base, token-classification"
         )
@@ -666,7 +660,7 @@ def test_next_sentence_prediction_has_only_its_encoder():
 # ---- tensors that do not fit ---------------------------------------------------------------------------------------
 
 
-def test_the_names_in_messages_are_the_file_s():
+def test_messages_use_the_names_in_the_file():
     config, weights = load_folder(GOLDEN / "bert_classification")
     names = (
         "attention.self.key.weight",
@@ -879,7 +873,7 @@ def test_no_path():
 
 
 def test_weights_in_any_memory_order():
-    """A table in columns is brought into rows once, not at each call, and gives the same bits."""
+    """A column-major table is copied to row-major order once, not per call, and gives the same bits."""
     config, weights = load_folder(GOLDEN / "classification")
     turned = {name: np.asfortranarray(array) for name, array in weights.items()}
     model = SqueezeBert(config, turned)

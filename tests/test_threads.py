@@ -1,4 +1,4 @@
-"""The thread pool: counts, fork, several callers at once, no thread to be had, the cgroup quota."""
+"""The thread pool: number of threads, fork, concurrent callers, failing thread creation, the cgroup quota."""
 
 import concurrent.futures
 import itertools
@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from op_helpers import assert_same_bits, native, normal
+from op_helpers import assert_same_bits, native, normal, run_python
 
 from squeezeops import ops
 
@@ -30,7 +30,7 @@ def native_with_its_thread_count():
 
 @pytest.fixture
 def work(rng):
-    """A function large enough to be split over threads, and its result on one."""
+    """A function with enough work for several threads, and its result on one thread."""
     x, w = normal(rng, 200, 192), normal(rng, 384, 48)
     q = normal(rng, 3, 40, 64)
 
@@ -55,14 +55,11 @@ def assert_same(results, expected):
 
 
 def python(code, **environment):
-    env = {**os.environ, "SQUEEZEOPS_BACKEND": "native", **environment}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, timeout=120
-    )
+    return run_python("-c", textwrap.dedent(code), **{"SQUEEZEOPS_BACKEND": "native"} | environment)
 
 
 def tasks():
-    """Threads of this process, those outside Python included."""
+    """The number of threads of this process, including those that Python does not know."""
     return len(os.listdir("/proc/self/task"))
 
 
@@ -77,8 +74,8 @@ def test_results_do_not_depend_on_the_number(work, n):
 
 @pytest.mark.parametrize("heads", [1, 3, 12])
 @pytest.mark.parametrize("lengths", [[130], [8] * 20 + [200], [0, 33, 0, 1, 90, 7, 90, 0], [0, 0]], ids=str)
-def test_attention_is_shared_out_by_its_work(rng, heads, lengths):
-    """Sequences come in order of their work and long ones in parts: each row has its place all the same."""
+def test_attention_is_split_by_work(rng, heads, lengths):
+    """The longest sequences run first and are split, but each row is stored where it belongs."""
     offsets = np.cumsum([0, *lengths], dtype=np.int32)
     q, k, v = (normal(rng, offsets[-1], heads * 16) for _ in range(3))
     mask = rng.random(offsets[-1]) < 0.5
@@ -107,8 +104,8 @@ def test_workers_really_start(work):
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="there is one CPU to run on"
 )
-def test_the_cpus_of_workers_stay_as_they_were():
-    """A worker that is woken is kept off the caller's CPU, but only for the length of a job."""
+def test_affinity_of_workers_is_restored():
+    """A call keeps the workers that it wakes off its own CPU, but only until it returns."""
     code = """
         import os, time, numpy as np
         from squeezeops import ops
@@ -183,7 +180,7 @@ def test_many_callers_at_once(work):
 
 
 def test_the_number_changes_during_calls(work):
-    """Scratch memory is cut into slices for the number at the call's start; later workers must not need more."""
+    """A call divides its scratch by the number of threads at its start; it must not use more threads later."""
     run, expected = work
     done = threading.Event()
 
@@ -205,7 +202,7 @@ def test_the_number_changes_during_calls(work):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_fork_with_running_workers():
-    """A child has none of its parent's threads; it makes its own, while the parent's go on."""
+    """A child process does not inherit the workers. It starts its own, and those of the parent go on."""
     result = python(
         """
         import os, threading, warnings
@@ -241,7 +238,7 @@ def test_fork_with_running_workers():
 
 
 def test_no_thread_can_be_started():
-    """The caller then does all the work. The limit counts processes of a user, and root has none: so become nobody."""
+    """The caller then does all the work. RLIMIT_NPROC does not apply to root, so the test becomes another user."""
     result = python(
         """
         import os, resource, threading
@@ -272,7 +269,7 @@ def test_no_thread_can_be_started():
 
 @lists_threads
 def test_signals_reach_python(work):
-    """Workers block all signals, so that Ctrl-C comes to the interpreter's own thread."""
+    """Workers block signals, so that Ctrl-C reaches Python's main thread."""
     run, _ = work
     ops.set_num_threads(4)
     run()

@@ -1,4 +1,4 @@
-"""The tokenizer against Hugging Face ``tokenizers``, id for id and offset for offset.
+"""The tokenizer against Hugging Face ``tokenizers``: the same ids and offsets.
 
 ``SQUEEZEOPS_FUZZ=N`` makes the random tests N times as long.
 """
@@ -39,7 +39,7 @@ FLAGS = {
     "nothing": NO_CLEANING,
 }
 
-# Characters that have gone wrong in some tokenizer: expanding, dropped, reordered, joined, cased, spaced...
+# Characters that tokenizers get wrong: expanded, dropped, reordered, joined, lower-cased, treated as spaces...
 TRICKY = (
     "İıßẞΣσςﬁǅǆÅÅéñçüŵậệāẹ́ßſʼn½²①Ⅳℌℵ豈更車樂館\u0340\u0344\u0f73\u0f75\u0f81"
     "\u0301\u0300\u0323\u0302\u0308\u0327\u0345\u0489\u20dd\u1ab0\u0488"
@@ -61,7 +61,7 @@ WORDS = TEXT.split()
 
 
 def fold(text):
-    """Roughly what normalisation makes of a text: only to put useful pieces into the vocabulary."""
+    """Approximate the normalisation, to put useful pieces into the vocabulary."""
     return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn").lower()
 
 
@@ -70,7 +70,7 @@ def make_vocab():
     chars = dict.fromkeys("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
     chars |= dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
     for c in TRICKY:
-        # Some stay out, so that [UNK] turns up too.
+        # Leave some out, so that [UNK] occurs.
         if rng.random() < 0.85:
             chars |= dict.fromkeys(c + c.lower() + unicodedata.normalize("NFD", c) + fold(c))
     tokens = SPECIALS + [c for c in chars if not c.isspace()] + [f"##{c}" for c in chars]
@@ -83,7 +83,7 @@ VOCAB = make_vocab()
 
 
 def reference(vocab=VOCAB, **flags):
-    """The pipeline of ``BertTokenizerFast``."""
+    """The tokenizer of ``BertTokenizerFast``."""
     tok = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     defaults = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}
     tok.normalizer = normalizers.BertNormalizer(**(defaults | flags))
@@ -112,10 +112,10 @@ def assert_same(ours, theirs, *texts, **kwargs):
 
 
 def disagreements():
-    """Characters that the installed ``tokenizers`` lower-cases otherwise.
+    """Characters that the installed ``tokenizers`` lower-cases differently.
 
-    Its tables come from the Rust compiler it was built with, so that only those of a build as of Unicode 17 are the
-    same as ours; the difference can only be in characters that got a lower-case form after Unicode 13.
+    Its tables come from the Rust compiler that built it. They equal ours only with Unicode 17. Others can differ only
+    in characters that got a lower-case form after Unicode 13.
     """
     lower = normalizers.Lowercase()
     out = {c for c, small in normalizer.LATER_LOWER.items() if lower.normalize_str(c) != small}
@@ -142,7 +142,7 @@ def random_text(rng):
         elif kind < 0.84:
             parts.append(chr(rng.choice((rng.randint(0x10000, 0x323AF), rng.randint(0x10000, 0x10FFFF)))))
         elif kind < 0.9:
-            # Marks, sorted and unsorted, after a base.
+            # Combining marks after a base character, in any order.
             marks = [c for c in TRICKY if unicodedata.category(c)[0] == "M"]
             parts.append(rng.choice("aęΩがक각ậ") + "".join(rng.choices(marks, k=rng.randint(1, 6))))
         elif kind < 0.96:
@@ -164,7 +164,7 @@ def theirs():
     return reference()
 
 
-# ------------------------------------------------------------------------------------------------ same as the reference
+# ------------------------------------------------------------------------------------------------ against the reference
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
@@ -178,17 +178,17 @@ def test_random_texts(flags):
 @pytest.mark.parametrize("flags", [{}, NO_CLEANING, {"clean_text": False, "lowercase": False, "strip_accents": True}])
 def test_every_code_point(flags):
     ours, theirs = Tokenizer(VOCAB, **flags), reference(**flags)
-    # Planes 3 to 13 are hardly assigned, 15 and 16 private throughout: a sample of those is enough.
+    # Planes 3 to 13 are almost unassigned, 15 and 16 are for private use: a sample of them is enough.
     points = [*range(0x32400), *range(0x32400, 0x110000, 61), *range(0xE0000, 0xE0200)]
     chars = [c for c in map(chr, points) if not "\ud800" <= c <= "\udfff" and c not in AVOID]
     for i in range(0, len(chars), 100):
-        # One word each, so that what is dropped, split and spaced all shows in the tokens.
+        # One word per character: a character that is dropped, split or treated as a space changes the tokens.
         text = " ".join(f"a{c}b" for c in chars[i : i + 100])
         assert ours._normalize(text)[0] == theirs.normalizer.normalize_str(text), hex(ord(chars[i]))
         assert_same(ours, theirs, text)
 
 
-def test_lower_casing_differs_only_where_unicode_grew():
+def test_lower_casing_differs_only_in_new_characters():
     assert set(normalizer.LATER_LOWER) >= AVOID
 
 
@@ -212,11 +212,11 @@ def test_random_pairs_and_truncation():
             assert_same(ours, theirs, *texts, truncation=strategy, max_length=limit)
         theirs.no_truncation()
         assert_same(ours, theirs, *texts, add_special_tokens=special)
-    assert len(outcomes) == 5  # three strategies, and two ways in which they cannot be done
+    assert len(outcomes) == 5  # three strategies and two errors
 
 
 def windows_of(theirs, *texts, **options):
-    """What the reference makes of one text or pair with overflow, in the form of ours."""
+    """The reference's windows of one text or pair, in our format."""
     first = theirs.encode(*texts, **options)
     windows = [first, *first.overflowing]
     return {
@@ -248,11 +248,11 @@ def test_random_windows():
         room = limit - specials - sum(sizes[:target] + sizes[target + 1 :])
         fits = sum(sizes) <= limit - specials
         if not fits and stride >= room:
-            outcomes["refused"] += 1  # the reference panics, or complains before it has seen a text
+            outcomes["refused"] += 1  # the reference panics, or refuses the options before it sees a text
             with pytest.raises(ValueError, match=r"^(stride|truncation|max_length): "):
                 ours(*texts, **options)
             continue
-        # The reference wants the stride below limit - 2 in any case; it has no meaning for texts that fit.
+        # The reference always demands a stride below limit - 2, although texts that fit need no stride.
         if not fits and stride >= limit - 2:
             continue
         strategy = "longest_first" if strategy is True else strategy
@@ -359,7 +359,7 @@ def test_tokenizer_json(tmp_path, processor, flags):
         theirs.decoder = None
     theirs.add_tokens(ADDED)
     theirs.save(str(tmp_path / "tokenizer.json"))
-    # Left to itself, the library would apply these; transformers and this class do not.
+    # The library would apply these by default; transformers and this class do not.
     data = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     data["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
     (tmp_path / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
@@ -373,12 +373,13 @@ def test_tokenizer_json(tmp_path, processor, flags):
             "".join(rng.choice(pieces) if rng.random() < 0.9 else random_text(rng) for _ in range(rng.randint(1, 10)))
             for _ in range(rng.randint(1, 2))
         ]
-        # Whether a letter assigned after this Python continues the word of a `single_word` token is not known here.
+        # Remove characters that this Python does not know: it cannot tell whether they are part of a word, which
+        # `single_word` tokens depend on.
         texts = ["".join(c for c in text if unicodedata.category(c) != "Cn") for text in texts]
         special = rng.random() < 0.7
         assert_same(ours, theirs, *texts, add_special_tokens=special)
         ids = theirs.encode(*texts).ids
-        if RELEASE < (0, 23):  # these decode tokens that match normalised text to what they were before that
+        if RELEASE < (0, 23):  # they decode tokens that match normalised text differently
             ids = [i for i in ids if i not in range(len(VOCAB), len(ours)) or ours.convert_ids_to_tokens(i) == "<r>"]
         assert ours.decode(ids) == theirs.decode(ids)
         assert ours.decode(ids, skip_special_tokens=False) == theirs.decode(ids, skip_special_tokens=False)
@@ -418,7 +419,7 @@ def test_tokenizer_json_of_early_releases(tmp_path, ours):
         ("added_tokens", [{"id": 2000, "content": "x", "lstrip": "no"}], r"\[0\]: lstrip: expected bool, got 'no'"),
     ],
 )
-def test_tokenizer_json_that_cannot_be_honoured(tmp_path, section, value, message):
+def test_unsupported_tokenizer_json(tmp_path, section, value, message):
     assert_refused(tmp_path, "tokenizer.json", json.loads(reference().to_str()) | {section: value}, message)
 
 
@@ -513,13 +514,13 @@ def test_malformed_config(tmp_path, key, value, message):
 
 def nodes(value, path=()):
     yield path
-    # One entry of a vocabulary stands for all of them.
+    # One entry of a vocabulary is enough.
     for key in list(value)[:6] if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield from nodes(value[key], (*path, key))
 
 
 @pytest.mark.parametrize("processor", ["TemplateProcessing", "BertProcessing"])
-def test_no_broken_value_gets_another_exception(tmp_path, processor):
+def test_every_broken_value_is_a_value_error(tmp_path, processor):
     config = {"cls_token": {"content": "[CLS]"}, "sep_token": "[SEP]", "model_max_length": 9, "strip_accents": None}
     small = {token: i for i, token in enumerate([*SPECIALS, "a"])}
     intact = {"tokenizer.json": json.loads(reference(small).to_str()), "tokenizer_config.json": config}
@@ -545,7 +546,7 @@ def test_no_broken_value_gets_another_exception(tmp_path, processor):
                     tok = Tokenizer.from_pretrained(tmp_path)
                     tok.decode(tok(["A b aa [SEP]"], ["a"], padding=True)["input_ids"][0])
                 except ValueError as error:
-                    # The name of a special token that the vocabulary lacks may be wrong in either file.
+                    # If the vocabulary lacks a special token, either file may be wrong.
                     assert str(error).startswith(tuple(f"{tmp_path / file}: " for file in intact)), (path, bad)
 
 
@@ -556,7 +557,7 @@ def test_long_lines_of_spaces(tmp_path):
     start = time.perf_counter()
     tokens = list(Tokenizer.from_pretrained(tmp_path)._vocab)
     assert tokens[5:] == ["a", *lines[6:]]
-    assert time.perf_counter() - start < 5  # quadratic, it takes minutes
+    assert time.perf_counter() - start < 5  # quadratic time would be minutes
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -607,7 +608,7 @@ def test_vocab_txt_with_config(tmp_path):
         load(cls_token="<x>")
 
 
-# As `transformers` writes the five special tokens, and tokens added to them.
+# The five special tokens and added tokens, as `transformers` writes them.
 DECODER = {str(i): {"content": token, "special": True} for i, token in enumerate(SPECIALS)}
 DECODER = {
     key: {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False} | record
@@ -672,7 +673,7 @@ def test_vocab_txt_with_added_tokens(tmp_path):
     ours = Tokenizer.from_pretrained(tmp_path)
     row = ours("<ENT> a<l> <L> [MASK]", add_special_tokens=False)
     assert ours.convert_ids_to_tokens(row["input_ids"]) == ["<Ent>", "a", "<l>", *["[UNK]"] * 3, "[MASK]"]
-    assert row["offsets"][-1] == (14, 21)  # with the space before it
+    assert row["offsets"][-1] == (14, 21)  # including the space before it
 
 
 @pytest.mark.oracle
@@ -684,7 +685,7 @@ def test_transformers_reads_the_same_added_tokens(tmp_path, files):
     assert len(ours) == len(theirs)
     for text in ADDED_TEXTS:
         assert_same(ours, theirs.backend_tokenizer, text)
-    # Version 5 no longer takes the additional tokens of special_tokens_map.json for special.
+    # Version 5 no longer treats the additional tokens of special_tokens_map.json as special.
     if transformers.__version__.startswith("4.") or "special_tokens_map" not in files:
         assert ours._specials == {t.content for t in theirs.added_tokens_decoder.values() if t.special}
 
@@ -739,13 +740,13 @@ def test_transformers_reads_the_same_added_tokens(tmp_path, files):
         ("tokenizer_config", {"do_basic_tokenize": 0}, "do_basic_tokenize: expected bool, got 0"),
     ],
 )
-def test_what_a_vocab_txt_folder_may_not_say(tmp_path, name, data, message):
+def test_unsupported_files_beside_vocab_txt(tmp_path, name, data, message):
     write_vocab_folder(tmp_path, {})
     Tokenizer.from_pretrained(tmp_path)
     assert_refused(tmp_path, f"{name}.json", data, message)
 
 
-def test_no_broken_value_of_a_vocab_txt_folder_gets_another_exception(tmp_path):
+def test_every_broken_value_beside_vocab_txt_is_a_value_error(tmp_path):
     for files in (ADDED_FOLDERS["decoder"], ADDED_FOLDERS["legacy"]):
         for name, data in files.items():
             write_vocab_folder(tmp_path, files)
@@ -770,7 +771,7 @@ def test_tokenizer_classes(tmp_path):
     for name in (None, "BertTokenizer", "BertTokenizerFast", "SqueezeBertTokenizer", "ElectraTokenizerFast"):
         write_vocab_folder(tmp_path, {"tokenizer_config": types | {"tokenizer_class": name}})
         assert Tokenizer.from_pretrained(tmp_path).tokenize("the ab") == ["the", "a", "##b"]
-    # What tokenizer.json says is what is done, under whatever name.
+    # tokenizer.json decides, whatever class is named.
     reference().save(str(tmp_path / "tokenizer.json"))
     write_vocab_folder(tmp_path, {"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}})
     assert Tokenizer.from_pretrained(tmp_path).tokenize("the") == ["the"]
@@ -831,7 +832,7 @@ def test_windows(ours):
     assert [ours.decode(row) for row in rows["input_ids"]] == ["a b c", "c d e", "e f"]
     assert rows["offsets"][2] == [(0, 0), (8, 9), (10, 11), (0, 0)]
     assert rows["overflow_to_sample_mapping"] == [0, 0, 0] and "word_ids" not in rows
-    assert ours("a b c d e", stride=1, **options)["input_ids"] == rows["input_ids"][:2]  # the last one, just full
+    assert ours("a b c d e", stride=1, **options)["input_ids"] == rows["input_ids"][:2]  # the last one is exactly full
     assert ours("a", stride=1, **options)["input_ids"] == [ours("a")["input_ids"]]
     whole = ours("a b c d e f", return_overflowing_tokens=True)
     assert whole["input_ids"] == [ours("a b c d e f")["input_ids"]]

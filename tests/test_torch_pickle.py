@@ -1,4 +1,4 @@
-"""The machine for torch's pickles: what it refuses, that it runs nothing, and what a pickle may cost."""
+"""The interpreter of torch's pickles: it refuses invalid ones, runs no code, and limits memory and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEEP = 100_000
 
 
 class Net:
-    """A module, to torch."""
+    """A class whose instances are pickled, as torch.save does with a module."""
 
 
 def pickled_net(protocol: int) -> bytes:
@@ -29,7 +29,8 @@ def binunicode(data: bytes) -> bytes:
     return b"X" + struct.pack("<I", len(data)) + data
 
 
-LAUGHS = (tw.ORDERED_DICT + b")R(" + X) * 30 + b"]" + (b"q\0" + text("y") + b"h\0u") * 30  # dicts in dicts, each twice
+# Each of 30 nested dicts holds the next one twice ("billion laughs").
+LAUGHS = (tw.ORDERED_DICT + b")R(" + X) * 30 + b"]" + (b"q\0" + text("y") + b"h\0u") * 30
 
 PICKLES = {  # name: (pickle, parts of the message)
     "REDUCE": (program(OS_SYSTEM, b"R"), ["names 'os.system', which is not a tensor (it was not run"]),
@@ -293,7 +294,7 @@ def test_hostile_pickles(tmp_path, case):
         assert part in message
 
 
-CALLS = {  # programs that Python's unpickler runs
+CALLS = {  # pickles that call a function in Python's unpickler
     "REDUCE": program(OS_SYSTEM, b"R"),
     "REDUCE inside a dict": mapping(X, OS_SYSTEM + b"R"),
     "STACK_GLOBAL": program(text("os"), text("system"), b"\x93", tw.group(text("touch executed")), b"R"),
@@ -323,13 +324,13 @@ def test_nothing_is_run(tmp_path, monkeypatch, case, place):
         content = tw.pickles(mapping(), {}, keys=[]).replace(pickle.dumps([], 2), program)
     refusal(write(tmp_path, content))
     assert not (tmp_path / "executed").exists()
-    pickle.loads(program)  # it does what it is here for
+    pickle.loads(program)  # Python's unpickler runs the call
     assert (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("opcode", [b"}", b"]", b"(", b"\x85", b"\x94", b"N"])
 def test_what_an_opcode_may_cost(tmp_path, monkeypatch, opcode):
-    """With the limit on opcodes, a limit on memory: a hundred megabytes or two."""
+    """The memory per opcode is limited. With the limit on opcodes, a pickle needs at most about 200 MB."""
     count = 50_000
     monkeypatch.setattr(torch_pickle, "MAX_OPCODES", count)
     path = write(tmp_path, tw.archive(program(b")" + opcode * count), {}))

@@ -1,4 +1,4 @@
-"""What a model keeps from one forward pass to the next: the same results, nothing shared with them, no more memory."""
+"""Workspaces, which a model reuses for each forward pass: same results, no aliasing, no memory growth."""
 
 import contextvars
 import copy
@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model_helpers import write_model
+from model_helpers import kept, write_model
 from op_helpers import VARIANTS, assert_same_bits, run_python
-from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expected_of, kept, load
+from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expected_of, load
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert
@@ -25,7 +25,7 @@ from squeezeops.squeezebert.model import batch
 from squeezeops.squeezebert.model.workspace import Workspace, Workspaces
 
 NATIVE = [name for name in ("native",) if name in ops.available_backends()]
-FEW = pytest.mark.parametrize("variant", VARIANTS[:2], ids=str, indirect=True)  # the specification, and the fastest
+FEW = pytest.mark.parametrize("variant", VARIANTS[:2], ids=str, indirect=True)  # the reference and the fastest
 compiled = pytest.mark.skipif(not NATIVE, reason="built without the native extension")
 
 
@@ -41,7 +41,7 @@ def memory_of(model):
 
 
 def assert_apart(output, model):
-    """Nothing of the output lies in memory that the model uses again."""
+    """Check that the output does not overlap memory that the model reuses."""
     kept_arrays = [np.frombuffer(memory, np.uint8) for memory in memory_of(model)]
     assert kept_arrays
     for array in arrays_of(output).values():
@@ -55,7 +55,7 @@ def assert_apart(output, model):
 @FEW
 @pytest.mark.parametrize("name", MODELS)
 def test_parts_give_the_same(variant, name, rng, monkeypatch):
-    """Whatever is asked for, in parts of any size: one sequence at a time, several, all."""
+    """All outputs, with parts of one sequence, of several, and of all."""
     expected = expected_of(name)
     inputs = [expected[key] for key in INPUTS]
     model = load(name)
@@ -73,7 +73,7 @@ def test_parts_give_the_same(variant, name, rng, monkeypatch):
             parts = arrays_of(model(*rows, **option))
             assert parts.keys() == whole.keys()
             for key, array in parts.items():
-                if variant.backend == "numpy":  # a BLAS may go by the number of rows
+                if variant.backend == "numpy":  # the bits of a BLAS may depend on the number of rows
                     np.testing.assert_allclose(array, whole[key], rtol=1e-4, atol=1e-4)
                 else:
                     assert_same_bits(array, whole[key])
@@ -100,7 +100,7 @@ def test_parts_are_whole_sequences():
                 chosen += part.ids[part.chosen.indices].tolist()
                 assert part.chosen.cu_rows[-1] == len(part.chosen.indices)
             assert chosen == whole.ids[whole.chosen.indices].tolist() == [i for i in whole.ids.tolist() if i % 3 == 0]
-            for part, after in itertools.pairwise(parts):  # none could take one more
+            for part, after in itertools.pairwise(parts):  # no part has room for one more sequence
                 assert len(part.ids) + after.cu_seqlens[1] > most
 
 
@@ -121,13 +121,13 @@ def test_arrays_of_a_workspace():
         assert room.rows(n) is arrays
     memory = room._memory
     room.rows(256)
-    assert room._memory is memory  # it grows by steps
+    assert room._memory is memory  # it grows in large steps
     room.rows(257)
     assert room._memory is not memory
 
 
-def test_no_memory_to_be_had(monkeypatch):
-    """The workspace that could not grow is as it was, and grows the next time."""
+def test_failed_allocation(monkeypatch):
+    """A workspace that could not grow is unchanged, and can grow the next time."""
     room = Workspace(48, 33, 3)
     room.rows(3)
 
@@ -155,7 +155,7 @@ def test_a_workspace_is_used_again():
 
 @FEW
 def test_an_exception_in_the_middle(variant, monkeypatch):
-    """The workspace comes back, and the next pass is not spoilt."""
+    """The workspace is returned, and the next pass gives the right results."""
     model, ids = load("classification"), [[1, 2, 3], [4, 5, 6]]
     expected = model(ids)
     (room,) = model._workspaces._idle
@@ -221,7 +221,7 @@ def test_copies_have_workspaces_of_their_own(variant):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork():
-    """The child goes on with what the parent had, and neither sees the other's."""
+    """The child uses its copy of the parent's workspace; neither sees changes of the other."""
     code = f"""
 import os, sys
 import numpy as np
@@ -245,7 +245,7 @@ os._exit(0)
 
 
 class Blocks:
-    """What is allocated in a block, as Python and NumPy tell tracemalloc."""
+    """Measures allocations of Python and NumPy with tracemalloc."""
 
     def __enter__(self):
         tracemalloc.start()
@@ -255,7 +255,7 @@ class Blocks:
         tracemalloc.stop()
 
     def growth(self, function, times=50):
-        """Bytes that are more after some calls, and at most meanwhile."""
+        """Return by how many bytes the memory grew after `times` calls, and at its peak."""
         function()
         gc.collect()
         tracemalloc.reset_peak()
@@ -270,7 +270,7 @@ class Blocks:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """Models with activations of some size: 2 layers, 64 positions."""
+    """Models with large enough activations: 2 layers, 64 positions."""
     folder = tmp_path_factory.mktemp("wide")
     return {
         task: write_model(folder / task, labels, task=task, positions=64)
@@ -288,19 +288,19 @@ def wide(tmp_path_factory):
     "task", ["base", "text-classification", "token-classification", "question-answering", "masked-lm"]
 )
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("name", NATIVE)  # the operations of NumPy have arrays of their own
+@pytest.mark.parametrize("name", NATIVE)  # NumPy's operations allocate temporary arrays
 def test_no_allocation_in_the_steady_state(wide, task, padded, name):
-    """But for the results and for what goes with the ids: activations are a hundred times that."""
+    """A call allocates only its results and small arrays for the ids. Activations would be a hundred times larger."""
     with ops.backend(name):
         model = SqueezeBert.from_pretrained(wide[task])
         ids = np.random.default_rng(0).integers(0, model.config.vocab_size, (8, 64))
         mask = (np.arange(64) < np.arange(57, 65)[:, None]).astype(int) if padded else None
-        # Of 512 rows of 16 channels, with 32 between: 7 arrays, 256 KB in all. An input takes 4 KB.
+        # The activations are 7 arrays of 512 rows with 16 or 32 channels, 256 KB in total. An input has 4 KB.
         model(ids, mask)
         result = sum(array.nbytes for array in arrays_of(model(ids, mask)).values())
         with Blocks() as blocks:
             grown, peak = blocks.growth(lambda: model(ids, mask))
-    assert grown < 10_000  # of 50 calls
+    assert grown < 10_000  # after 50 calls
     assert peak < result + 70_000
 
 
@@ -319,7 +319,7 @@ def test_memory_does_not_grow_with_the_calls(wide, lengths):
 
     call()
     with Blocks() as blocks:
-        assert blocks.growth(call)[0] < 10_000  # of 50 calls
+        assert blocks.growth(call)[0] < 10_000  # after 50 calls
     (room,) = model._workspaces._idle
     assert len(room._memory) < 2 * 4 * 16 * max(64, max(lengths)) * (6 * 16 + 32)
 
@@ -336,7 +336,7 @@ def test_large_batches_take_no_more_room(wide):
 @compiled
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc what it has given out")
 def test_the_library_allocates_nothing_in_the_steady_state():
-    """What malloc has from the system, and what it gives out, is the same after many passes."""
+    """The heap size and the allocated bytes of malloc do not change in many passes."""
     code = f"""
 import ctypes, gc
 import numpy as np

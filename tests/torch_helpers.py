@@ -1,4 +1,4 @@
-"""Writes the files that ``torch.save`` writes, without torch: with Python's pickler, or opcode by opcode."""
+"""Write files of ``torch.save`` without torch: with Python's pickler, or opcode by opcode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from squeezeops.squeezebert.files.torch_file import read_tensors
 
 # ---- with Python's pickler -----------------------------------------------------------------------------------------
 
-TORCH, UTILS = ModuleType("torch"), ModuleType("torch._utils")  # what the pickler finds under these names
+TORCH, UTILS = ModuleType("torch"), ModuleType("torch._utils")  # the pickler imports these instead of torch
 KINDS = {"?": "Bool", "B": "Byte", "b": "Char", "h": "Short", "i": "Int", "l": "Long", "e": "Half", "f": "Float"}
 KINDS |= {"d": "Double", "bfloat16": "BFloat16"}
 for kind in KINDS.values():
@@ -29,11 +29,11 @@ TORCH.Size = type("Size", (tuple,), {"__module__": "torch", "__reduce__": lambda
 
 
 def _rebuild_tensor_v2():
-    """Stands for torch's function, which the pickle calls by name."""
+    """A stub of torch's function: the pickle holds only its name."""
 
 
 def _rebuild_parameter():
-    """Likewise."""
+    """A stub, too."""
 
 
 for function in (_rebuild_tensor_v2, _rebuild_parameter):
@@ -43,7 +43,7 @@ for function in (_rebuild_tensor_v2, _rebuild_parameter):
 
 @dataclass(eq=False)
 class Storage:
-    """Bytes of elements of one kind ("Float", "Half", ...)."""
+    """The bytes of `numel` elements of one kind ("Float", "Half", ...)."""
 
     kind: str
     data: bytes
@@ -66,13 +66,13 @@ class Tensor:
 
 
 def tensor(array: np.ndarray, kind: str | None = None) -> Tensor:
-    """The whole of an array; `kind` is needed where NumPy has no such dtype."""
+    """A tensor of a whole array. `kind` is needed for a dtype that NumPy does not have."""
     storage = Storage(kind or KINDS[array.dtype.char], array.tobytes(), array.size)
     return Tensor(storage, 0, array.shape, tuple(step // array.itemsize for step in np.empty_like(array).strides))
 
 
 def state_dict(tensors: dict[str, object]) -> OrderedDict[str, object]:
-    """As ``module.state_dict()`` gives it, with versions in an attribute."""
+    """An OrderedDict like that of ``module.state_dict()``, with versions in an attribute."""
     values = OrderedDict(tensors)
     values._metadata = OrderedDict({"": {"version": 1}, "encoder": {}})
     return values
@@ -93,7 +93,7 @@ def stub_modules():
 
 
 def pickled(value: object, protocol: int = 2, older: bool = False) -> tuple[bytes, dict[str, Storage]]:
-    """The pickle and the storages by key."""
+    """Return the pickle, and the storages by key."""
     storages: dict[str, Storage] = {}
 
     class Pickler(pickle.Pickler):
@@ -125,7 +125,7 @@ def pickles_file(value: object, protocol: int = 2) -> bytes:
 
 
 def archive(data: bytes, storages: dict[str, bytes], extra: dict[str, bytes] | None = None) -> bytes:
-    """The layout since torch 1.6, the storages on multiples of 64 bytes."""
+    """A file in the format since torch 1.6: a zip archive, the storages at multiples of 64 bytes."""
     entries = {"data.pkl": data, "byteorder": b"little", **{f"data/{key}": raw for key, raw in storages.items()}}
     return zip_bytes(
         {f"model/{name}": content for name, content in {**entries, "version": b"3\n", **(extra or {})}.items()}
@@ -156,7 +156,7 @@ def pickles(
     head: tuple[object, ...] = (MAGIC, 1001, SYSTEM),
     keys: object = None,
 ) -> bytes:
-    """The layout before torch 1.6."""
+    """A file in the format before torch 1.6: pickles, then the storages."""
     parts = [pickle.dumps(item, protocol) for item in head]
     parts += [data, pickle.dumps(list(storages) if keys is None else keys, protocol)]
     return b"".join(parts + [struct.pack("<q", count) + raw for count, raw in storages.values()])
@@ -209,11 +209,11 @@ def program(*body: bytes) -> bytes:
 
 
 def mapping(*items: bytes) -> bytes:
-    """A program of a dict: keys and values in turn."""
+    """A pickle of a dict; keys and values alternate."""
     return program(b"}(", *items, b"u")
 
 
-# ---- what the reader does with them --------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------------------------
 
 
 def write(tmp_path: Path, content: bytes) -> Path:
@@ -223,7 +223,7 @@ def write(tmp_path: Path, content: bytes) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The message that the file is refused with: one line that begins with the path and is not long."""
+    """Check that the reader refuses the file with one short line that begins with the path; return the message."""
     with pytest.raises(ValueError) as error:
         read_tensors(path)
     message = str(error.value)

@@ -25,7 +25,7 @@ from bench.arm.cycles import MODELS, model_rows
 from bench.arm.estimate import markdown, recorded
 from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
 from bench.arm.layer import OURS, our_rows, peer_rows
-from bench.arm.loops import disassemble, inner_loops, largest
+from bench.arm.loops import kernel_loop
 from bench.report import columns
 
 TOKENS_OF_LAYERS = (32, 128)
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
     p.add_argument("--op", action="append", help="only this operation; may be repeated; `functions` has 'layer' too")
     p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
-    p.add_argument("--kernel", default="", help="only the loops of files whose names contain this")
+    p.add_argument("--kernel", default="", help="only the loops of kernels whose names contain this")
     p.add_argument("--peers", action="store_true", help="of a layer: onnxruntime and NumPy too; downloads a Python")
     p.add_argument("--json", metavar="FILE", type=Path, help="write the table there")
     return p
@@ -68,8 +68,7 @@ def run(given: argparse.Namespace, folder: Path) -> int:
         return check(folder, given.compiler)
     if given.what == "loops":
         for kernel in dict.fromkeys(model.kernel for model in MODELS if given.kernel in model.kernel):
-            for path in (folder / "library").rglob(f"{kernel}.cc.o"):
-                print(largest(inner_loops(disassemble(path), path.name)))
+            print(kernel_loop(folder, kernel))
         return 0
     if given.what == "cycles":
         rows = [row for row in model_rows(folder) if given.kernel in row["kernel"]]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CXX_FOR",
@@ -16,6 +19,7 @@ __all__ = [
     "build_mark",
     "compile_for_arm",
     "run_tool",
+    "tests_module",
     "tool",
 ]
 
@@ -23,6 +27,14 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 TOOLCHAIN = ROOT / "tests/arm/aarch64.cmake"
 CXX_FOR = {"gcc": ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"), "clang": ("clang-19", "clang++-19")}
+
+
+def tests_module(name: str) -> Any:
+    """A module of tests/, which is no package."""
+    folder = str(ROOT / "tests")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 class Missing(RuntimeError):
@@ -72,7 +84,8 @@ def build(folder: Path, compiler: str = "gcc") -> Path:
     run_tool(tool("cmake"), "--build", library, "--target", "squeezeops_static")
     plugin = (tool("cc", "gcc"), "-O2", "-Wall", "-Wextra", "-shared", "-fPIC")
     run_tool(*plugin, "-o", folder / "libcount.so", FOLDER / "count.c")
-    parts = ("-static", f"-I{ROOT}/csrc/include", FOLDER / "driver.c", library / "libsqueezeops.a", "-lpthread", "-lm")
+    include = (f"-I{ROOT}/csrc", f"-I{ROOT}/csrc/include")
+    parts = ("-static", *include, FOLDER / "driver.c", library / "libsqueezeops.a", "-lpthread", "-lm")
     compile_for_arm(compiler, "-o", folder / "driver", *parts)
     return folder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.arm.build import run_tool, tool
-from bench.arm.loops import InnerLoop, disassemble, inner_loops, largest
+from bench.arm.loops import InnerLoop, kernel_loop
 
 __all__ = ["MODELS", "Model", "cycles", "model_rows"]
 
@@ -83,23 +83,25 @@ def cycles(loop: InnerLoop, processor: str) -> tuple[float, float, float]:
 
 def model_rows(build: Path) -> list[dict[str, Any]]:
     """The table: a row for each of `MODELS` whose kernel was compiled."""
-    rows, found = [], {}
+    rows: list[dict[str, Any]] = []
+    found: dict[str, InnerLoop | None] = {}
     for model in MODELS:
-        for path in (build / "library").rglob(f"{model.kernel}.cc.o"):
-            if model.kernel not in found:
-                found[model.kernel] = largest(inner_loops(disassemble(path), path.name))
-            loop = found[model.kernel]
-            turn, limit, ports = cycles(loop, model.processor)
-            rows.append(
-                {
-                    **model._asdict(),
-                    "cycles": turn,
-                    "limit": limit,
-                    "all_ports": ports,
-                    "over_limit": turn / limit,
-                    "instructions": len(loop.instructions),
-                    "products": loop.products,
-                    "accumulators": loop.accumulators,
-                }
-            )
+        if model.kernel not in found:
+            found[model.kernel] = kernel_loop(build, model.kernel)
+        loop = found[model.kernel]
+        if loop is None:
+            continue
+        turn, limit, ports = cycles(loop, model.processor)
+        rows.append(
+            {
+                **model._asdict(),
+                "cycles": turn,
+                "limit": limit,
+                "all_ports": ports,
+                "over_limit": turn / limit,
+                "instructions": len(loop.instructions),
+                "products": loop.products,
+                "accumulators": loop.accumulators,
+            }
+        )
     return rows

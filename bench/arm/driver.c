@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "squeezeops/squeezeops.h"
+#include "measure/measure.h"
 
 static __attribute__((noinline)) void mark(void) { __asm__ volatile("hint #100" ::: "memory"); }
 
@@ -280,7 +280,7 @@ int main(void) {
       run_layer(dtype_of(dtype), a);
     else
       fail("expected an operation on each line");
-    printf("%s\n", sqz_last_kernel());
+    printf("%s\n", sqz_measure_last_kernel());
   }
   return 0;
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.arm.build import tests_module
 from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.loops import disassemble, inner_loops
 from squeezeops.benchmark.cases import OPS
@@ -23,7 +24,6 @@ CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
 DTYPES = {"pointwise_conv": "f32", "pointwise_conv_float16": "f16", "pointwise_conv_int8": "s8"}
 PRODUCTS = ("fmla", "dot", "mmla", "mull")
-INT8 = ("pointwise_conv_int8", "quantize_rows")
 
 
 class Case(NamedTuple):
@@ -84,7 +84,7 @@ def model_cases(isa: str, tokens: Iterable[int]) -> list[Case]:
     """The shapes of the benchmarks with so many tokens, on the kernels that an instruction set brings itself."""
     wanted, cases = {str(n) for n in tokens}, []
     for op in sorted(OPS, key=lambda op: op.name):
-        if isa != "neon" and op.name not in INT8:
+        if tests_module("kernel_tables").ISAS[isa].floats is None and op.dtype != "s8":
             continue
         for shape in ({name: str(value) for name, value in sizes.items()} for sizes in op.shapes):
             # Rows of softmax are queries of 12 heads.

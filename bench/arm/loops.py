@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.arm.build import ROOT, run_tool, tool
+from bench.arm.build import run_tool, tests_module, tool
 
-__all__ = ["InnerLoop", "disassemble", "inner_loops", "largest"]
+__all__ = ["InnerLoop", "disassemble", "inner_loops", "kernel_loop", "largest"]
 
 # What takes a product's place on a multiplier's port, and what ends in a sum beside it.
 PRODUCT = r"fml[as]|[us]{1,2}dot|[us]{1,2}mmla|[us]m(ull|lal|lsl)2?"
 ACCUMULATE = r"fml[as]|[us]{1,2}dot|[us]{1,2}mmla|[us]m(lal|lsl)2?|[us]adalp"
 ARITHMETIC = rf"{PRODUCT}|[us]adalp|[us]addlp|[us]addw2?"
-
-
-def _reader() -> Any:
-    """The module tests/disassembly.py; tests/ is no package."""
-    name = "disassembly"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / f"tests/{name}.py")
-        assert spec and spec.loader
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ def disassemble(path: Path) -> str:
 
 def inner_loops(listing: str, file: str = "", symbols: set[str] | None = None) -> list[InnerLoop]:
     """The innermost loops of a listing that have products; of all functions, or of those named."""
-    reader = _reader()
+    reader = tests_module("disassembly")
     architecture, functions = reader.parse(listing)
     loops = []
     for symbol, instructions in functions:
@@ -112,3 +99,19 @@ def largest(loops: list[InnerLoop]) -> InnerLoop:
     most = max(loop.accumulators for loop in loops)
     whole = [loop for loop in loops if loop.accumulators == most]
     return min(whole, key=lambda loop: len(loop.instructions) / loop.products)
+
+
+def kernel_loop(build: Path, kernel: str) -> InnerLoop | None:
+    """The loop of a kernel's whole tile; None if the kernel was not compiled.
+
+    Parameters
+    ----------
+    build : Path
+        As `bench.arm.build.build` returns it.
+    kernel : str
+        Its symbol, such as "pwconv_s8_neon".
+    """
+    tables = tests_module("kernel_tables")
+    names = [(op, isa) for op in tables.OPS for isa in tables.ISAS if f"{op}_{isa}" == kernel]
+    path = build / "library" / tables.object_of(*names[0])
+    return largest(inner_loops(disassemble(path), path.name)) if path.exists() else None

@@ -58,7 +58,7 @@ void run_task(void *context, int64_t i, int worker) {
 
 sqz_status run_attention(const AttentionArgs &a) {
   const Kernels *kernels;
-  SQZ_TRY(begin(kAttention, &kernels));
+  SQZ_TRY(begin(Op::attention_f32, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (a.head_size == 0 && !a.scores)) return SQZ_OK;
   const AttentionSizes sizes = {a.batch, a.q_offsets, a.k_offsets, a.heads};
   const int threads = num_threads();  // read once, because another thread may change it
@@ -70,7 +70,7 @@ sqz_status run_attention(const AttentionArgs &a) {
                 (long long)slice);
   const AttentionSchedule schedule(sizes, kAttentionMaxRows, threads,
                                    reinterpret_cast<AttentionSchedule::Entry *>(memory + slice * threads));
-  Context context = {a, sizes, schedule, kernels->attention, narrow(a.scale), memory, slice};
+  Context context = {a, sizes, schedule, kernels->attention_f32, narrow(a.scale), memory, slice};
   parallel_for(schedule.tasks(), run_task, &context, threads);
   return SQZ_OK;
 }

@@ -15,11 +15,11 @@ EmbeddingTable from(const EmbeddingTable &table, int64_t first) {
 
 sqz_status run_embedding(int64_t count, int64_t n, const EmbeddingTable &table, float *out, int64_t ldo) {
   const Kernels *kernels;
-  SQZ_TRY(begin(kEmbedding, &kernels));
+  SQZ_TRY(begin(Op::embedding_f32, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
   for_chunks(count, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
-    kernels->embedding(end - begin, n, from(table, begin), out + begin * ldo, ldo);
+    kernels->embedding_f32(end - begin, n, from(table, begin), out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }
@@ -27,12 +27,12 @@ sqz_status run_embedding(int64_t count, int64_t n, const EmbeddingTable &table, 
 sqz_status run_embedding_layer_norm(int64_t count, int64_t n, const EmbeddingTable (&tables)[3], const float *weight,
                                     const float *bias, float eps, float *out, int64_t ldo) {
   const Kernels *kernels;
-  SQZ_TRY(begin(kEmbeddingLayerNorm, &kernels));
+  SQZ_TRY(begin(Op::embedding_layer_norm_f32, &kernels));
   if (count == 0 || n == 0) return SQZ_OK;
   for_chunks(count, row_grain(n), [&](int64_t begin, int64_t end) {
     FloatEnvironment environment;
     const EmbeddingTable t[3] = {from(tables[0], begin), from(tables[1], begin), from(tables[2], begin)};
-    kernels->embedding_layer_norm(end - begin, n, t, weight, bias, eps, out + begin * ldo, ldo);
+    kernels->embedding_layer_norm_f32(end - begin, n, t, weight, bias, eps, out + begin * ldo, ldo);
   });
   return SQZ_OK;
 }

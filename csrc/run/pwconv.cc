@@ -35,7 +35,7 @@ struct Part {
   Part() {}
   Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads)
       : args{}, store{}, schedule(sizes_of(x, p), threads) {
-    run = p.dtype == SQZ_S8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv;
+    run = p.dtype == SQZ_S8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv_f32;
     args.groups = p.groups;
     args.group_in = x.c_in / p.groups;
     args.group_out = p.c_out / p.groups;
@@ -182,7 +182,7 @@ int64_t quantized_width(int64_t channels, int64_t groups) { return groups * Quan
 sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, const float *x, int64_t ldx, uint8_t *q,
                              int64_t ldq, float *scales) {
   const Kernels *kernels;
-  SQZ_TRY(begin(kQuantizeRowsS8, &kernels));
+  SQZ_TRY(begin(Op::quantize_rows_s8, &kernels));
   quantize(*kernels, {rows, groups, channels / groups, x, ldx, q, ldq, scales, groups});
   return SQZ_OK;
 }
@@ -190,7 +190,10 @@ sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, con
 sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts) {
   const Kernels *kernels = nullptr;
   for (int64_t i = 0; i < count; ++i)
-    SQZ_TRY(begin(parts[i].dtype == SQZ_S8 ? kPwconvS8 : parts[i].dtype == SQZ_F16 ? kPwconvF16 : kPwconv, &kernels));
+    SQZ_TRY(begin(parts[i].dtype == SQZ_S8    ? Op::pwconv_s8
+                  : parts[i].dtype == SQZ_F16 ? Op::pwconv_f16
+                                              : Op::pwconv_f32,
+                  &kernels));
   if (x.rows == 0) return SQZ_OK;
   const auto of_region = [&](int64_t first) { return static_cast<int>(at_most(count - first, kMostParts)); };
   // The memory of all regions is had before the first one writes. The number of threads is read once: another thread

@@ -3,8 +3,8 @@
 #ifndef SQZ_RUN_RUN_H_
 #define SQZ_RUN_RUN_H_
 
-#include "dispatch/registry.h"
 #include "error.h"
+#include "isa/registry.h"
 #include "schedule/rows.h"
 #include "threading/float_environment.h"
 #include "threading/pool.h"

@@ -1,4 +1,4 @@
-// What every kernel file needs and no ISA changes.
+// Helpers of all kernels, the same for every ISA.
 #ifndef SQZ_SIMD_COMMON_H_
 #define SQZ_SIMD_COMMON_H_
 
@@ -10,7 +10,7 @@
 namespace sqz {
 namespace {
 
-// Exact; signalling NaNs become quiet, as the conversion instructions make them.
+// Exact. Signalling NaNs become quiet, as with the conversion instructions.
 SQZ_INLINE float half_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 31u;
   uint32_t mantissa = h & 0x3ffu, bits;
@@ -29,7 +29,7 @@ SQZ_INLINE float half_to_float(uint16_t h) {
   return r;
 }
 
-// The constants that a polynomial adds, as vectors; a trait may specialise this.
+// The addends of a polynomial, as vectors; a trait may specialise this.
 template <class I, const auto &c>
 struct Addends {
   SQZ_INLINE typename I::V operator[](int i) const { return I::set1(c[i]); }
@@ -38,7 +38,7 @@ struct Addends {
 SQZ_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 SQZ_INLINE int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
 
-// Minus infinity without <math.h>'s macros, which need a standard header in every kernel file.
+// Without <math.h>, so that kernels need no standard header for it.
 SQZ_INLINE float minus_infinity() { return -__builtin_inff(); }
 
 // Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.

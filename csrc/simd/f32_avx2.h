@@ -16,11 +16,8 @@ struct F32Avx2 {
   using M = V;  // all-ones or all-zeros lanes
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 4;  // vectors that a polynomial takes at a time (simd/pair.h)
-
-  // 12 accumulators, 2 panel vectors and a broadcast row element: 15 of 16 registers.
-  static constexpr bool kOwnTile = false;
-  static constexpr int kTileRows = 6, kHalfTileRows = 6, kTilePanels = 1;
+  static constexpr int kRegisters = 16, kVectorRegisters = 2;
+  static constexpr int kOwnTileRows = 0;
 
   static SQZ_INLINE V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static SQZ_INLINE V set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -47,7 +44,6 @@ struct F32Avx2 {
   }
 
   static SQZ_INLINE V add(V x, V y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-  static SQZ_INLINE V add_to(V sum, V x) { return add(sum, x); }
   static SQZ_INLINE V sub(V x, V y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
   static SQZ_INLINE V mul(V x, V y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
   static SQZ_INLINE V div(V x, V y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
@@ -56,7 +52,6 @@ struct F32Avx2 {
   static SQZ_INLINE V max(V x, V y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   static SQZ_INLINE V min(V x, V y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
   static SQZ_INLINE V abs(V x) { return {_mm256_andnot_ps(sign(), x.a), _mm256_andnot_ps(sign(), x.b)}; }
-  static SQZ_INLINE V neg(V x) { return {_mm256_xor_ps(sign(), x.a), _mm256_xor_ps(sign(), x.b)}; }
   static SQZ_INLINE V with_sign(V m, V s) {
     return {_mm256_or_ps(m.a, _mm256_and_ps(sign(), s.a)), _mm256_or_ps(m.b, _mm256_and_ps(sign(), s.b))};
   }
@@ -96,7 +91,7 @@ struct F32Avx2 {
   }
 
  private:
-  // Halves of two rows make a register (loads do it), then pairs of elements, then fours.
+  // The loads combine halves of two rows in a register; then pairs of elements are interleaved, then fours.
   static SQZ_INLINE void transpose8(const float *const *rows, int k, float *to) {
     __m256 x[8], y[8];
 #pragma GCC unroll 8

@@ -14,11 +14,8 @@ struct F32Avx512 {
   using M = __mmask16;
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 8;  // vectors that a polynomial takes at a time (simd/pair.h)
-
-  // 24 accumulators, 3 panel vectors and a broadcast row element: 28 of 32 registers.
-  static constexpr bool kOwnTile = false;
-  static constexpr int kTileRows = 8, kHalfTileRows = 8, kTilePanels = 3;
+  static constexpr int kRegisters = 32, kVectorRegisters = 1;
+  static constexpr int kOwnTileRows = 0;
 
   static SQZ_INLINE V zero() { return _mm512_setzero_ps(); }
   static SQZ_INLINE V set1(float a) { return _mm512_set1_ps(a); }
@@ -34,7 +31,6 @@ struct F32Avx512 {
   static SQZ_INLINE void store_n(float *p, V a, int n) { _mm512_mask_storeu_ps(p, tail(n), a); }
 
   static SQZ_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
-  static SQZ_INLINE V add_to(V sum, V x) { return add(sum, x); }
   static SQZ_INLINE V sub(V a, V b) { return _mm512_sub_ps(a, b); }
   static SQZ_INLINE V mul(V a, V b) { return _mm512_mul_ps(a, b); }
   static SQZ_INLINE V div(V a, V b) { return _mm512_div_ps(a, b); }
@@ -43,7 +39,6 @@ struct F32Avx512 {
   static SQZ_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
   static SQZ_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
   static SQZ_INLINE V abs(V a) { return _mm512_andnot_ps(set1(-0.0f), a); }
-  static SQZ_INLINE V neg(V a) { return _mm512_xor_ps(set1(-0.0f), a); }
   static SQZ_INLINE V with_sign(V magnitude, V s) { return _mm512_or_ps(magnitude, _mm512_and_ps(set1(-0.0f), s)); }
   static SQZ_INLINE V rint(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static SQZ_INLINE V scale2(V a, V n) { return _mm512_scalef_ps(a, n); }
@@ -58,7 +53,8 @@ struct F32Avx512 {
   static SQZ_INLINE bool any(M a) { return a != 0; }
   static SQZ_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
 
-  // Quarters of four rows make a register (loads do it), then pairs of elements, then fours: 32 shuffles.
+  // The loads combine quarters of four rows in a register; then pairs of elements are interleaved, then fours: 32
+  // shuffles.
   static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
 #pragma GCC unroll 4
     for (int k = 0; k < 16; k += 4) {
@@ -93,7 +89,7 @@ struct F32Avx512 {
   }
 
  private:
-  // Compare and select, not vmaxps: x86 and NEON differ on NaN.
+  // Compare and select, not vmaxps, because x86 and NEON differ on NaN.
   static SQZ_INLINE __m256 max8(__m256 a, __m256 b) { return _mm256_blendv_ps(a, b, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
   static SQZ_INLINE __m128 max4(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmp_ps(a, b, _CMP_LT_OQ)); }
 };

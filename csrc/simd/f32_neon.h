@@ -15,7 +15,7 @@ namespace sqz {
 namespace {
 
 struct F32Neon {
-  // Named and no array: with arrays of q registers GCC 12 stores what nobody reads.
+  // Four members, not an array: with arrays of q registers GCC 12 stores values that nobody reads.
   struct V {
     float32x4_t a, b, c, d;
   };
@@ -24,15 +24,12 @@ struct F32Neon {
   };
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h): four chains are enough
-
 #ifdef __aarch64__
-  // 16 accumulators, 8 registers of a panel, 8 of rows: all 32 (simd/microkernel_neon.h).
-  static constexpr bool kOwnTile = true;
-  static constexpr int kTileRows = 4, kHalfTileRows = 4, kTilePanels = 1, kPeakChains = 6;
+  static constexpr int kRegisters = 32, kVectorRegisters = 4;
+  static constexpr int kOwnTileRows = 4;  // of multiply()
 
-  // The weights of eight steps are at most eight lines, of which two are fetched: all of them where a column is of four
-  // tiles or more, else the first ones.
+  // Eight steps use at most eight cache lines of weights, and two of them are prefetched per eight steps: that covers
+  // all lines where a column has four tiles or more, and else the first ones.
   template <int MR, class W>
   static SQZ_INLINE void multiply(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, uintptr_t at,
                                   int64_t ahead, V (&acc)[MR][1]) {
@@ -45,9 +42,8 @@ struct F32Neon {
     if constexpr (MR > 3) acc[3][0] = c3;
   }
 #else
-  // 8 accumulators, 4 of a panel, a broadcast row element: 13 of 16.
-  static constexpr bool kOwnTile = false;
-  static constexpr int kTileRows = 2, kHalfTileRows = 2, kTilePanels = 1, kPeakChains = 3;
+  static constexpr int kRegisters = 16, kVectorRegisters = 4;
+  static constexpr int kOwnTileRows = 0;
 #endif
 
   static SQZ_INLINE V zero() { return set1(0.0f); }
@@ -85,7 +81,6 @@ struct F32Neon {
   static SQZ_INLINE V add(V x, V y) {
     return {vaddq_f32(x.a, y.a), vaddq_f32(x.b, y.b), vaddq_f32(x.c, y.c), vaddq_f32(x.d, y.d)};
   }
-  static SQZ_INLINE V add_to(V sum, V x) { return add(sum, x); }
   static SQZ_INLINE V sub(V x, V y) {
     return {vsubq_f32(x.a, y.a), vsubq_f32(x.b, y.b), vsubq_f32(x.c, y.c), vsubq_f32(x.d, y.d)};
   }
@@ -101,11 +96,10 @@ struct F32Neon {
   static SQZ_INLINE V fnma(V x, V y, V z) {
     return {Neon::fnma(x.a, y.a, z.a), Neon::fnma(x.b, y.b, z.b), Neon::fnma(x.c, y.c, z.c), Neon::fnma(x.d, y.d, z.d)};
   }
-  // Comparisons and selections: NEON's own are those of x86 neither on NaN nor on zeros of both signs.
+  // Compare and select: NEON's own max and min differ from those of x86 on NaN and on zeros of both signs.
   static SQZ_INLINE V max(V x, V y) { return select(lt(y, x), x, y); }
   static SQZ_INLINE V min(V x, V y) { return select(lt(x, y), x, y); }
   static SQZ_INLINE V abs(V x) { return {vabsq_f32(x.a), vabsq_f32(x.b), vabsq_f32(x.c), vabsq_f32(x.d)}; }
-  static SQZ_INLINE V neg(V x) { return {vnegq_f32(x.a), vnegq_f32(x.b), vnegq_f32(x.c), vnegq_f32(x.d)}; }
   static SQZ_INLINE V with_sign(V m, V s) {
     const uint32x4_t sign = vdupq_n_u32(0x80000000u);
     return select({sign, sign, sign, sign}, s, m);
@@ -188,9 +182,9 @@ struct F32Neon {
 };
 
 #ifdef __aarch64__
-// NEON adds to the register that holds the result, so each addend is a copy; and a load is one as well. The numbers lie
-// in memory four times. Without addresses of four origins, for all that the compiler can see, it would keep them in
-// registers, which are few, and copy them from there. GELU of four values: 36 instructions in place of 46.
+// NEON adds to the register that holds the result, so an addend that must survive costs a copy. A load costs as much,
+// so the addends are loaded, from a table that holds each four times. Four pointers, whose common origin the asm hides
+// from the compiler, keep it from loading once and copying. GELU of four values takes 36 instructions in place of 46.
 template <const auto &addends>
 struct Addends<F32Neon, addends> {
   static constexpr int kCount = static_cast<int>(sizeof addends / sizeof addends[0]);

@@ -1,8 +1,8 @@
-// 16-lane float vector of plain floats: the portable, bit-exact oracle of the other traits.
+// 16-lane float vector of plain floats: the portable reference that the other traits must equal to the bit.
 //
-// Every trait in this folder offers the same static functions over V (16 floats) and M (16 booleans), so a kernel is
-// written once and gives the same bits on each: an operation is one IEEE operation a lane, and reduce_* use one tree.
-// To add an ISA, write one more such file.
+// Every trait offers the same static functions over V (16 floats) and M (16 booleans); interface.h lists them. A kernel
+// is written once and gives the same bits on each, because an operation is one IEEE operation per lane and reduce_* use
+// one tree.
 #ifndef SQZ_SIMD_F32_SCALAR_H_
 #define SQZ_SIMD_F32_SCALAR_H_
 
@@ -23,11 +23,8 @@ struct F32Scalar {
   };
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
-
-  // Micro-kernel tile: rows x panels of 16 columns.
-  static constexpr bool kOwnTile = false;  // the loop of microkernel_f32.inl, and not one of the trait's own
-  static constexpr int kTileRows = 1, kHalfTileRows = 1, kTilePanels = 1;
+  static constexpr int kRegisters = 1, kVectorRegisters = 1;  // there are none to fill: a tile is one vector
+  static constexpr int kOwnTileRows = 0;
 
 #define SQZ_EACH(expr)                          \
   V r;                                          \
@@ -53,14 +50,13 @@ struct F32Scalar {
   static SQZ_INLINE V div(V a, V b) { SQZ_EACH(a.v[i] / b.v[i]); }
   static SQZ_INLINE V fma(V a, V b, V c) { SQZ_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
   static SQZ_INLINE V fnma(V a, V b, V c) { SQZ_EACH(__builtin_fmaf(-a.v[i], b.v[i], c.v[i])); }  // c - a * b
-  // The second operand where one is NaN or both are zeros, which is what vmaxps and vminps of x86 give.
+  // The second operand if one is NaN or both are zeros, like vmaxps and vminps of x86.
   static SQZ_INLINE V max(V a, V b) { SQZ_EACH(b.v[i] < a.v[i] ? a.v[i] : b.v[i]); }
   static SQZ_INLINE V min(V a, V b) { SQZ_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
   static SQZ_INLINE V abs(V a) { SQZ_EACH(__builtin_fabsf(a.v[i])); }
-  static SQZ_INLINE V neg(V a) { SQZ_EACH(-a.v[i]); }
-  // |magnitude| with the sign bit of s; the magnitude is not negative.
+  // The magnitude, which is not negative, with the sign bit of s.
   static SQZ_INLINE V with_sign(V magnitude, V s) { SQZ_EACH(__builtin_copysignf(magnitude.v[i], s.v[i])); }
-  // Nearest even integer, for |a| < 2^22 or NaN; the sign of zero is kept.
+  // Rounds to the nearest even integer, for |a| < 2^22 or NaN; keeps the sign of zero.
   static SQZ_INLINE V rint(V a) {
     SQZ_EACH(__builtin_copysignf((__builtin_fabsf(a.v[i]) + 8388608.0f) - 8388608.0f, a.v[i]));
   }

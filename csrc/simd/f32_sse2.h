@@ -1,4 +1,4 @@
-// 16-lane float vector on SSE2: four xmm registers. There is no fused multiply-add, so this path keeps to a tolerance
+// 16-lane float vector on SSE2: four xmm registers. There is no fused multiply-add, so this trait keeps to a tolerance
 // and not to the bits of the others.
 #ifndef SQZ_SIMD_F32_SSE2_H_
 #define SQZ_SIMD_F32_SSE2_H_
@@ -17,11 +17,8 @@ struct F32Sse2 {
   using M = V;  // all-ones or all-zeros lanes
 
   static constexpr int kLanes = 16;
-  static constexpr int kWide = 1;  // vectors that a polynomial takes at a time (simd/pair.h)
-
-  // 8 accumulators, 4 panel vectors, a broadcast row element and a product: 14 of 16 registers.
-  static constexpr bool kOwnTile = false;
-  static constexpr int kTileRows = 2, kHalfTileRows = 1, kTilePanels = 1;
+  static constexpr int kRegisters = 16, kVectorRegisters = 4;
+  static constexpr int kOwnTileRows = 0;
 
 #define SQZ_EACH(expr)                         \
   V r;                                         \
@@ -68,7 +65,6 @@ struct F32Sse2 {
   static SQZ_INLINE V max(V x, V y) { SQZ_EACH(_mm_max_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE V min(V x, V y) { SQZ_EACH(_mm_min_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE V abs(V x) { SQZ_EACH(_mm_andnot_ps(sign(), x.q[i])); }
-  static SQZ_INLINE V neg(V x) { SQZ_EACH(_mm_xor_ps(sign(), x.q[i])); }
   static SQZ_INLINE V with_sign(V m, V s) { SQZ_EACH(_mm_or_ps(m.q[i], _mm_and_ps(sign(), s.q[i]))); }
   static SQZ_INLINE V rint(V x) { SQZ_EACH(_mm_cvtepi32_ps(_mm_cvtps_epi32(x.q[i]))); }
   static SQZ_INLINE V scale2(V x, V n) {
@@ -118,8 +114,8 @@ struct F32Sse2 {
 #undef SQZ_EACH
 
  private:
-  // Four halves as int32: with the exponent in its place they are too small by 2^112, and infinity and NaN have to have
-  // theirs set.
+  // Widens four float16 in int32 lanes. Shifted into place they are too small by 2^112; infinity and NaN get their
+  // exponent from `special`.
   static SQZ_INLINE __m128 widen(__m128i h) {
     const __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
     h = _mm_and_si128(h, _mm_set1_epi32(0x7fff));

@@ -1,5 +1,5 @@
 // exp, tanh and GELU over the vector trait: one polynomial each, the same operations in the same order on every ISA.
-// The constants are float32 minimax fits (docs/polynomials.py makes and checks them); backends/numpy.py repeats them.
+// The constants are float32 minimax fits that docs/polynomials.py makes and checks; backends/numpy.py has them too.
 #ifndef SQZ_SIMD_MATH_H_
 #define SQZ_SIMD_MATH_H_
 
@@ -12,7 +12,7 @@ template <class I>
 struct Math {
   using V = typename I::V;
 
-  // The coefficients of polynomials, from that of x^0 on.
+  // Coefficients of the polynomials, from x^0 on.
   static constexpr float kExp[] = {0.49999994f, 0.166665196f, 0.0416684076f, 0.00836891402f, 0.00138141913f};
   static constexpr float kTanh[] = {-0.333332807f, 0.133314416f, -0.0537397154f, 0.0206390861f, -0.00570498686f};
   static constexpr float kLog2Q[] = {-0.999991655f,  -1.15121973f,     -0.458695829f,   -0.0535520948f,
@@ -30,10 +30,11 @@ struct Math {
     return p;
   }
 
-  // e^x for x <= 88, at most 2 ULP off; exactly +0 below -87.33, so never a denormal; NaN stays NaN.
+  // e^x for x <= 88, at most 2 ULP off; exactly +0 below -87.33, so never subnormal; NaN stays NaN.
   static SQZ_INLINE V exp(V x) {
     constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-    const typename I::M underflow = I::lt(x, I::set1(-87.33f));  // its lanes hold anything until the end
+    const typename I::M underflow =
+        I::lt(x, I::set1(-87.33f));  // in these lanes the result is garbage until the select
     const V n = I::rint(I::mul(x, I::set1(kLog2e)));
     V r = I::fma(n, I::set1(-kLn2High), x);
     r = I::fma(n, I::set1(-kLn2Low), r);
@@ -41,7 +42,7 @@ struct Math {
     return I::select(underflow, I::zero(), I::scale2(p, n));
   }
 
-  // At most 2 ULP off. A polynomial near zero, where 1 - 2/(e^2t + 1) would cancel.
+  // At most 2 ULP off. Near zero a polynomial, because 1 - 2/(e^2t + 1) cancels there.
   static SQZ_INLINE V tanh(V x) {
     const V t = I::abs(x), u = I::mul(t, t);
     const V small = I::fma(I::mul(t, u), horner<kTanh>(u), t);
@@ -52,8 +53,9 @@ struct Math {
     return I::with_sign(I::select(I::lt(t, I::set1(0.625f)), small, large), x);
   }
 
-  // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and relative accuracy
-  // deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest normal: +0.
+  // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and accurate relative
+  // to the result deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest
+  // normal number: +0.
   static SQZ_INLINE V gelu(V x) {
     const V t = I::min(I::set1(13.1f), I::abs(x));
     const V y = horner<kLog2Q>(t);

@@ -1,10 +1,10 @@
-// The register-blocked inner loop that pointwise convolution and both halves of attention share.
+// The register-blocked inner loop of pointwise convolution and of both products of attention.
 //
 //            panel 0      panel 1  ...  NP panels of 16 columns; element (k, lane) of panel j is at
 //   k = 0   [16 floats]  [16 floats]    b + j * b_panel + k * b_step + lane
-//   k = 1   [16 floats]  [16 floats]    or halves (uint16_t), widened once for the rows of a tile
+//   k = 1   [16 floats]  [16 floats]    or float16 (uint16_t), widened once for the rows of a tile
 //
-// acc[i][j] starts at +0 and takes fma(a[i][k], b[k][j], acc), k ascending: one chain an output, whatever the tile.
+// acc[i][j] starts at +0 and becomes fma(a[i][k], b[k][j], acc), k ascending: one chain per output, whatever the tile.
 #ifndef SQZ_SIMD_MICROKERNEL_F32_INL_
 #define SQZ_SIMD_MICROKERNEL_F32_INL_
 
@@ -13,14 +13,28 @@
 namespace sqz {
 namespace {
 
-// What to fetch into L1 meanwhile: as many cache lines from `at` on as a step of k takes weights, then `at` moves on by
-// `step` bytes. With a step of less than those lines most have been fetched before, which costs nothing here: that is
-// simpler than a loop that counts, and 2 to 7 % faster than one that breaks the inner loop every 8 steps.
+// Prefetch cursor: each step of k prefetches as many cache lines from `at` on as it takes weights, then advances `at`
+// by `step` bytes. With a smaller step most of these lines were prefetched before, which costs nothing here: it is
+// simpler than a loop that counts, and 2 to 7 % faster than breaking the inner loop every 8 steps.
 struct Ahead {
   uintptr_t at;  // not a pointer: it may lie past the end of an array
   int64_t step;
 };
 struct NothingAhead {};
+
+// Rows of the tallest tile of one panel that stays in registers: its accumulators, a row of the panel and a broadcast
+// element; or as many as the trait's own loop has.
+template <class I>
+constexpr int tile_rows() {
+  if (I::kOwnTileRows > 0) return I::kOwnTileRows;
+  const int rows = (I::kRegisters - I::kVectorRegisters - 1) / I::kVectorRegisters;
+  return rows > 1 ? rows : 1;
+}
+
+template <int Rows, int Panels>
+struct TileSize {
+  static constexpr int kTileRows = Rows, kTilePanels = Panels;
+};
 
 template <class I>
 SQZ_INLINE typename I::V load_weights(const float *p) {
@@ -34,8 +48,8 @@ SQZ_INLINE typename I::V load_weights(const uint16_t *p) {
 template <class I, int MR, int NP, class W, class A = NothingAhead>
 SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, int64_t b_panel,
                               typename I::V (&acc)[MR][NP], A ahead = A()) {
-  if constexpr (I::kOwnTile) {
-    static_assert(NP == 1, "a loop of its own is over one panel");
+  if constexpr (I::kOwnTileRows > 0) {
+    static_assert(NP == 1, "a trait's own loop takes one panel");
     if constexpr (sizeof(A) > 1)
       return I::multiply(depth, a, lda, b, b_step, ahead.at, ahead.step, acc);
     else
@@ -63,7 +77,7 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     }
     b += b_step;
     ++a;
-    __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
+    __asm__("" : "+r"(a));  // keeps GCC from holding one pointer per row, some of them on the stack
   }
 }
 

@@ -1,19 +1,18 @@
-// The register-blocked inner loop of microkernel_f32.inl on 64-bit ARM's NEON: up to 4 rows x 16 columns.
+// The inner loop of microkernel_f32.inl with 64-bit ARM's NEON: up to 4 rows x 16 columns.
 //
 //   v0 .. v3, v4 .. v7   16 columns of b at k, and at k + 1: one is multiplied while the other is loaded
 //   v8 .. v15            eight successive elements of each of four rows, multiplied by lane
 //   %[c00] .. %[c33]     16 accumulators                                                       all 32 registers
 //
-// Eight steps of k are 128 multiply-adds, 8 loads of 64 bytes, 4 of 32 and 5 other instructions: 1.133 a multiply-add.
-// By llvm-mca they take 64.0 cycles on Neoverse N1 (Cortex-A76), whose ports need 64, and 128.1 of 128 on Cortex-A57
-// (Cortex-A72). Loads stand 12 to 16 multiply-adds before their first use, which processors that execute in order need;
-// the models of Cortex-A53 and A55 say 243 of 128 and 115 of 90. Weights stored as halves are widened in place, once
-// for all rows: 1.383 instructions a multiply-add, 105 cycles on N1 and 176 on A57.
+// Eight steps of k are 128 multiply-adds, 8 loads of 64 bytes, 4 of 32 and 5 other instructions: 1.133 per
+// multiply-add. llvm-mca predicts 64.0 cycles on Neoverse N1 (Cortex-A76), whose ports need 64, and 128.1 of 128 on
+// Cortex-A57 (Cortex-A72). Loads come 12 to 16 multiply-adds before their first use, as in-order processors need; the
+// models of Cortex-A53 and A55 predict 243 cycles of 128 and 115 of 90. float16 weights are widened in place, once for
+// all rows: 1.383 instructions per multiply-add, 105 cycles on N1 and 176 on A57.
 //
-// In assembly, because compilers turn the loads into twice as many instructions, and GCC 12 copies or spills what a
-// load of four registers gives. Rejected: 5 x 16 and 6 x 16, which leave no registers to load ahead and not as many
-// whole tiles in 16 or 32 rows; 8 x 8, half a panel, which loads twice as many elements of rows, one register at a
-// time.
+// In assembly, because compilers turn the loads into twice as many instructions, and GCC 12 copies or spills the result
+// of a load of four registers. Rejected: 5 x 16 and 6 x 16, which leave no registers to load ahead and split 16 or 32
+// rows into fewer whole tiles; 8 x 8, half a panel, which loads twice as many elements of rows, one register at a time.
 #ifndef SQZ_SIMD_MICROKERNEL_NEON_H_
 #define SQZ_SIMD_MICROKERNEL_NEON_H_
 
@@ -44,7 +43,7 @@ namespace {
 #define SQZ_L3 "v14"
 #define SQZ_H3 "v15"
 
-// The next 16 columns, and what has to be done to them before they are multiplied.
+// Loads the next 16 columns; widens them where they are float16.
 #define SQZ_LOAD_F32(B) "ld1 {" SQZ_##B##0 ".4s-" SQZ_##B##3 ".4s}, [%[b]], %[step]\n\t"
 #define SQZ_WIDEN_F32(B)
 #define SQZ_LOAD_F16(B) "ld1 {" SQZ_##B##0 ".8h-" SQZ_##B##1 ".8h}, [%[b]], %[step]\n\t"
@@ -54,7 +53,7 @@ namespace {
   "fcvtl2 " SQZ_##B##1 ".4s, " SQZ_##B##0 ".8h\n\t" \
   "fcvtl  " SQZ_##B##0 ".4s, " SQZ_##B##0 ".4h\n\t"
 
-// A step of row i; `then` follows its last multiplication.
+// One step of row i; `then` follows its last multiplication.
 #define SQZ_ROW(i, B, half, lane, then) \
   "fmla %[c" #i "0].4s, " SQZ_##B##0 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" \
   "fmla %[c" #i "1].4s, " SQZ_##B##1 ".4s, " SQZ_##half##i ".s[" #lane "]\n\t" \
@@ -89,7 +88,7 @@ namespace {
   SQZ_STEP(N, W, O, E, H, 1) \
   SQZ_STEP(N, W, E, O, H, 2)
 
-// Whole blocks of eight steps, the last of which loads nothing for a next one; then single steps.
+// Blocks of eight steps, of which the last loads nothing ahead; then single steps.
 #define SQZ_TILE(N, W) \
     "subs %[n], %[n], #8\n\t" \
     "b.lt 2f\n\t" \
@@ -151,12 +150,12 @@ namespace {
 
 // clang-format on
 
-// The sums of MR rows, `lda` bytes apart, over n steps of k, `step` bytes apart in b. Every eight steps the two lines
-// at `at` are prefetched, and it moves on by `ahead`.
+// The sums of MR rows, `lda` bytes apart, over n steps of k, `step` bytes apart in b. Every eight steps prefetch the
+// two cache lines at `at` and advance it by `ahead`.
 template <int MR, class W, class V>
 SQZ_INLINE void multiply_neon(int64_t n, const float *a, int64_t lda, const W *b, int64_t step, uintptr_t at,
                               int64_t ahead, V &c0, V &c1, V &c2, V &c3) {
-  static_assert(MR >= 1 && MR <= 4, "as many rows as there are registers for");
+  static_assert(MR >= 1 && MR <= 4, "there are registers for four rows");
   if constexpr (sizeof(W) == 2) {
     SQZ_TILES(F16);
   } else {

@@ -1,11 +1,11 @@
-// The register-blocked inner loop of products of bytes.
+// The register-blocked inner loop of int8: sums of products of bytes.
 //
 //            panel 0         panel 1  ...  NP panels of 16 columns, `b_panel` bytes apart; four successive weights of
 //   k = 0   [16][4 bytes]  [16][4 bytes]   each column lie together
 //   k = 4   [16][4 bytes]  [16][4 bytes]
 //
-// sum[i][j] starts as S says, which may be at the numbers `first` of the panel, and takes the products of a row's four
-// bytes and a column's, `steps` times.
+// sum[i][j] starts where the trait says, at 0 or at the numbers `first` of the panel, and adds the products of four
+// bytes of a row and of a column, `steps` times.
 #ifndef SQZ_SIMD_MICROKERNEL_S8_INL_
 #define SQZ_SIMD_MICROKERNEL_S8_INL_
 
@@ -14,9 +14,10 @@
 namespace sqz {
 namespace {
 
-template <class S>
+// Tuning has the tile, kTileRows x kTilePanels panels.
+template <class S, class Tuning>
 struct MultiplyS8 {
-  static constexpr int kTileRows = S::kTileRows, kTilePanels = S::kTilePanels;
+  static constexpr int kTileRows = Tuning::kTileRows, kTilePanels = Tuning::kTilePanels;
 
   template <int MR, int NP>
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, const int32_t *first,
@@ -42,7 +43,7 @@ struct MultiplyS8 {
       }
       b += 64;
       a += 4;
-      __asm__("" : "+r"(a));  // or GCC keeps a pointer for each row, and some of them on the stack
+      __asm__("" : "+r"(a));  // keeps GCC from holding one pointer per row, some of them on the stack
     }
   }
 };

@@ -1,17 +1,18 @@
-// The register-blocked inner loops of products of bytes on NEON, for panels as in microkernel_s8.inl. A row's bytes are
-// read 16 at a time, and four at a time where fewer than 16 are left: nothing is read beyond a row or a panel.
+// The inner loops of int8 with NEON, for panels as in microkernel_s8.inl. A row's bytes are read 16 at a time, and four
+// at a time where fewer than 16 are left: nothing is read beyond a row or a panel.
 //
-// Sums are named, not elements of an array: GCC would store such an array in each turn of the loop.
+// Sums are named variables, not elements of an array: GCC would store the array in every iteration.
 #ifndef SQZ_SIMD_MICROKERNEL_S8_NEON_INL_
 #define SQZ_SIMD_MICROKERNEL_S8_NEON_INL_
 
-#include "simd/microkernel_f32.inl"
+#include "simd/microkernel_s8.inl"
 #include "simd/s8_neon.h"
 
 namespace sqz {
 namespace {
 
-// Some lines of what `steps` of a tile have to fetch: all of it if there are more tiles than a few, which take turns.
+// Prefetches two cache lines for `steps` steps of a tile. The tiles of a column take turns, so together they cover all
+// lines unless there are only a few tiles.
 SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at), 0, 3);
   __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 64), 0, 3);
@@ -20,8 +21,7 @@ SQZ_INLINE void fetch(Ahead &ahead, int64_t steps) {
 
 #ifdef __aarch64__
 
-// Four k of eight channels, and how to load them: in this order and no earlier, as GCC and Clang would, who find too
-// few registers then, and spill.
+// Four k of eight channels, loaded in program order: GCC and Clang would load earlier, run out of registers and spill.
 struct Eight {
   int8x16_t a, b;
 };
@@ -35,16 +35,18 @@ SQZ_INLINE Eight eight(const int8_t *p) {
 }
 
 // Plain NEON: smull multiplies 8 bytes to 16 bits, smlal adds the 8 products of the next four k (two of at most
-// 127 * 127 fit), and sadalp adds neighbours to 32 bits: 3 instructions for 16 products. A row has two sums a channel.
+// 127 * 127 fit), and sadalp adds neighbours to 32 bits: 3 instructions for 16 products. A row has two sums per
+// channel.
 //
 // 2 x 16: 16 sums, 4 products, four k of each row for smull and four for smlal, a row's 16 bytes, the constant that
-// takes 128 off them, 4 registers for weights on their way: 31 of 32. All stands in the order in which it should run
-// on processors that keep it: a sum is added to its total between the products that follow it, and what the next turn
-// begins with is loaded in this one.
+// takes 128 off them, 4 registers for weights on their way: 31 of 32. Instructions stand in the order in which in-order
+// processors should run them: a sum is added to its total between the products that follow it, and an iteration loads
+// what the next one begins with.
 //
-// 1.39 instructions for one of the 96 that multiply and add; llvm-mca: 1.00 of the cycles of their port on Cortex-A57,
-// 1.45 of those of all 96 on Cortex-A53, in whose model a load that follows a vector instruction waits for two cycles.
-struct MultiplyS8Neon : S8Neon {
+// 1.39 instructions per smull, smlal or sadalp. llvm-mca predicts 1.00 of the cycles of their port on Cortex-A57,
+// and 1.45 on Cortex-A53, in whose model a load after a vector instruction waits for two cycles.
+template <class Tuning>
+struct MultiplyS8<S8Neon, Tuning> : S8Neon {
   static constexpr int kTileRows = 2, kTilePanels = 1;
 
   template <int MR, int NP>
@@ -61,7 +63,7 @@ struct MultiplyS8Neon : S8Neon {
         t.turn(q, q1, w, w + 256, s0, s1);
         w += 256;
       }
-      t.turn(q, q1, w, w, s0, s1);  // the last one loads once more what it has
+      t.turn(q, q1, w, w, s0, s1);  // loads the same bytes again; there are none ahead
       t.end(s0.d0, s0.d1, s1.d0, s1.d1);
       q += 16, q1 += 16;
       w += 256;
@@ -82,7 +84,7 @@ struct MultiplyS8Neon : S8Neon {
   }
 
  private:
-  // What they overwrite is an input too ("+"), or GCC would look for another register each time, and spill.
+  // The overwritten register is an input too ("+"): else GCC takes another register each time, and spills.
   static SQZ_INLINE void mull(int16x8_t &p, int8x16_t w, int8x16_t x) {
     __asm__ volatile("smull %0.8h, %1.8b, %2.8b" : "+w"(p) : "w"(w), "w"(x));
   }
@@ -114,7 +116,7 @@ struct MultiplyS8Neon : S8Neon {
     return vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(x), K));
   }
 
-  // What goes from group to group: groups are of four channels and eight k.
+  // The state between groups; a group is four channels and eight k.
   template <int MR>
   struct Turn {
     struct Weights {
@@ -138,7 +140,7 @@ struct MultiplyS8Neon : S8Neon {
       rows0 = without_128(vreinterpretq_u8_s8(rows0));
       if (MR > 1) rows1 = without_128(vreinterpretq_u8_s8(rows1));
     }
-    // 16 k, after which come those of q and `next`.
+    // 16 k; loads the next ones from q and `next`.
     SQZ_INLINE void turn(const uint8_t *q0, const uint8_t *q1, const int8_t *w, const int8_t *next, Pairs &s0,
                          Pairs &s1) {
       group<32, -1>(even, w, s0.d0, s0.d1, s1.d0, s1.d1);
@@ -152,7 +154,8 @@ struct MultiplyS8Neon : S8Neon {
       group<0, -1>(even, next, s0.b0, s0.b1, s1.b0, s1.b1);
       group<16, 0>(odd, next, s0.c0, s0.c1, s1.c0, s1.c1);
     }
-    // Multiplies with w, adds the products before to their sums s, and loads w anew; after it come k from 4 Lane on.
+    // Adds the previous products to their sums s, multiplies with w, and loads the next w. With Lane >= 0 the group is
+    // followed by k from 4 Lane on.
     template <int Offset, int Lane>
     SQZ_INLINE void group(Weights &w, const int8_t *p, int32x4_t &s00, int32x4_t &s01, int32x4_t &s10, int32x4_t &s11) {
       adalp(s00, low0), mull(low0, w.v, x0);
@@ -195,9 +198,10 @@ struct MultiplyS8Neon : S8Neon {
 
 #else  // 32-bit ARM: the same in 16 registers
 
-// 1 x 16: 8 sums, four k twice of a row and of the next four k (half registers), 2 products, 4 registers for weights:
-// 15 of 16.
-struct MultiplyS8Neon : S8Neon {
+// 1 x 16: 8 sums, four k of a row twice and the next four k twice (half registers), 2 products, 4 registers for
+// weights: 15 of 16.
+template <class Tuning>
+struct MultiplyS8<S8Neon, Tuning> : S8Neon {
   static constexpr int kTileRows = 1, kTilePanels = 1;
 
   template <int MR, int NP>
@@ -244,12 +248,12 @@ struct MultiplyS8Neon : S8Neon {
 
 #ifdef __ARM_FEATURE_DOTPROD
 
-// sdot adds four products to each of four sums, all of them with the same four bytes of a row, one of four such
+// sdot adds four products to each of four sums. All four sums use the same four bytes of a row, one of the four
 // quadruples in a register.
 //
 // 3 x 32: 24 sums, 3 rows' bytes, the constant that takes 128 off them, 4 registers for weights on their way: all 32.
-// A row's bytes lose their 128 once for 32 sums; with 6 x 16 it would be once for 16. 1.27 instructions an sdot;
-// llvm-mca: 1.03 of the cycles of sdot alone on Neoverse N1.
+// Taking 128 off a row's bytes is shared by 32 sums; with 6 x 16 it would be by 16. 1.27 instructions per sdot;
+// llvm-mca predicts 1.03 of the cycles of sdot alone on Neoverse N1.
 struct MultiplyS8Dotprod : S8Neon {
   static constexpr int kTileRows = 3, kTilePanels = 2;
 
@@ -290,7 +294,7 @@ struct MultiplyS8Dotprod : S8Neon {
     }
   }
 
-  // Not the intrinsics, and in this order: GCC would load more weights ahead than there are registers for, and spill.
+  // Not the intrinsics, and in program order: GCC would load more weights ahead than fit the registers, and spill.
   template <int K>
   static SQZ_INLINE void dot(int32x4_t &s, int8x16_t w, int8x16_t x) {
     __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[%3]" : "+w"(s) : "w"(w), "w"(x), "i"(K));
@@ -309,8 +313,8 @@ struct MultiplyS8Dotprod : S8Neon {
     quadruple<MR, NP, At, 2, true>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
     quadruple<MR, NP, At, 3, false>(low, high, w, v, x0, x1, x2, s00, s10, s20, s01, s11, s21);
   }
-  // The sums of four k of the panels w and v. Weights are loaded one use ahead, for processors that take instructions
-  // in order: `low` and `high` come with those of w, and go with those of the next k if there is More.
+  // Adds four k of the panels w and v. Weights are loaded one use ahead, for in-order processors: on entry `low` and
+  // `high` hold those of w, on exit those of the next k if there is More.
   template <int MR, int NP, int At, int K, bool More>
   static SQZ_INLINE void quadruple(Eight &low, Eight &high, const int8_t *w, const int8_t *v, int8x16_t x0,
                                    int8x16_t x1, int8x16_t x2, Sum &s00, Sum &s10, Sum &s20, Sum &s01, Sum &s11,
@@ -341,17 +345,17 @@ struct MultiplyS8Dotprod : S8Neon {
   }
 };
 
-// The same over rows that have been rearranged for many panels: without their 128, and the 16 bytes that the rows of a
-// tile have at the same k one after the other.
+// The same over rows that were rearranged once for many panels: the 128 is taken off, and the 16 bytes of each row of a
+// tile at the same k lie one after the other.
 //
 //   k = 0  [row 0: 16 bytes][row 1] ... [row 5]   k = 16  [row 0] ...   then the next six rows
 //
-// 6 x 16: 24 sums, 6 rows' bytes, 2 registers for weights: all 32. 1.14 instructions an sdot; llvm-mca: 1.00 of the
-// cycles of sdot alone on Neoverse N1. 5 x 16 with weights loaded one use ahead has 1.18 and is 3 % faster by the model
-// of Cortex-A55 alone.
+// 6 x 16: 24 sums, 6 rows' bytes, 2 registers for weights: all 32. 1.14 instructions per sdot; llvm-mca predicts 1.00
+// of the cycles of sdot alone on Neoverse N1. Rejected: 5 x 16 with weights loaded one use ahead, 1.18 instructions,
+// which is 3 % faster in the model of Cortex-A55 only.
 struct MultiplyS8DotprodStaged : S8Neon {
   static constexpr int kTileRows = 6;
-  // With few rows the tile is too low to hide an instruction's latency.
+  // With fewer rows the tile is too low to hide the latency of sdot.
   static constexpr int64_t kLeastRows = 4, kMostIn = 8000, kPanelBytes = 1;
 
   static int64_t row_bytes(int64_t steps) { return round_up(steps, 4) * 4; }
@@ -391,7 +395,7 @@ struct MultiplyS8DotprodStaged : S8Neon {
     if constexpr (MR > 5) sum[5][0] = s.s5;
   }
 
-  // `count` rows of a tile; what fills up a row's end to 16 bytes is not multiplied.
+  // `count` rows of a tile; the padding of a row to 16 bytes is not multiplied.
   static SQZ_INLINE void stage_rows(int64_t count, int64_t bytes, const uint8_t *q, int64_t ldq, uint8_t *to) {
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t *from = q + i * ldq;
@@ -430,7 +434,7 @@ struct MultiplyS8DotprodStaged : S8Neon {
     const int8x16_t one = I < MR ? vld1q_s8(a + kAt) : vdupq_n_s8(0);
     return {one, one};
   }
-  // 16 k, of the rows and the panel from 16 At on.
+  // Adds 16 k from 16 At on.
   template <int MR, int At>
   static SQZ_INLINE void sixteen_k(const int8_t *a, const int8_t *w, Sums &s) {
     const Rows x = rows<MR, At>(a);
@@ -464,18 +468,18 @@ struct MultiplyS8DotprodStaged : S8Neon {
 
 #ifdef __ARM_FEATURE_MATMUL_INT8
 
-// usmmla multiplies 2 rows of 8 unsigned bytes by 2 channels of 8 signed ones: the bytes a + 128 as they are, on sums
-// that start at the panel's numbers. It wants pairs of rows and of steps, so both sides are rearranged once for many
-// tiles (stage_rows, stage_panel), since a shuffle takes the place of a multiplication:
+// usmmla multiplies 2 rows of 8 unsigned bytes by 2 channels of 8 signed ones: it takes the bytes a + 128 as they are,
+// and sums start at the panel's numbers. It wants pairs of rows and of steps, so both sides are rearranged once for
+// many tiles (stage_rows, stage_panel): in the loop every shuffle would cost a multiplication.
 //
 //   rows   k = 0  [row 0: 8 bytes][row 1: 8 bytes]   k = 8  [row 0][row 1] ...   then rows 2 and 3 ...
 //   panel  k = 0  [channel 0: 8 bytes][channel 1] ... [channel 15]   k = 8  ...
 //
-// 6 x 16: 24 sums, 3 pairs of rows, 4 registers for weights on their way: 31 of 32. llvm-mca: 1.01 of the cycles of
-// usmmla alone on Neoverse N2. Shuffled in registers, a tile would take 11 shuffles for 24 usmmla.
+// 6 x 16: 24 sums, 3 pairs of rows, 4 registers for weights on their way: 31 of 32. llvm-mca predicts 1.01 of the
+// cycles of usmmla alone on Neoverse N2. Rejected: shuffling in registers, 11 shuffles for 24 usmmla.
 struct MultiplyS8I8mm : S8Neon {
   static constexpr int kTileRows = 6;
-  // With few rows the rearranging of panels costs more than it saves.
+  // With fewer rows rearranging the panels costs more than it saves.
   static constexpr int64_t kLeastRows = 8, kMostIn = 1024, kPanelBytes = 128 + 16 * kMostIn;
 
   static int64_t row_bytes(int64_t steps) { return round_up(steps, 2) * 4; }
@@ -511,8 +515,8 @@ struct MultiplyS8I8mm : S8Neon {
     if constexpr (MR > 5) sum[5][0] = lower(s2);
   }
 
-  // `rows` rows of `bytes` bytes, which are a multiple of 4, to pairs; an odd last row is its own partner. What fills
-  // up a row's end to 8 bytes meets weights of zero.
+  // Pairs up `rows` rows of `bytes` bytes, a multiple of 4; an odd last row is its own partner. The padding of a row to
+  // 8 bytes is multiplied by weights of zero.
   static SQZ_INLINE void stage_rows(int64_t rows, int64_t bytes, const uint8_t *q, int64_t ldq, uint8_t *to) {
     for (int64_t i = 0; i < rows; i += 2) {
       const uint8_t *a = q + i * ldq, *b = i + 1 < rows ? a + ldq : a;
@@ -533,7 +537,7 @@ struct MultiplyS8I8mm : S8Neon {
       }
     }
   }
-  // A panel of `steps` of four k, with its head, to steps of eight.
+  // Copies a panel with its head and turns `steps` steps of four k into steps of eight.
   static SQZ_INLINE const uint8_t *stage_panel(int64_t steps, const uint8_t *panel, uint8_t *to) {
     memcpy(to, panel, 128);
     const int8_t *w = reinterpret_cast<const int8_t *>(panel) + 128;
@@ -556,7 +560,7 @@ struct MultiplyS8I8mm : S8Neon {
     const int32x2_t two = vld1_s32(first);
     return vcombine_s32(two, two);
   }
-  // Of a pair's rows.
+  // The sums of the first and of the second row of a pair.
   static SQZ_INLINE Sum upper(const Pairs &p) {
     return {low(p.a0, p.a1), low(p.b0, p.b1), low(p.c0, p.c1), low(p.d0, p.d1)};
   }

@@ -1,4 +1,4 @@
-// What 64-bit ARM's NEON does with four floats, for f32_neon.h. All of it is in the architecture's first version.
+// Operations on four floats with 64-bit ARM's NEON, for f32_neon.h. ARMv8.0 has all of them.
 #ifndef SQZ_SIMD_NEON_AARCH64_H_
 #define SQZ_SIMD_NEON_AARCH64_H_
 
@@ -16,7 +16,7 @@ struct Neon {
   static SQZ_INLINE float32x4_t rint(float32x4_t x) { return vrndnq_f32(x); }
   static SQZ_INLINE bool any(uint32x4_t x) { return vmaxvq_u32(x) != 0; }
 
-  // Eight halves.
+  // Widens eight float16.
   static SQZ_INLINE void widen(uint16x8_t h, float32x4_t *low, float32x4_t *high) {
     const float16x8_t x = vreinterpretq_f16_u16(h);
     *low = vcvt_f32_f16(vget_low_f16(x));

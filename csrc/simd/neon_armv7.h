@@ -1,5 +1,5 @@
-// What 32-bit ARM's NEON does with four floats, for f32_neon.h. It flushes denormals to zero and, without VFPv4, has no
-// fused multiply-add: this path keeps to a tolerance and not to the bits of the others.
+// Operations on four floats with 32-bit ARM's NEON, for f32_neon.h. It flushes subnormals to zero and, without VFPv4,
+// has no fused multiply-add, so this trait keeps to a tolerance and not to the bits of the others.
 #ifndef SQZ_SIMD_NEON_ARMV7_H_
 #define SQZ_SIMD_NEON_ARMV7_H_
 
@@ -18,11 +18,11 @@ struct Neon {
   static SQZ_INLINE float32x4_t fma(float32x4_t x, float32x4_t y, float32x4_t z) { return vmlaq_f32(z, x, y); }
   static SQZ_INLINE float32x4_t fnma(float32x4_t x, float32x4_t y, float32x4_t z) { return vmlsq_f32(z, x, y); }
 #endif
-  // NEON has only estimates; these are the scalar unit's.
+  // By the scalar unit: NEON has only estimates.
   static SQZ_INLINE float32x4_t div(float32x4_t x, float32x4_t y) {
     return float32x4_t{x[0] / y[0], x[1] / y[1], x[2] / y[2], x[3] / y[3]};
   }
-  // For |x| < 2^22 or NaN: beyond 2^23 the last bit is worth 1, so the addition rounds.
+  // For |x| < 2^22 or NaN. Adding 2^23 rounds to an integer, because the last bit is then worth 1.
   static SQZ_INLINE float32x4_t rint(float32x4_t x) {
     const float32x4_t shift = vdupq_n_f32(8388608.0f);
     return vbslq_f32(vdupq_n_u32(0x80000000u), x, vsubq_f32(vaddq_f32(vabsq_f32(x), shift), shift));
@@ -32,9 +32,9 @@ struct Neon {
     return (vgetq_lane_u64(y, 0) | vgetq_lane_u64(y, 1)) != 0;
   }
 
-  // Eight halves.
+  // Widens eight float16.
   static SQZ_INLINE void widen(uint16x8_t h, float32x4_t *low, float32x4_t *high) {
-#ifdef __ARM_FEATURE_FMA  // VFPv4 converts halves too; GCC has the intrinsic only with a choice of formats
+#ifdef __ARM_FEATURE_FMA  // VFPv4 converts float16; GCC has the intrinsic only with -mfp16-format
     __asm__("vcvt.f32.f16 %q0, %P1" : "=w"(*low) : "w"(vget_low_u16(h)));
     __asm__("vcvt.f32.f16 %q0, %P1" : "=w"(*high) : "w"(vget_high_u16(h)));
 #else
@@ -52,7 +52,7 @@ struct Neon {
   }
 
  private:
-  // The exponent in its place and greater by 112, or by 224 for infinity and NaN; subnormal halves are integers times
+  // Shifts the exponent into place and adds 112 to it, or 224 for infinity and NaN. Subnormal halves are integers times
   // 2^-24.
   [[maybe_unused]] static SQZ_INLINE float32x4_t widen4(uint32x4_t h) {
     const uint32x4_t sign = vshlq_n_u32(vandq_u32(h, vdupq_n_u32(0x8000)), 16);

@@ -1,6 +1,7 @@
-// Two vectors at a time, for the polynomials of math.h: Pair<I> is a trait of 32 lanes, Pair<Pair<I>> one of 64.
-// One vector's polynomial is a chain of dependent operations four cycles apart, of which a core's schedulers hold only
-// a few; here the chains alternate. The operations on a lane, and so the bits, are those of I.
+// Several vectors at a time, for the polynomials of math.h: Pair<I> is a trait of 32 lanes, Pair<Pair<I>> one of 64.
+// The polynomial of one vector is a chain of dependent operations, four cycles apart, and a core's schedulers hold only
+// a few of its operations. Two chains side by side keep the units busy. Each lane sees the operations of I, so the bits
+// are those of I.
 #ifndef SQZ_SIMD_PAIR_H_
 #define SQZ_SIMD_PAIR_H_
 
@@ -29,11 +30,6 @@ struct Pair {
   }
 
   static SQZ_INLINE V add(V x, V y) { return {I::add(x.a, y.a), I::add(x.b, y.b)}; }
-  // One vector more, in the order of the lanes: what striped sums take.
-  template <class U>
-  static SQZ_INLINE U add_to(U sum, V x) {
-    return I::add_to(I::add_to(sum, x.a), x.b);
-  }
   static SQZ_INLINE V sub(V x, V y) { return {I::sub(x.a, y.a), I::sub(x.b, y.b)}; }
   static SQZ_INLINE V mul(V x, V y) { return {I::mul(x.a, y.a), I::mul(x.b, y.b)}; }
   static SQZ_INLINE V div(V x, V y) { return {I::div(x.a, y.a), I::div(x.b, y.b)}; }
@@ -58,6 +54,33 @@ template <class I>
 struct Wide<I, 1> {
   using Type = I;
 };
+
+// A striped sum plus the vectors of x in turn, which is the order of one vector at a time.
+template <class I>
+struct InTurn {
+  static SQZ_INLINE typename I::V add(typename I::V sum, typename I::V x) { return I::add(sum, x); }
+};
+template <class I>
+struct InTurn<Pair<I>> {
+  template <class U>
+  static SQZ_INLINE U add(U sum, typename Pair<I>::V x) {
+    return InTurn<I>::add(InTurn<I>::add(sum, x.a), x.b);
+  }
+};
+
+// How many vectors a polynomial takes at a time. One vector of four registers has chains enough.
+struct F32Avx2;
+struct F32Avx512;
+template <int N>
+struct Vectors {
+  static constexpr int kVectors = N;
+};
+template <class I>
+struct PolynomialTuning : Vectors<1> {};
+template <>
+struct PolynomialTuning<F32Avx2> : Vectors<4> {};  // eight spill
+template <>
+struct PolynomialTuning<F32Avx512> : Vectors<8> {};
 
 }  // namespace
 }  // namespace sqz

@@ -1,4 +1,4 @@
-// What the traits s8_*.h with 256-bit registers share: all but the multiplication.
+// What the byte traits with 256-bit registers share: all but the products.
 #ifndef SQZ_SIMD_S8_256_H_
 #define SQZ_SIMD_S8_256_H_
 
@@ -9,11 +9,13 @@ namespace {
 
 struct S8Ymm {
   using Float = F32Avx2;
-  using Ieee = Float;
+  using Epilogue = Float;
   struct Sum {
     __m256i a, b;
   };
   using Four = __m256i;
+
+  static constexpr int kRegisters = 16, kSumRegisters = 2;
 
   static SQZ_INLINE Four four(const uint8_t *p) {
     int32_t bytes;
@@ -23,15 +25,15 @@ struct S8Ymm {
   static SQZ_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
   static SQZ_INLINE Float::V to_float(Sum s) { return {_mm256_cvtepi32_ps(s.a), _mm256_cvtepi32_ps(s.b)}; }
 
-  using Most = __m256i;
-  static SQZ_INLINE Most no_most() { return _mm256_setzero_si256(); }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  using Amax = __m256i;
+  static SQZ_INLINE Amax no_amax() { return _mm256_setzero_si256(); }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
     m = _mm256_max_epi32(m, _mm256_and_si256(magnitude, _mm256_castps_si256(x.a)));
     return _mm256_max_epi32(m, _mm256_and_si256(magnitude, _mm256_castps_si256(x.b)));
   }
-  static SQZ_INLINE Most most_of_two(Most a, Most b) { return _mm256_max_epi32(a, b); }
-  static SQZ_INLINE uint32_t most_of(Most m) {
+  static SQZ_INLINE Amax max_amax(Amax a, Amax b) { return _mm256_max_epi32(a, b); }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) {
     __m128i q = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
     q = _mm_max_epi32(q, _mm_unpackhi_epi64(q, q));
     q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 1));
@@ -41,7 +43,7 @@ struct S8Ymm {
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     for (int i = 0; i < 2; ++i) {
       const Float::V u = x[2 * i], v = x[2 * i + 1];
-      // Packing takes turns between the 128-bit lanes; the permutation undoes that.
+      // `packs` interleaves 128-bit lanes; the permute restores order.
       const __m256i uu = _mm256_packs_epi32(_mm256_cvtps_epi32(u.a), _mm256_cvtps_epi32(u.b));
       const __m256i vv = _mm256_packs_epi32(_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b));
       const __m256i bytes =

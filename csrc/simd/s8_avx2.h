@@ -1,6 +1,6 @@
 // Products of bytes on AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs, saturating at 2^15 - 1.
-// Of |w| and sign(a, w), whose product is w a, a pair is at most 2 * 127 * 127 = 32258 and cannot saturate. There is no
-// a = -128, whose negative would be itself.
+// Here it multiplies |w| by sign(a, w), whose product is w a; a pair is at most 2 * 127 * 127 = 32258 and cannot
+// saturate. a is never -128, whose negative would be itself.
 #ifndef SQZ_SIMD_S8_AVX2_H_
 #define SQZ_SIMD_S8_AVX2_H_
 
@@ -14,8 +14,7 @@ struct S8Avx2 : S8Ymm {
     __m256i a, b, abs_a, abs_b;
   };
 
-  // 8 accumulators, 4 registers of weights, a row's bytes, ones, what is between the instructions: 15 of 16 registers.
-  static constexpr int kTileRows = 4, kTilePanels = 1;
+  static constexpr int kProductRegisters = 7;  // four of weights, a row's bytes, ones, a temporary
 
   static SQZ_INLINE Sum start(const int32_t *) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static SQZ_INLINE Weights load(const int8_t *p) {
@@ -29,7 +28,7 @@ struct S8Avx2 : S8Ymm {
 
  private:
   static SQZ_INLINE __m256i dot8(__m256i s, __m256i a, __m256i w, __m256i abs_w) {
-    // Not the intrinsics: compilers would mix the instructions of several products, and spill accumulators for that.
+    // Not the intrinsics: compilers interleave the instructions of several products and spill accumulators for that.
     __m256i t;
     __asm__(
         "vpsignb %3, %2, %1\n\t"

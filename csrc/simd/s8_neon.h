@@ -1,8 +1,8 @@
-// Bytes on NEON: what all its ISAs share in quantising rows, and the products of plain NEON.
+// int8 on NEON: the epilogue and the quantisation of all its ISAs, and the products of plain NEON.
 //
 // Plain NEON has no dot product. vmull_s8 multiplies 8 bytes to 16 bits, vmlal_s8 adds 8 more products (two of at most
 // 127 * 127 fit), and vpadalq_s16 adds neighbours to 32 bits: 3 instructions for 16 products. A panel's row of four k
-// gives eight sums of two channels' pairs of k (Pairs), which are added at the end.
+// gives eight sums, two per channel (Pairs), which are added at the end.
 #ifndef SQZ_SIMD_S8_NEON_H_
 #define SQZ_SIMD_S8_NEON_H_
 
@@ -13,8 +13,9 @@ namespace sqz {
 namespace {
 
 #ifndef __aarch64__
-// The scalar unit. NEON of 32-bit ARM flushes denormals to zero, this one does not, so that what follows the sums,
-// which are exact, has the same bits as everywhere. In assembly, because Clang would put four of them on NEON.
+// The scalar unit of 32-bit ARM, for the epilogue: NEON there flushes subnormals to zero, this unit does not. The sums
+// are exact, so the results have the same bits as everywhere. In assembly, because Clang would use NEON for four of
+// them.
 struct F32Vfp : F32Scalar {
   static SQZ_INLINE V add(V x, V y) {
     for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
@@ -30,9 +31,9 @@ struct F32Vfp : F32Scalar {
 struct S8Neon {
   using Float = F32Neon;
 #ifdef __aarch64__
-  using Ieee = F32Neon;
+  using Epilogue = F32Neon;
 #else
-  using Ieee = F32Vfp;
+  using Epilogue = F32Vfp;
 #endif
   struct Sum {
     int32x4_t a, b, c, d;
@@ -40,6 +41,20 @@ struct S8Neon {
   struct Pairs {
     int32x4_t a0, a1, b0, b1, c0, c1, d0, d1;
   };
+  using Four = int8x16_t;
+  struct Weights {
+    int8x16_t a, b, c, d;
+  };
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  static constexpr int kRegisters = 32, kSumRegisters = 2, kProductRegisters = 12;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  static constexpr int kRegisters = 32, kSumRegisters = 4, kProductRegisters = 12;
+#elif defined(__aarch64__)
+  static constexpr int kRegisters = 32, kSumRegisters = 4, kProductRegisters = 16;
+#else
+  static constexpr int kRegisters = 16, kSumRegisters = 4, kProductRegisters = 8;
+#endif
 
   static SQZ_INLINE Sum zero() { return {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)}; }
   static SQZ_INLINE Pairs no_pairs() {
@@ -50,27 +65,27 @@ struct S8Neon {
     return {add_neighbours(p.a0, p.a1), add_neighbours(p.b0, p.b1), add_neighbours(p.c0, p.c1),
             add_neighbours(p.d0, p.d1)};
   }
-  static SQZ_INLINE Ieee::V to_float(Sum s) {
+  static SQZ_INLINE Epilogue::V to_float(Sum s) {
     const F32Neon::V x = {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
 #ifdef __aarch64__
     return x;
 #else
-    Ieee::V y;
+    Epilogue::V y;
     F32Neon::store(y.v, x);
     return y;
 #endif
   }
 
-  // The bytes a of the bytes a + 128.
+  // The values a of the bytes a + 128.
   static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
-#ifdef __aarch64__  // in place: Clang would take one more register, which an inner loop does not have
+#ifdef __aarch64__  // in place: Clang would take one more register, which the inner loops do not have
     __asm__("eor %0.16b, %0.16b, %1.16b" : "+w"(x) : "w"(vdupq_n_u8(128)));
 #else
     x = veorq_u8(x, vdupq_n_u8(128));
 #endif
     return vreinterpretq_s8_u8(x);
   }
-  // 16 successive activations, or four of them four times, from their bytes a + 128.
+  // From bytes a + 128: 16 successive activations, or four of them repeated four times.
   static SQZ_INLINE int8x16_t sixteen(const uint8_t *p) { return without_128(vld1q_u8(p)); }
   static SQZ_INLINE int8x16_t four(const uint8_t *p) {
     uint32_t bytes;
@@ -78,14 +93,31 @@ struct S8Neon {
     return without_128(vreinterpretq_u8_u32(vdupq_n_u32(bytes)));
   }
 
-  using Most = uint32x4_t;
-  static SQZ_INLINE Most no_most() { return vdupq_n_u32(0); }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  // Products by the instruction of the inner loops in microkernel_s8_neon.inl, for the peak loop alone.
+  static SQZ_INLINE Sum start(const int32_t *) { return zero(); }
+  static SQZ_INLINE Weights load(const int8_t *p) {
+    return {vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)};
+  }
+  static SQZ_INLINE Four broadcast(const uint8_t *p) { return four(p); }
+  static SQZ_INLINE Sum dot(Sum s, Four a, const Weights &w) {
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(s.a) : "w"(a), "w"(w.a));  // 32 products each
+    __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(s.b) : "w"(a), "w"(w.b));
+#else
+    dot4(s.a, a, w.a), dot4(s.b, a, w.b), dot4(s.c, a, w.c), dot4(s.d, a, w.d);
+#endif
+    return s;
+  }
+  static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+w"(*a)); }
+
+  using Amax = uint32x4_t;
+  static SQZ_INLINE Amax no_amax() { return vdupq_n_u32(0); }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     return vmaxq_u32(m,
                      vmaxq_u32(vmaxq_u32(magnitude(x.a), magnitude(x.b)), vmaxq_u32(magnitude(x.c), magnitude(x.d))));
   }
-  static SQZ_INLINE Most most_of_two(Most x, Most y) { return vmaxq_u32(x, y); }
-  static SQZ_INLINE uint32_t most_of(Most m) {
+  static SQZ_INLINE Amax max_amax(Amax x, Amax y) { return vmaxq_u32(x, y); }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) {
 #ifdef __aarch64__
     return vmaxvq_u32(m);
 #else
@@ -99,6 +131,15 @@ struct S8Neon {
   }
 
  private:
+#ifndef __ARM_FEATURE_MATMUL_INT8
+  static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
+#ifdef __ARM_FEATURE_DOTPROD
+    __asm__("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(s) : "w"(w), "w"(a));
+#else
+    s = vpadalq_s16(s, vmlal_s8(vmull_s8(vget_low_s8(w), vget_low_s8(a)), vget_high_s8(w), vget_high_s8(a)));
+#endif
+  }
+#endif
   static SQZ_INLINE int32x4_t add_neighbours(int32x4_t x, int32x4_t y) {
 #ifdef __aarch64__
     return vpaddq_s32(x, y);
@@ -108,8 +149,8 @@ struct S8Neon {
   }
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 
-  // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits, here with the
-  // 128 that the byte has on top.
+  // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits; the
+  // 128 of the byte is added with it.
   static SQZ_INLINE uint16x8_t rounded(float32x4_t x) {
     return vreinterpretq_u16_f32(vaddq_f32(x, vdupq_n_f32(12582912.0f + 128.0f)));
   }

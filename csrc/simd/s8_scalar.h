@@ -1,9 +1,8 @@
-// Products of bytes, 16 sums at a time, in plain C: the oracle of the other traits.
+// int8 in plain C, 16 sums at a time: the reference of the other traits, whose interface is in interface.h.
 //
-// Every trait s8_*.h offers the same over Sum (16 int32, one an output channel), Four (four successive activations, for
-// all channels) and Weights (four successive weights of each of 16 channels). An activation a lies in memory as the
-// byte a + 128. A trait that multiplies those bytes as they are starts its sums at -128 times the sum of the weights,
-// which a panel holds ready; one that multiplies a starts at 0. Integer sums are exact, so all give the same.
+// An activation a lies in memory as the byte a + 128. A trait that multiplies these bytes as they are starts its sums
+// at -128 times the sum of the weights, which a panel holds; one that multiplies a starts at 0. Integer sums are exact,
+// so all traits give the same.
 #ifndef SQZ_SIMD_S8_SCALAR_H_
 #define SQZ_SIMD_S8_SCALAR_H_
 
@@ -14,7 +13,7 @@ namespace {
 
 struct S8Scalar {
   using Float = F32Scalar;
-  using Ieee = Float;  // what follows the sums
+  using Epilogue = Float;
   struct Sum {
     int32_t v[16];
   };
@@ -25,7 +24,7 @@ struct S8Scalar {
     const int8_t *p;
   };
 
-  static constexpr int kTileRows = 1, kTilePanels = 1;
+  static constexpr int kRegisters = 1, kSumRegisters = 1, kProductRegisters = 1;
 
   static SQZ_INLINE Sum start(const int32_t *) { return {{0}}; }
   static SQZ_INLINE Weights load(const int8_t *p) { return {p}; }
@@ -41,11 +40,10 @@ struct S8Scalar {
     return r;
   }
 
-  // The largest of the magnitudes' bits: that order is the order of the magnitudes, with infinity and then NaN at the
-  // end. As a running maximum and its end.
-  using Most = uint32_t;
-  static SQZ_INLINE Most no_most() { return 0; }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  // amax by the bits of the magnitudes: their order is that of the magnitudes, with infinity and then NaN at the end.
+  using Amax = uint32_t;
+  static SQZ_INLINE Amax no_amax() { return 0; }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     for (int i = 0; i < 16; ++i) {
       uint32_t bits;
       memcpy(&bits, &x.v[i], 4);
@@ -54,13 +52,13 @@ struct S8Scalar {
     }
     return m;
   }
-  static SQZ_INLINE Most most_of_two(Most a, Most b) { return a < b ? b : a; }
-  static SQZ_INLINE uint32_t most_of(Most m) { return m; }
+  static SQZ_INLINE Amax max_amax(Amax a, Amax b) { return a < b ? b : a; }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) { return m; }
 
   // rne(x) + 128 as bytes, for 64 floats |x| <= 127 in four vectors.
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     for (int i = 0; i < 64; ++i) {
-      // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits.
+      // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits.
       const float shifted = x[i / 16].v[i % 16] + 12582912.0f;
       uint32_t bits;
       memcpy(&bits, &shifted, 4);
@@ -68,7 +66,7 @@ struct S8Scalar {
     }
   }
 
-  // For a loop that measures the speed of `dot`: what its argument holds may have changed.
+  // For the peak loop: makes the compiler assume that *a changed.
   static SQZ_INLINE void renew(Four *a) {
     __asm__ volatile("" : "+r"(a->v[0]), "+r"(a->v[1]), "+r"(a->v[2]), "+r"(a->v[3]));
   }

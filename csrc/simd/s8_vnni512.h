@@ -9,13 +9,12 @@ namespace {
 
 struct S8Vnni512 {
   using Float = F32Avx512;
-  using Ieee = Float;
+  using Epilogue = Float;
   using Sum = __m512i;
   using Four = __m512i;
   using Weights = __m512i;
 
-  // 24 accumulators, 3 registers of weights, a row's bytes: 28 of 32 registers.
-  static constexpr int kTileRows = 8, kTilePanels = 3;
+  static constexpr int kRegisters = 32, kSumRegisters = 1, kProductRegisters = 2;  // weights, a row's bytes
 
   static SQZ_INLINE Sum start(const int32_t *first) { return _mm512_loadu_si512(first); }
   static SQZ_INLINE Weights load(const int8_t *p) { return _mm512_loadu_si512(p); }
@@ -24,20 +23,20 @@ struct S8Vnni512 {
     memcpy(&bytes, p, 4);
     return _mm512_set1_epi32(bytes);
   }
-  // Not the intrinsic: with many accumulators, GCC copies and spills those (three times slower).
+  // Not the intrinsic: with many accumulators GCC copies and spills them, which is three times slower.
   static SQZ_INLINE Sum dot(Sum s, Four a, Weights w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(w));
     return s;
   }
   static SQZ_INLINE Float::V to_float(Sum s) { return _mm512_cvtepi32_ps(s); }
 
-  using Most = __m512i;
-  static SQZ_INLINE Most no_most() { return _mm512_setzero_si512(); }
-  static SQZ_INLINE Most most(Most m, Float::V x) {
+  using Amax = __m512i;
+  static SQZ_INLINE Amax no_amax() { return _mm512_setzero_si512(); }
+  static SQZ_INLINE Amax amax(Amax m, Float::V x) {
     return _mm512_max_epi32(m, _mm512_and_si512(_mm512_set1_epi32(0x7fffffff), _mm512_castps_si512(x)));
   }
-  static SQZ_INLINE Most most_of_two(Most a, Most b) { return _mm512_max_epi32(a, b); }
-  static SQZ_INLINE uint32_t most_of(Most m) {
+  static SQZ_INLINE Amax max_amax(Amax a, Amax b) { return _mm512_max_epi32(a, b); }
+  static SQZ_INLINE uint32_t amax_bits(Amax m) {
     const __m256i h = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
     __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
     q = _mm_max_epi32(q, _mm_unpackhi_epi64(q, q));
@@ -46,7 +45,7 @@ struct S8Vnni512 {
   }
 
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
-    // Packing takes turns between the 128-bit lanes; the permutation undoes that.
+    // `packs` interleaves 128-bit lanes; the permute restores order.
     const __m512i u = _mm512_packs_epi32(_mm512_cvtps_epi32(x[0]), _mm512_cvtps_epi32(x[1]));
     const __m512i v = _mm512_packs_epi32(_mm512_cvtps_epi32(x[2]), _mm512_cvtps_epi32(x[3]));
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

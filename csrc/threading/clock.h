@@ -1,4 +1,4 @@
-// Time, and waiting for it to pass.
+// A monotonic clock, and the CPU's pause instruction for spin loops.
 #ifndef SQZ_THREADING_CLOCK_H_
 #define SQZ_THREADING_CLOCK_H_
 
@@ -13,7 +13,7 @@ inline int64_t now_nanoseconds() {
   return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-// What a thread does between two looks at a variable that another will change.
+// Call between two polls of a variable in a spin loop.
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();

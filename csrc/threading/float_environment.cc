@@ -15,7 +15,7 @@ FloatEnvironment::FloatEnvironment() : saved_(_mm_getcsr()) {
   if ((saved_ & ~0x3fu) != 0x1f80u) _mm_setcsr(0x1f80u);
 }
 FloatEnvironment::~FloatEnvironment() {
-  // The caller's status flags come back too: a kernel's "inexact" is nobody's business.
+  // Restore the status flags too: the caller must not see a kernel's "inexact".
   _mm_setcsr(static_cast<unsigned>(saved_));
 }
 
@@ -48,7 +48,7 @@ FloatEnvironment::~FloatEnvironment() { (void)saved_; }
 
 #endif
 
-// A compiler may move arithmetic across the setting of the modes, but no access to a volatile variable.
+// volatile: a compiler may move plain arithmetic across the change of modes, but not a volatile access.
 float narrow(double x) {
   FloatEnvironment environment;
   volatile double from = x;

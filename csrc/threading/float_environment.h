@@ -6,11 +6,12 @@
 
 namespace sqz {
 
-// Arithmetic on scalar arguments, rounded to nearest whatever the caller's mode.
+// Arithmetic on scalar arguments. Rounds to nearest, whatever the caller's rounding mode.
 float narrow(double x);
 float reciprocal_root(int64_t n);  // 1 / sqrt(n)
 
-// Round to nearest with denormals, for a C entry point or a worker's task; the destructor restores the caller's modes.
+// Sets round to nearest with denormals for the scope of a C entry point or of a worker's task. The destructor restores
+// the caller's modes.
 class FloatEnvironment {
  public:
   FloatEnvironment();

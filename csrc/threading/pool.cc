@@ -1,13 +1,13 @@
-// One job at a time. A job is published in `state`, an atomic word that also counts who is inside:
+// The pool runs one job at a time. The atomic word `state` publishes it and counts the workers inside it:
 //
 //   state = epoch << 32 | open << 31 | workers inside
 //
-// A worker enters by a compare-and-swap that needs the job to be open, takes indices until none is left, and leaves.
-// The caller works too, closes the job when all indices are taken, and waits for those inside: so a sleeping worker
-// never delays a short job.
+// A worker enters by a compare-and-swap, which succeeds only while the job is open. It takes indices until none is
+// left, then leaves. The caller works too, closes the job when all indices are taken, and waits for the workers inside.
+// So a sleeping worker never delays a short job.
 //
-// Each participant has a range of indices of its own, one after the other, and goes on with what is left of the others'
-// ranges: neighbours in the data stay in one core's cache, and from op to op the same rows go to the same core.
+// Each participant starts with its own contiguous range of indices, then steals from the other ranges. So neighbouring
+// rows stay in one core's cache, and from op to op a core gets the same rows.
 #include "threading/pool.h"
 
 #include <errno.h>
@@ -41,8 +41,8 @@ struct Job {
   int participants;
 };
 
-pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller that the pool serves
-pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // sleeping and waking
+pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller whose job runs
+pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // of the two condition variables
 pthread_cond_t wake = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
 std::atomic<uint64_t> state{0};
 struct alignas(64) Range {
@@ -52,13 +52,13 @@ struct alignas(64) Range {
 Range ranges[kMaxThreads];
 std::atomic<int> sleepers{0};
 Job job;
-int started = 0;  // workers running, changed under `serve`
+int started = 0;  // number of workers; guarded by `serve`
 pthread_t workers[kMaxThreads];
-bool fork_handler = false;  // installed, under `serve`
+bool fork_handler = false;  // whether it is installed; guarded by `serve`
 std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 
-// True as soon as `ready` holds, false after the spinning time.
+// Returns true as soon as `ready` holds, false after kSpinNanoseconds.
 template <class F>
 bool spin(const F &ready) {
   if (!may_spin.load(std::memory_order_relaxed)) return ready();
@@ -95,7 +95,7 @@ void leave() {
 
 void *worker_main(void *argument) {
   const int worker = static_cast<int>(reinterpret_cast<intptr_t>(argument));
-  uint64_t seen = 0;  // epoch of the last job this worker was in
+  uint64_t seen = 0;  // epoch of the last job that this worker entered
   for (;;) {
     uint64_t s = 0;
     const auto has_job = [&] {
@@ -120,7 +120,7 @@ void *worker_main(void *argument) {
   return nullptr;
 }
 
-// The child of a fork has no workers, and the locks may be held by threads that it does not have.
+// The child of a fork has no workers. The locks may be held by threads that exist only in the parent: reset them.
 void after_fork_in_child() {
   pthread_mutex_init(&serve, nullptr);
   pthread_mutex_init(&guard, nullptr);
@@ -131,11 +131,11 @@ void after_fork_in_child() {
   started = 0;
 }
 
-// Under `serve`. Stops at the first thread that cannot be had.
+// Called with `serve` held. Stops when a thread cannot be created.
 void start_workers(int wanted) {
   if (!fork_handler) fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child) == 0;
   if (started >= wanted) return;
-  // Signals are for the application's own threads, but for those that a thread's own fault raises.
+  // Workers inherit this mask. Block all signals except synchronous faults: the application's threads handle the rest.
   sigset_t all, before;
   sigfillset(&all);
   for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
@@ -153,9 +153,9 @@ void start_workers(int wanted) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-// Linux likes to wake a thread on the CPU of the one that wakes it, and may leave both there for milliseconds while
-// another CPU is idle: 16 tokens after a pause of 20 ms took 8.1 ms on two threads instead of 4.5. So workers that are
-// woken are kept off the caller's CPU for the length of a job. Under `serve`.
+// Excludes the caller's CPU from the workers' affinity for one job. Linux tends to wake a thread on the waker's CPU and
+// may leave both there for milliseconds while another CPU is idle: a forward pass of 16 tokens after a pause of 20 ms
+// took 8.1 ms on two threads instead of 4.5 ms. Used with `serve` held.
 class KeepOffThisCpu {
 #if defined(__linux__)
  public:
@@ -172,15 +172,15 @@ class KeepOffThisCpu {
       changed_[count_] = pthread_setaffinity_np(workers[count_], sizeof set, &set) == 0;
     }
   }
-  // Linux refuses to put a worker back where it may use none of those CPUs any longer, because the application's set of
-  // CPUs was changed meanwhile: it has then been moved to that set, and there is nothing to put back.
+  // Errors are ignored on purpose. Restoring fails if the process lost all CPUs of the old mask meanwhile. Linux has
+  // then moved the worker to the new set, so nothing needs to be restored.
   void end() {
     for (; count_ > 0; --count_)
       if (changed_[count_ - 1]) pthread_setaffinity_np(workers[count_ - 1], sizeof before_[0], &before_[count_ - 1]);
   }
 
  private:
-  static constexpr int kMost = 15;  // with more, some CPU is idle anyway, and this would take its time
+  static constexpr int kMost = 15;  // with more workers some CPU is idle anyway, and the system calls cost time
   int count_ = 0;
   bool changed_[kMost];
   cpu_set_t before_[kMost];
@@ -193,7 +193,7 @@ class KeepOffThisCpu {
 
 int affinity_count() {
 #if defined(__linux__)
-  // A mask of 1024 CPUs may be too small for the kernel; then sched_getaffinity says so.
+  // The kernel's mask may be larger than 1024 CPUs. sched_getaffinity then fails with EINVAL: retry with a larger one.
   for (size_t cpus = 1024; cpus <= (1u << 18); cpus *= 4) {
     cpu_set_t *set = CPU_ALLOC(cpus);
     if (!set) break;
@@ -211,7 +211,7 @@ int affinity_count() {
 #endif
 }
 
-// Threads that SQUEEZEOPS_NUM_THREADS asks for; 0 if it is not set, -1 (and a message) if it is not a number.
+// The value of SQUEEZEOPS_NUM_THREADS; 0 if it is not set, -1 (with an error message) if it is invalid.
 int threads_from_environment() {
   const char *text = getenv("SQUEEZEOPS_NUM_THREADS");
   if (!text || !text[0]) return 0;
@@ -241,7 +241,7 @@ void choose(int n) {
 }  // namespace
 
 bool threads_valid() {
-  if (!chosen_threads.load(std::memory_order_acquire)) choose(0);  // an invalid variable is reported at every call
+  if (!chosen_threads.load(std::memory_order_acquire)) choose(0);  // every call reports an invalid variable
   return chosen_threads.load(std::memory_order_acquire) > 0;
 }
 
@@ -250,7 +250,7 @@ int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_ord
 void set_num_threads(int n) { choose(n); }
 
 void parallel_for(int64_t count, Task task, void *context, int limit) {
-  // The number is read once: another thread may change it at any time.
+  // Read the number once: another thread may change it at any time.
   int64_t threads = num_threads();
   if (threads > limit) threads = limit;
   const int participants = static_cast<int>(count < threads ? count : threads);
@@ -266,7 +266,7 @@ void parallel_for(int64_t count, Task task, void *context, int limit) {
   }
   KeepOffThisCpu keep_off;
   job = {task, context, participants};
-  const int64_t each = count / participants, more = count % participants;  // the first `more` ranges have one more
+  const int64_t each = count / participants, more = count % participants;  // the first `more` ranges get one more index
   for (int64_t p = 0, begin = 0; p < participants; ++p) {
     ranges[p].next.store(begin, std::memory_order_relaxed);
     ranges[p].end = begin += each + (p < more);

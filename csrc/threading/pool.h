@@ -1,4 +1,4 @@
-// The library's own small thread pool.
+// The library's thread pool.
 #ifndef SQZ_THREADING_POOL_H_
 #define SQZ_THREADING_POOL_H_
 
@@ -7,25 +7,28 @@
 
 namespace sqz {
 
-// Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers.
-// `worker` numbers the participants. Never fails: where no thread can be had, where the pool serves
-// another caller already, or after a fork until its threads are rebuilt, the caller does more of the work itself.
+// Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers. `worker`
+// is the number of the participant, from 0 (the caller). At most `limit` take part, so worker < limit: the caller may
+// have allocated scratch for that many.
+//
+// Never fails. If no thread can be created, if the pool is busy with another caller's job, or after a fork until the
+// workers exist again, the caller does more of the work itself.
 using Task = void (*)(void *context, int64_t i, int worker);
-// At most `limit` participants, so worker < limit: for a caller with memory for so many.
 constexpr int kMaxThreads = 256;
 void parallel_for(int64_t count, Task task, void *context, int limit = kMaxThreads);
 
-// Threads of one call, the caller's included.
+// The number of threads of one call, including the caller's.
 int num_threads();
-void set_num_threads(int n);  // 0: the default
+void set_num_threads(int n);  // 0 restores the default
 
-// 64-byte aligned memory of the calling thread, kept for its next call; null if there is none to be had.
+// Scratch of the calling thread, 64-byte aligned. It is kept for the next call. Null if the allocation fails.
 float *scratch(int64_t floats);
 
-// CPUs of the cgroup quota (v2, then v1) below `root`; 0 if there is no limit.
+// The cgroup CPU quota of this process (v1 or v2) in CPUs; 0 if there is none. Paths are below `root`, "" for the
+// system.
 double cpu_quota(const char *root);
 
-// False (and a message) if SQUEEZEOPS_NUM_THREADS is invalid.
+// Returns false and sets the error message if SQUEEZEOPS_NUM_THREADS is invalid.
 bool threads_valid();
 
 }  // namespace sqz

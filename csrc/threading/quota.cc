@@ -1,5 +1,5 @@
-// The cgroup CPU quota. A container with a quota of two CPUs on a 64-CPU machine shows 64 in its affinity mask; with
-// more threads than quota the kernel stops all of them for the rest of each period.
+// The cgroup CPU quota. A container with a quota of two CPUs on a 64-CPU machine has 64 CPUs in its affinity mask. If
+// more threads run than the quota allows, the kernel stops all of them for the rest of each period.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kPath = 4096;
 
-// Reads one line; false if the file is not there or empty.
+// Reads one line. Returns false if the file is missing or empty.
 bool read_line(const char *path, char *line, int size) {
   FILE *f = fopen(path, "re");
   if (!f) return false;
@@ -25,7 +25,7 @@ double quota_v2(const char *directory) {
   char path[kPath + 32], line[128];
   snprintf(path, sizeof path, "%s/cpu.max", directory);
   if (!read_line(path, line, sizeof line)) return 0;
-  double quota = 0, period = 0;  // "max 100000" does not scan
+  double quota = 0, period = 0;  // "max 100000", no limit, does not match the format
   return sscanf(line, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0 ? quota / period : 0;
 }
 
@@ -40,7 +40,7 @@ double quota_v1(const char *directory) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-// The least quota of a group and of the groups above it: `mount` then `mount`/`group`, cut from the end.
+// The smallest quota of a group and its ancestors: from `mount`/`group` up to `mount`.
 double least(const char *mount, const char *group, double (*read)(const char *)) {
   char directory[kPath];
   if (snprintf(directory, sizeof directory, "%s%s", mount, group) >= kPath) return 0;

@@ -64,42 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="squeezeops", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"squeezeops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        task = commands.add_parser(
-            command.name,
-            help=command.summary,
-            description=command.description,
-            epilog=command.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+
+    def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:
+        layout = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(
+            name, help=summary, description=description, formatter_class=layout, allow_abbrev=False
         )
+
+    for command in COMMANDS:
+        task = add(command.name, command.summary, command.description)
+        task.epilog = command.epilog
         advice = f"see {task.prog} --help; -- goes before {command.noun}s that start with a dash"
         task.set_defaults(run=partial(running.run, command), advice=advice)
         running.add_arguments(command, task)
-    conversion = commands.add_parser(
-        "convert",
-        help=convert.SUMMARY,
-        description=convert.DESCRIPTION,
-        epilog=convert.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    conversion.set_defaults(run=convert.run, advice=f"see {conversion.prog} --help")
-    convert.add_arguments(conversion)
-    description = "Describe this installation: versions, processor, kernels, built-in model."
-    facts = commands.add_parser("info", help="describe this installation", description=description, allow_abbrev=False)
-    facts.set_defaults(run=info.run, advice=f"see {facts.prog} --help")
-    facts.add_argument(
-        "--model", metavar="MODEL", help="describe this model instead of the built-in, without loading it"
-    )
-    facts.add_argument("--json", action="store_true", help="print one JSON object")
-    figures = commands.add_parser(
-        "bench",
-        help=bench.SUMMARY,
-        description=bench.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    figures.set_defaults(run=bench.run)
-    bench.add_arguments(figures)
+    for name, module in (("convert", convert), ("info", info), ("bench", bench)):
+        other = add(name, module.SUMMARY, module.DESCRIPTION)
+        other.set_defaults(run=module.run, advice=f"see {other.prog} --help")
+        module.add_arguments(other)
     return parser

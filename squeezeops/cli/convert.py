@@ -35,6 +35,7 @@ BAR = 40  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
     parser.add_argument(
         "checkpoint", metavar="MODEL", help=f"the model to convert; {BUILT_IN} is the one in the package"
     )

@@ -8,6 +8,16 @@ from typing import Any
 
 from squeezeops.cli import streams
 
+SUMMARY = "describe this installation"
+DESCRIPTION = "Describe this installation: versions, processor, kernels, built-in model."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="MODEL", help="describe this model instead of the built-in, without loading it"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the description."""

@@ -22,7 +22,7 @@
 #include <string>
 #include <vector>
 
-#include "squeezeops/squeezeops.h"
+#include "measure/measure.h"
 
 namespace {
 
@@ -331,8 +331,8 @@ struct Run {
       set_modes(modes);
       if (status != SQZ_OK) fail(name, sqz_error_message());
       if (after != wanted) fail(name, "changed the modes of the floating-point unit");
-      if (sqz_last_kernel() != kernel) fail(name, sqz_last_kernel() + (" ran in place of " + kernel));
-      kernels.insert(sqz_last_kernel());
+      if (sqz_measure_last_kernel() != kernel) fail(name, sqz_measure_last_kernel() + (" ran in place of " + kernel));
+      kernels.insert(sqz_measure_last_kernel());
       std::vector<Call::Result> results;
       const string trouble = call.finish(&results);
       if (!trouble.empty()) fail(name, trouble + (variant ? " (gaps)" : " (dense)"));
@@ -855,13 +855,13 @@ int modes_matter() {
   return 1;
 }
 
-// The instruction sets whose kernels would run for a dtype.
-std::set<string> isas_in_use(const string &dtype) {
-  std::set<string> isas;
+// The kernels that would run.
+std::vector<sqz_kernel_info> kernels_in_use() {
+  std::vector<sqz_kernel_info> rows;
   sqz_kernel_info info;
   for (int32_t i = 0; i < sqz_kernel_count(); ++i)
-    if (sqz_kernel_get_info(i, &info) == SQZ_OK && info.in_use && dtype == info.dtype) isas.insert(info.isa);
-  return isas;
+    if (sqz_kernel_get_info(i, &info) == SQZ_OK && info.in_use) rows.push_back(info);
+  return rows;
 }
 
 int check_one(const Bytes &expected, const char *isa) {
@@ -872,17 +872,21 @@ int check_one(const Bytes &expected, const char *isa) {
     fprintf(stderr, "FAILED: %s: %s\n", isa, sqz_error_message());
     return 1;
   }
-  for (const string &float_isa : isas_in_use("f32")) run.to_tolerance |= floats_to_tolerance(float_isa);
+  std::map<string, std::set<string>> isas;  // by dtype
+  for (const sqz_kernel_info &row : kernels_in_use()) isas[row.dtype].insert(row.isa);
+  for (const string &float_isa : isas["f32"]) run.to_tolerance |= floats_to_tolerance(float_isa);
   printf("%s:", isa ? isa : "default");
-  for (const char *dtype : {"f32", "f16", "s8"})
-    for (const string &used : isas_in_use(dtype)) printf(" %s %s", dtype, used.c_str());
+  for (const auto &[dtype, used] : isas)
+    for (const string &name : used) printf(" %s %s", dtype.c_str(), name.c_str());
   printf("\n");
   if (isa) {
     all_cases(run);
     if (run.at != expected.size()) run.fail("all", "the file of expected results has more cases");
+    for (const sqz_kernel_info &row : kernels_in_use())
+      if (!run.kernels.count(row.symbol)) run.fail(row.symbol, "no case runs it");
     printf("%s: %d cases, %d wrong, %d kernels\n", isa, run.cases, run.wrong, static_cast<int>(run.kernels.size()));
     double rate = 0;
-    for (sqz_status (*peak)(double, double *) : {sqz_peak_fma, sqz_peak_s8})
+    for (sqz_status (*peak)(double, double *) : {sqz_measure_fma, sqz_measure_s8})
       if (peak(1e-5, &rate) != SQZ_OK || !(rate > 0)) run.fail("peak", sqz_error_message());
   }
   fflush(stdout);
@@ -913,12 +917,12 @@ int main(int argc, char **argv) {
   int failed = modes_matter() + check_one(expected, nullptr);
   for (int32_t i = 0; i < sqz_isa_count(); ++i)
     if (sqz_isa_get_state(i) == SQZ_ISA_RUNNABLE) failed += check_one(expected, sqz_isa_name(i));
-  for (const char *foreign : {"avx1024", "neon", "avx2"}) {
-    bool here = false;
-    for (int32_t i = 0; i < sqz_isa_count(); ++i)
-      here = here || (sqz_isa_get_state(i) == SQZ_ISA_RUNNABLE && strcmp(sqz_isa_name(i), foreign) == 0);
-    if (!here && sqz_force_isa(foreign) == SQZ_OK) {
-      fprintf(stderr, "FAILED: forced %s, which does not run here\n", foreign);
+  std::vector<const char *> others = {"avx1024"};
+  for (int32_t i = 0; i < sqz_isa_count(); ++i)
+    if (sqz_isa_get_state(i) != SQZ_ISA_RUNNABLE) others.push_back(sqz_isa_name(i));
+  for (const char *other : others) {
+    if (sqz_force_isa(other) == SQZ_OK) {
+      fprintf(stderr, "FAILED: forced %s, which does not run here\n", other);
       ++failed;
     }
   }

@@ -34,6 +34,8 @@ from machinery import (
     run_jobs,
 )
 
+from kernel_tables import isa_of_object, isas_on, without_simd  # isort: skip
+
 HOST = Build("host", None)
 # Traps where a pointer is not aligned to its type: a fault on some processors, but not under qemu.
 TRAP = "-fsanitize=alignment -fsanitize-undefined-trap-on-error"
@@ -55,13 +57,12 @@ FORBIDDEN = {
 
 def program(build: Build) -> Path:
     """Builds the library and the test of it."""
-    without = ("SSE2", "AVX2", "AVXVNNI", "AVX512", "AVX512VL_VNNI", "AVX512VNNI") if build is HOST else ()
-    build.make("squeezeops_static", *(f"-DSQUEEZEOPS_WITHOUT_{isa}=ON" for isa in without))
+    build.make("squeezeops_static", *(without_simd() if build is HOST else ()))
     test, made = ROOT / "tests" / "arm" / "kernel_test.cc", build.folder / "kernel_test"
-    library, include = build.folder / "libsqueezeops.a", ROOT / "csrc" / "include"
+    library, include = build.folder / "libsqueezeops.a", (f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'include'}")
     if not made.exists() or made.stat().st_mtime < max(file.stat().st_mtime for file in (test, library)):
         flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-static", "-pthread")
-        run(*build.compiler(), *flags, f"-I{include}", test, library, "-lm", "-o", made)
+        run(*build.compiler(), *flags, *include, test, library, "-lm", "-o", made)
     return made
 
 
@@ -69,7 +70,7 @@ def check_kernels(processor: Processor, test: Path, expected: Path) -> str:
     """Run the test; the kernels that ran must be those that the processor should have."""
     output = run(*processor.qemu(), test, "check", expected)
     ran = re.findall(r"^(\w+): (\d+) cases, 0 wrong", output, re.MULTILINE)
-    default = re.search(r"^default: f32 (\S+) f16 (\S+) s8 (\S+)$", output, re.MULTILINE)
+    default = re.search(r"^default: f16 (\S+) f32 (\S+) s8 (\S+)$", output, re.MULTILINE)
     wanted = (processor.floats, processor.floats, processor.int8)
     if default is None or default.groups() != wanted:
         raise Failed(f"{output}expected the kernels {wanted} by default")
@@ -80,19 +81,21 @@ def check_kernels(processor: Processor, test: Path, expected: Path) -> str:
 
 def check_instructions(build: Build) -> str:
     """No object has instructions that not every processor of its instruction set has."""
-    objects = sorted((build.folder / "CMakeFiles" / "squeezeops_core.dir" / "csrc").rglob("*.o"))
-    if not objects:
-        raise Failed(f"no objects in {build.folder}")
-    wrong, unseen = [], {pattern for pattern, allowed in FORBIDDEN[build.architecture or ""] if allowed}
+    architecture = build.architecture or ""
+    objects = sorted(build.folder.glob("CMakeFiles/squeezeops_*.dir/csrc/**/*.o"))
+    seen, expected = {isa_of_object(path) for path in objects}, {None, *(isa.tag for isa in isas_on(architecture))}
+    if seen != expected:
+        raise Failed(f"expected objects of {expected} in {build.folder}, got {seen}")
+    wrong, unseen = [], {pattern for pattern, allowed in FORBIDDEN[architecture] if allowed}
     for path in objects:
         listing = run(f"{build.target}-objdump", "--disassemble", "--no-show-raw-insn", path)
-        isa = re.search(r"_(neon\w*)\.cc\.o$", path.name)
-        for pattern, allowed in FORBIDDEN[build.architecture or ""]:
+        isa = isa_of_object(path)
+        for pattern, allowed in FORBIDDEN[architecture]:
             lines = re.findall(rf"^ *[0-9a-f]+:\t((?:{pattern})(?:\s.*)?)$", listing, re.MULTILINE)
             if lines:
                 unseen.discard(pattern)
-                if not isa or isa[1] not in allowed.split("|"):
-                    wrong.append(f"{path.name}: {lines[0]}")
+                if isa not in allowed.split("|"):
+                    wrong.append(f"{path.name} of {isa}: {lines[0]}")
     wrong += [f"no object at all has {pattern}, so what looks for it finds nothing" for pattern in unseen]
     if wrong:
         raise Failed("\n".join(wrong))
@@ -113,6 +116,11 @@ def check(only: str = "") -> list[Row]:
         )
         if build.architecture == processor.architecture and only in f"{processor.model}: {what}"
     ]
+    for architecture in FORBIDDEN:
+        played = {isa for processor in PROCESSORS if processor.architecture == architecture for isa in processor.isas}
+        missing = {isa.tag for isa in isas_on(architecture)} - played
+        if missing:
+            raise Failed(f"no processor here is expected to run {', '.join(sorted(missing))}")
     if not runs:
         return []
     expected = HOST.folder / "expected"

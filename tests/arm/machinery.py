@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))  # for kernel_tables
 BUILD = ROOT / "build" / "arm"
 JOBS = max(2, os.cpu_count() or 1)
 

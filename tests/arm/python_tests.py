@@ -209,13 +209,14 @@ def package(build: Build, root: Path) -> Path:
     (library,) = build.folder.glob("libsqueezeops.so.?")
     shutil.copy(library, made)
     python = python_of(root).name
-    source, header = build.folder / "_cffi.c", ROOT / "csrc" / "include" / "squeezeops" / "squeezeops.h"
+    source, csrc = build.folder / "_cffi.c", ROOT / "csrc"
+    headers = (csrc / "include" / "squeezeops" / "squeezeops.h", csrc / "measure" / "measure.h")
     path = os.pathsep.join([str(tools()), os.environ.get("PYTHONPATH", "")])
-    run(sys.executable, ROOT / "python" / "build_cffi.py", header, source, PYTHONPATH=path)
+    run(sys.executable, ROOT / "python" / "build_cffi.py", *headers, source, PYTHONPATH=path)
     include = root / "usr" / "include"
     # Debian's headers of Python include one below the name of the architecture.
     flags = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include / python}", f"-I{include}"]
-    flags += [f"-I{ROOT / 'csrc' / 'include'}", f"-I{tools() / 'pybind11' / 'include'}"]
+    flags += [f"-I{csrc}", f"-I{csrc / 'include'}", f"-I{tools() / 'pybind11' / 'include'}"]
     link = [library, "-Wl,-rpath,$ORIGIN"]
     native = made / f"_native.cpython-{python.removeprefix('python').replace('.', '')}-{build.target}.so"
     cxx, binding = build.compiler(), ROOT / "python" / "pybind_module.cc"

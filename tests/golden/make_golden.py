@@ -1,10 +1,11 @@
-"""Writes the golden models beside this file: folders as transformers saves them, and what transformers computes.
+"""Write the golden models into this folder: models as transformers saves them, and the results of transformers.
 
-Run by hand where torch and transformers are installed: ``python tests/golden/make_golden.py``. The tests need neither
-to read the result, ``NAME/config.json``, ``NAME/model.safetensors`` and ``NAME/expected.npz``.
+Run it by hand where torch and transformers are installed: ``python tests/golden/make_golden.py``. It writes
+``NAME/config.json``, ``NAME/model.safetensors`` and ``NAME/expected.npz``. The tests that read them need neither.
 
-The weights are drawn so that mistakes show: LayerNorms that scale and shift, biases, attention far from uniform, logits
-far from zero. The script asserts that, and that typical mistakes change the result by far more than the tests allow.
+The random weights make mistakes visible: LayerNorms scale and shift, biases are not zero, attention is far from
+uniform, logits are far from zero. The script checks this, and that typical mistakes change the results by far more than
+the tolerance of the tests.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ MODELS = {  # name: (class, configuration, stored dtype, whether to keep hidden 
     "bert_classification": (transformers.BertForSequenceClassification, BERT | DEEPER, torch.float32, True),
     "bert_masked_lm": (transformers.BertForMaskedLM, BERT | {"hidden_act": "gelu_new"}, torch.float32, False),
 }
-POOLING = ("Model", "ForSequenceClassification", "ForMultipleChoice")  # classes that use a pooler
-ACTIVATIONS = ("act", "intermediate_act_fn", "transform_act_fn")  # how modules call theirs
+POOLING = ("Model", "ForSequenceClassification", "ForMultipleChoice")  # classes with a pooler
+ACTIVATIONS = ("act", "intermediate_act_fn", "transform_act_fn")  # attributes that hold an activation
 LOGITS = ("logits", "start_logits", "end_logits")
 Model = transformers.PreTrainedModel
 Inputs = dict[str, torch.Tensor]
@@ -89,7 +90,7 @@ def draw(model: Model, seed: int) -> None:
                 if name.startswith(("classifier", "qa_outputs")):
                     std = 1.2 if isinstance(model, transformers.SqueezeBertForSequenceClassification) else 0.5
                 if name.endswith(("query.weight", "key.weight")):
-                    scores = 4 if model.config.model_type == "bert" else 8  # about that large
+                    scores = 4 if model.config.model_type == "bert" else 8  # the magnitude of the scores
                     std = math.sqrt(scores / parameter.shape[1])
                 parameter.normal_(0, std, generator=generator)
 
@@ -120,9 +121,9 @@ def run(model: Model, inputs: Inputs) -> dict[str, torch.Tensor]:
 
 
 def check_that_mistakes_show(model: Model, inputs: Inputs, result: dict[str, torch.Tensor]) -> None:
-    attentions = result["attentions"][:, 0]  # of the row without padding
+    attentions = result["attentions"][:, 0]  # the row without padding
     probabilities = attentions if model.config.model_type == "bert" else attentions.softmax(-1)
-    entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean((1, 2))  # a layer
+    entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1).mean((1, 2))  # per layer
     assert (entropy < 0.5 * math.log(LENGTH)).all(), entropy
     keys = [key for key in LOGITS if key in result] or ["last_hidden_state"]
     for key in keys:
@@ -131,7 +132,7 @@ def check_that_mistakes_show(model: Model, inputs: Inputs, result: dict[str, tor
             other = {**inputs, name: inputs[name].roll(1, dims=-1)}
             assert (run(model, other)[key] - result[key]).abs().max() > 0.1, name
     key = keys[0]
-    wrong = {1e-12: 0.05, 0.05: 1e-12}  # the wrong one of the two eps
+    wrong = {1e-12: 0.05, 0.05: 1e-12}  # each eps becomes the other one
     swaps = [(m, "eps", wrong[m.eps]) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
     other_gelu = torch.nn.GELU(approximate="tanh" if model.config.hidden_act == "gelu" else "none")
     for attribute in ACTIVATIONS:
@@ -159,8 +160,8 @@ def main() -> None:
         model.to(dtype).save_pretrained(folder)
         inputs = make_inputs(model, 100 + seed)
         single = run(model.float(), inputs)
-        result = run(model.double(), inputs)  # all of a difference is then the tested library's
-        for key in result.keys() - {"attentions"}:  # float32 can do what the tests ask for
+        result = run(model.double(), inputs)  # so that any difference is an error of the tested library
+        for key in result.keys() - {"attentions"}:  # float32 can reach the tolerance of the tests
             assert (single[key] - result[key]).abs().max() < 6e-6, (name, key)
         check_that_mistakes_show(model, inputs, result)
         if not keep_all:

@@ -135,9 +135,6 @@ SQZ_API int32_t sqz_kernel_count(void);
  */
 SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
 
-/** Symbol of the kernel that last ran for this thread; "" before the first. */
-SQZ_API const char *sqz_last_kernel(void);
-
 /**
  * Set how many threads a call uses, the caller's included, for the whole process.
  *
@@ -148,13 +145,6 @@ SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 
 /** How many threads a call uses; -1, with a message, if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
-
-/**
- * CPUs that the cgroup quota grants, 0 if there is no limit.
- *
- * @param root  a folder to look below; NULL or "" for that of the system
- */
-SQZ_API double sqz_cpu_quota(const char *root);
 
 /** @} */
 /** @name Functions of each row @{ */
@@ -497,38 +487,6 @@ SQZ_API sqz_status sqz_attention_f32(const sqz_attention_args *args);
 SQZ_API double sqz_attention_scale(int64_t head_size);
 
 /** @} */
-/** @name Limits of the machine, to judge a measurement by @{ */
-
-/**
- * Measure how fast the machine multiplies and adds: in registers alone, with the instructions of the instruction set
- * whose kernels run, on all threads of a call at once.
- *
- * @param seconds                how long, above 0 and at most 10; 50e-6 will do
- * @param operations_per_second  where the result goes; a multiply-add counts as two
- */
-SQZ_API sqz_status sqz_peak_fma(double seconds, double *operations_per_second);
-
-/**
- * Measure how fast the machine multiplies bytes and adds the products: as sqz_peak_fma(), with the instructions that
- * the int8 kernels have.
- *
- * @param seconds                how long, above 0 and at most 10; 50e-6 will do
- * @param operations_per_second  where the result goes; a product and its addition count as two
- */
-SQZ_API sqz_status sqz_peak_s8(double seconds, double *operations_per_second);
-
-/**
- * Measure how fast the machine reads: the sum of an array, on all threads of a call; the best of reading it in order,
- * with prefetching, and from four places at once.
- *
- * @param n                 how many floats, 2^20 at least; for the speed of memory take several times the last cache
- * @param x                 the array
- * @param bytes_per_second  where the result goes
- */
-SQZ_API sqz_status sqz_peak_read(int64_t n, const float *x, double *bytes_per_second);
-
-/** @} */
-
 #ifdef __cplusplus
 }
 #endif

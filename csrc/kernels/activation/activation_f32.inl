@@ -1,8 +1,11 @@
 // Elementwise activations: the polynomials of simd/math.h over an array, several vectors at a time (simd/pair.h).
 //
-// GELU of 16 values: 8.8 cycles on AVX-512 with eight vectors at a time (one: 12.6, two: 11.3, four: 10.1), 22 on AVX2
-// with four (one: 24; eight spill: 58). Its 13 multiply-adds alone take 6.5 and 13. On NEON of 64 bits it is 145
-// instructions, 52 of them multiply-adds, and by llvm-mca 67 cycles on Neoverse N1, whose ports need 50.
+// GELU of 16 values takes 8.8 cycles on AVX-512 with eight vectors at a time (one: 12.6, two: 11.3, four: 10.1) and 22
+// on AVX2 with four (one: 24; eight spill: 58). Its 13 multiply-adds alone take 6.5 and 13. On 64-bit NEON it is 145
+// instructions, 52 of them multiply-adds; llvm-mca predicts 67 cycles on Neoverse N1, whose ports need 50.
+#ifndef SQZ_KERNELS_ACTIVATION_ACTIVATION_F32_INL_
+#define SQZ_KERNELS_ACTIVATION_ACTIVATION_F32_INL_
+
 #include "kernels/activation/activation.h"
 #include "simd/math.h"
 #include "simd/pair.h"
@@ -24,7 +27,7 @@ struct Activation {
 
   template <sqz_activation A>
   static SQZ_INLINE void run(int64_t n, const float *x, float *out) {
-    using W = typename Wide<I, I::kWide>::Type;
+    using W = typename Wide<I, PolynomialTuning<I>::kVectors>::Type;
     int64_t i = 0;
     if constexpr (W::kLanes > 16)
       for (; i + W::kLanes <= n; i += W::kLanes) W::store(out + i, apply<A, W>(W::load(x + i)));
@@ -43,7 +46,7 @@ struct Activation {
     }
   }
 
-  // Rows of 16: x is dense, out is not.
+  // Rows of 16 values; x is dense, the rows of out are ldo apart.
   template <sqz_activation A>
   static SQZ_INLINE void rows(int count, const float *x, float *out, int64_t ldo) {
     for (int i = 0; i < count; ++i) I::store(out + i * ldo, apply<A>(I::load(x + 16 * i)));
@@ -61,3 +64,5 @@ struct Activation {
 
 }  // namespace
 }  // namespace sqz
+
+#endif  // SQZ_KERNELS_ACTIVATION_ACTIVATION_F32_INL_

@@ -8,14 +8,14 @@
 
 namespace sqz {
 
-// A row of n elements; of bytes (SQZ_S8), n of them and the 4 of the float that they are multiplied by.
+// Rows of n elements. A row of bytes (SQZ_S8) is followed by its scale, a float.
 struct EmbeddingTable {
-  const int64_t *ids;  // in range: checked one level up
+  const int64_t *ids;  // in range: the caller checks
   const void *table;
   sqz_dtype dtype;
 };
 
-// out[i] = table[ids[i]], halves widened exactly, bytes as float(byte) * scale.
+// out[i] = table[ids[i]]; float16 is widened exactly, a byte is float(byte) * scale.
 using embedding_f32_fn = void (*)(int64_t count, int64_t n, const EmbeddingTable &table, float *out, int64_t ldo);
 
 // out[i] = LayerNorm((t[0] + t[1]) + t[2]).

@@ -17,7 +17,7 @@ void pwconv_pack_f32(int64_t groups, int64_t group_in, int64_t group_out, const 
           if (lane < valid) {
             const int64_t i = first + lane * group_in + k;
             w = dtype == SQZ_F16 ? half_to_float(w16[i]) : w32[i];
-            // A denormal weight would cost a hundred cycles a product on some cores and is nothing to a sum.
+            // A subnormal weight costs a hundred cycles per product on some cores and adds nothing to a sum.
             if (__builtin_fabsf(w) < 0x1p-126f) w = 0.0f;
           }
           *packed++ = w;

@@ -6,7 +6,7 @@ namespace sqz {
 
 namespace {
 
-// To nearest, ties to even; beyond 65504 the caller knows better. Below 2^-24 / 2 that is 0, so what counts as 0 is.
+// Rounds to nearest even. The caller rejects |w| > 65504; |w| < 2^-25 gives 0.
 uint16_t float_to_half(float w) {
   uint32_t bits;
   memcpy(&bits, &w, 4);
@@ -14,14 +14,14 @@ uint16_t float_to_half(float w) {
   bits &= 0x7fffffffu;
   if (bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | (bits >> 13 & 0x1ffu));
   if (bits == 0x7f800000u) return static_cast<uint16_t>(sign | 0x7c00u);
-  if (bits < 0x38800000u) {  // below 2^-14 halves are multiples of 2^-24: as the last bit of a sum of 0.5 is
+  if (bits < 0x38800000u) {  // subnormal halves are multiples of 2^-24, the last bit of 0.5: adding 0.5 rounds
     float magnitude;
     memcpy(&magnitude, &bits, 4);
     const float shifted = magnitude + 0.5f;
     memcpy(&bits, &shifted, 4);
     return static_cast<uint16_t>(sign | (bits - 0x3f000000u));
   }
-  bits += 0xfffu + (bits >> 13 & 1);  // may carry into the exponent, as it should
+  bits += 0xfffu + (bits >> 13 & 1);  // a carry into the exponent is right
   return static_cast<uint16_t>(sign | ((bits - (112u << 23)) >> 13));
 }
 
@@ -44,7 +44,7 @@ bool pwconv_pack_f16(int64_t groups, int64_t group_in, int64_t group_out, const 
         for (int64_t lane = 0; lane < 16; ++lane) {
           const int64_t i = first + lane * group_in + k;
           const uint16_t w = lane >= valid ? uint16_t{0} : dtype == SQZ_F16 ? w16[i] : float_to_half(w32[i]);
-          *packed++ = w & 0x7fffu ? w : uint16_t{0};  // +0 for -0, as in the other storage types
+          *packed++ = w & 0x7fffu ? w : uint16_t{0};  // -0 becomes +0, as in the other storage types
         }
     }
   }

@@ -37,7 +37,7 @@ void pwconv_pack_s8(int64_t groups, int64_t group_in, int64_t group_out, const v
       const float factor = 127.0f / most;
       int8_t *bytes = reinterpret_cast<int8_t *>(panel) + 128 + lane * 4;
       for (int64_t k = 0; k < group_in; ++k) {
-        // Beyond 2^23 the last bit is worth 1, so the addition rounds, and the integer stands in the last bits.
+        // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits.
         const float shifted = weight_at(weight, dtype, o * group_in + k) * factor + 12582912.0f;
         uint32_t bits;
         memcpy(&bits, &shifted, 4);

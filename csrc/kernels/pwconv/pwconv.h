@@ -9,38 +9,39 @@
 //           | panel 1:  ...                                             a last, partial panel is filled with zeros
 //   group 1 | ...
 //
-// float16 is widened as it is multiplied, which is exact, so the bits are those of the same weights as float32.
+// float16 is widened exactly when it is multiplied, so the bits are those of the same weights as float32.
 // pwconv_s8.h has the layout of int8.
 #ifndef SQZ_KERNELS_PWCONV_PWCONV_H_
 #define SQZ_KERNELS_PWCONV_PWCONV_H_
 
 #include <stdint.h>
 
+#include "simd/common.h"
 #include "squeezeops/squeezeops.h"
 
 namespace sqz {
 
 struct Pwconv {
   int64_t groups, group_in, group_out;  // channels of one group
-  const float *x;                       // what float weights multiply
+  const float *x;                       // input of float weights
   int64_t ldx;
-  const uint8_t *q;  // what int8 weights multiply: as QuantizeRows makes them, in the same groups
+  const uint8_t *q;  // input of int8 weights, from quantize_rows with the same groups
   int64_t ldq;
   const float *scales;  // of q, (rows, groups)
   const void *packed;
   const float *bias;      // may be null
   const float *residual;  // may be null
   int64_t ldr;
-  float *out;  // or of a part of the result; its first element is `out_at` elements, of this stride, into the whole
+  float *out;  // the result, or a part of it that begins at element `out_at` of the whole, in rows of ldo
   int64_t ldo;
   int64_t out_at;
   sqz_activation activation;
 
-  int64_t panels_per_group() const { return (group_out + 15) / 16; }
+  SQZ_INLINE int64_t panels_per_group() const { return (group_out + 15) / 16; }
 };
 
 // out = activation(conv(x) + bias) + residual for rows [row_begin, row_end) and for panels [panel_begin, panel_end)
-// of all groups' panels, numbered through.
+// of all groups, counted over the groups.
 using pwconv_fn = void (*)(const Pwconv &args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                            int64_t panel_end);
 using pwconv_f32_fn = pwconv_fn;
@@ -49,8 +50,8 @@ using pwconv_f16_fn = pwconv_fn;
 void pwconv_pack_f32(int64_t groups, int64_t group_in, int64_t group_out, const void *weight, sqz_dtype dtype,
                      float *packed);
 
-// Float32 weights are rounded to nearest even; below 2^-126 they count as 0. False if one is finite and above 65504,
-// the largest float16; `worst` is then it.
+// Rounds float32 weights to nearest even; |w| < 2^-126 counts as 0. False if a finite |w| is above 65504, the largest
+// float16; `worst` is then the largest of them.
 bool pwconv_pack_f16(int64_t groups, int64_t group_in, int64_t group_out, const void *weight, sqz_dtype dtype,
                      uint16_t *packed, float *worst);
 

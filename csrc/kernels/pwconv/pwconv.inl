@@ -1,14 +1,15 @@
-// Pointwise convolution: tiles and columns, and what follows the sums. The tile itself is that of pwconv_float.inl or
-// pwconv_s8.inl.
+// Pointwise convolution: tiles, columns, and the epilogue. The tile itself is in pwconv_float.inl or pwconv_s8.inl.
 //
-//          panels:  0     1     2      A tile of kTileRows x (kTilePanels * 16) outputs is held in registers over the
-//   rows 0..7    [tile of 24 vectors]  whole depth: one chain of additions an output, since split-K would change the
-//   rows 8..15   [                  ]  bits of floats. A column is the tiles one below the other, so that its weights,
-//   ...                                which may come from memory, are used by all rows of a block in turn.
+//          panels:  0     1     2      A tile of kTileRows x (kTilePanels * 16) outputs stays in registers over the
+//          whole
+//   rows 0..7    [tile of 24 vectors]  depth: one chain of additions per output, because split-K would change the bits
+//   rows 8..15   [                  ]  of floats. A column is the tiles below each other, so that its weights, which
+//   may
+//   ...                                come from memory, are used by all rows of a block in turn.
 //
-// While a column is computed the weights of the next are fetched, evenly over its tiles: memory is read all the time
-// and not only by a column's first tile. That goes on past the end of the array, since a model's convolutions lie one
-// after the other.
+// While a column is computed the weights of the next one are prefetched, spread evenly over its tiles: memory is read
+// all the time and not only during the first tile of a column. That goes on past the end of the array, because a
+// model's convolutions lie one after the other.
 #ifndef SQZ_KERNELS_PWCONV_PWCONV_INL_
 #define SQZ_KERNELS_PWCONV_PWCONV_INL_
 
@@ -19,7 +20,7 @@
 namespace sqz {
 namespace {
 
-// The end of a tile without an activation, in registers: out = (acc + bias) + residual.
+// The epilogue without an activation, in registers: out = (acc + bias) + residual.
 template <class I, int MR, int NP>
 SQZ_INLINE void store_tile(typename I::V (&acc)[MR][NP], float *out, int64_t ldo, const float *bias,
                            const float *residual, int64_t ldr) {
@@ -39,17 +40,17 @@ SQZ_INLINE void store_tile(typename I::V (&acc)[MR][NP], float *out, int64_t ldo
   }
 }
 
-// T, a tile: the type I of its floats, kTileRows, kTilePanels; panel_bytes(p) and steps(p), the turns of its inner
-// loop; and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...). That calls a function of its
-// own with plain arguments: inlined, some compilers keep what the inner loop needs on the stack. A, the floats of
-// activations: those of T but where T's are slow.
+// T is a tile: it has the float trait I of its epilogue, kTileRows, kTilePanels, panel_bytes(p), steps(p) (the
+// iterations of its inner loop) and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...). block
+// calls a function of its own with plain arguments: inlined, some compilers keep on the stack what the inner loop
+// needs. A is the float trait of activations: I, unless I is slow.
 template <class T, class A = typename T::I>
 struct Convolve {
   using I = typename T::I;
   using V = typename I::V;
 
-  // One tile: rows from `row`, NP panels from output channel `o` of group g, packed at `panel`; `columns` of them
-  // exist.
+  // One tile: rows from `row`, NP panels from output channel `o` of group g, packed at `panel`. The group has `columns`
+  // of these output channels.
   template <int NP>
   struct Tile {
     const Pwconv &p;
@@ -65,10 +66,10 @@ struct Convolve {
       if (p.activation == SQZ_ACT_NONE && whole)
         return T::template block<MR, NP>(p, row, g, panel, ahead, p.out + (row * p.ldo + c - p.out_at), p.ldo, bias,
                                          p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr);
-      // Through memory: an activation's temporaries beside a full set of accumulators would spill anyway.
+      // Activate in memory: the temporaries of an activation would spill beside a full set of accumulators anyway.
       alignas(64) float buffer[MR * NP * 16];
       T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
-      if constexpr (NP == 1 && I::kWide == 1) {
+      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1) {
         if (whole && !p.residual)
           return activate_rows(p.activation, MR, buffer, p.out + (row * p.ldo + c - p.out_at), p.ldo);
       }
@@ -78,7 +79,7 @@ struct Convolve {
                p.out + (row * p.ldo + c - p.out_at), p.ldo);
     }
 
-    // to = from + added, or a copy, of the columns that exist.
+    // to = from + added, or a copy, for the columns that exist.
     __attribute__((noinline)) void add_rows(const float *from, int64_t ldf, int rows, const float *added, int64_t lda,
                                             float *to, int64_t ldt) const {
       for (int i = 0; i < rows; ++i) {
@@ -99,7 +100,7 @@ struct Convolve {
     Activation<A>::run(activation, n, x, x);
   }
 
-  // Rows of one vector, and no copy of their activations.
+  // Activates rows of one vector straight into out.
   static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
                                                       int64_t ldo) {
     Activation<A>::rows(activation, rows, x, out, ldo);
@@ -108,7 +109,7 @@ struct Convolve {
   template <int NP>
   static void column(const Pwconv &p, int64_t row, int64_t row_end, int64_t g, int64_t o, const uint8_t *panel) {
     const int64_t columns = min64(NP * 16, p.group_out - o), bytes = NP * T::panel_bytes(p), steps = T::steps(p);
-    // Tiles of equal height: a low one costs more a row.
+    // Tiles of equal height, because a low tile costs more per row.
     int64_t tiles = (row_end - row + T::kTileRows - 1) / T::kTileRows;
     Ahead ahead = {reinterpret_cast<uintptr_t>(panel) + static_cast<uintptr_t>(bytes), 0};
     if (steps > 0) ahead.step = (bytes + tiles * steps - 1) / (tiles * steps);

@@ -1,21 +1,37 @@
-// Pointwise convolution of floats, with weights W stored as float or as half (uint16_t).
+// Pointwise convolution of floats, with weights W stored as float or as float16 (uint16_t).
 //
-// AVX-512: 8 x 48, 24 accumulators + 3 panel vectors + 1 row element (28 of 32 registers); 96 to 98 % of the peak of
-// multiply-adds where weights are in L2, 90 to 95 % where they come from memory (128 rows); 8 rows are bound by memory.
-// AVX2: 6 x 16, 12 + 2 + 1 (15 of 16). SSE2: 2 x 16, or 1 x 16 of halves, which are widened by constants in registers.
-// NEON of 64 bits: 4 x 16, 16 + 8 + 8 (32 of 32), 1.15 instructions a multiply-add at 768 channels a group and 1.18 at
-// 192, the ends of tiles included; of 32 bits: 2 x 16, 8 + 4 + 1 (13 of 16).
-// NP = 1 panel keeps the AVX2 tile in registers. With GELU 85 to 88 %: about 12 of its operations take the ports of
-// multiply-adds, 192 of which make an output, and the output of 3072 channels does not fit L2.
+//            tile     registers: accumulators, panels, broadcast
+//   AVX-512  8 x 48   24 + 3 + 1 of 32   96 to 98 % of peak where weights are in L2, 90 to 95 % where they come from
+//                                        memory (128 rows); 8 rows are bound by memory
+//   AVX2     6 x 16   12 + 2 + 1 of 16
+//   SSE2     2 x 16   8 + 4 + 1 of 16    1 x 16 with float16: widening takes constants in registers
+//   NEON 64  4 x 16   16 + 8 + 8 of 32   1.15 instructions per multiply-add at 768 channels per group, 1.18 at 192
+//   NEON 32  2 x 16   8 + 4 + 1 of 16
+//
+// With GELU AVX-512 reaches 85 to 88 %: about 12 of its operations use the ports of the multiply-adds, 192 of which
+// make an output, and an output of 3072 channels does not fit L2.
+#ifndef SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_
+#define SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_
+
 #include "kernels/pwconv/pwconv.inl"
 
 namespace sqz {
 namespace {
 
-template <class Isa, class W>
+struct F32Avx512;
+struct F32Sse2;
+// The tile for weights stored as W.
+template <class I, class W>
+struct PwconvTuning : TileSize<tile_rows<I>(), 1> {};
+template <class W>
+struct PwconvTuning<F32Avx512, W> : TileSize<8, 3> {};
+template <>
+struct PwconvTuning<F32Sse2, uint16_t> : TileSize<1, 1> {};  // widening takes constants in registers
+
+template <class Trait, class W>
 struct FloatTile {
-  using I = Isa;
-  static constexpr int kTileRows = sizeof(W) == 2 ? I::kHalfTileRows : I::kTileRows, kTilePanels = I::kTilePanels;
+  using I = Trait;
+  static constexpr int kTileRows = PwconvTuning<I, W>::kTileRows, kTilePanels = PwconvTuning<I, W>::kTilePanels;
 
   static int64_t steps(const Pwconv &p) { return p.group_in; }
   static int64_t panel_bytes(const Pwconv &p) { return p.group_in * 16 * static_cast<int64_t>(sizeof(W)); }
@@ -37,10 +53,7 @@ struct FloatTile {
   }
 };
 
-template <class I>
-using ConvolveF32 = Convolve<FloatTile<I, float>>;
-template <class I>
-using ConvolveF16 = Convolve<FloatTile<I, uint16_t>>;
-
 }  // namespace
 }  // namespace sqz
+
+#endif  // SQZ_KERNELS_PWCONV_PWCONV_FLOAT_INL_

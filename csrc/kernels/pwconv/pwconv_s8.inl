@@ -1,22 +1,40 @@
 // Pointwise convolution of bytes.
 //
-// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). VNNI in 256 bits: 6 x 16,
+// AVX-512 VNNI: 8 x 48, 24 sums + 3 panel vectors + 1 row's bytes (28 of 32 registers). 256-bit VNNI: 6 x 16,
 // 12 + 2 + 1 (15 of 16). AVX2, which takes four instructions for a product: 4 x 16, 8 + 4 + 3 (15 of 16). NEON has
-// loops of its own: microkernel_s8_neon.inl.
+// inner loops of its own: microkernel_s8_neon.inl.
+#ifndef SQZ_KERNELS_PWCONV_PWCONV_S8_INL_
+#define SQZ_KERNELS_PWCONV_PWCONV_S8_INL_
+
 #include "kernels/pwconv/pwconv.inl"
 #include "kernels/pwconv/pwconv_s8.h"
-#include "kernels/quantize/quantize.h"
+#include "kernels/quantize_rows/quantize_rows.h"
 #include "simd/microkernel_s8.inl"
+#ifdef __ARM_NEON
+#include "simd/microkernel_s8_neon.inl"  // specialises MultiplyS8
+#endif
 
 namespace sqz {
 namespace {
 
-// The end of a tile: y = (float(sum) * scale of the row) * scale of the channel, and then as of floats.
+// Rows of the tallest tile of one panel that stays in registers.
+template <class S>
+constexpr int tile_rows_s8() {
+  const int rows = (S::kRegisters - S::kProductRegisters) / S::kSumRegisters;
+  return rows > 1 ? rows : 1;
+}
+struct S8Vnni512;
+template <class S>
+struct PwconvS8Tuning : TileSize<tile_rows_s8<S>(), 1> {};
+template <>
+struct PwconvS8Tuning<S8Vnni512> : TileSize<8, 3> {};
+
+// The epilogue: y = (float(sum) * scale of the row) * scale of the channel, then as for floats.
 template <class S, int MR, int NP>
 SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
                           const float *scales, int64_t lds, float *out, int64_t ldo, const float *bias,
                           const float *residual, int64_t ldr) {
-  using I = typename S::Ieee;
+  using I = typename S::Epilogue;
   typename I::V y[MR][NP];
 #pragma GCC unroll 4
   for (int j = 0; j < NP; ++j) {
@@ -27,10 +45,10 @@ SQZ_INLINE void finish_s8(const typename S::Sum (&sum)[MR][NP], const uint8_t *p
   store_tile<I, MR, NP>(y, out, ldo, bias, residual, ldr);
 }
 
-// L, the inner loop: MultiplyS8 or one of an ISA's own.
-template <class S, class L = MultiplyS8<S>>
+// L is the inner loop: MultiplyS8, or one of an ISA's own.
+template <class S, class L = MultiplyS8<S, PwconvS8Tuning<S>>>
 struct S8Tile {
-  using I = typename S::Ieee;
+  using I = typename S::Epilogue;
   static constexpr int kTileRows = L::kTileRows, kTilePanels = L::kTilePanels;
 
   static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
@@ -55,8 +73,10 @@ struct S8Tile {
   }
 };
 
-template <class S, class L = MultiplyS8<S>>
+template <class S, class L = MultiplyS8<S, PwconvS8Tuning<S>>>
 using ConvolveS8 = Convolve<S8Tile<S, L>, typename S::Float>;
 
 }  // namespace
 }  // namespace sqz
+
+#endif  // SQZ_KERNELS_PWCONV_PWCONV_S8_INL_

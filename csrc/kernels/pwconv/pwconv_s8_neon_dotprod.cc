@@ -1,7 +1,8 @@
+#include "isa/target.h"
 #include "kernels/pwconv/pwconv_s8_staged.inl"
 
 namespace sqz {
 
-extern const pwconv_s8_fn pwconv_s8_neon_dotprod = ConvolveS8Dotprod::run;
+SQZ_KERNEL(pwconv_s8, ConvolveS8Dotprod::run, tile_of(MultiplyS8DotprodStaged::kTileRows, 16));
 
 }  // namespace sqz

@@ -1,19 +1,18 @@
-// Pointwise convolution of bytes with rows, and panels too if L wants that, rearranged on the stack for its inner loop:
-// rows of a group once for all its panels, and a panel once for all those rows.
+// Pointwise convolution of bytes whose inner loop L wants rows, and perhaps panels, in another order. They are
+// rearranged on the stack: the rows of a group once for all of its panels, and a panel once for all of these rows.
 #ifndef SQZ_KERNELS_PWCONV_PWCONV_S8_STAGED_INL_
 #define SQZ_KERNELS_PWCONV_PWCONV_S8_STAGED_INL_
 
 #include "kernels/pwconv/pwconv_s8.inl"
-#include "simd/microkernel_s8_neon.inl"
 
 namespace sqz {
 namespace {
 
 template <class L>
 struct StagedTile {
-  using I = S8Neon::Ieee;
+  using I = S8Neon::Epilogue;
 
-  // p.q is of the rows of the group alone.
+  // p.q holds the rearranged rows of this group only.
   template <int MR, int NP>
   static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead, float *out,
                                int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
@@ -32,7 +31,7 @@ struct StagedTile {
   }
 };
 
-// Takes up to 66 KB of stack. Few rows and more channels than there is room for are left to Otherwise.
+// Takes up to 66 KB of stack. Otherwise computes few rows, and groups with more channels than there is room for.
 template <class L, class Otherwise>
 struct ConvolveStaged {
   using Tile = typename Convolve<StagedTile<L>>::template Tile<1>;
@@ -45,7 +44,7 @@ struct ConvolveStaged {
     alignas(64) uint8_t rows[kRowBytes], panel[L::kPanelBytes];
     const int64_t per_group = p.panels_per_group(), steps = PackedS8::steps(p.group_in), ldq = L::row_bytes(steps);
     const int64_t bytes = PackedS8::panel_bytes(p.group_in);
-    // As many rows as there is room for, in parts of about equal height: each reads the weights again.
+    // Split the rows into as few parts as there is room for, of about equal height: each part reads the weights again.
     const int64_t most = kRowBytes / ldq / L::kTileRows * L::kTileRows, parts = (row_end - row_begin + most - 1) / most;
     const int64_t height = round_up((row_end - row_begin + parts - 1) / parts, L::kTileRows);
     for (int64_t first = panel_begin; first < panel_end;) {
@@ -70,7 +69,7 @@ struct ConvolveStaged {
     }
   }
 
-  // All rows of `p`; `next` is what is needed after this panel.
+  // One panel for all rows of `p`; `next` is what to prefetch.
   static void column(const Pwconv &p, int64_t rows, int64_t g, int64_t o, const uint8_t *panel, const uint8_t *next) {
     const int64_t steps = PackedS8::steps(p.group_in), turns = (rows + L::kTileRows - 1) / L::kTileRows * steps;
     Ahead ahead = {reinterpret_cast<uintptr_t>(next), (PackedS8::panel_bytes(p.group_in) + turns - 1) / turns};

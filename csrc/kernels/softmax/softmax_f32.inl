@@ -1,9 +1,12 @@
-// Softmax of a row: scale and mask with a running maximum, exp with a striped sum, a true division.
+// Softmax of a row: scale and mask with a running max, exp with a striped sum, a true division.
 //
-// Without a mask, AVX-512: 9.9 cycles for 16 keys at 512 keys a row, 10.8 at 128, 23 at 16 (two reductions a row);
-// AVX2: 20, 20 and 33. The nine multiply-adds of the exponential alone are 4.5, a division 2.5. Rejected: the quotient
-// from a correctly rounded reciprocal and a remainder, which has the same bits unless it is subnormal; a product in
-// place of the division saves one cycle, because divisions overlap, and the quotient takes three.
+// Cycles per 16 keys without a mask: on AVX-512 9.9 at 512 keys per row, 10.8 at 128, 23 at 16 (two reductions per
+// row); on AVX2 20, 20 and 33. The nine multiply-adds of exp alone take 4.5 cycles, a division 2.5. Rejected: the
+// quotient from a correctly rounded reciprocal and a remainder. It has the same bits unless the quotient is subnormal,
+// but takes three operations; replacing the division saves one cycle only, because divisions overlap.
+#ifndef SQZ_KERNELS_SOFTMAX_SOFTMAX_F32_INL_
+#define SQZ_KERNELS_SOFTMAX_SOFTMAX_F32_INL_
+
 #include "kernels/softmax/softmax.h"
 #include "simd/common.h"
 #include "simd/math.h"
@@ -17,14 +20,14 @@ struct Softmax {
   using V = typename I::V;
   using M = typename I::M;
 
-  static constexpr int kBlockRows = 24;  // at most, of block()
+  static constexpr int kBlockRows = 24;  // the most that block() takes
 
-  // Without a mask, a few rows at once, in place: each pass goes over all rows, so that the end of a row's chain, the
-  // reduction of its 16 lanes, is hidden behind the next row. x is scaled already. Where kPadded, x may be read and
-  // written up to the end of the last vector.
+  // Softmax of a few rows without a mask, in place; x is scaled already. Each pass goes over all rows, which hides the
+  // reduction at the end of a row behind the next row. With kPadded, x may be read and written up to the end of the
+  // last vector.
   template <bool kPadded>
   static SQZ_INLINE void block(int rows, int64_t n, float *x, int64_t ldx) {
-    using W = typename Wide < I, I::kWide<4 ? 1 : 4>::Type;
+    using W = typename Wide<I, PolynomialTuning<I>::kVectors >= 4 ? 4 : 1>::Type;
     constexpr int64_t kStep = W::kLanes;
     const int64_t full = n / 16 * 16;
     const int rest = static_cast<int>(n - full);
@@ -52,7 +55,7 @@ struct Softmax {
         for (; i + kStep <= full; i += kStep) {
           const typename W::V e = Math<W>::exp(W::sub(W::load(p + i), wide_t));
           W::store(p + i, e);
-          sum = W::add_to(sum, e);
+          sum = InTurn<W>::add(sum, e);
         }
       }
       for (; i < full; i += 16) {
@@ -79,7 +82,7 @@ struct Softmax {
     }
   }
 
-  // The keys among lanes [0, count) at offset i that the mask keeps; *added is what an additive mask adds.
+  // Which of the keys [i, i + count) the mask keeps; *added is what an additive mask adds to them.
   template <sqz_mask_kind Kind>
   static SQZ_INLINE M kept(const void *mask, int64_t i, int count, V *added) {
     *added = I::zero();
@@ -100,7 +103,7 @@ struct Softmax {
     }
   }
 
-  // Scaled and masked scores go to out; false if every key is excluded (out is then unspecified).
+  // Softmax of one row with a mask; false if every key is excluded, and out is then unspecified.
   template <sqz_mask_kind Kind>
   static SQZ_INLINE bool row(int64_t n, const float *x, const void *mask, float scale, float *out) {
     const V vscale = I::set1(scale);
@@ -182,3 +185,5 @@ struct Softmax {
 
 }  // namespace
 }  // namespace sqz
+
+#endif  // SQZ_KERNELS_SOFTMAX_SOFTMAX_F32_INL_

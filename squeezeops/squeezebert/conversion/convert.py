@@ -170,7 +170,9 @@ def convert(
         return copy(ConvertedFile(found), target, dtype, task, force)
     config, weights = load_folder(folder)
     if target in (os.path.realpath(os.path.join(folder, name)) for name in weight_files(folder)):
-        raise ValueError(f"{os.fspath(path)}: expected a name apart from the checkpoint's, got one of its files")
+        raise ValueError(
+            f"{os.fspath(path)}: expected another name than those of the checkpoint's files, got one of them"
+        )
     try:
         task = heads.choose_task(task, config, weights)
         shapes = heads.HEADS[task].shapes(config, weights)
@@ -220,7 +222,7 @@ def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force
         got = f"a model that is converted already, to {opened.dtype} for {opened.task}"
         opened.fail("model", f"a checkpoint to convert to {dtype}{f' for {task}' if task else ''}", got)
     if target == os.path.realpath(opened.path):
-        opened.fail("model", "a name apart from that of the file to write", "the same file")
+        opened.fail("model", "a file other than the one to write", "the same file")
     with atomic_file(target, replace=force) as file:
         file.write(opened.mapped)
     size = len(opened.mapped)
@@ -247,9 +249,9 @@ def check_target(path: str | os.PathLike[str], force: bool) -> str:
     target = os.path.realpath(name)
     if os.path.lexists(target):
         if not os.path.isfile(target):
-            raise ValueError(f"{name}: expected the name of a file, got a folder or something else that is no file")
+            raise ValueError(f"{name}: expected the name of a file, got a folder or a special file")
         if not force:
-            raise FileExistsError(f"{name}: expected the name of a new file, got one that is there")
+            raise FileExistsError(f"{name}: expected the name of a new file, got one that exists")
     elif not os.path.isdir(os.path.dirname(target)):
         raise FileNotFoundError(f"{name}: expected a name in a folder, got no folder {os.path.dirname(target)}")
     return target

@@ -109,27 +109,19 @@ def sample(
     return {name: np.array(encoded[name]) for name in ("input_ids", "attention_mask", "token_type_ids")}
 
 
-class Probe(ops.PointwiseConv):
-    """A convolution that accumulates the error of a less exact one at every call."""
+class Probe:
+    """Stands in for a convolution of a layer, and accumulates the error of a less exact one at every call."""
 
-    exact: ops.PointwiseConv
-    stored: ops.PointwiseConv
-    squares: NDArray[Any]
-    looked: Callable[[], None] | None  # called at the first call
-
-    @classmethod
-    def of(cls, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: str, looked: Callable[[], None]) -> Probe:
-        self = cls.__new__(cls)
-        self.__dict__.update(conv.__dict__)
+    def __init__(self, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: str, looked: Callable[[], None]) -> None:
+        self.conv, self.groups, self.dtype = conv, conv.groups, conv.dtype
         self.exact = ops.PointwiseConv(weight, groups=conv.groups)
         self.stored = ops.PointwiseConv(weight, groups=conv.groups, dtype=dtype)
         self.squares = np.zeros(2)  # sums of squares: of the differences, and of the exact values
-        self.looked = looked
-        return self
+        self.looked: Callable[[], None] | None = looked  # called at the first call
 
     def __call__(self, x: Any, **arguments: Any) -> Any:
         self.look(x)
-        return super().__call__(x, **arguments)
+        return self.conv(x, **arguments)
 
     def look(self, x: Any) -> None:
         exact, stored = (conv(x).astype(float) for conv in (self.exact, self.stored))
@@ -178,7 +170,7 @@ def layer_errors(
         for part, attribute in zip(groups_by_part(model.config), fields, strict=True):
             name = f"encoder.layers.{i}.{part}"
             weight = matrix(arrays[f"{name}.weight"])
-            of_layer[attribute] = Probe.of(getattr(layer, attribute), weight, storable(dtype, weight), looked)
+            of_layer[attribute] = Probe(getattr(layer, attribute), weight, storable(dtype, weight), looked)
             probes[name] = of_layer[attribute]
         plain = {name: getattr(layer, name) for name in fields[:3]}  # of `pointwise_convs`, which bypasses __call__
         model.layers.append(replace(layer, **{**of_layer, **plain}))

@@ -29,7 +29,7 @@ def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)}: expected {kind}, got no such file")
     if not os.path.isfile(path):  # opening a pipe would block until somebody writes to it
-        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or something else that is no file")
+        raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or a special file")
     return open(path, "rb")
 
 

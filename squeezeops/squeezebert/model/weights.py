@@ -148,7 +148,7 @@ class MappedWeights:
         if info.dtype not in dtypes or info.shape != shape:
             self._file.fail(name, expected, f"{info.dtype} of shape {info.shape}")
         if info.start % DTYPES[info.dtype][0]:  # `safetensors.view` would copy it
-            self._file.fail(name, f"a place that is a multiple of {DTYPES[info.dtype][0]}", info.start)
+            self._file.fail(name, f"an offset that is a multiple of {DTYPES[info.dtype][0]}", info.start)
         return safetensors.view(self._file.mapped, info)
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
@@ -162,7 +162,7 @@ class MappedWeights:
             expected = f"{padded(size)} bytes in one axis for {c_out} x {depth} in {groups} groups"
             self._file.fail(name + PACKED, expected, f"{info.stop - info.start} of shape {info.shape}")
         if info.start % LINE:
-            self._file.fail(name + PACKED, f"a place that is a multiple of {LINE}", info.start)
+            self._file.fail(name + PACKED, f"an offset that is a multiple of {LINE}", info.start)
         packed = memoryview(self._file.mapped)[info.start : info.start + size]
         added = self[bias or f"{name}.bias"]
         sizes = {"in_channels": groups * depth, "out_channels": c_out, "groups": groups}

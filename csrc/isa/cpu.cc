@@ -1,0 +1,92 @@
+// The CPU tests of isas.def: cpu_has_<test>() says whether processor and operating system run an ISA's code. A test may
+// also ask for something first, such as the kernel's permission to use a register file.
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "squeezeops: packed weights and kernels are for little-endian processors"
+#endif
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
+#include <sys/auxv.h>
+#endif
+
+namespace sqz {
+
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) bool cpu_has_##test();
+#include "isa/isas.def"
+
+bool cpu_has_always() { return true; }
+
+#if defined(__x86_64__)
+
+namespace {
+
+struct Cpuid {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+};
+
+// A leaf, all zeros where the processor has none of that number.
+Cpuid cpuid(uint32_t leaf, uint32_t subleaf) {
+  Cpuid r;
+  __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);
+  return r;
+}
+
+bool bit(uint32_t word, int n) { return (word >> n) & 1; }
+
+// Whether the operating system saves these registers on a context switch.
+bool saves(uint64_t registers) {
+  if (!bit(cpuid(1, 0).c, 27)) return false;
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return ((static_cast<uint64_t>(high) << 32 | low) & registers) == registers;
+}
+
+}  // namespace
+
+bool cpu_has_sse2() { return bit(cpuid(1, 0).d, 26); }
+
+// AVX, FMA, F16C, AVX2 and the ymm registers.
+bool cpu_has_avx2() {
+  const uint32_t c = cpuid(1, 0).c;
+  return saves(0x06) && bit(c, 28) && bit(c, 12) && bit(c, 29) && bit(cpuid(7, 0).b, 5);
+}
+
+bool cpu_has_avxvnni() { return cpu_has_avx2() && cpuid(7, 0).a >= 1 && bit(cpuid(7, 1).a, 4); }
+
+// AVX512F, BW, DQ, VL and the zmm and mask registers.
+bool cpu_has_avx512() {
+  const uint32_t b = cpuid(7, 0).b;
+  return cpu_has_avx2() && saves(0xe6) && bit(b, 16) && bit(b, 30) && bit(b, 17) && bit(b, 31);
+}
+
+bool cpu_has_avx512_vnni() { return cpu_has_avx512() && bit(cpuid(7, 0).c, 11); }
+
+#elif defined(__aarch64__)
+
+bool cpu_has_neon() { return true; }  // a part of the architecture
+
+#ifdef __linux__
+// Linux's numbers; only recent headers have their names.
+bool cpu_has_neon_dotprod() { return getauxval(AT_HWCAP) & 1ul << 20; }
+bool cpu_has_neon_i8mm() { return cpu_has_neon_dotprod() && (getauxval(AT_HWCAP2) & 1ul << 13); }
+#else
+bool cpu_has_neon_dotprod() { return false; }
+bool cpu_has_neon_i8mm() { return false; }
+#endif
+
+#elif defined(__arm__)
+
+#ifdef __linux__
+bool cpu_has_neon() { return getauxval(AT_HWCAP) & 1ul << 12; }
+bool cpu_has_neon_vfpv4() { return cpu_has_neon() && (getauxval(AT_HWCAP) & 1ul << 16); }
+#else
+bool cpu_has_neon() { return false; }
+bool cpu_has_neon_vfpv4() { return false; }
+#endif
+
+#endif
+
+}  // namespace sqz

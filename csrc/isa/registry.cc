@@ -1,0 +1,169 @@
+#include "isa/registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <atomic>
+
+#include "error.h"
+
+namespace sqz {
+
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) \
+  extern const KernelSet kernels_##tag;                          \
+  bool cpu_has_##test();                                         \
+  static_assert(isa_##implies <= isa_##tag, "isas.def: a row comes after the one that it implies");
+#include "isa/isas.def"
+
+namespace {
+
+// What the build made of a row: CMakeLists.txt defines SQZ_BUILD_<tag> as one of these.
+enum class Build {
+  compiled,
+  left_out,  // the compiler lacks it
+  foreign    // of another architecture
+};
+
+// `value`, which exists only where the row was compiled, or else a null pointer.
+#define SQZ_IF_COMPILED(tag, value) SQZ_IF_BUILD(SQZ_BUILD_##tag, value)
+#define SQZ_IF_BUILD(build, value) SQZ_IF_BUILD_(build, value)
+#define SQZ_IF_BUILD_(build, value) SQZ_IF_##build(value)
+#define SQZ_IF_compiled(value) value
+#define SQZ_IF_left_out(value) nullptr
+#define SQZ_IF_foreign(value) nullptr
+
+struct IsaRow {
+  const char *name;
+  Isa implies;
+  Build build;
+  bool (*cpu_has)();
+  const KernelSet *kernels;
+};
+constexpr IsaRow kIsas[] = {
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test)                      \
+  {#tag, isa_##implies, Build::SQZ_BUILD_##tag, SQZ_IF_COMPILED(tag, cpu_has_##test), \
+   SQZ_IF_COMPILED(tag, &kernels_##tag)},
+#include "isa/isas.def"
+};
+
+// Room for all names, separated by ", ".
+constexpr size_t kNamesSize = 0
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) +sizeof #tag + 1
+#include "isa/isas.def"
+    ;
+
+// The tables of the other direction: by row, and by ISA with the kernels of what it implies filled in.
+struct Tables {
+  int count = 0;
+  KernelRow rows[kIsaCount * kOpCount] = {};
+  const KernelRow *best[kIsaCount][kOpCount] = {};
+  Kernels kernels[kIsaCount] = {};
+
+  Tables() {
+    for (int i = 0; i < kIsaCount; ++i) {
+      const Isa isa = static_cast<Isa>(i);
+      const KernelSet *own = kIsas[i].kernels;
+      memcpy(best[i], best[kIsas[i].implies], sizeof best[i]);
+      kernels[i] = kernels[kIsas[i].implies];
+      if (!own) continue;
+#define SQZ_OP(op, dtype, trait)                                                                      \
+  if (const auto *kernel = own->op##_##dtype) {                                                       \
+    add({Op::op##_##dtype, isa, {#op, #dtype, kIsas[i].name, kernel->tile.text, kernel->symbol, 0}}); \
+    kernels[i].op##_##dtype = kernel->run;                                                            \
+  }
+#include "kernels/ops.def"
+    }
+  }
+  void add(const KernelRow &row) {
+    rows[count] = row;
+    best[row.isa][static_cast<int>(row.op)] = &rows[count++];
+  }
+};
+
+// All that its constructor reads is constant, so the order of initialisation between files does not matter.
+const Tables tables;
+
+constexpr int kUndecided = -1;
+std::atomic<int> chosen{kUndecided};
+thread_local const char *last = "";
+
+// "avx512, avx2, sse2, scalar"
+void runnable_names(char (&text)[kNamesSize]) {
+  size_t used = 0;
+  text[0] = '\0';
+  for (int i = kIsaCount - 1; i >= 0; --i)
+    if (isa_runnable(static_cast<Isa>(i)))
+      used += static_cast<size_t>(snprintf(text + used, kNamesSize - used, "%s%s", used ? ", " : "", kIsas[i].name));
+}
+
+// kIsaCount and a message if there is no such ISA or it cannot run.
+Isa parse_isa(const char *argument, const char *name) {
+  char runnable[kNamesSize];
+  runnable_names(runnable);
+  for (int i = 0; i < kIsaCount; ++i) {
+    const Isa isa = static_cast<Isa>(i);
+    if (strcmp(name, kIsas[i].name) != 0) continue;
+    if (isa_runnable(isa)) return isa;
+    const char *reason = !isa_on_this_architecture(isa) ? "another architecture's"
+                         : !isa_compiled(isa)           ? "left out, because the compiler lacked it"
+                                                        : "not supported by this processor or operating system";
+    fail(SQZ_UNSUPPORTED, "%s: expected an ISA that runs here (%s), got '%s', which is %s", argument, runnable, name,
+         reason);
+    return kIsaCount;
+  }
+  fail(SQZ_INVALID, "%s: expected an ISA that runs here (%s), got '%s'", argument, runnable, name);
+  return kIsaCount;
+}
+
+Isa default_isa() {
+  const char *name = getenv("SQUEEZEOPS_ISA");
+  if (name && name[0]) return parse_isa("SQUEEZEOPS_ISA", name);
+  for (int i = kIsaCount - 1; i > 0; --i)
+    if (isa_runnable(static_cast<Isa>(i))) return static_cast<Isa>(i);
+  return isa_scalar;
+}
+
+}  // namespace
+
+const char *isa_name(Isa isa) { return kIsas[isa].name; }
+Isa isa_implied(Isa isa) { return kIsas[isa].implies; }
+bool isa_on_this_architecture(Isa isa) { return kIsas[isa].build != Build::foreign; }
+bool isa_compiled(Isa isa) { return kIsas[isa].build == Build::compiled; }
+bool cpu_has(Isa isa) { return kIsas[isa].cpu_has && kIsas[isa].cpu_has(); }
+
+int kernel_count() { return tables.count; }
+const KernelRow &kernel_row(int index) { return tables.rows[index]; }
+const KernelRow &row_of(Op op, Isa isa) { return *tables.best[isa][static_cast<int>(op)]; }
+const KernelSet *kernel_set(Isa isa) { return kIsas[isa].kernels; }
+
+Isa chosen_isa() {
+  int isa = chosen.load(std::memory_order_acquire);
+  if (isa == kUndecided) {
+    isa = default_isa();
+    if (isa != kIsaCount) chosen.store(isa, std::memory_order_release);  // an error is reported at every call
+  }
+  return static_cast<Isa>(isa);
+}
+
+const Kernels *kernels_for(Op op) {
+  const Isa isa = chosen_isa();
+  if (isa == kIsaCount) return nullptr;
+  last = row_of(op, isa).info.symbol;
+  return &tables.kernels[isa];
+}
+
+const char *last_kernel() { return last; }
+
+bool force_isa(const char *name) {
+  if (!name) {
+    chosen.store(kUndecided, std::memory_order_release);
+    return true;
+  }
+  const Isa isa = parse_isa("isa", name);
+  if (isa == kIsaCount) return false;
+  chosen.store(isa, std::memory_order_release);
+  return true;
+}
+
+}  // namespace sqz

@@ -1,9 +1,0 @@
-#include "kernels/embedding/embedding_f32.inl"
-#include "simd/f32_avx2.h"
-
-namespace sqz {
-
-extern const embedding_f32_fn embedding_f32_avx2 = Embedding<F32Avx2>::gather;
-extern const embedding_layer_norm_f32_fn embedding_layer_norm_f32_avx2 = Embedding<F32Avx2>::sum_layer_norm;
-
-}  // namespace sqz

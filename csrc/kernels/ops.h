@@ -1,0 +1,46 @@
+// What ops.def generates: the enumeration of ops, and tables with one member per row.
+#ifndef SQZ_KERNELS_OPS_H_
+#define SQZ_KERNELS_OPS_H_
+
+#include "kernels/activation/activation.h"
+#include "kernels/attention/attention.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/kernel.h"
+#include "kernels/l2_normalize/l2_normalize.h"
+#include "kernels/layer_norm/layer_norm.h"
+#include "kernels/mean_pool/mean_pool.h"
+#include "kernels/pwconv/pwconv.h"
+#include "kernels/pwconv/pwconv_s8.h"
+#include "kernels/quantize_rows/quantize_rows.h"
+#include "kernels/softmax/softmax.h"
+#include "measure/peak.h"
+
+namespace sqz {
+
+enum class Op {
+#define SQZ_OP(op, dtype, trait) op##_##dtype,
+#include "kernels/ops.def"
+};
+
+constexpr int kOpCount = 0
+#define SQZ_OP(op, dtype, trait) +1
+#include "kernels/ops.def"
+    ;
+
+// The kernels that run under one ISA: its own, and those of the ISAs that it implies.
+struct Kernels {
+#define SQZ_OP(op, dtype, trait) op##_##dtype##_fn op##_##dtype;
+#include "kernels/ops.def"
+};
+
+// The kernels that were compiled for one ISA; null where it has none of its own.
+struct KernelSet {
+#define SQZ_OP(op, dtype, trait) const Kernel<op##_##dtype##_fn> *op##_##dtype;
+#include "kernels/ops.def"
+  const PeakLoops *peak_f32;
+  const PeakLoopS8 *peak_s8;
+};
+
+}  // namespace sqz
+
+#endif  // SQZ_KERNELS_OPS_H_

@@ -1,7 +1,0 @@
-#include "kernels/peak/peak_s8_neon.inl"
-
-namespace sqz {
-
-extern const PeakLoopS8 peak_s8_neon_i8mm = PeakS8<PeakNeon, PeakNeon::kChains>::loop();
-
-}  // namespace sqz

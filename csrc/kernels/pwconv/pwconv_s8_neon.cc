@@ -1,8 +1,0 @@
-#include "kernels/pwconv/pwconv_s8.inl"
-#include "simd/microkernel_s8_neon.inl"
-
-namespace sqz {
-
-extern const pwconv_s8_fn pwconv_s8_neon = ConvolveS8<S8Neon, MultiplyS8Neon>::run;
-
-}  // namespace sqz

@@ -1,8 +1,0 @@
-#include "kernels/quantize/quantize_s8.inl"
-#include "simd/s8_vnni256.h"
-
-namespace sqz {
-
-extern const quantize_rows_s8_fn quantize_rows_s8_avxvnni = Quantize<S8Vnni256>::run;
-
-}  // namespace sqz

@@ -1,0 +1,87 @@
+// Rows to bytes. Two passes over a batch of groups: first amax of each group, then the bytes; the second pass finds the
+// groups in L1. One group after the other would wait for amax and its reciprocal each time.
+#include "kernels/quantize_rows/quantize_rows.h"
+
+#include "isa/target.h"
+#include "simd/common.h"
+
+namespace sqz {
+namespace {
+
+template <class S>
+struct Quantize {
+  using I = typename S::Float;
+  using V = typename I::V;
+
+  static constexpr int kBatch = 16;              // groups at a time
+  static constexpr int64_t kBatchFloats = 4096;  // limit of a batch of more than one group
+
+  // The bits of amax.
+  static SQZ_INLINE uint32_t largest(const float *x, int64_t n) {
+    typename S::Amax m[4] = {S::no_amax(), S::no_amax(), S::no_amax(), S::no_amax()};
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) m[j] = S::amax(m[j], I::load(x + i + 16 * j));
+    }
+    for (; i + 16 <= n; i += 16) m[0] = S::amax(m[0], I::load(x + i));
+    if (i < n) m[1] = S::amax(m[1], I::load_n(x + i, static_cast<int>(n - i)));
+    return S::amax_bits(S::max_amax(S::max_amax(m[0], m[1]), S::max_amax(m[2], m[3])));
+  }
+
+  static SQZ_INLINE void to_bytes(const float *x, int64_t n, uint32_t bits, uint8_t *q, float *scale) {
+    const int64_t width = QuantizeRows::width(n);
+    float m;
+    memcpy(&m, &bits, 4);
+    if (bits >= 0x7f800000u || m < 0x1p-100f) {
+      *scale = bits >= 0x7f800000u ? __builtin_nanf("") : 0.0f;
+      for (int64_t i = 0; i < width; ++i) q[i] = 128;
+      return;
+    }
+    *scale = m / 127.0f;
+    const V factor = I::set1(127.0f / m);
+    V v[4];
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) v[j] = I::mul(I::load(x + i + 16 * j), factor);
+      S::store_bytes(q + i, v);
+    }
+    if (i == n) return;
+    for (int j = 0; j < 4; ++j) {
+      const int rest = static_cast<int>(n - i - 16 * j);
+      v[j] = rest >= 16 ? I::mul(I::load(x + i + 16 * j), factor)
+             : rest > 0 ? I::mul(I::load_n(x + i + 16 * j, rest), factor)
+                        : I::zero();
+    }
+    uint8_t buffer[64];
+    S::store_bytes(buffer, v);
+    for (int64_t j = i; j < width; ++j) q[j] = buffer[j - i];
+  }
+
+  static void run(const QuantizeRows &p) {
+    const int64_t all = p.rows * p.groups;
+    const int64_t batch = p.n > kBatchFloats / kBatch ? (p.n > kBatchFloats ? 1 : kBatchFloats / p.n) : kBatch;
+    for (int64_t first = 0; first < all; first += batch) {
+      const int count = static_cast<int>(min64(batch, all - first));
+      uint32_t bits[kBatch];
+      int64_t row = first / p.groups, g = first % p.groups;
+      for (int i = 0; i < count; ++i) {
+        bits[i] = largest(p.x + row * p.ldx + g * p.n, p.n);
+        if (++g == p.groups) g = 0, ++row;
+      }
+      row = first / p.groups, g = first % p.groups;
+      for (int i = 0; i < count; ++i) {
+        to_bytes(p.x + row * p.ldx + g * p.n, p.n, bits[i], p.q + row * p.ldq + g * p.width(p.n),
+                 p.scales + row * p.lds + g);
+        if (++g == p.groups) g = 0, ++row;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+SQZ_KERNEL(quantize_rows_s8, Quantize<Bytes>::run, tile_of(Quantize<Bytes>::kBatch, "groups"));
+
+}  // namespace sqz

@@ -1,0 +1,82 @@
+"""The tables of csrc/isa/isas.def and csrc/kernels/ops.def, and the objects that the build makes of them.
+
+Tests, `tests/arm` and `bench/arm` take their lists of instruction sets and kernels from here where no compiled library
+can be asked.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+
+
+class Isa(NamedTuple):
+    """A row of isas.def."""
+
+    tag: str
+    architecture: str
+    implies: str
+    floats: str | None  # the trait
+    bytes: str | None
+    test: str
+
+    def chain(self) -> list[Isa]:
+        """The row and those that it implies, the nearest first."""
+        return [self] if self.implies == self.tag else [self, *ISAS[self.implies].chain()]
+
+    def has(self, op: Op) -> bool:
+        """Whether there are kernels of an op for it alone."""
+        return getattr(self, op.trait) is not None
+
+
+class Op(NamedTuple):
+    """A row of ops.def."""
+
+    op: str
+    dtype: str
+    trait: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}_{self.dtype}"
+
+
+def _rows(path: str, macro: str) -> list[list[str | None]]:
+    lines = re.findall(rf"^{macro}\((.*)\)", (CSRC / path).read_text(encoding="utf-8"), re.MULTILINE)
+    return [[None if word == "none" else word for word in re.split(r",\s*", line)] for line in lines]
+
+
+ISAS = {isa.tag: isa for isa in (Isa(*row) for row in _rows("isa/isas.def", "SQZ_ISA"))}  # type: ignore[arg-type]
+OPS = {op.name: op for op in (Op(*row) for row in _rows("kernels/ops.def", "SQZ_OP"))}  # type: ignore[arg-type]
+# What an architecture's compiler can build, by the names of uname and of the folder `tests/arm`.
+ARCHITECTURES = {
+    "x86_64": ("any", "x86_64"),
+    "aarch64": ("any", "arm", "arm64"),
+    "armv7": ("any", "arm", "arm32"),
+}
+
+
+def isas_on(machine: str) -> list[Isa]:
+    """The rows of an architecture, best first."""
+    return [isa for isa in reversed(ISAS.values()) if isa.architecture in ARCHITECTURES[machine]]
+
+
+def without_simd() -> list[str]:
+    """Options for CMake that leave all instruction sets out but the plainest."""
+    return [f"-DSQUEEZEOPS_WITHOUT_{tag.upper()}=ON" for tag in ISAS if tag != "scalar"]
+
+
+def object_of(name: str, isa: str) -> str:
+    """The object of a kernel or a peak loop, such as "pwconv_f32" for "avx2", below a build folder."""
+    found = [path for stem in (f"{name}_{isa}", name) for path in CSRC.glob(f"*/**/{stem}.cc")]
+    return f"CMakeFiles/squeezeops_{isa}.dir/{found[0].relative_to(ROOT).as_posix()}.o"
+
+
+def isa_of_object(path: Path) -> str | None:
+    """The instruction set that an object was compiled for; None for one that runs everywhere."""
+    found = re.search(r"/squeezeops_(\w+)\.dir/", path.as_posix())
+    return found[1] if found and found[1] in ISAS else None
