@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Op = Callable[..., NDArray[np.float32]]
-
 # In order of preference, each with the advice given when it is asked for and is not there.
 HOW_TO_GET = {
     "native": "install a wheel, or build squeezeops from source with CMake and a C++17 compiler",
@@ -32,29 +30,20 @@ _loaded: dict[str, Backend] = {}
 
 
 class Backend(Protocol):
-    """What a backend has; the arguments are those of the op, in the order of its signature."""
+    """A backend: the functions of `_front.Front`, whose arguments are those of the ops, in order."""
 
     __name__: str
-    pointwise_conv: Op
     pack_pointwise_conv: Callable[..., Any]
     use_packed_pointwise_conv: Callable[..., Any]
     packed_form: Callable[..., Any]
     run_pointwise_conv: Callable[..., Any]
     run_pointwise_convs: Callable[..., tuple[NDArray[np.float32], ...]]
     quantize_rows: Callable[..., tuple[Any, Any]]
-    layer_norm: Op
-    l2_normalize: Op
-    softmax: Op
-    gelu: Op
-    tanh: Op
-    mean_pool: Op
-    embedding: Op
-    embedding_layer_norm: Op
-    attention: Op
-    attention_scores: Op
     set_num_threads: Callable[[int], None]
     get_num_threads: Callable[[], int]
     cpu_info: Callable[[], dict[str, Any]]
+
+    def __getattr__(self, name: str, /) -> Callable[..., NDArray[np.float32]]: ...  # any other op
 
 
 def _package() -> str:

@@ -1,8 +1,8 @@
 """The Python front, which the backends "numpy" and "numba" share.
 
-`Front` checks the arguments of an op, allocates the result and calls a kernel: a function of the backend's module that
-is given C-contiguous, aligned arrays. Unless a kernel says otherwise, they are float32 matrices whose rows are those of
-the result, vectors of channels, or None for what was left out. `backends/numpy.py` is the specification of the kernels.
+`Front` checks the arguments of an op, allocates the result and calls a kernel of the backend's module with aligned
+C-contiguous arrays: by default, float32 matrices with the rows of the result, vectors of channels, and None for
+arguments left out. The specification of the kernels is `backends/numpy.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 
 
 class Arguments:
-    """The array arguments of one call, which are checked in turn, `out` last."""
+    """Checks the array arguments of one call in turn, `out` last."""
 
     def __init__(self, op: str) -> None:
         self.op = op
@@ -41,7 +41,7 @@ class Arguments:
             raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", kind(value))
 
     def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
-        """Return the array C-contiguous and aligned; a copy unless it is."""
+        """Return the array C-contiguous and aligned, copied if it is not."""
         if value.flags.c_contiguous and value.flags.aligned and not copy:
             return np.asarray(value)
         try:
@@ -120,9 +120,9 @@ class Arguments:
         return numbers
 
     def mask(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
-        """Check None or a mask that broadcasts to `shape`; return it with as many axes, the last one full.
+        """Check None or a mask that broadcasts to `shape`; return it with as many axes, and the last one full.
 
-        Of bools and floats the latter are made, to be added: -0, which changes nothing, and -inf, which excludes.
+        A mask that may be bool or float32 is returned as `additive`.
         """
         if value is None:
             return None
@@ -136,16 +136,16 @@ class Arguments:
         return self.plain("mask", value if own[-1] == shape[-1] else np.broadcast_to(value, (*own[:-1], shape[-1])))
 
     def mask_rows(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
-        """Check a mask as `mask` does; return a row for each row of `shape`, or a single one for all."""
+        """Check a mask as `mask` does; return a matrix of one row, or with all rows of `shape`."""
         mask = self.mask(value, shape, *dtypes)
         if mask is not None and mask.size != shape[-1] and mask.shape != shape:
             mask = self.plain("mask", np.broadcast_to(mask, shape))
         return None if mask is None else matrix(mask)
 
     def output(self, out: Any, shape: Shape, dtype: str = "float32", in_place: bool = False) -> np.ndarray:
-        """Check `out`, or allocate it. It may be `x` itself if `in_place`, and overlaps no other input.
+        """Check `out`, or allocate it. It must not overlap an input, but if `in_place` it may be the first one, x.
 
-        Overlap is that of the memory bounds, as a compiled backend sees it: interleaved views overlap.
+        Overlap is between first and last bytes, as in the compiled backends: interleaved views overlap.
         """
         if out is None:
             try:
@@ -198,18 +198,18 @@ def matrix(x: Any) -> Any:
 
 
 def additive(mask: np.ndarray) -> np.ndarray:
-    """Return a mask of bool or float32 as one to be added: True is -0, which changes nothing, False is -inf."""
+    """Return a mask of bool or float32 as numbers to add: True is -0, which changes nothing, False is -inf."""
     return np.where(mask, F(-0.0), F(-np.inf)) if mask.dtype == bool else mask
 
 
 def single(value: float) -> np.float32:
-    """Round to float32, to infinity what is too large."""
+    """Round to float32; too large numbers become infinite."""
     with np.errstate(all="ignore"):
         return F(value)
 
 
 def quantized_width(channels: int, groups: int) -> int:
-    """Return the bytes of a quantised row: each group is filled up to a multiple of 4."""
+    """Return the bytes of a quantised row, whose groups are padded to multiples of 4."""
     return groups * -(-(channels // groups) // 4) * 4
 
 
@@ -368,7 +368,7 @@ class Front:
         self.kernels.quantize_rows(matrix(x), groups, *map(matrix, quantized))
         return quantized
 
-    # Row-wise ops. The kernels may be given the same memory for x and out.
+    # Row-wise ops. x and out may be the same memory.
 
     def layer_norm(self, x: Any, weight: Any, bias: Any, eps: Any, residual: Any, out: Any) -> Any:
         a = Arguments("layer_norm")

@@ -121,7 +121,7 @@ def activation(x: Array, word: str, out: Array) -> None:
 
 @_kernel
 def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
-    """values (rows, width), each group filled up with 128, and scales (rows, groups)."""
+    """values (rows, width), each group padded with 128 to a multiple of 4; scales (rows, groups)."""
     rows, n = len(x), x.shape[1] // groups
     by_group = x.reshape(rows, groups, n)
     most = np.abs(by_group).max(axis=-1, initial=0)  # NaN if there is one
@@ -134,7 +134,7 @@ def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
 
 
 def pack(weight: Array) -> Array:
-    """Take a weight (groups, C_out / groups, C_in / groups) of float32, float16 or int8; return what is multiplied."""
+    """Convert a weight (groups, C_out / groups, C_in / groups) of float32, float16 or int8 for `convolve`."""
     return weight.astype(float if weight.dtype == np.int8 else F)  # float64 holds sums of so many products of bytes
 
 
@@ -146,7 +146,7 @@ def unpack(conv: Convolution) -> Array:
 
 @_kernel
 def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | None, residual: Maybe, out: Array) -> None:
-    """activation(conv(x) + bias) + residual. x is float32; or uint8, with x_scales, as `quantize_rows` makes them."""
+    """out = activation(conv(x) + bias) + residual. x is float32, or uint8 with x_scales, as from `quantize_rows`."""
     groups, n, k, rows = conv.groups, conv.n, conv.k, len(out)
     a: Any = x
     if conv.dtype == "int8":
@@ -170,7 +170,7 @@ def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | Non
         out += residual
 
 
-# Row-wise ops.
+# Row-wise ops; out may be x. Masks are added, and -inf excludes.
 
 
 @_kernel
@@ -189,13 +189,13 @@ def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, ou
 
 @_kernel
 def l2_normalize(x: Array, eps: F, out: Array) -> None:
-    """Rows divided by their norms, or by eps."""
+    """Divide rows by their norms, or by eps."""
     norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
     out[...] = x / np.where(norm < eps, eps, norm)  # NaN is not below it
 
 
 def _softmax(x: Array, mask: Maybe, uniform: bool) -> Array:
-    """Softmax of each row of the scaled matrix x; an excluded element gets 0, whatever its value (NaN included)."""
+    """Softmax of each row of the scaled matrix x. An excluded element becomes 0, whatever its value, even NaN."""
     if x.shape[1] == 0:
         return x
     excluded = np.zeros(x.shape, bool) if mask is None else np.broadcast_to(mask == -np.inf, x.shape)
@@ -211,7 +211,7 @@ def _softmax(x: Array, mask: Maybe, uniform: bool) -> Array:
 
 @_kernel
 def softmax(x: Array, mask: Maybe, scale: F, uniform: bool, out: Array) -> None:
-    """The mask, of one row or as many as x, is added; -inf excludes. A row without an element gets 1/n if uniform."""
+    """The mask has one row or as many as x. A row whose n elements are all excluded becomes 1/n if uniform, else 0."""
     out[...] = _softmax(x * scale, mask, uniform)
 
 
@@ -220,7 +220,7 @@ def softmax(x: Array, mask: Maybe, scale: F, uniform: bool, out: Array) -> None:
 
 @_kernel
 def mean_pool(x: Array, mask: Maybe, out: Array) -> None:
-    """x (B, L, C); the mask of bool is (1, L) or (B, L)."""
+    """x (B, L, C), mask (1, L) or (B, L) of bool, out (B, C)."""
     keep = np.broadcast_to(True if mask is None else mask, x.shape[:2])
     out[...] = 0
     for row in range(x.shape[1]):
@@ -240,7 +240,7 @@ def embedding(ids: Array, table: Array, out: Array) -> None:
 
 @_kernel
 def embedding_layer_norm(pairs: list[tuple[Array, Array]], weight: Maybe, bias: Maybe, eps: F, out: Array) -> None:
-    """`layer_norm` of the sum of the embeddings of pairs of ids and table."""
+    """`layer_norm` of the sum of embeddings, for pairs of ids and table."""
     rows = np.empty_like(out)
     embedding(*pairs[0], out)
     for ids, table in pairs[1:]:
@@ -249,7 +249,7 @@ def embedding_layer_norm(pairs: list[tuple[Array, Array]], weight: Maybe, bias: 
     layer_norm(out, weight, bias, eps, None, out)
 
 
-# Attention: one (sequence, head) at a time. The mask is added; -inf excludes.
+# Attention: one head of a sequence at a time.
 
 
 def _attend(q: Array, k: Array, v: Array, mask: Maybe, scale: F, uniform: bool) -> Array:
@@ -277,7 +277,7 @@ def attention(
     uniform: bool,
     out: Array,
 ) -> None:
-    """The mask is (B, heads, Lq, Lk), where any but Lk may be 1, or (total_k,) with the keys of each sequence."""
+    """The mask is (B, heads, Lq, Lk), where B, heads and Lq may be 1, or (total_k,) for a ragged batch."""
     size = q.shape[1] // heads
     bounds = zip(itertools.pairwise(q_offsets), itertools.pairwise(k_offsets), strict=True)
     for b, ((q0, q1), (k0, k1)) in enumerate(bounds):
@@ -296,7 +296,7 @@ def attention(
 
 @_kernel
 def attention_scores(q: Array, k: Array, q_offsets: Array, k_offsets: Array, mask: Maybe, scale: F, out: Array) -> None:
-    """out (B, heads, Lq, Lk); the mask as there, where any size but Lk may be 1."""
+    """out and mask (B, heads, Lq, Lk), but the mask's B, heads and Lq may be 1."""
     batch, heads, queries, keys = out.shape
     size = q.shape[1] // heads
     by_head = q.reshape(batch, queries, heads, size).transpose(0, 2, 1, 3)
