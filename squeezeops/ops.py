@@ -1,20 +1,19 @@
 """The ops, and the choice of the backend that runs them.
 
-What holds for every op, unless its own text says otherwise:
+Common to all ops, unless an op says otherwise:
 
-* Float arrays are float32 in native byte order; any strides (what is not C-contiguous is copied), read-only or not, any
-  size, zero included. NaN and infinity follow IEEE 754.
-* The result is a new C-contiguous float32 array, or `out`. `out` is float32, C-contiguous, writeable and of the
-  result's shape. It overlaps no input, except that a row-wise op (`layer_norm`, `l2_normalize`, `softmax`, `gelu`,
-  `tanh`) may be given ``out=x``, the very same memory. The span from the first to the last byte counts: interleaved
-  views overlap.
-* A wrong type or dtype is a TypeError and a wrong shape or value a ValueError, both reading
-  ``op: argument: expected ..., got ...``. `out` is then left as it was.
-* On the compiled backends a row of the result has the same bits whatever the batch around it, the number of threads and
-  the instruction set (SSE2, which has no fused multiply-add, keeps to a tolerance). The formulas below are evaluated in
-  the order written, in float32.
-* On the backend "cffi" an array may be anything with the buffer protocol, and NumPy need not be there; see
-  `squeezeops.backends.cffi`. (The layout "NCW", and `softmax` along another axis than the last, do need NumPy.)
+* Float arrays are float32 in native byte order, of any strides (a non-contiguous array is copied) and any size, zero
+  included. NaN and infinity follow IEEE 754.
+* The result is a new C-contiguous float32 array, or `out`: float32, C-contiguous, writeable, of the result's shape. It
+  must not overlap an input, but a row-wise op (`layer_norm`, `l2_normalize`, `softmax`, `gelu`, `tanh`) accepts
+  ``out=x``. Overlap is between the first and the last byte: interleaved views overlap.
+* A wrong type or dtype is a TypeError, a wrong shape or value a ValueError. Both read ``op: argument: expected ...,
+  got ...``, have the argument's name in the attribute ``argument``, and leave `out` unchanged. Backends raise the same.
+* On the compiled backends the bits of a row do not depend on the batch around it, the number of threads or the
+  instruction set (but SSE2, which has no fused multiply-add, is within a tolerance). The formulas below are evaluated
+  in float32, in the order written.
+* The backend "cffi" takes any buffer for an array and does not need NumPy; see `squeezeops.backends.cffi`. (The layout
+  "NCW", and `softmax` along another axis than the last, do need it.)
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops import backends
+from squeezeops.backends._scalars import choice, error, integer, kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,13 +71,6 @@ def _load_process_wide() -> backends.Backend:
     return _process_wide
 
 
-def _error(exception: type[Exception], op: str, argument: str, expected: str, got: str) -> Exception:
-    """The exception for a bad argument, which it names as an attribute too."""
-    error = exception(f"{op}: {argument}: expected {expected}, got {got}")
-    error.argument = argument  # type: ignore[attr-defined]
-    return error
-
-
 def pointwise_conv(
     x: Floats,
     weight: Floats,
@@ -109,8 +102,7 @@ def pointwise_conv(
     residual : ndarray of float32, of the result's shape, optional
         Added last.
     layout : {"NWC", "NCW"}
-        Channels last, or the layout of torch.nn.Conv1d, for x, residual, out and the result. "NCW" costs a
-        transposition of each.
+        Channels last, or the layout of torch.nn.Conv1d, for x, residual, out and the result. "NCW" transposes each.
     out : ndarray of float32, optional
         Where the result goes.
 
@@ -142,44 +134,33 @@ def pointwise_conv(
 def _pointwise_conv_ncw(
     x: Any, weight: Any, bias: Any, groups: Any, activation: Any, residual: Any, layout: Any, out: Any
 ) -> Floats:
-    """Transpose, convolve, transpose back; messages speak of the shapes that were given."""
-    from squeezeops.backends import _checks as check
+    """Transpose, convolve, transpose back; check first, so that messages have the shapes given."""
+    from squeezeops.backends._front import Arguments
 
     op = "pointwise_conv"
-    check.choice(op, "layout", layout, ("NWC", "NCW"))
-    check.floats(op, "x", x)
-    check.conv_weight(op, weight, "float32")
-    if x.ndim != 3:
-        raise ValueError(f"{op}: x: expected shape (N, C_in, W) for layout 'NCW', got {x.shape}")
+    choice(op, "layout", layout, ("NWC", "NCW"))
+    a = Arguments(op)
+    if a.given("x", x, "float32").ndim != 3:
+        raise error(ValueError, op, "x", "shape (N, C_in, W) for layout 'NCW'", x.shape)
+    a.weight(weight, "float32")
+    a.optional("bias", bias, weight.shape[:1])
     shape = (x.shape[0], weight.shape[0], x.shape[2])
-    swapped = residual
-    if residual is not None:
-        swapped = check.shaped(op, "residual", residual, shape).transpose(0, 2, 1)
-    if out is not None:
-        check.output(op, out, shape, x=x, weight=weight, bias=bias, residual=residual)
-    y = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
-    return _copied(y.transpose(0, 2, 1), out)
-
-
-def _copied(y: Floats, out: Floats | None) -> Floats:
-    """The result y in C order, in `out` if that is given (and was checked)."""
-    if out is None:
-        import numpy as np
-
-        return np.ascontiguousarray(y)
-    out[...] = y
-    return out
+    a.optional("residual", residual, shape)
+    y = a.output(out, shape)
+    swapped = residual if residual is None else residual.transpose(0, 2, 1)
+    result = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
+    y[...] = result.transpose(0, 2, 1)
+    return y
 
 
 class QuantizedRows(NamedTuple):
-    """Rows as bytes with scales; see `quantize_rows`, which makes them, and `PointwiseConv`, which takes them.
+    """Rows as bytes with scales: the result of `quantize_rows`, and an input of `PointwiseConv`.
 
     Attributes
     ----------
     values : ndarray of uint8, shape (..., W)
-        For each group its channels and up to 3 bytes of 128, which fill it up to a multiple of 4. A byte v stands for
-        ``(v - 128) * scale``. It is 1 to 255: values of one's own keep to that, too, because with a 0, which is not
-        checked, results depend on the backend and the instruction set.
+        The channels of each group, padded with 128 to a multiple of 4. A byte v, from 1 to 255, stands for
+        ``(v - 128) * scale``. A 0 is not checked for: its results depend on the backend and the instruction set.
     scales : ndarray of float32, shape (..., groups)
     """
 
@@ -192,15 +173,15 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
 
     With m the largest ``abs(x)`` in a group of a row: ``scale = m / 127`` and ``value = rint(x * (127 / m)) + 128``,
     where rint rounds to nearest, ties to even. For m below 2^-100 the scale is 0 and the values are 128. If there is a
-    NaN or an infinity, the scale is NaN and the values are 128, so that what is computed from the group is NaN.
+    NaN or an infinity, the scale is NaN and the values are 128, so that results of the group are NaN.
 
-    A `PointwiseConv` quantises its input itself. This is for an input of several: it is quantised once.
+    A `PointwiseConv` quantises its input itself. Use this to quantise the input of several ones only once.
 
     Parameters
     ----------
     x : ndarray of float32, shape (..., C)
     groups : int
-        A divisor of C: the groups of the convolution.
+        A divisor of C; that of the convolution.
     out : QuantizedRows, optional
         Where the result goes.
 
@@ -227,57 +208,51 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out("quantize_rows", out)))
 
 
-def _type_name(value: Any) -> str:
-    """The dtype of an array, else the class."""
-    return str(getattr(value, "dtype", type(value).__name__))
-
-
 def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
-    """Where values and scales go, None for new arrays."""
+    """Return `out` as values and scales, None for new arrays."""
     if out is None:
         return None, None
     if not isinstance(out, tuple) or len(out) != 2:
-        raise _error(TypeError, op, "out", "quantised rows", _type_name(out))
+        raise error(TypeError, op, "out", "quantised rows", kind(out))
     return out
 
 
 def _quantized_in(op: str, x: Any) -> tuple[Any, Any]:
-    """Values and scales of quantised rows; floats have no scales."""
+    """Return quantised rows as values and scales, floats with None."""
     if not isinstance(x, tuple):
         return x, None
     if len(x) != 2:
-        raise _error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+        raise error(ValueError, op, "x", "values and scales", f"{len(x)} items")
     return x
 
 
 class PointwiseConv:
     """`pointwise_conv` with a weight that is packed once, and stored as float32, float16 or int8.
 
-    It may be called from several threads at a time. The weight is packed for the backend in force at construction;
-    under another one, it is packed again at the first call there. To that end the arrays given are kept: do not modify
-    them.
+    Several threads may call it at a time. The weight is packed for the backend in force at construction, and for
+    another one at the first call there. The arrays are kept for that: do not modify them.
 
     In int8, each output channel has a scale, and its weights are bytes: with m the largest ``abs(w)`` of the channel,
-    ``scale = m / 127`` and ``byte = rint(w * (127 / m))``, all 0 for m below 2^-100. The input is quantised likewise,
-    see `quantize_rows`. The result is ``act((sum * input's scale) * channel's scale + bias) + residual`` with the exact
-    sum of the products of bytes, so without an activation it has the same bits on every backend. NaN or infinity among
-    the weights of a channel makes that channel NaN.
+    ``scale = m / 127`` and ``byte = rint(w * (127 / m))``, all 0 for m below 2^-100. The input is quantised as by
+    `quantize_rows`. The result is ``act((sum * input's scale) * channel's scale + bias) + residual`` with the exact sum
+    of the products of bytes; without an activation, its bits are the same on every backend. A NaN or an infinity among
+    the weights of a channel makes its results NaN.
 
     Parameters
     ----------
     weight : ndarray of float32 or float16, shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)
-        float16 is widened, which is exact: the results are those of the widened weight. Subnormal float32 values (below
-        2^-126) count as zero.
+        float16 is widened to float32, which is exact. Subnormal float32 values (below 2^-126) count as zero.
     bias : ndarray of float32, shape (C_out,), optional
     groups : int
         A divisor of C_in and of C_out.
     dtype : {"float32", "float16", "int8"}
-        What the packed weight is stored in. "float16" takes half the memory and is widened as it is used: for a float16
-        weight the results are those of "float32"; a float32 one is rounded to nearest, ties to even. "int8" takes a
-        quarter, and multiplies bytes.
+        Storage of the packed weight. "float16" takes half the memory and is widened when used: a float16 weight has the
+        results of "float32"; a float32 weight is rounded to nearest, ties to even. "int8" takes a quarter of the memory
+        and multiplies bytes.
     memory : object with a method ``take(size)``, optional
-        Asked for the memory of the packed weight: a writeable buffer of `size` bytes at an address that is a multiple
-        of 64. By default each weight has memory of its own; the backends "numpy" and "numba" do not ask.
+        Provides the memory of the packed weight: `take` returns a writeable buffer of at least `size` bytes at an
+        address that is a multiple of 64. By default each weight has its own memory, as it has on the backends "numpy"
+        and "numba" anyway.
 
     Attributes
     ----------
@@ -333,28 +308,28 @@ class PointwiseConv:
         groups: int = 1,
         dtype: str = "float32",
     ) -> PointwiseConv:
-        """Use a weight that is packed already: what `packed` was of the convolution that it comes from.
+        """Use a weight that is already packed: the attribute `packed` of another convolution.
 
-        The compiled backends read it where it lies, which may be a mapped file; the others make their own copy. Its
-        values are not looked at.
+        The compiled backends use it in place, which may be in a mapped file; the others copy it. Its values are not
+        checked.
 
         Parameters
         ----------
         packed : buffer of bytes
-            Of the size that the other arguments ask for, at an address that is a multiple of 64. It is kept: do not
-            modify it. It may be read-only.
+            Of the size that follows from the other arguments, at an address that is a multiple of 64, read-only or
+            not. It is kept: do not modify it.
         bias : ndarray of float32, shape (out_channels,), optional
         in_channels, out_channels, groups : int
-            Those of the convolution that it comes from.
+            Those of the other convolution.
         dtype : {"float32", "float16", "int8"}
-            What the weight is stored in.
+            Storage of the weight.
 
         Raises
         ------
         TypeError
-            As `PointwiseConv`; for a `packed` that is no buffer of bytes.
+            As `PointwiseConv`; a `packed` that is not a buffer of bytes.
         ValueError
-            As `PointwiseConv`; for a `packed` of another size or at another address.
+            As `PointwiseConv`; a `packed` of another size or at another address.
 
         Examples
         --------
@@ -377,9 +352,9 @@ class PointwiseConv:
 
     @property
     def packed(self) -> memoryview:
-        """The packed weight as read-only bytes, the same from every backend (see `docs/converted-models.md`).
+        """The packed weight as read-only bytes, the same on every backend (see `docs/converted-models.md`).
 
-        The backends "numpy" and "numba", whose own form is another, make it anew.
+        The backends "numpy" and "numba", which store weights in another form, convert it on each access.
         """
         if self._is_packed:
             return memoryview(self._weight)  # the caller may release it; ours keeps the memory
@@ -396,15 +371,15 @@ class PointwiseConv:
         quantize_groups: int | None = None,
         out: Floats | QuantizedRows | None = None,
     ) -> Any:
-        """Convolve x (..., in_channels); the arguments and the result are those of `pointwise_conv`, and in int8 also:
+        """Convolve x (..., in_channels). Arguments and result are those of `pointwise_conv`; int8 adds:
 
         Parameters
         ----------
         x : QuantizedRows
-            Rows that `quantize_rows` made, or another convolution, with the groups of this one.
+            The result of `quantize_rows`, or of a convolution with `quantize_groups`, for the groups of this one.
         quantize_groups : int, optional
-            Return the result as `quantize_rows` would make it with so many groups, those of the convolution that comes
-            next. That saves a pass over memory. `out` is then QuantizedRows too.
+            Quantise the result as `quantize_rows` does, for the groups of the next convolution. This saves a pass over
+            memory. `out` is QuantizedRows, too.
         """
         module = _active()
         handle = self._packed.get(module.__name__) or self._pack(module)
@@ -415,7 +390,7 @@ class PointwiseConv:
             return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
         if self.dtype != "int8":
             expected = "None for a dtype other than int8"
-            raise _error(ValueError, "PointwiseConv", "quantize_groups", expected, _type_name(quantize_groups))
+            raise error(ValueError, "PointwiseConv", "quantize_groups", expected, kind(quantize_groups))
         out, out_scales = _quantized_out("PointwiseConv", out)
         return QuantizedRows(
             *module.run_pointwise_conv(handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
@@ -451,18 +426,18 @@ class PointwiseConv:
 def pointwise_convs(
     x: Floats | QuantizedRows, convs: Sequence[PointwiseConv], *, out: Sequence[Floats | None] | None = None
 ) -> tuple[Floats, ...]:
-    """Several convolutions of one x, as calls one after the other, but with all work shared out to the threads at once.
+    """Convolve one x several times, as separate calls do, but split all the work over the threads at once.
 
-    x is quantised once for all convolutions in int8 that have the same number of groups.
+    x is quantised once for all int8 convolutions with the same number of groups.
 
     Parameters
     ----------
     x : ndarray of float32, shape (..., C_in), or QuantizedRows
-        The latter if all are in int8, with the same number of groups.
+        The latter if all are int8, with the same number of groups.
     convs : sequence of PointwiseConv
         Each with C_in input channels; groups, output channels and dtype may differ.
     out : sequence of ndarray of float32 or None, one for each of `convs`, optional
-        Where the results go. They do not overlap.
+        Where the results go. They must not overlap.
 
     Returns
     -------
@@ -471,7 +446,7 @@ def pointwise_convs(
     Raises
     ------
     TypeError, ValueError
-        As `pointwise_conv`; for a `convs` or an `out` of something else or of another length.
+        As `pointwise_conv`; a `convs` or an `out` of other items or another length.
 
     Examples
     --------
@@ -482,25 +457,29 @@ def pointwise_convs(
     [[2.0], [4.0, 4.0]]
     """
     op, module = "pointwise_convs", _active()
+    convs = _items(op, "convs", convs, "PointwiseConvs")
     handles = tuple([_handle_of(conv, module) for conv in convs])
-    outs = [None] * len(handles) if out is None else out
-    try:
-        count = len(outs)
-    except TypeError:
-        raise _error(TypeError, op, "out", "a sequence of arrays", _type_name(out)) from None
-    if count != len(handles):
-        raise _error(ValueError, op, "out", f"{len(handles)} arrays", str(count))
+    outs = [None] * len(handles) if out is None else _items(op, "out", out, "arrays")
+    if len(outs) != len(handles):
+        raise error(ValueError, op, "out", f"{len(handles)} arrays", len(outs))
     x_scales = None
     if handles and convs[0].dtype == "int8":
         x, x_scales = _quantized_in(op, x)
     if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
-        raise _error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
+        raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
     return module.run_pointwise_convs(handles, x, x_scales, outs)
+
+
+def _items(op: str, name: str, value: Any, what: str) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise error(TypeError, op, name, f"a sequence of {what}", kind(value)) from None
 
 
 def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
     if not isinstance(conv, PointwiseConv):
-        raise _error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", _type_name(conv))
+        raise error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", kind(conv))
     return conv._packed.get(module.__name__) or conv._pack(module)
 
 
@@ -516,7 +495,7 @@ def layer_norm(
     """Layer normalisation along the last axis of ``x + residual``.
 
     With s a row of ``x + residual``: ``d = s - mean(s)``, ``r = 1 / sqrt(mean(d * d) + eps)``,
-    ``y = (d * r) * weight + bias``. In two passes, so a mean far larger than the deviation does no harm.
+    ``y = (d * r) * weight + bias``. The two passes keep precision where the mean is far larger than the deviation.
 
     Parameters
     ----------
@@ -554,14 +533,14 @@ def layer_norm(
 def l2_normalize(x: Floats, *, eps: float = 1e-12, out: Floats | None = None) -> Floats:
     """Divide each row along the last axis by its Euclidean norm: ``y = x / max(sqrt(sum(x * x)), eps)``.
 
-    So the dot product of two rows becomes the cosine of the angle between them. The squares are summed in float32: a
-    row with values above 1e19 may overflow and becomes 0, and values below 1e-23 do not count.
+    The dot product of two such rows is the cosine of the angle between them. The squares are summed in float32: a row
+    with values above 1e19 may overflow and become 0, and values below 1e-23 do not count.
 
     Parameters
     ----------
     x : ndarray of float32, shape (..., C)
     eps : float
-        Finite and not negative; the smallest norm that a row is divided by. With 0, a row of zeros becomes NaN.
+        Finite and not negative. With 0, a row of zeros becomes NaN.
     out : ndarray of float32, optional
         Where the result goes; may be x.
 
@@ -606,13 +585,12 @@ def softmax(
     axis : int
         Another axis than the last costs a transposition.
     mask : ndarray of bool or float32, of a shape that broadcasts to x's, optional
-        An element at False or at -inf is excluded: it becomes 0, and its value, even NaN, has no influence on the
-        others. Other floats are added.
+        False or -inf excludes an element: it becomes 0, and its value, even NaN, does not affect the others. Other
+        floats are added.
     scale : float
         Multiplies x, before the mask is added.
     fully_masked : {"uniform", "zero"}
-        What becomes of a row of n elements that are all excluded: 1/n or 0 everywhere. A row that is merely pushed
-        down, by a finite float mask, is not meant.
+        The result of a row of n elements that are all excluded: 1/n or 0 everywhere. Finite masks do not exclude.
     out : ndarray of float32, optional
         Where the result goes; may be x.
 
@@ -641,24 +619,24 @@ def softmax(
 
 
 def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
-    """Move another axis to the end and back."""
+    """Move another axis to the end and back; check first, so that messages have the shapes given."""
     import numpy as np
 
-    from squeezeops.backends import _checks as check
+    from squeezeops.backends._front import Arguments
 
     op = "softmax"
-    check.rows(op, "x", x)
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"{op}: axis: expected an int, got {type(axis).__name__}")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{op}: axis: expected an int in [{-x.ndim}, {x.ndim}), got {axis}")
-    broadcast = check.mask(op, "mask", mask, x.shape)
-    if broadcast is not None:
-        broadcast = np.moveaxis(broadcast, axis, -1)
-    if out is not None:
-        check.output(op, out, x.shape, x, mask=mask)
-    y = _active().softmax(np.moveaxis(x, axis, -1), broadcast, scale, fully_masked, None)
-    return _copied(np.moveaxis(y, -1, axis), out)
+    a = Arguments(op)
+    a.rows("x", x)
+    number = integer(op, "axis", axis)
+    if not -x.ndim <= number < x.ndim:
+        raise error(ValueError, op, "axis", f"an int from {-x.ndim} to {x.ndim - 1}", number)
+    a.mask(mask, x.shape, "bool", "float32")
+    y = a.output(out, x.shape, in_place=True)
+    if mask is not None:
+        mask = np.moveaxis(np.broadcast_to(mask, x.shape), number, -1)
+    moved = _active().softmax(np.moveaxis(x, number, -1), mask, scale, fully_masked, None)
+    y[...] = np.moveaxis(moved, -1, number)
+    return y
 
 
 def gelu(x: Floats, *, approximate: str = "none", out: Floats | None = None) -> Floats:
@@ -735,7 +713,7 @@ def mean_pool(x: Floats, *, mask: NDArray[np.bool_] | None = None, out: Floats |
     ----------
     x : ndarray of float32, shape (..., L, C)
     mask : ndarray of bool, of a shape that broadcasts to (..., L), optional
-        A row at False is excluded: its values, even NaN, have no influence. Without a mask, all rows are kept.
+        False excludes a row: its values, even NaN, have no effect. Without a mask, all rows are kept.
     out : ndarray of float32, optional
         Where the result goes.
 
@@ -770,8 +748,8 @@ def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = No
     ids : ndarray of int32 or int64, any shape
         From 0 to V - 1; a negative number does not count from the end.
     table : ndarray of float32 or float16, shape (V, C), or of int8, shape (V, C + 4)
-        Only the rows asked for are read; of a float16 table, those are widened. A row of an int8 table is C values from
-        -127 to 127 and the 4 bytes of a little-endian float32 that they are multiplied by: ``float32(value) * scale``.
+        Only the rows of `ids` are read. float16 is widened. A row of an int8 table is C values from -127 to 127 and the
+        4 bytes of a little-endian float32, the scale: ``float32(value) * scale``.
     out : ndarray of float32, optional
         Where the result goes.
 
@@ -816,7 +794,7 @@ def embedding_layer_norm(
     Parameters
     ----------
     ids, position_ids, type_ids : ndarray of int32 or int64, all of one shape
-        Row numbers in the table that follows each.
+        Rows of the table that follows.
     table, position_table, type_table : ndarray of float32 or float16, shape (rows, C), or of int8, shape (rows, C + 4)
         As in `embedding`.
     weight, bias : ndarray of float32, shape (C,), or None
@@ -866,8 +844,8 @@ def attention(
 ) -> Floats:
     """Multi-head attention: ``softmax(q @ k.T * scale + mask) @ v`` for each sequence and head.
 
-    Head h owns the channels from ``h * C/H`` up to ``(h + 1) * C/H`` of q, k, v and the result. Neither the scores of a
-    whole batch nor those of a whole sequence need exist at any time.
+    Head h has the channels from ``h * C/H`` up to ``(h + 1) * C/H`` of q, k, v and the result. The scores are never
+    stored for a whole batch, nor for a whole sequence.
 
     Parameters
     ----------
@@ -876,20 +854,20 @@ def attention(
     num_heads : int
         H, a divisor of C.
     cu_seqlens : ndarray of int32, shape (B + 1,), optional
-        For a ragged batch, whose sequences follow one another without padding: the cumulative lengths. Sequence b is
-        rows ``cu_seqlens[b]`` up to ``cu_seqlens[b + 1]`` of q, k and v. Starts at 0, never decreases, ends at the
-        number of rows.
+        The cumulative lengths of a ragged batch, whose sequences are concatenated without padding. Sequence b has the
+        rows from ``cu_seqlens[b]`` up to ``cu_seqlens[b + 1]`` of q, k and v. Starts at 0, does not decrease, ends at
+        the number of rows.
     cu_seqlens_q, cu_seqlens_k : ndarray of int32, shape (B + 1,), optional
-        In place of `cu_seqlens`, where a sequence has other numbers of queries and keys: the cumulative lengths of q
-        (and of the result), and those of k and v.
+        In place of `cu_seqlens`, where the numbers of queries and keys differ: the cumulative lengths of q and the
+        result, and of k and v.
     mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
-        A key at False or at -inf is excluded: neither its score nor its row of v has any influence, NaN included. Other
-        floats are added to the scaled score. For a ragged batch of shape (total_k,), for all heads and queries.
+        False or -inf excludes a key: its score and its row of v, even NaN, have no effect. Other floats are added to
+        the scaled score. For a ragged batch of shape (total_k,), for all heads and queries.
     scale : float, optional
         ``1 / sqrt(C / H)`` if not given.
     fully_masked : {"uniform", "zero"}
-        What a query gets whose keys are all excluded: the mean of all rows of v, as in Hugging Face's models, or zeros.
-        (Of no keys at all, Lk = 0, zeros.)
+        The result of a query whose keys are all excluded: the mean of all rows of v, as in Hugging Face's models, or
+        zeros. Without keys, Lk = 0, it is zeros.
     out : ndarray of float32, optional
         Where the result goes.
 
@@ -932,14 +910,14 @@ def attention_scores(
 ) -> Floats:
     """Scaled and masked attention scores, before the softmax: ``q @ k.T * scale + mask`` for each sequence and head.
 
-    `attention` computes them on the fly; this op is for whoever wants to look at them.
+    `attention` does not store them; this op is for inspecting them.
 
     Parameters
     ----------
     q : ndarray of float32, shape (B, Lq, C)
     k : ndarray of float32, shape (B, Lk, C)
     num_heads : int
-        H, a divisor of C. Head h owns the channels from ``h * C/H`` up to ``(h + 1) * C/H``.
+        H, a divisor of C. Head h has the channels from ``h * C/H`` up to ``(h + 1) * C/H``.
     mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
         A score at False or at -inf becomes -inf; other floats are added to the scaled score.
     scale : float, optional
@@ -974,7 +952,7 @@ def attention_scores(
 def backend(name: str) -> Iterator[None]:
     """Run the ops within a ``with`` block (or a decorated function) on another backend.
 
-    The choice belongs to the context: other threads and asyncio tasks do not see it, and blocks nest.
+    Other threads and asyncio tasks are not affected. Blocks nest.
 
     Parameters
     ----------
@@ -984,7 +962,7 @@ def backend(name: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        This installation has no such backend; the message says which it has, and how to get others.
+        This installation has no such backend; the message names those it has, and how to get this one.
     ImportError
         The backend was built but does not load.
 
@@ -1003,10 +981,10 @@ def backend(name: str) -> Iterator[None]:
 
 
 def set_backend(name: str) -> None:
-    """Choose the backend of the whole process, all threads, for wherever no `backend` block is in force.
+    """Choose the backend of all threads outside `backend` blocks.
 
-    Until then it is the one that the environment variable SQUEEZEOPS_BACKEND names, or else "native"; "numpy" only if
-    the package was built without its extension.
+    The default is that of the environment variable SQUEEZEOPS_BACKEND, or else "native"; "numpy" only if the package
+    was built without its extension.
 
     Parameters
     ----------
@@ -1023,19 +1001,19 @@ def set_backend(name: str) -> None:
 
 
 def get_backend() -> str:
-    """Return the name of the backend that an op called here and now would run on."""
+    """Return the name of the backend in force."""
     return _active().__name__.rpartition(".")[2]
 
 
 def available_backends() -> list[str]:
-    """Return the names of the backends that this installation has, best first."""
+    """Return the names of the backends of this installation, best first."""
     return backends.available()
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads the backend in force uses for an op, this one included. It does not change a single bit.
+    """Set how many threads the backend in force uses for an op, the caller's included. The results do not change.
 
-    The NumPy backend only keeps the number: the threads of a matrix product are then a setting of NumPy's BLAS.
+    The NumPy backend only stores the number: the threads of its matrix products are a setting of NumPy's BLAS.
 
     Parameters
     ----------
@@ -1061,8 +1039,8 @@ def cpu_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", why
-        another one of this architecture cannot run, by name; "isa", the one chosen; "kernels", the chosen kernel's
-        symbol by op. Empty lists, and "isa" None, for a package built without its extension.
+        "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", the
+        reasons why others of this architecture cannot run, by name; "isa", the one chosen; "kernels", the symbol of the
+        chosen kernel by op. Without compiled kernels the lists are empty and "isa" is None.
     """
     return backends.load_first().cpu_info()

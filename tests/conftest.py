@@ -39,8 +39,8 @@ def variant(request):
 
 @pytest.fixture
 def numba_backend():
-    """The module of the Numba backend, in force, with its number of threads restored at the end."""
-    module = backends.load("numba")
+    """The kernels of the Numba backend, which is in force, with its number of threads restored at the end."""
+    module = backends.load("numba").kernels
     before = module.get_num_threads()
     with ops.backend("numba"):
         yield module

@@ -310,7 +310,7 @@ def test_wrong_quantised_rows(variant, rng):
         ((np.ones((), np.uint8), scales), ValueError, "expected values of shape"),
         ((values.astype(np.int8), scales), TypeError, "expected values of uint8, got int8"),
         ((values.tolist(), scales), TypeError, "expected values of uint8, got list"),
-        ((values, scales.astype(float)), TypeError, "expected an array of float32, got float64"),
+        ((values, scales.astype(float)), TypeError, "of float32, got float64"),
         ((values, scales[:2]), ValueError, r"expected scales of shape \(3, 2\), got \(2, 2\)"),
         ((values, scales[:, :1]), ValueError, r"expected scales of shape \(3, 2\), got \(3, 1\)"),
     ]

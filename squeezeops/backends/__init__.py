@@ -1,17 +1,20 @@
-"""Backends: modules with equal function names, loaded on first use.
+"""Backends: objects with equal function names, loaded on first use.
 
-`numpy` is the specification, `native` the compiled kernels, `cffi` the same for whatever has the buffer protocol. Every
-function takes its arguments by position; defaults, keywords, documentation and layout changes live in `squeezeops.ops`.
+`native` is the compiled kernels, `cffi` the same for whatever has the buffer protocol, `numpy` the specification,
+`numba` kernels that are compiled on first use. The last two are kernels alone, and share the front of `_front`. Every
+function takes its arguments by position; defaults, keywords, documentation and layouts are in `squeezeops.ops`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # In order of preference, each with the advice given when it is asked for and is not there.
@@ -27,74 +30,20 @@ _loaded: dict[str, Backend] = {}
 
 
 class Backend(Protocol):
-    """What a backend module defines; arrays are checked there, so the types here are those after the checks."""
+    """A backend: the functions of `_front.Front`, whose arguments are those of the ops, in order."""
 
     __name__: str
+    pack_pointwise_conv: Callable[..., Any]
+    use_packed_pointwise_conv: Callable[..., Any]
+    packed_form: Callable[..., Any]
+    run_pointwise_conv: Callable[..., Any]
+    run_pointwise_convs: Callable[..., tuple[NDArray[np.float32], ...]]
+    quantize_rows: Callable[..., tuple[Any, Any]]
+    set_num_threads: Callable[[int], None]
+    get_num_threads: Callable[[], int]
+    cpu_info: Callable[[], dict[str, Any]]
 
-    def pointwise_conv(
-        self, x: Any, weight: Any, bias: Any, groups: int, activation: str | None, residual: Any, out: Any, /
-    ) -> NDArray[Any]: ...
-    def pack_pointwise_conv(self, weight: Any, bias: Any, groups: int, dtype: str, memory: Any, /) -> Any: ...
-    def use_packed_pointwise_conv(
-        self, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str, /
-    ) -> Any: ...
-    def packed_form(self, handle: Any, /) -> Any: ...
-    def run_pointwise_conv(
-        self,
-        handle: Any,
-        x: Any,
-        x_scales: Any,
-        activation: str | None,
-        residual: Any,
-        quantize_groups: int | None,
-        out: Any,
-        out_scales: Any,
-        /,
-    ) -> Any: ...
-    def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any, /) -> tuple[NDArray[Any], ...]: ...
-    def quantize_rows(self, x: Any, groups: int, values: Any, scales: Any, /) -> tuple[NDArray[Any], NDArray[Any]]: ...
-    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float, residual: Any, out: Any, /) -> NDArray[Any]: ...
-    def l2_normalize(self, x: Any, eps: float, out: Any, /) -> NDArray[Any]: ...
-    def softmax(self, x: Any, mask: Any, scale: float, fully_masked: str, out: Any, /) -> NDArray[Any]: ...
-    def gelu(self, x: Any, approximate: str, out: Any, /) -> NDArray[Any]: ...
-    def tanh(self, x: Any, out: Any, /) -> NDArray[Any]: ...
-    def mean_pool(self, x: Any, mask: Any, out: Any, /) -> NDArray[Any]: ...
-    def embedding(self, ids: Any, table: Any, out: Any, /) -> NDArray[Any]: ...
-    def embedding_layer_norm(
-        self,
-        ids: Any,
-        table: Any,
-        position_ids: Any,
-        position_table: Any,
-        type_ids: Any,
-        type_table: Any,
-        weight: Any,
-        bias: Any,
-        eps: float,
-        out: Any,
-        /,
-    ) -> NDArray[Any]: ...
-    def attention(
-        self,
-        q: Any,
-        k: Any,
-        v: Any,
-        num_heads: int,
-        cu_seqlens: Any,
-        cu_seqlens_q: Any,
-        cu_seqlens_k: Any,
-        mask: Any,
-        scale: float | None,
-        fully_masked: str,
-        out: Any,
-        /,
-    ) -> NDArray[Any]: ...
-    def attention_scores(
-        self, q: Any, k: Any, num_heads: int, mask: Any, scale: float | None, out: Any, /
-    ) -> NDArray[Any]: ...
-    def set_num_threads(self, n: int, /) -> None: ...
-    def get_num_threads(self) -> int: ...
-    def cpu_info(self) -> dict[str, Any]: ...
+    def __getattr__(self, name: str, /) -> Callable[..., NDArray[np.float32]]: ...  # any other op
 
 
 def _package() -> str:
@@ -154,19 +103,25 @@ def available() -> list[str]:
 
 
 def load(name: str, argument: str = "name") -> Backend:
-    """Return the backend module `name`, imported on first use."""
+    """Return the backend `name`, imported on first use."""
     try:
         return _loaded[name]
     except (KeyError, TypeError):
         pass
     if not isinstance(name, str) or name not in HOW_TO_GET or not is_there(name):
+        from squeezeops.backends._scalars import error
+
         expected = "one of " + ", ".join(map(repr, available()))
         advice = f" (to get it: {HOW_TO_GET[name]})" if isinstance(name, str) and name in HOW_TO_GET else ""
-        raise ValueError(f"backend: {argument}: expected {expected}, got {name!r}{advice}")
+        raise error(ValueError, "backend", argument, expected, f"{name!r}{advice}")
     try:
         module: Any = importlib.import_module("." + name, __name__)
-    except ImportError as error:
-        raise ImportError(f"backend: {argument}: {name!r} was built but cannot be loaded: {error}") from error
+    except ImportError as reason:
+        raise ImportError(f"backend: {argument}: {name!r} was built but cannot be loaded: {reason}") from reason
+    if name in ("numpy", "numba"):
+        from squeezeops.backends._front import Front
+
+        module = Front(module)
     _loaded[name] = module
     return _loaded[name]
 

@@ -18,26 +18,25 @@ def packed_weight(
     c_in, c_out = check.size(op, "in_channels", in_channels), check.size(op, "out_channels", out_channels)
     number = check.divisor(op, "groups", groups, in_channels=c_in, out_channels=c_out)
     if c_in > MOST_CHANNELS:
-        raise ValueError(f"{op}: in_channels: expected at most 2^28, got {c_in}")
+        raise check.error(ValueError, op, "in_channels", "at most 2^28", c_in)
     if dtype == "int8" and c_in // number > check.MOST_INT8_DEPTH:
-        raise ValueError(f"{op}: in_channels: expected at most 2^17 a group for int8, got {c_in // number}")
+        raise check.error(ValueError, op, "in_channels", "at most 2^17 a group for int8", c_in // number)
     try:
         view = memoryview(packed)
     except TypeError:
-        raise TypeError(f"{op}: packed: expected a buffer of bytes, got {check.kind(packed)}") from None
+        raise check.error(TypeError, op, "packed", "a buffer of bytes", check.kind(packed)) from None
     if view.format not in ("B", "b", "c", "<B"):
-        raise TypeError(f"{op}: packed: expected a buffer of bytes, got one of format {view.format!r}")
+        raise check.error(TypeError, op, "packed", "a buffer of bytes", f"one of format {view.format!r}")
     if not view.c_contiguous:
-        raise ValueError(f"{op}: packed: expected a C-contiguous buffer, got strides {view.strides}")
+        raise check.error(ValueError, op, "packed", "a C-contiguous buffer", f"strides {view.strides}")
     size = packed_size(number, c_in, c_out, dtype)
     if view.nbytes != size:
-        raise ValueError(f"{op}: packed: expected {size} bytes, got {view.nbytes}")
+        raise check.error(ValueError, op, "packed", f"{size} bytes", view.nbytes)
     return (view.cast("B") if size else memoryview(b"")).toreadonly(), c_in, c_out, number
 
 
 def check_address(op: str, address: int, size: int) -> None:
     """Check the alignment of a packed weight."""
     if size and address % LINE:
-        raise ValueError(
-            f"{op}: packed: expected an address that is a multiple of {LINE}, got {LINE}n + {address % LINE}"
-        )
+        expected = f"an address that is a multiple of {LINE}"
+        raise check.error(ValueError, op, "packed", expected, f"{LINE}n + {address % LINE}")

@@ -1,6 +1,7 @@
-"""Checks of the arguments that are not arrays, for every backend that checks in Python; without NumPy.
+"""Errors, and checks of the arguments that are not arrays. Importing this does not import NumPy.
 
-The messages and exceptions are those of `_checks`.
+Every message reads ``op: argument: expected ..., got ...``: a TypeError for a wrong type or dtype, a ValueError for a
+wrong shape or value. The exception names the argument as its attribute `argument`, too.
 """
 
 from __future__ import annotations
@@ -17,57 +18,100 @@ from squeezeops.packing import STORAGE as STORAGE
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
-MOST_INT8_DEPTH = 2**17  # channels a group, whose sums of products int32 holds
+MOST_GROUPS = 2**28  # without a limit, zero channels could have any number of them
+MOST_INT8_DEPTH = 2**17  # channels of a group whose products an int32 can sum up
+MOST_THREADS = 256
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 
+def error(exception: type[Exception], op: str, argument: str, expected: str, got: object) -> Exception:
+    """Return the exception for a bad argument."""
+    result = exception(f"{op}: {argument}: expected {expected}, got {got}")
+    result.argument = argument  # type: ignore[attr-defined]
+    return result
+
+
 def is_numpy(value: object, name: str) -> bool:
-    """Whether `value` is an instance of that class of NumPy, which is not imported to find out."""
+    """Return whether `value` is an instance of that class of NumPy, without importing NumPy."""
     return isinstance(value, getattr(sys.modules.get("numpy"), name, ()))
 
 
 def kind(value: Any) -> str:
-    """How a message calls the type of `value`: the dtype of an array, else the class."""
+    """Return the name of a type in a message: the dtype of an array, else the class."""
     if is_numpy(value, "ndarray"):
         return str(value.dtype)
-    return f"a {type(value).__name__} scalar" if is_numpy(value, "generic") else type(value).__name__
+    return f"a {value.dtype} scalar" if is_numpy(value, "generic") else type(value).__name__
 
 
 def integer(op: str, name: str, value: Any) -> int:
-    """Check an int. A bool is a mistake here, not a 1."""
+    """Check an int. A bool is not one."""
     try:
         if isinstance(value, bool) or is_numpy(value, "bool_"):
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{op}: {name}: expected an int, got {kind(value)}") from None
+        raise error(TypeError, op, name, "an int", kind(value)) from None
 
 
 def size(op: str, name: str, value: Any) -> int:
     """Check an int that is not negative."""
     number = integer(op, name, value)
     if not 0 <= number < 2**63:
-        raise ValueError(f"{op}: {name}: expected an int from 0 to 2^63 - 1, got {number}")
+        raise error(ValueError, op, name, "an int from 0 to 2^63 - 1", number)
     return number
+
+
+def divisor(op: str, name: str, value: Any, **sizes: int) -> int:
+    """Check a positive int that divides every one of `sizes`."""
+    number = integer(op, name, value)
+    if number < 1:
+        raise error(ValueError, op, name, "a positive int", number)
+    if number > MOST_GROUPS:
+        raise error(ValueError, op, name, "at most 2^28", number)
+    if any(size % number for size in sizes.values()):
+        wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
+        raise error(ValueError, op, name, f"a divisor of {wanted}", number)
+    return number
+
+
+def num_threads(value: Any) -> int:
+    """Check a number of threads."""
+    number = integer("set_num_threads", "n", value)
+    if not 1 <= number <= MOST_THREADS:
+        raise error(ValueError, "set_num_threads", "n", f"a number from 1 to {MOST_THREADS}", number)
+    return number
+
+
+def real(op: str, name: str, value: Any) -> float:
+    """Check a number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise error(TypeError, op, name, "a number", kind(value))
+    try:
+        return float(value)
+    except OverflowError:
+        raise error(ValueError, op, name, "a number that a float can hold", "a larger one") from None
+
+
+def epsilon(op: str, value: object) -> float:
+    """Check the eps of a normalisation: finite as a float32, not negative."""
+    number = real(op, "eps", value)
+    if not 0 <= number <= FLOAT_MAX:
+        raise error(ValueError, op, "eps", f"a number from 0 to {FLOAT_MAX:g}", f"{number:g}")
+    return number
+
+
+def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -> Any:
+    """Check one of a few words."""
+    if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
+        raise error(ValueError, op, name, f"one of {', '.join(map(repr, allowed))}", repr(value))
+    return value
 
 
 def count(op: str, name: str, value: Any) -> int:
     """Check a positive int."""
     number = integer(op, name, value)
     if not 1 <= number < 2**63:
-        raise ValueError(f"{op}: {name}: expected a positive int below 2^63, got {number}")
-    return number
-
-
-MOST_GROUPS = 2**28  # as of channels: zero of those could have any number
-
-
-def divisor(op: str, name: str, value: object, **sizes: int) -> int:
-    """Check a positive int that divides every one of `sizes`."""
-    number = count(op, name, value)
-    if number > MOST_GROUPS or any(size % number for size in sizes.values()):
-        wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())
-        raise ValueError(f"{op}: {name}: expected a divisor of {wanted}, got {number}")
+        raise error(ValueError, op, name, "a positive int below 2^63", number)
     return number
 
 
@@ -76,42 +120,17 @@ def channels_of(op: str, name: str, shape: tuple[int, ...], dtype: str, channels
     more = SCALE_BYTES if dtype == "int8" else 0
     if len(shape) != 2 or shape[1] < more or (channels is not None and shape[1] != channels + more):
         wanted = ("channels" + (f" + {more}" if more else "")) if channels is None else channels + more
-        raise ValueError(f"{op}: {name}: expected shape (rows, {wanted}), got {shape}")
+        raise error(ValueError, op, name, f"shape (rows, {wanted})", shape)
     return shape[1] - more
-
-
-def real(op: str, name: str, value: Any) -> float:
-    """Check a number."""
-    try:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError
-        return float(value)
-    except (TypeError, OverflowError):
-        raise TypeError(f"{op}: {name}: expected a number, got {kind(value)}") from None
-
-
-def epsilon(op: str, value: object) -> float:
-    """Check the eps of a normalisation."""
-    number = real(op, "eps", value)
-    if not 0 <= number <= FLOAT_MAX:
-        raise ValueError(f"{op}: eps: expected a finite number >= 0, got {number}")
-    return number
-
-
-def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -> Any:
-    """Check one of a few words."""
-    if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
-        raise ValueError(f"{op}: {name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return value
 
 
 def offsets(op: str, name: str, values: list[int], total: int) -> list[int]:
     """Check the offsets of the sequences of a ragged batch, at least one."""
     if values[0] != 0:
-        raise ValueError(f"{op}: {name}: expected to start at 0, got {values[0]}")
+        raise error(ValueError, op, name, "to start at 0", values[0])
     for before, after in itertools.pairwise(values):
         if after < before:
-            raise ValueError(f"{op}: {name}: expected values that do not decrease, got {after} after {before}")
+            raise error(ValueError, op, name, "values that do not decrease", f"{after} after {before}")
     if values[-1] != total:
-        raise ValueError(f"{op}: {name}: expected to end at {total}, got {values[-1]}")
+        raise error(ValueError, op, name, f"to end at {total}", values[-1])
     return values

@@ -44,7 +44,7 @@ def places(keys: int, size: int) -> tuple[int, int, int, int, int, int]:
 
 
 def scratch_size(keys: int, size: int) -> int:
-    """Floats of memory that `attend` and `score` work in, for up to `keys` and heads of `size` elements."""
+    """Floats of scratch memory of `attend` and `score`, for up to `keys` and heads of `size` elements."""
     return places(keys, size)[4]
 
 
@@ -53,7 +53,7 @@ _places = inline(places)
 
 @part
 def pack_keys(k, at, stride, keys, size, scratch, to):
-    """[panel of WIDTH keys][size][WIDTH]. Columns after the last key keep what they hold: their scores are not used."""
+    """[panel of WIDTH keys][size][WIDTH]. Columns after the last key are not written: their scores are not used."""
     for key in range(keys):
         place = to + key // WIDTH * WIDTH * size + key % WIDTH
         for i in range(size):
@@ -62,7 +62,7 @@ def pack_keys(k, at, stride, keys, size, scratch, to):
 
 @part
 def pack_values(v, at, stride, keys, size, scratch, to):
-    """[panel of WIDTH columns][keys][WIDTH], filled up with zeros."""
+    """[panel of WIDTH columns][keys][WIDTH], padded with zeros."""
     for column in range(0, size, WIDTH):
         for key in range(keys):
             for j in range(column, column + WIDTH, LANES):
@@ -73,7 +73,7 @@ def pack_values(v, at, stride, keys, size, scratch, to):
 
 @part
 def multiply_keys(q, at, stride, rows, keys, size, scratch, scores_at, keys_at, scores_stride):
-    """Scores of a block of queries, at first without scale or mask."""
+    """Scores of a block of queries, without scale or mask."""
     for i in range(rows):
         copy(q, at + i * stride, scratch, i * size, size)
     for key in range(0, keys, WIDTH):
@@ -104,7 +104,7 @@ def multiply_kept_values(scratch, p_at, mask, mask_at, masked, values_at, tile_a
 
 @inline
 def task_of(number, q_offsets, k_offsets, heads, splits):
-    """What task `number` is: sequence, head, first and last query, first key and number of keys."""
+    """Sequence, head, first and last query, first key and number of keys of task `number`."""
     part, head, b = number % splits, number // splits % heads, number // splits // heads
     queries, keys = q_offsets[b + 1] - q_offsets[b], k_offsets[b + 1] - k_offsets[b]
     chunk = (queries + splits - 1) // splits
@@ -119,8 +119,8 @@ def attend(
     """Attention of tasks from `first` to `last`: each is a part of the queries of a head of a sequence.
 
     Sequence b has the rows from q_offsets[b] of q and from k_offsets[b] of k and v. The mask is empty, or added: -inf
-    excludes. mask_strides tell how far apart in it sequences, heads, queries and the rows of k are; the last of them
-    places a sequence's part, and its keys are next to each other anyway.
+    excludes. mask_strides are its strides along sequences, heads, queries and rows of k; the last of them is for the
+    first key of a sequence alone, as the others follow it without gaps.
     """
     masked, c = mask.size > 0, heads * size
     q, k, v, mask, scratch, out = pointer(q), pointer(k), pointer(v), pointer(mask), pointer(scratch), pointer(out)
@@ -153,7 +153,7 @@ def attend(
 
 @kernel
 def score(first, last, q, k, mask, mask_strides, q_offsets, k_offsets, heads, size, scale, splits, scratch, out):
-    """Scores of tasks as in `attend`, scaled and masked: out (B, heads, Lq, Lk), sequences being of one length."""
+    """Scaled and masked scores of tasks as in `attend`: out (B, heads, Lq, Lk), for sequences of one length."""
     masked, c = mask.size > 0, heads * size
     q, k, mask, scratch, out = pointer(q), pointer(k), pointer(mask), pointer(scratch), pointer(out)
     q_offsets, k_offsets = pointer(q_offsets), pointer(k_offsets)

@@ -1,4 +1,4 @@
-"""The decorators: `kernel` for what Python calls, `inline` and `part` for what kernels are made of."""
+"""Decorators: `kernel` for functions that Python calls, `inline` and `part` for those that kernels call."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from numba import config, njit
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 
-# A child forked while another thread compiles would wait for that thread's lock, and does not have the thread.
+# A child forked while another thread compiles would wait forever for that thread's lock.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=global_compiler_lock.acquire,
@@ -20,7 +20,7 @@ if hasattr(os, "register_at_fork"):
         after_in_child=global_compiler_lock.release,
     )
 
-# What a damaged file of the cache gives rise to.
+# The exceptions of a damaged cache file.
 _DAMAGED = (EOFError, ValueError, pickle.UnpicklingError)
 
 
@@ -36,10 +36,10 @@ _SOURCES = _digest_of_sources()
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of compiled code, apart from two things.
+    """Numba's cache of compiled code, with two differences.
 
-    A kernel that was compiled from other files of this folder does not count: Numba itself only looks at the file that
-    the kernel stands in. And compiled code that cannot be kept (a full disk) or read (a damaged file) is made anew.
+    Its key covers all files of this folder, as kernels call functions of other files; Numba's covers the kernel's own.
+    And code that cannot be stored (a full disk) or loaded (a damaged file) is compiled again.
     """
 
     def _index_key(self, sig, codegen):
@@ -56,12 +56,12 @@ class _Cache(FunctionCache):
             try:
                 super().save_overload(sig, data)
             except _DAMAGED:
-                self.flush()  # an index that cannot be read is in the way of a new one
+                self.flush()  # a damaged index is not overwritten
                 super().save_overload(sig, data)
 
 
 def _as_python(function):
-    """Special values are results, not mistakes to warn of."""
+    """Run a kernel as Python, without warnings of NaN or infinity, which are results."""
 
     @functools.wraps(function)
     def wrapper(*args):
@@ -78,12 +78,12 @@ def kernel(function):
     try:
         dispatcher = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
         dispatcher._cache = _Cache(function)
-    except RuntimeError:  # there is no folder that can be written: then every process compiles for itself
+    except RuntimeError:  # without a writeable folder every process compiles for itself
         dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     return dispatcher
 
 
-# Parts of kernels: `inline` for the steps of loops, `part` for what is large or called seldom.
+# `inline` is for the steps of loops, `part` for large or rarely called functions.
 _PART = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inline = njit(forceinline=True, **_PART)
 part = njit(**_PART)

@@ -1,10 +1,9 @@
-"""Grouped pointwise convolution, and the inner loop that attention has too.
+"""Grouped pointwise convolution, and the inner loop that attention shares.
 
 Weights are packed to [groups][panels][C_in / groups][WIDTH]: a panel is WIDTH successive output channels of a group,
-the last one filled up with zeros. Their elements are float32, or float16 as its bits, or int8.
+the last one padded with zeros. The elements are float32, float16 as its bits, or int8.
 
-Products of bytes are multiplied and added as float32, which is exact as long as sums stay below 2^24: that holds for
-EXACT_DEPTH of them, and longer sums are made of such parts.
+Products of bytes are summed in float32, which is exact up to 2^24, or EXACT_DEPTH products; longer sums are split.
 """
 
 import numpy as np
@@ -35,17 +34,16 @@ F = np.float32
 EXACT_DEPTH = 2**24 // 127**2
 LARGEST_BYTE, LEAST_MOST, NAN = F(127), F(2.0**-100), F(np.nan)
 
-# Rows that take their turn at a panel before the next one comes: they stay in the second cache.
+# Rows that are multiplied with one panel after the other: they stay in the L2 cache.
 ROW_BLOCK = 96
 
 
-def pack(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Pack a weight (C_out, C_in / groups) of any type."""
-    c_out, k = weight.shape
-    n = c_out // groups
+def pack(weight: np.ndarray) -> np.ndarray:
+    """Pack a weight (groups, C_out / groups, C_in / groups) of any type."""
+    groups, n, k = weight.shape
     panels = -(-n // WIDTH)
     packed = np.zeros((groups, panels * WIDTH, k), weight.dtype)
-    packed[:, :n] = weight.reshape(groups, n, k)
+    packed[:, :n] = weight
     return np.ascontiguousarray(packed.reshape(groups, panels, WIDTH, k).transpose(0, 1, 3, 2))
 
 
@@ -57,12 +55,12 @@ def unpack(packed: np.ndarray, groups: int, k: int, n: int) -> np.ndarray:
 
 
 def scratch_size(k: int) -> int:
-    """Floats of memory that `convolve` works in, for k input channels a group."""
+    """Floats of scratch memory of `convolve`, for k input channels a group."""
     return TILE_ROWS * (WIDTH + k)
 
 
 def int8_scratch_size(groups: int, k: int) -> int:
-    """Floats of memory that `convolve_int8` works in: for quantised rows too."""
+    """Floats of scratch memory of `convolve_int8`, which holds quantised rows, too."""
     return scratch_size(k) + ROW_BLOCK * groups * (k + 1)
 
 
@@ -99,10 +97,10 @@ def convolve(first, last, x, weight, bias, activation, residual, groups, k, n, s
             for row in range(block, end, TILE_ROWS):
                 rows = min(TILE_ROWS, end - row)
                 at = row * c_in + group * k
-                # The tile comes through memory: beside one in registers there is no room for an activation.
+                # The tile goes through memory: the registers have no room for it and an activation.
                 if rows == TILE_ROWS:
                     multiply(x, at, c_in, weight, start, k, scratch, 0, WIDTH)
-                else:  # copied, so that there is a whole tile to read; what is computed of its rest is not used
+                else:  # copied, so that a whole tile can be read; the excess results are not used
                     for i in range(rows):
                         copy(x, at + i * c_in, scratch, copied + i * k, k)
                     multiply(scratch, copied, k, weight, start, k, scratch, 0, WIDTH)
@@ -121,7 +119,7 @@ def convolve(first, last, x, weight, bias, activation, residual, groups, k, n, s
 
 @part
 def quantize(x, at, n, out, to):
-    """Integers out[to : to + n], as floats, that x[at : at + n] is about, divided by the scale; return the scale."""
+    """Quantise x[at : at + n] to integers, as floats, out[to : to + n]; return the scale."""
     most, special = set1(ZERO), set1(ZERO)
     for i in range(0, n, LANES):
         v = load_n(x, at + i, min(LANES, n - i))
@@ -184,7 +182,7 @@ def convolve_int8(
             for row in range(block, end, TILE_ROWS):
                 rows = min(TILE_ROWS, end - row)
                 at, stride = integers + (row - block) * c_in + group * k, c_in
-                if rows < TILE_ROWS:  # copied, so that there is a whole tile to read
+                if rows < TILE_ROWS:  # copied, so that a whole tile can be read
                     for i in range(rows):
                         copy(scratch, at + i * c_in, scratch, copied + i * k, k)
                     at, stride = copied, k

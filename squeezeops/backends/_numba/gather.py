@@ -1,4 +1,4 @@
-"""Embedding and mean pooling: rows that are copied or added."""
+"""Embedding and mean pooling."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from squeezeops.backends._numba.vector import LANES, load_n, pointer, set1, stor
 
 @kernel
 def embedding(first, last, ids, table, stride, scales, add, n, out):
-    """Row i of out = row ids[i] of the table, or that added to it. A uint16 table holds the bits of float16.
+    """Row i of out = row ids[i] of the table, or is increased by it. A uint16 table holds the bits of float16.
 
     An int8 table comes with the scale of each row of out; its own rows have more at their end.
     """
@@ -30,7 +30,7 @@ def embedding(first, last, ids, table, stride, scales, add, n, out):
 
 @kernel
 def mean_pool(first, last, x, mask, length, n, out):
-    """Row b of out = the mean of `length` rows of x, of those that are not 0 in the mask (all, if it is empty).
+    """Row b of out = the mean of those of `length` rows of x that are not 0 in the mask (all, if it is empty).
 
     They are added in their order. Without any, zeros.
     """

@@ -28,7 +28,7 @@ LOWEST, MINUS_INFINITY = -np.finfo(F).max, F(-np.inf)
 
 @inline
 def whole(n):
-    """The elements of a row of n that make up vectors."""
+    """n, rounded down to whole vectors."""
     return n // LANES * LANES
 
 
@@ -93,7 +93,7 @@ def _normalised(out, at, mean, scale, weight, has_weight, bias, has_bias, i, lan
 
 @kernel
 def layer_norm(first, last, x, residual, weight, bias, eps, n, out):
-    """Rows of n: two passes over x + residual, which is put in `out` meanwhile. All inputs but x may be empty."""
+    """Rows of n: two passes over x + residual, which `out` holds in between. All inputs but x may be empty."""
     added, has_weight, has_bias = residual.size > 0, weight.size > 0, bias.size > 0
     x, residual, weight, bias, out = pointer(x), pointer(residual), pointer(weight), pointer(bias), pointer(out)
     full, count = whole(n), F(n)
@@ -178,7 +178,7 @@ def _share(out, to, mask, mask_at, masked, total, lanes):
 
 @part
 def softmax_row(x, at, mask, mask_at, masked, n, scale, out, to):
-    """Softmax of x * scale + mask; False if every element is excluded, and then `out` has no meaning."""
+    """Softmax of x * scale + mask; False, with `out` undefined, if every element is excluded."""
     full = whole(n)
     rest, factor = n - full, set1(scale)
     top, some = set1(MINUS_INFINITY), False

@@ -1,7 +1,7 @@
 """The split of an op's rows over threads.
 
-Numba's own (parallel=True) is no choice: one of its layers ends a forked child, another one may not be called from two
-threads at a time.
+Numba's parallel=True is not usable: one of its threading layers ends a forked child, another one must not be called
+from two threads at a time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
 
-from squeezeops.backends import _checks as check
-
-MAX_THREADS = 256
+from squeezeops.backends._scalars import MOST_THREADS, error
 
 _lock = threading.Lock()
 _number: int | None = None
@@ -23,7 +21,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _after_fork() -> None:
-    """A child has none of its parent's threads, and maybe a lock that nobody will release."""
+    """Start anew in a child, which has none of its parent's threads, and maybe a lock held by one of them."""
     global _lock, _pool
     _lock, _pool = threading.Lock(), None
 
@@ -33,19 +31,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_num_threads() -> int:
-    """Threads of a call, the caller's included: what was set, else SQUEEZEOPS_NUM_THREADS, else the CPUs to be had."""
+    """Threads of a call, the caller's included: as set, or SQUEEZEOPS_NUM_THREADS, or one for each usable CPU."""
     global _number
     if _number is None:
         _number = _default()
     return _number
 
 
-def set_num_threads(n: object) -> None:
+def set_num_threads(number: int) -> None:
     """Set the threads of a call."""
     global _number, _pool
-    number = check.count("set_num_threads", "n", n)
-    if number > MAX_THREADS:
-        raise ValueError(f"set_num_threads: n: expected a number from 1 to {MAX_THREADS}, got {number}")
     with _lock:
         if number != _number and _pool is not None:
             _pool.shutdown(wait=False)  # calls in progress end on it
@@ -56,9 +51,9 @@ def set_num_threads(n: object) -> None:
 def run(function: Callable[[int, int], object], count: int, least: int, block: int = 1, multiple: int = 1) -> None:
     """Call function(first, last) for ranges that make up range(count).
 
-    There is one range a thread, of at least `least`, or up to four of at least `block`; but for the last they are
-    multiples of `multiple`. The caller works too, and at the end waits only for the threads that have begun. So it
-    never waits for another caller's work, and does all of its own where no thread can be had.
+    Each thread has one range of at least `least`, or up to four of at least `block`; all but the last are multiples of
+    `multiple`. The caller takes part, and at the end waits only for the threads that have begun. So it never waits for
+    another caller's work, and works alone where no thread can be started.
     """
     number = get_num_threads()
     ranges = min(count // least, max(number, min(count // block // number, 4) * number))
@@ -89,7 +84,7 @@ def run(function: Callable[[int, int], object], count: int, least: int, block: i
         begun = [helper for helper in helpers if not helper.cancel()]
         wait(begun)
     for helper in begun:
-        helper.result()  # raises what it raised
+        helper.result()  # raises its exception
 
 
 def _the_pool(number: int) -> ThreadPoolExecutor:
@@ -103,13 +98,13 @@ def _the_pool(number: int) -> ThreadPoolExecutor:
 def _default() -> int:
     text = os.environ.get("SQUEEZEOPS_NUM_THREADS", "")
     if text:
-        if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MAX_THREADS):
-            expected = f"a number from 1 to {MAX_THREADS}"
-            raise ValueError(f"get_num_threads: SQUEEZEOPS_NUM_THREADS: expected {expected}, got {text!r}")
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_THREADS):
+            expected = f"a number from 1 to {MOST_THREADS}"
+            raise error(ValueError, "get_num_threads", "SQUEEZEOPS_NUM_THREADS", expected, repr(text))
         return int(text)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return max(1, min(cpus, math.ceil(quota) if quota else cpus, MAX_THREADS))
+    return max(1, min(cpus, math.ceil(quota) if quota else cpus, MOST_THREADS))
 
 
 def cpu_quota(root: str = "") -> float:

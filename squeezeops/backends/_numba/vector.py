@@ -1,4 +1,4 @@
-"""The vector of 16 float32 lanes that kernels are written over: LLVM's, or NumPy's where Numba is told not to compile.
+"""The vector of 16 float32 lanes of the kernels: LLVM's, or NumPy's with NUMBA_DISABLE_JIT=1.
 
 Besides the functions it has + - * / and < (lane by lane), and & of two masks.
 """

@@ -1,8 +1,7 @@
-"""The vector of 16 float32 lanes as LLVM's <16 x float>, which LLVM maps to the registers there are.
+"""The vector of 16 float32 lanes as LLVM's <16 x float>: a register of AVX-512, two of AVX2, four of NEON or SSE.
 
-That is one register with AVX-512, two with AVX2, four with NEON or SSE. So there is no loop that LLVM could fail to
-vectorise. The operations are those of csrc/simd/f32_scalar.h: one IEEE operation a lane, sums by one tree. Each is an
-intrinsic of a few lines of LLVM; `vector_python` does the same by NumPy.
+So nothing depends on LLVM's loop vectoriser. The operations are those of csrc/simd/f32_scalar.h: one IEEE operation a
+lane, sums by one tree. Each is an intrinsic of a few lines of LLVM; `vector_python` does the same with NumPy.
 """
 
 import functools
@@ -25,10 +24,10 @@ _X86 = _TRIPLE.startswith(("x86", "i686"))
 TILE_ROWS, TILE_PANELS = (8, 2) if "+avx512f" in _FEATURES.split(",") else (6, 1)
 WIDTH = TILE_PANELS * LANES
 
-# x86 before AVX2 has no fused multiply-add. Calls of libm's for every lane would take ages; two roundings are close.
+# x86 before AVX2 has no fused multiply-add, and libm's for every lane is slow: there, round twice.
 _FUSED = not _X86 or "+fma" in _FEATURES.split(",")
 
-# Whether it converts from float16 by an instruction.
+# Whether there is an instruction that converts from float16.
 _HALF = _X86 and "+f16c" in _FEATURES.split(",")
 
 _F32, _I1, _I32 = ir.FloatType(), ir.IntType(1), ir.IntType(32)

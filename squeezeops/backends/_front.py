@@ -1,0 +1,554 @@
+"""The Python front, which the backends "numpy" and "numba" share.
+
+`Front` checks the arguments of an op, allocates the result and calls a kernel of the backend's module with aligned
+C-contiguous arrays: by default, float32 matrices with the rows of the result, vectors of channels, and None for
+arguments left out. The specification of the kernels is `backends/numpy.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from squeezeops import packing
+from squeezeops.backends import _scalars as check
+from squeezeops.backends._packed import MOST_CHANNELS, check_address
+from squeezeops.backends._scalars import MOST_INT8_DEPTH, error, kind
+
+Shape = tuple[int, ...]
+F = np.float32
+MOST_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+
+
+class Arguments:
+    """Checks the array arguments of one call in turn, `out` last."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.inputs: list[tuple[str, np.ndarray]] = []  # as given, for `output`
+
+    def given(self, name: str, value: Any, *dtypes: str, what: str = "an array") -> np.ndarray:
+        """Check an input of one of `dtypes` in native byte order."""
+        self._check_type(name, value, what, *dtypes)
+        self.inputs.append((name, value))
+        return self.inputs[-1][1]
+
+    def _check_type(self, name: str, value: Any, what: str, *dtypes: str) -> None:
+        if not isinstance(value, np.ndarray) or value.dtype not in dtypes:
+            raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", kind(value))
+
+    def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
+        """Return the array C-contiguous and aligned, copied if it is not."""
+        if value.flags.c_contiguous and value.flags.aligned and not copy:
+            return np.asarray(value)
+        try:
+            return np.array(value, dtype, order="C")
+        except (MemoryError, ValueError):  # ValueError: the size overflows
+            raise error(MemoryError, self.op, name, "memory for a copy", "none") from None
+
+    def array(self, name: str, value: Any, *dtypes: str) -> np.ndarray:
+        """Check an array of one of `dtypes` (float32 if none is given) and any shape."""
+        return self.plain(name, self.given(name, value, *(dtypes or ("float32",))))
+
+    def rows(self, name: str, value: Any, axes: int = 1) -> np.ndarray:
+        """Check a float32 array of at least so many axes."""
+        value = self.given(name, value, "float32")
+        if value.ndim < axes:
+            expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
+            raise error(ValueError, self.op, name, expected, f"shape {value.shape}")
+        return self.plain(name, value)
+
+    def shaped(self, name: str, value: Any, shape: Shape, *dtypes: str) -> np.ndarray:
+        """Check an array of `shape`."""
+        value = self.given(name, value, *(dtypes or ("float32",)))
+        if value.shape != shape:
+            raise error(ValueError, self.op, name, f"shape {shape}", value.shape)
+        return self.plain(name, value)
+
+    def optional(self, name: str, value: Any, shape: Shape) -> np.ndarray | None:
+        """Check None or a float32 array of `shape`."""
+        return None if value is None else self.shaped(name, value, shape)
+
+    def weight(self, value: Any, *dtypes: str) -> np.ndarray:
+        """Check a weight (C_out, C_in / groups), with or without Conv1d's axis of size 1 at the end."""
+        value = self.given("weight", value, *dtypes)
+        if value.ndim not in (2, 3) or value.shape[2:] not in ((), (1,)):
+            expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
+            raise error(ValueError, self.op, "weight", expected, value.shape)
+        return self.plain("weight", value)
+
+    def table(self, name: str, value: Any, channels: int | None = None) -> tuple[np.ndarray, int]:
+        """Check an embedding table (rows, channels), for int8 with the scale after the channels; return these too."""
+        value = self.given(name, value, "float32", "float16", "int8")
+        more = packing.SCALE_BYTES if value.dtype == np.int8 else 0
+        if value.ndim != 2 or value.shape[1] < more or (channels is not None and value.shape[1] != channels + more):
+            wanted = ("channels" + (f" + {more}" if more else "")) if channels is None else channels + more
+            raise error(ValueError, self.op, name, f"shape (rows, {wanted})", value.shape)
+        return self.plain(name, value), value.shape[1] - more
+
+    def ids(self, name: str, value: Any, limit: int, shape: Shape | None = None) -> np.ndarray:
+        """Check row numbers below `limit`; return an int64 copy, which no other thread can change afterwards."""
+        value = self.given(name, value, "int32", "int64")
+        if shape is not None and value.shape != shape:
+            raise error(ValueError, self.op, name, f"shape {shape}", value.shape)
+        if value.ndim >= MOST_AXES:
+            raise error(ValueError, self.op, name, f"at most {MOST_AXES - 1} dimensions", value.ndim)
+        numbers = self.plain(name, value, np.int64, copy=True)
+        bad = np.flatnonzero((numbers < 0) | (numbers >= limit))
+        if bad.size:
+            first = f"{numbers.flat[bad[0]]} at position {bad[0]}"
+            raise error(ValueError, self.op, name, f"values in [0, {limit})", first)
+        return numbers
+
+    def offsets(self, name: str, value: Any, total: int) -> np.ndarray:
+        """Check the offsets of the sequences of a ragged batch; return an int64 copy."""
+        value = self.given(name, value, "int32")
+        if value.ndim != 1 or value.size == 0:
+            raise error(ValueError, self.op, name, "shape (batch + 1,)", value.shape)
+        numbers = self.plain(name, value, np.int64, copy=True)
+        if numbers[0] != 0:
+            raise error(ValueError, self.op, name, "to start at 0", numbers[0])
+        falls = np.flatnonzero(numbers[1:] < numbers[:-1])
+        if falls.size:
+            before, after = numbers[falls[0] : falls[0] + 2]
+            raise error(ValueError, self.op, name, "values that do not decrease", f"{after} after {before}")
+        if numbers[-1] != total:
+            raise error(ValueError, self.op, name, f"to end at {total}", numbers[-1])
+        return numbers
+
+    def mask(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
+        """Check None or a mask that broadcasts to `shape`; return it with as many axes, and the last one full.
+
+        A mask that may be bool or float32 is returned as `additive`.
+        """
+        if value is None:
+            return None
+        value = self.given("mask", value, *dtypes)
+        own = (1,) * (len(shape) - value.ndim) + value.shape
+        if len(own) > len(shape) or any(n not in (1, m) for n, m in zip(own, shape, strict=True)):
+            raise error(ValueError, self.op, "mask", f"a shape that broadcasts to {shape}", value.shape)
+        if len(dtypes) > 1:
+            value = additive(value)
+        value = value.reshape(own)
+        return self.plain("mask", value if own[-1] == shape[-1] else np.broadcast_to(value, (*own[:-1], shape[-1])))
+
+    def mask_rows(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
+        """Check a mask as `mask` does; return a matrix of one row, or with all rows of `shape`."""
+        mask = self.mask(value, shape, *dtypes)
+        if mask is not None and mask.size != shape[-1] and mask.shape != shape:
+            mask = self.plain("mask", np.broadcast_to(mask, shape))
+        return None if mask is None else matrix(mask)
+
+    def output(self, out: Any, shape: Shape, dtype: str = "float32", in_place: bool = False) -> np.ndarray:
+        """Check `out`, or allocate it. It must not overlap an input, but if `in_place` it may be the first one, x.
+
+        Overlap is between first and last bytes, as in the compiled backends: interleaved views overlap.
+        """
+        if out is None:
+            try:
+                return np.empty(shape, dtype)
+            except (MemoryError, ValueError):
+                wrong = MemoryError(f"{self.op}: expected memory for a result of shape {shape}, got none")
+                wrong.argument = None  # type: ignore[attr-defined]
+                raise wrong from None
+        op, inputs = self.op, iter(self.inputs)
+        self._check_type("out", out, "an array", dtype)
+        if out.shape != shape:
+            raise error(ValueError, op, "out", f"shape {shape}", out.shape)
+        if not out.flags.c_contiguous:
+            raise error(ValueError, op, "out", "a C-contiguous array", f"strides {out.strides}")
+        if not out.flags.aligned:
+            raise error(ValueError, op, "out", "an aligned array", "an unaligned one")
+        if not out.flags.writeable:
+            raise error(ValueError, op, "out", "a writeable array", "a read-only one")
+        if in_place:  # of the first input, x
+            _, x = next(inputs)
+            if np.may_share_memory(out, x) and not same_memory(out, x):
+                expected = "x itself or memory apart from it"
+                raise error(ValueError, op, "out", expected, "a partial overlap with x")
+        for name, value in inputs:
+            if np.may_share_memory(out, value):
+                raise error(ValueError, op, "out", "memory apart from the inputs", f"an overlap with {name}")
+        checked: np.ndarray = out
+        return checked
+
+    def quantized_output(
+        self, values: Any, scales: Any, leading: Shape, channels: int, groups: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Check the values and scales of quantised rows, or allocate them."""
+        values = self.output(values, (*leading, quantized_width(channels, groups)), "uint8")
+        scales = self.output(scales, (*leading, groups))
+        if np.may_share_memory(values, scales):
+            raise error(ValueError, self.op, "out", "values apart from scales", "an overlap")
+        return values, scales
+
+
+def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays are the same elements at the same places: strides follow if both are C-contiguous."""
+    start_a, start_b = (array.__array_interface__["data"][0] for array in (a, b))
+    return start_a == start_b and a.shape == b.shape and a.flags.c_contiguous and b.flags.c_contiguous
+
+
+def matrix(x: Any) -> Any:
+    """View (..., C) as (rows, C); None stays None."""
+    return None if x is None else np.asarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def additive(mask: np.ndarray) -> np.ndarray:
+    """Return a mask of bool or float32 as numbers to add: True is -0, which changes nothing, False is -inf."""
+    return np.where(mask, F(-0.0), F(-np.inf)) if mask.dtype == bool else mask
+
+
+def single(value: float) -> np.float32:
+    """Round to float32; too large numbers become infinite."""
+    with np.errstate(all="ignore"):
+        return F(value)
+
+
+def quantized_width(channels: int, groups: int) -> int:
+    """Return the bytes of a quantised row, whose groups are padded to multiples of 4."""
+    return groups * -(-(channels // groups) // 4) * 4
+
+
+class Convolution(NamedTuple):
+    """A packed convolution."""
+
+    dtype: str
+    groups: int
+    k: int  # input channels a group
+    n: int  # output channels a group
+    weight: Any  # as the kernels' `pack` returns it
+    scales: np.ndarray  # of the output channels; empty unless `dtype` is "int8"
+    bias: np.ndarray | None
+
+
+class Front:
+    """A backend, `squeezeops.backends.Backend`, on a module of kernels."""
+
+    def __init__(self, kernels: ModuleType) -> None:
+        self.__name__ = kernels.__name__
+        self.kernels = kernels
+        self.get_num_threads = kernels.get_num_threads
+
+    # Grouped pointwise convolution.
+
+    def pointwise_conv(
+        self, x: Any, weight: Any, bias: Any, groups: Any, activation: Any, residual: Any, out: Any
+    ) -> Any:
+        a = Arguments("pointwise_conv")
+        x = a.rows("x", x)
+        w = a.weight(weight, "float32")
+        bias = a.optional("bias", bias, w.shape[:1])
+        c_in = x.shape[-1]
+        groups = check.divisor(a.op, "groups", groups, C_in=c_in, C_out=len(w))
+        if groups * w.shape[1] != c_in:
+            raise error(ValueError, a.op, "weight", f"shape (C_out, {c_in // groups})", w.shape)
+        conv = self._pack(a.op, w, bias, groups, "float32")
+        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        shape = (*x.shape[:-1], len(w))
+        residual = a.optional("residual", residual, shape)
+        out = a.output(out, shape)
+        self.kernels.convolve(matrix(x), None, conv, activation, matrix(residual), matrix(out))
+        return out
+
+    def pack_pointwise_conv(self, weight: Any, bias: Any, groups: Any, dtype: Any, memory: Any) -> Convolution:
+        a = Arguments("PointwiseConv")
+        w = a.weight(weight, "float32", "float16")
+        bias = a.optional("bias", bias, w.shape[:1])
+        groups = check.divisor(a.op, "groups", groups, C_out=len(w))
+        check.choice(a.op, "dtype", dtype, packing.STORAGE)
+        return self._pack(a.op, w, None if bias is None else bias.copy(), groups, dtype)
+
+    def _pack(self, op: str, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
+        c_out, k = weight.shape[:2]
+        if groups * k > MOST_CHANNELS:
+            raise error(ValueError, op, "weight", "at most 2^28 input channels", f"{groups} groups of {k}")
+        if dtype == "int8" and k > MOST_INT8_DEPTH:
+            raise error(ValueError, op, "weight", "at most 2^17 input channels a group for int8", k)
+        w, scales = weight.reshape(c_out, k).astype(F), np.empty(0, F)
+        with np.errstate(all="ignore"):  # NaN and infinity are weights like others
+            if dtype == "float16" and weight.dtype != np.float16:
+                finite = np.where(np.isfinite(w), w, 0)
+                if np.abs(finite).max(initial=0) > 65504:
+                    worst = finite.flat[np.abs(finite).argmax()]
+                    expected = "values up to 65504, the largest float16"
+                    raise error(ValueError, op, "weight", expected, f"{worst:g}")
+                w = w.astype(np.float16).astype(F)
+            w[np.abs(w) < np.finfo(F).tiny] = 0
+            if dtype == "float16":
+                w = w.astype(np.float16)
+            elif dtype == "int8":
+                values, scales = np.empty((c_out, quantized_width(k, 1)), np.uint8), np.empty((c_out, 1), F)
+                self.kernels.quantize_rows(w, 1, values, scales)
+                w, scales = (values[:, :k] - np.uint8(128)).view(np.int8), scales.reshape(c_out)
+        panels = self.kernels.pack(w.reshape(groups, c_out // groups, k))
+        return Convolution(dtype, groups, k, c_out // groups, panels, scales, bias)
+
+    def use_packed_pointwise_conv(
+        self, packed: memoryview, bias: Any, c_in: int, c_out: int, groups: int, dtype: str
+    ) -> Convolution:
+        a = Arguments("PointwiseConv")
+        check_address(a.op, packing.address(packed), packed.nbytes)
+        bias = a.optional("bias", bias, (c_out,))
+        weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
+        kept = None if bias is None else bias.copy()
+        return Convolution(dtype, groups, c_in // groups, c_out // groups, self.kernels.pack(weight), scales, kept)
+
+    def packed_form(self, handle: Convolution) -> np.ndarray:
+        return packing.pack(self.kernels.unpack(handle), handle.scales, handle.dtype)
+
+    def run_pointwise_conv(
+        self,
+        handle: Convolution,
+        x: Any,
+        x_scales: Any,
+        activation: Any,
+        residual: Any,
+        quantize_groups: Any,
+        out: Any,
+        out_scales: Any,
+    ) -> Any:
+        a = Arguments("PointwiseConv")
+        x, x_scales = self._convolved(a, handle, x, x_scales)
+        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        c_out = handle.groups * handle.n
+        shape = (*x.shape[:-1], c_out)
+        residual = a.optional("residual", residual, shape)
+        quantized = None
+        if quantize_groups is not None:
+            quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
+            quantized, out = a.quantized_output(out, out_scales, shape[:-1], c_out, quantize_groups), None
+        y = a.output(out, shape)
+        self.kernels.convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), matrix(y))
+        if quantized is None:
+            return y
+        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized))
+        return quantized
+
+    def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
+        a = Arguments("pointwise_convs")
+        if not handles:
+            a.rows("x", x)
+        results = []
+        for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
+            x, x_scales = self._convolved(a, handle, x, x_scales)
+            results.append(a.output(out, (*x.shape[:-1], handle.groups * handle.n)))
+            a.inputs.append((f"out[{i}]", results[-1]))
+        for handle, result in zip(handles, results, strict=True):
+            self.kernels.convolve(matrix(x), matrix(x_scales), handle, None, None, matrix(result))
+        return tuple(results)
+
+    def _convolved(self, a: Arguments, conv: Convolution, x: Any, x_scales: Any) -> tuple[Any, Any]:
+        """Check floats (..., C_in), or the values and scales of quantised rows."""
+        if x_scales is None:
+            x, c_in = a.rows("x", x), conv.groups * conv.k
+            if x.shape[-1] != c_in:
+                raise error(ValueError, a.op, "x", f"shape (..., {c_in})", x.shape)
+            return x, None
+        values = a.given("x", x, "uint8", what="values")
+        scales = a.given("x", x_scales, "float32", what="scales")
+        width, shape = quantized_width(conv.groups * conv.k, conv.groups), (*values.shape[:-1], conv.groups)
+        if values.shape[-1:] != (width,):
+            raise error(ValueError, a.op, "x", f"values of shape (..., {width})", values.shape)
+        if scales.shape != shape:
+            raise error(ValueError, a.op, "x", f"scales of shape {shape}", scales.shape)
+        return a.plain("x", values), a.plain("x", scales)
+
+    def quantize_rows(self, x: Any, groups: Any, values: Any, scales: Any) -> tuple[Any, Any]:
+        a = Arguments("quantize_rows")
+        x = a.rows("x", x)
+        channels = x.shape[-1]
+        if channels > MOST_CHANNELS:
+            raise error(ValueError, a.op, "x", "at most 2^28 channels", channels)
+        groups = check.divisor(a.op, "groups", groups, C=channels)
+        quantized = a.quantized_output(values, scales, x.shape[:-1], channels, groups)
+        self.kernels.quantize_rows(matrix(x), groups, *map(matrix, quantized))
+        return quantized
+
+    # Row-wise ops. x and out may be the same memory.
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: Any, residual: Any, out: Any) -> Any:
+        a = Arguments("layer_norm")
+        x = a.rows("x", x)
+        weight, bias = a.optional("weight", weight, x.shape[-1:]), a.optional("bias", bias, x.shape[-1:])
+        eps = check.epsilon(a.op, eps)
+        residual = a.optional("residual", residual, x.shape)
+        out = a.output(out, x.shape, in_place=True)
+        self.kernels.layer_norm(matrix(x), weight, bias, single(eps), matrix(residual), matrix(out))
+        return out
+
+    def l2_normalize(self, x: Any, eps: Any, out: Any) -> Any:
+        a = Arguments("l2_normalize")
+        x = a.rows("x", x)
+        eps = check.epsilon(a.op, eps)
+        out = a.output(out, x.shape, in_place=True)
+        self.kernels.l2_normalize(matrix(x), single(eps), matrix(out))
+        return out
+
+    def softmax(self, x: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Any:
+        a = Arguments("softmax")
+        x = a.rows("x", x)
+        mask = a.mask_rows(mask, x.shape, "bool", "float32")
+        scale = check.real(a.op, "scale", scale)
+        check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        out = a.output(out, x.shape, in_place=True)
+        self.kernels.softmax(matrix(x), mask, single(scale), fully_masked == "uniform", matrix(out))
+        return out
+
+    def gelu(self, x: Any, approximate: Any, out: Any) -> Any:
+        a = Arguments("gelu")
+        x = a.array("x", x)
+        check.choice(a.op, "approximate", approximate, check.APPROXIMATE)
+        return self._activate(a, x, "gelu" if approximate == "none" else "gelu_tanh", out)
+
+    def tanh(self, x: Any, out: Any) -> Any:
+        a = Arguments("tanh")
+        return self._activate(a, a.array("x", x), "tanh", out)
+
+    def _activate(self, a: Arguments, x: np.ndarray, word: str, out: Any) -> Any:
+        out = a.output(out, x.shape, in_place=True)
+        self.kernels.activation(x.reshape(-1), word, np.asarray(out).reshape(-1))
+        return out
+
+    # Pooling and embeddings.
+
+    def mean_pool(self, x: Any, mask: Any, out: Any) -> Any:
+        a = Arguments("mean_pool")
+        x = a.rows("x", x, axes=2)
+        *batch, length, channels = x.shape
+        mask = a.mask_rows(mask, (*batch, length), "bool")
+        out = a.output(out, (*batch, channels))
+        self.kernels.mean_pool(x.reshape(math.prod(batch), length, channels), mask, matrix(out))
+        return out
+
+    def embedding(self, ids: Any, table: Any, out: Any) -> Any:
+        a = Arguments("embedding")
+        table, channels = a.table("table", table)
+        ids = a.ids("ids", ids, len(table))
+        out = a.output(out, (*ids.shape, channels))
+        self.kernels.embedding(ids.reshape(-1), table, matrix(out))
+        return out
+
+    def embedding_layer_norm(
+        self,
+        ids: Any,
+        table: Any,
+        position_ids: Any,
+        position_table: Any,
+        type_ids: Any,
+        type_table: Any,
+        weight: Any,
+        bias: Any,
+        eps: Any,
+        out: Any,
+    ) -> Any:
+        a = Arguments("embedding_layer_norm")
+        words, channels = a.table("table", table)
+        positions, _ = a.table("position_table", position_table, channels)
+        types, _ = a.table("type_table", type_table, channels)
+        ids = a.ids("ids", ids, len(words))
+        position_ids = a.ids("position_ids", position_ids, len(positions), ids.shape)
+        type_ids = a.ids("type_ids", type_ids, len(types), ids.shape)
+        weight, bias = a.optional("weight", weight, (channels,)), a.optional("bias", bias, (channels,))
+        eps = check.epsilon(a.op, eps)
+        out = a.output(out, (*ids.shape, channels))
+        pairs = [(i.reshape(-1), t) for i, t in ((ids, words), (position_ids, positions), (type_ids, types))]
+        self.kernels.embedding_layer_norm(pairs, weight, bias, single(eps), matrix(out))
+        return out
+
+    # Attention. Sequence b has the rows from offsets[b] up to offsets[b + 1].
+
+    def attention(
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        num_heads: Any,
+        cu_seqlens: Any,
+        cu_seqlens_q: Any,
+        cu_seqlens_k: Any,
+        mask: Any,
+        scale: Any,
+        fully_masked: Any,
+        out: Any,
+    ) -> Any:
+        a = Arguments("attention")
+        if cu_seqlens is cu_seqlens_q is cu_seqlens_k is None:
+            q, k, *offsets = self._batched(a, q, k)
+            v = a.shaped("v", v, k.shape)
+            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
+            mask = a.mask(mask, (len(q), heads, q.shape[1], k.shape[1]), "bool", "float32")
+        else:
+            q, k, v, *offsets = self._ragged(a, q, k, v, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
+            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
+            mask = None if mask is None else additive(a.shaped("mask", mask, k.shape[:1], "bool", "float32"))
+        factor = self._scale(a, scale, q.shape[-1] // heads)
+        check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        out = a.output(out, q.shape)
+        rows = matrix(q), matrix(k), matrix(v)
+        self.kernels.attention(*rows, heads, *offsets, mask, factor, fully_masked == "uniform", matrix(out))
+        return out
+
+    def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
+        a = Arguments("attention_scores")
+        q, k, *offsets = self._batched(a, q, k)
+        heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[2])
+        shape = len(q), heads, q.shape[1], k.shape[1]
+        mask = a.mask(mask, shape, "bool", "float32")
+        factor = self._scale(a, scale, q.shape[2] // heads)
+        out = a.output(out, shape)
+        self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, np.asarray(out))
+        return out
+
+    def _batched(self, a: Arguments, q: Any, k: Any) -> list[np.ndarray]:
+        """Check q (B, Lq, C) and k (B, Lk, C); return them and their offsets."""
+        q = a.array("q", q)
+        if q.ndim != 3:
+            raise error(ValueError, a.op, "q", "shape (B, Lq, C)", q.shape)
+        k = a.array("k", k)
+        batch, _, channels = q.shape
+        if k.ndim != 3 or k.shape[::2] != (batch, channels):
+            raise error(ValueError, a.op, "k", f"shape ({batch}, Lk, {channels})", k.shape)
+        for name, length in (("q", q.shape[1]), ("k", k.shape[1])):
+            if batch * length >= 2**31:
+                raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{batch} sequences of {length}")
+        sequences = np.arange(batch + 1, dtype=np.int64)
+        return [q, k, sequences * q.shape[1], sequences * k.shape[1]]
+
+    def _ragged(
+        self, a: Arguments, q: Any, k: Any, v: Any, cu_seqlens: Any, cu_seqlens_q: Any, cu_seqlens_k: Any
+    ) -> list[np.ndarray]:
+        """Check q (total_q, C), k and v (total_k, C) and the offsets; return these for queries and for keys."""
+        both = cu_seqlens is not None
+        if both and (cu_seqlens_q is not None or cu_seqlens_k is not None):
+            expected = "None next to cu_seqlens_q and cu_seqlens_k"
+            raise error(ValueError, a.op, "cu_seqlens", expected, kind(cu_seqlens))
+        q = a.array("q", q)
+        if q.ndim != 2:
+            raise error(ValueError, a.op, "q", "shape (total, C) with cu_seqlens", q.shape)
+        k = a.shaped("k", k, q.shape) if both else a.array("k", k)
+        if k.ndim != 2 or k.shape[1] != q.shape[1]:
+            raise error(ValueError, a.op, "k", f"shape (total, {q.shape[1]})", k.shape)
+        v = a.shaped("v", v, k.shape)
+        if both:
+            offsets = a.offsets("cu_seqlens", cu_seqlens, len(q))
+            return [q, k, v, offsets, offsets]
+        queries, keys = a.offsets("cu_seqlens_q", cu_seqlens_q, len(q)), a.offsets("cu_seqlens_k", cu_seqlens_k, len(k))
+        if len(queries) != len(keys):
+            raise error(ValueError, a.op, "cu_seqlens_q", f"shape {keys.shape}", queries.shape)
+        return [q, k, v, queries, keys]
+
+    def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:
+        return single(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(a.op, "scale", scale))
+
+    # Threads and processor.
+
+    def set_num_threads(self, n: Any) -> None:
+        self.kernels.set_num_threads(check.num_threads(n))
+
+    def cpu_info(self) -> dict[str, Any]:
+        """No compiled kernels, so nothing to list."""
+        return {"isas": [], "compiled": [], "missing": {}, "isa": None, "kernels": {}}
