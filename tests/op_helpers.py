@@ -55,7 +55,7 @@ def call_c(name: str, *arguments: Any) -> tuple[int, str]:
     return status, library.sqz_error_message().decode() if status else ""
 
 
-ALL_ISAS: list[str] = [] if native is None else list(native.cpu_info()["isas"])
+ALL_ISAS: list[str] = [] if native is None else list(ops.cpu_info()["isas"])
 
 
 def isas_with(dtype: str) -> list[str]:

@@ -724,8 +724,9 @@ def test_no_memory_for_a_copy(backend, call):
     result = outcome(call)
     assert issubclass(result[0], (MemoryError, ValueError))
     assert re.fullmatch(r"\w+: (\w+: )?expected .+, got .+", result[1])
-    with ops.backend("numpy"):
-        assert outcome(call) == result
+    if backend not in COMPILED:  # which allocate the result before they copy an argument
+        with ops.backend("numpy"):
+            assert outcome(call) == result
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str, indirect=True)

@@ -46,7 +46,7 @@ def test_features_agree_with_the_kernels_list():
         "avx512vl_vnni": {"avx512_vnni"},
         "avx512vnni": {"avx512_vnni"},
     }
-    compiled = [isa for isa in isas_on("x86_64") if isa.tag in native.cpu_info()["compiled"]]
+    compiled = [isa for isa in isas_on("x86_64") if isa.tag in ops.cpu_info()["compiled"]]
     assert ALL_ISAS == [isa.tag for isa in compiled if set().union(*(brings[i.tag] for i in isa.chain())) <= flags]
 
 
@@ -63,7 +63,7 @@ def test_cpu_info():
 
 def test_the_table_has_every_op_on_every_isa_with_its_trait():
     rows = native.kernel_table()
-    compiled = [isa for isa in ROWS.values() if isa.tag in native.cpu_info()["compiled"]]
+    compiled = [isa for isa in ROWS.values() if isa.tag in ops.cpu_info()["compiled"]]
     kernels = [(f"{row['op']}_{row['dtype']}", row["isa"]) for row in rows]
     assert kernels == [(op.name, isa.tag) for isa in compiled for op in OPS.values() if isa.has(op)]
     assert [row["symbol"] for row in rows] == ["_".join(kernel) for kernel in kernels]
@@ -111,14 +111,14 @@ def test_an_unknown_isa_is_an_error():
 
 
 def test_an_isa_that_cannot_run_is_an_error():
-    here = {*native.cpu_info()["compiled"], *native.cpu_info()["missing"]}
+    here = {*ops.cpu_info()["compiled"], *ops.cpu_info()["missing"]}
     foreign = next(isa for isa in ROWS if isa not in here)
     with pytest.raises(ValueError, match=f"got '{foreign}', which is another architecture's"):
         native.force_isa(foreign)
     with ops.backend("native"):
         ops.tanh(X)
-    assert native.last_kernel() == native.cpu_info()["kernels"]["activation"]  # the choice that was in force still is
-    for isa, reason in native.cpu_info()["missing"].items():
+    assert native.last_kernel() == ops.cpu_info()["kernels"]["activation"]  # the choice that was in force still is
+    for isa, reason in ops.cpu_info()["missing"].items():
         assert reason
         with pytest.raises(ValueError, match=f"got '{isa}', which is "):
             native.force_isa(isa)

@@ -88,7 +88,7 @@ def test_memory_that_cannot_be_used():
         readonly = room[:1024].copy()
         readonly.flags.writeable = False
         for piece in (room[:2048:2], room[1023::-1], room[1:1025], room[:1023], readonly, None):
-            with pytest.raises((ValueError, TypeError), match="PointwiseConv: memory: expected pieces of writeable"):
+            with pytest.raises((ValueError, TypeError), match="PointwiseConv: memory: expected .+, got .+"):
                 ops.PointwiseConv(weight, memory=Pieces(piece))
         assert not room.any()
         piece = bytearray(1024 + 64)  # cannot be resized while it is used

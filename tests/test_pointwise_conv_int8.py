@@ -490,7 +490,9 @@ def test_no_memory_for_a_part_far_behind(c):
     """Parts run eight at a time. A call that fails for the last part has not written the first."""
     rows = 2**18
     outs, bias = np.full((8, rows, 1), 7, F), np.ones(1, F)
-    parts = [{"groups": 1, "c_out": 1, "bias": pointer(c, "float", bias), "ldo": 1} for _ in outs]
+    parts = [
+        {"dtype": c.lib.SQZ_F32, "groups": 1, "c_out": 1, "bias": pointer(c, "float", bias), "ldo": 1} for _ in outs
+    ]
     for part, out in zip(parts, outs, strict=True):
         part["out"] = pointer(c, "float", out)
     given = c.ffi.new("sqz_pwconv_input *", {"rows": rows})

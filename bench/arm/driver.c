@@ -162,8 +162,8 @@ static void run_softmax(int64_t rows, int64_t n) {
   TWICE(check(sqz_softmax_f32(rows, n, x, n, NULL, SQZ_MASK_NONE, 0, 0.125, SQZ_MASKED_UNIFORM, out, n)));
 }
 
-static sqz_attention_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
-  return (sqz_attention_args){.batch = 1,
+static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
+  return (sqz_attention_f32_args){.batch = 1,
                               .q_offsets = offsets,
                               .k_offsets = offsets,
                               .heads = heads,
@@ -177,7 +177,7 @@ static sqz_attention_args attention(const int32_t *offsets, int64_t c, int64_t h
 
 static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
   const int32_t offsets[2] = {0, (int32_t)tokens};
-  sqz_attention_args args = attention(offsets, c, heads);
+  sqz_attention_f32_args args = attention(offsets, c, heads);
   args.q = floats(tokens * c);
   args.k = floats(tokens * c);
   args.v = floats(tokens * c);
@@ -230,7 +230,7 @@ static void run_layer(sqz_dtype dtype, int64_t tokens) {
     from_inner.x = wide;
     from_inner.ldx = F + 16;
   }
-  sqz_attention_args args = attention(offsets, C, 12);
+  sqz_attention_f32_args args = attention(offsets, C, 12);
   args.q = work[0];
   args.k = work[1];
   args.v = work[2];

@@ -25,7 +25,7 @@ def start(threads: int) -> None:
     library, isa = compiled_library(), os.environ.get("SQUEEZEOPS_ISA")
     if library is None:
         raise ImportError("squeezeops has no compiled kernels here")
-    if isa and isa not in library.cpu_info()["isas"]:
+    if isa and isa not in ops.cpu_info()["isas"]:
         raise ImportError(f"there is no {isa} here")
     ops.set_backend("native")
     ops.set_num_threads(threads)

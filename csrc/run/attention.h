@@ -8,7 +8,7 @@
 
 namespace sqz {
 
-using AttentionArgs = sqz_attention_args;
+using AttentionArgs = sqz_attention_f32_args;
 
 // No other thread may change the offsets during the call.
 sqz_status run_attention(const AttentionArgs &args);

@@ -6,13 +6,11 @@ wrong shape or value. The exception names the argument as its attribute `argumen
 
 from __future__ import annotations
 
-import itertools
 import numbers
 import operator
 import sys
 from typing import Any
 
-from squeezeops.packing import SCALE_BYTES
 from squeezeops.packing import STORAGE as STORAGE
 
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
@@ -51,6 +49,16 @@ def integer(op: str, name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise error(TypeError, op, name, "an int", kind(value)) from None
+
+
+def int64(op: str, name: str, value: Any) -> int:
+    """Check an int for the C interface, which judges those that it can hold. All of them count something."""
+    number = integer(op, name, value)
+    if number < -(2**63):
+        raise error(ValueError, op, name, "a positive int", number)
+    if number >= 2**63:
+        raise error(ValueError, op, name, "at most 2^28", number)
+    return number
 
 
 def size(op: str, name: str, value: Any) -> int:
@@ -105,32 +113,3 @@ def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -
     if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
         raise error(ValueError, op, name, f"one of {', '.join(map(repr, allowed))}", repr(value))
     return value
-
-
-def count(op: str, name: str, value: Any) -> int:
-    """Check a positive int."""
-    number = integer(op, name, value)
-    if not 1 <= number < 2**63:
-        raise error(ValueError, op, name, "a positive int below 2^63", number)
-    return number
-
-
-def channels_of(op: str, name: str, shape: tuple[int, ...], dtype: str, channels: int | None) -> int:
-    """Check the shape of an embedding table, of `channels` if that is given; return how many it has."""
-    more = SCALE_BYTES if dtype == "int8" else 0
-    if len(shape) != 2 or shape[1] < more or (channels is not None and shape[1] != channels + more):
-        wanted = ("channels" + (f" + {more}" if more else "")) if channels is None else channels + more
-        raise error(ValueError, op, name, f"shape (rows, {wanted})", shape)
-    return shape[1] - more
-
-
-def offsets(op: str, name: str, values: list[int], total: int) -> list[int]:
-    """Check the offsets of the sequences of a ragged batch, at least one."""
-    if values[0] != 0:
-        raise error(ValueError, op, name, "to start at 0", values[0])
-    for before, after in itertools.pairwise(values):
-        if after < before:
-            raise error(ValueError, op, name, "values that do not decrease", f"{after} after {before}")
-    if values[-1] != total:
-        raise error(ValueError, op, name, f"to end at {total}", values[-1])
-    return values

@@ -42,9 +42,8 @@ def chosen_isa() -> list[str]:
     library = compiled_library()
     if library is None:
         return []
-    info, isa_of = library.cpu_info(), {row["symbol"]: row["isa"] for row in library.kernel_table()}
-    used = {isa_of[symbol] for symbol in info["kernels"].values()}
-    return [isa for isa in info["isas"] if isa in used]
+    used = {row["isa"] for row in library.kernel_table() if row["in_use"]}
+    return [isa for isa, _ in library.isas() if isa in used]
 
 
 def isas_with(dtype: str, isas: Iterable[str]) -> list[str]:
@@ -91,7 +90,7 @@ def forced(isa: str | None) -> Iterator[None]:
     if isa is None or library is None:
         yield
         return
-    before = library.cpu_info()["isa"]
+    before = library.isa_chosen()
     library.force_isa(isa)
     try:
         yield

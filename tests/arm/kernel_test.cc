@@ -771,7 +771,7 @@ void attention(Run &run, const string &name, const std::vector<int32_t> &q_offse
   run("attention", "f32", name, wild ? kWild : kUsual, [&](Call &call) {
     const Matrix q = call.in(values(113, queries * c), queries, c), k = call.in(values(114, keys * c), keys, c),
                  v = call.in(values(115, keys * c), keys, c);
-    sqz_attention_args a = {};
+    sqz_attention_f32_args a = {};
     a.batch = batch, a.heads = heads, a.head_size = size;
     a.q_offsets = call.in(q_offsets), a.k_offsets = call.in(k_offsets);
     a.q = q.p, a.ldq = q.ld, a.k = k.p, a.ldk = k.ld, a.v = v.p, a.ldv = v.ld;

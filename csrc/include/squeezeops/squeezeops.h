@@ -2,21 +2,26 @@
  * @file
  * squeezeops: the C interface, and the only public header.
  *
+ * Every operation exists twice. The functions of an argument struct, such as sqz_layer_norm(), take arrays of any shape
+ * and strides, check everything that can be checked, and tell the shape of the result. The pointer-and-stride
+ * functions, such as sqz_layer_norm_f32(), take sizes and pointers to dense rows. Both run the same kernels.
+ *
  * Conventions, for every function unless its own text says otherwise:
  *
  * - Shapes and strides. A matrix (rows, n) is row-major; element (i, j) is at p[i * ld + j]. The row stride ld and all
- *   other strides count elements, not bytes, and ld >= n. Sizes may be 0; a pointer to no elements may be NULL.
+ *   other strides count elements, and ld >= n. (The strides of an sqz_array count bytes.) Sizes may be 0; a pointer to
+ *   no elements may be NULL.
  * - Types. float is IEEE binary32; float16 is IEEE binary16 in a uint16_t. A pointer is aligned to its element; 64-byte
  *   alignment is fastest.
  * - Scalars are double and rounded to float inside, so that the caller's rounding mode has no part in it.
- * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. Strings that a
- *   function returns belong to the library and are never freed.
+ * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. What a function
+ *   returns a pointer to belongs to the library and is never freed by the caller.
  * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, l2_normalize,
  *   softmax, activation). Nothing else that is written may overlap what is read.
  * - Errors. A function returns a status and, unless that is SQZ_OK, leaves its output as it was; sqz_error_message()
  *   then says, on the same thread, which argument was wrong: "argument: expected ..., got ...". NULL, negative sizes
- *   and sizes whose products overflow are such errors. That a pointer leads to as much memory as the sizes say, no
- *   function can check.
+ *   and sizes whose products overflow are such errors. No function can check that a pointer leads to as much memory as
+ *   the sizes say.
  * - Special values. NaN and infinity follow IEEE 754. A call runs with round-to-nearest and subnormal numbers,
  *   whatever the caller has set, and restores that.
  * - Threads. Any function may be called from several threads at once. A call splits its work over threads of the
@@ -42,9 +47,11 @@ extern "C" {
 /** What a function returns; 0 is success. */
 typedef enum {
   SQZ_OK = 0,
-  SQZ_INVALID = 1,    /**< an argument is wrong */
-  SQZ_NO_MEMORY = 2,  /**< scratch memory could not be had */
-  SQZ_UNSUPPORTED = 3 /**< this machine or this build cannot do it, or an environment variable is wrong */
+  SQZ_INVALID = 1,     /**< an argument has a wrong shape or value */
+  SQZ_NO_MEMORY = 2,   /**< memory for a copy or for scratch could not be allocated */
+  SQZ_UNSUPPORTED = 3, /**< this machine or this build cannot do it, or an environment variable is wrong */
+  SQZ_TYPE = 4,        /**< an argument has a wrong type */
+  SQZ_NEEDS_OUT = 5    /**< no error: the call waits for memory for its result, see sqz_array */
 } sqz_status;
 
 /** A function applied to each element. */
@@ -56,8 +63,19 @@ typedef enum {
   SQZ_ACT_TANH = 4
 } sqz_activation;
 
-/** Type of the elements behind a `const void *`; SQZ_S8 is for packed weights and embedding tables alone. */
-typedef enum { SQZ_F32 = 0, SQZ_F16 = 1, SQZ_S8 = 2 } sqz_dtype;
+/** Type of elements. Weights and embedding tables behind a `const void *` have one of the first three. */
+typedef enum {
+  SQZ_NONE = 0, /**< no array: the argument is not given */
+  SQZ_F32 = 1,
+  SQZ_F16 = 2,
+  SQZ_S8 = 3,
+  SQZ_U8 = 4,
+  SQZ_BOOL = 5, /**< uint8_t; 0 is false, everything else is true */
+  SQZ_S32 = 6,
+  SQZ_S64 = 7,
+  SQZ_BYTE = 8, /**< SQZ_U8 or SQZ_BOOL, whichever is expected: for languages that have one type for both */
+  SQZ_OTHER = 9 /**< anything else, such as another byte order: always refused, with sqz_array.type in the message */
+} sqz_dtype;
 
 /** What a mask holds. */
 typedef enum {
@@ -79,6 +97,9 @@ SQZ_API const char *sqz_version(void);
 
 /** What went wrong in the last failing call on this thread, in English; "" if none failed. Valid until the next one. */
 SQZ_API const char *sqz_error_message(void);
+
+/** Name of the argument that message is about, such as "x"; "" if none failed. Valid as long as the message. */
+SQZ_API const char *sqz_error_argument(void);
 
 /** Whether an instruction set can be used. */
 typedef enum {
@@ -147,7 +168,301 @@ SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 SQZ_API int32_t sqz_get_num_threads(void);
 
 /** @} */
-/** @name Functions of each row @{ */
+/**
+ * @name Operations on arrays
+ *
+ * Each takes a struct of arguments. Initialise it to zero, set `size` to the size of the struct and then what is
+ * wanted: `sqz_gelu_args args = {sizeof args};`. What stays zero is not given, or has its default.
+ *
+ * An array may have any strides: what a kernel cannot read in place is copied. Ids and offsets are always copied before
+ * they are checked, so another thread may write to them meanwhile. A wrong type is SQZ_TYPE, a wrong shape or value
+ * SQZ_INVALID. The meaning of the arguments is that of the function of the same name in the Python package.
+ *
+ * The library accepts structs of other versions. Arguments beyond `size` are not given. Bytes of a larger struct that
+ * this version does not know must be zero.
+ * @{
+ */
+
+/** An array. One that is all zeros is not given. */
+typedef struct {
+  const char *type;        /**< what messages call its type, such as "float64"; NULL: the name of dtype */
+  void *data;              /**< the first element: that with all indices 0 */
+  sqz_dtype dtype;         /**< type of the elements */
+  int32_t rank;            /**< number of axes, 0 to 64 */
+  const intptr_t *shape;   /**< (rank) */
+  const intptr_t *strides; /**< (rank), in bytes, of any sign; NULL: C-contiguous */
+  int32_t readonly;        /**< not 0: must not be written to */
+} sqz_array;
+
+/*
+ * The result of an operation is the array `out`: C-contiguous, aligned, writeable and of the right shape. If its data
+ * is NULL, the call checks the other arguments, sets out's dtype, rank and shape, and returns SQZ_NEEDS_OUT: allocate
+ * the memory, set out.data and call again. That shape lies in memory of the library and is valid until the next call on
+ * this thread. The values of ids, offsets and weights are checked by the call that computes.
+ */
+
+/** Arguments of sqz_layer_norm(). */
+typedef struct {
+  size_t size;
+  sqz_array x;        /**< float32 (..., C) */
+  sqz_array weight;   /**< float32 (C); not given: 1 */
+  sqz_array bias;     /**< float32 (C); not given: 0 */
+  double eps;         /**< finite, >= 0 */
+  sqz_array residual; /**< float32, of x's shape; not given: 0 */
+  sqz_array out;      /**< float32, of x's shape; may be x */
+} sqz_layer_norm_args;
+
+/** Layer normalisation of the rows of x + residual. @param args  not NULL */
+SQZ_API sqz_status sqz_layer_norm(sqz_layer_norm_args *args);
+
+/** Arguments of sqz_l2_normalize(). */
+typedef struct {
+  size_t size;
+  sqz_array x;   /**< float32 (..., C) */
+  double eps;    /**< finite, >= 0 */
+  sqz_array out; /**< float32, of x's shape; may be x */
+} sqz_l2_normalize_args;
+
+/** Division of each row by max(its Euclidean norm, eps). @param args  not NULL */
+SQZ_API sqz_status sqz_l2_normalize(sqz_l2_normalize_args *args);
+
+/** Arguments of sqz_softmax(). */
+typedef struct {
+  size_t size;
+  sqz_array x;                   /**< float32 (..., C) */
+  sqz_array mask;                /**< bool or float32, broadcast to x's shape; not given: none */
+  double scale;                  /**< multiplies x */
+  sqz_fully_masked fully_masked; /**< for rows with every element excluded */
+  sqz_array out;                 /**< float32, of x's shape; may be x */
+} sqz_softmax_args;
+
+/** Softmax of each row of x * scale + mask. @param args  not NULL */
+SQZ_API sqz_status sqz_softmax(sqz_softmax_args *args);
+
+/** The formula of sqz_gelu(). */
+typedef enum {
+  SQZ_APPROXIMATE_NONE = 0, /**< as SQZ_ACT_GELU */
+  SQZ_APPROXIMATE_TANH = 1  /**< as SQZ_ACT_GELU_TANH */
+} sqz_approximate;
+
+/** Arguments of sqz_gelu(). */
+typedef struct {
+  size_t size;
+  sqz_array x;                 /**< float32, of any shape */
+  sqz_approximate approximate; /**< the formula */
+  sqz_array out;               /**< float32, of x's shape; may be x */
+} sqz_gelu_args;
+
+/** Gaussian error linear unit of each element. @param args  not NULL */
+SQZ_API sqz_status sqz_gelu(sqz_gelu_args *args);
+
+/** Arguments of sqz_tanh(). */
+typedef struct {
+  size_t size;
+  sqz_array x;   /**< float32, of any shape */
+  sqz_array out; /**< float32, of x's shape; may be x */
+} sqz_tanh_args;
+
+/** Hyperbolic tangent of each element. @param args  not NULL */
+SQZ_API sqz_status sqz_tanh(sqz_tanh_args *args);
+
+/** Arguments of sqz_mean_pool(). */
+typedef struct {
+  size_t size;
+  sqz_array x;    /**< float32 (..., L, C) */
+  sqz_array mask; /**< bool, broadcast to (..., L); not given: all rows are kept */
+  sqz_array out;  /**< float32 (..., C) */
+} sqz_mean_pool_args;
+
+/** Mean of the rows of each sequence that the mask keeps. @param args  not NULL */
+SQZ_API sqz_status sqz_mean_pool(sqz_mean_pool_args *args);
+
+/** Arguments of sqz_embedding(). */
+typedef struct {
+  size_t size;
+  sqz_array ids;   /**< int32 or int64, of any shape, each in [0, V) */
+  sqz_array table; /**< float32 or float16 (V, C); or int8 (V, C + 4), see sqz_embedding_f32() */
+  sqz_array out;   /**< float32 (ids' shape..., C) */
+} sqz_embedding_args;
+
+/** Rows of a table, as float32. @param args  not NULL */
+SQZ_API sqz_status sqz_embedding(sqz_embedding_args *args);
+
+/** Arguments of sqz_embedding_layer_norm(). */
+typedef struct {
+  size_t size;
+  sqz_array ids;            /**< as of sqz_embedding(), and so on for the other two pairs; all ids of one shape */
+  sqz_array table;          /**< the rows of all three tables have C channels */
+  sqz_array position_ids;   /**< of ids' shape */
+  sqz_array position_table; /**< what position_ids select from */
+  sqz_array type_ids;       /**< of ids' shape */
+  sqz_array type_table;     /**< what type_ids select from */
+  sqz_array weight;         /**< float32 (C); not given: 1 */
+  sqz_array bias;           /**< float32 (C); not given: 0 */
+  double eps;               /**< finite, >= 0 */
+  sqz_array out;            /**< float32 (ids' shape..., C) */
+} sqz_embedding_layer_norm_args;
+
+/** Layer normalisation of the sum of three embeddings. @param args  not NULL */
+SQZ_API sqz_status sqz_embedding_layer_norm(sqz_embedding_layer_norm_args *args);
+
+/** Arguments of sqz_attention(). */
+typedef struct {
+  size_t size;
+  sqz_array q;                   /**< float32 (B, Lq, C); or (total_q, C) for a ragged batch */
+  sqz_array k;                   /**< float32 (B, Lk, C); or (total_k, C) */
+  sqz_array v;                   /**< float32, of k's shape */
+  int64_t num_heads;             /**< a divisor of C */
+  sqz_array cu_seqlens;          /**< int32 (B + 1): offsets of the sequences of a ragged batch in q, k and v */
+  sqz_array cu_seqlens_q;        /**< int32 (B + 1): offsets in q, in place of cu_seqlens */
+  sqz_array cu_seqlens_k;        /**< int32 (B + 1): offsets in k and v, in place of cu_seqlens */
+  sqz_array mask;                /**< bool or float32, broadcast to (B, num_heads, Lq, Lk); or (total_k) */
+  const double *scale;           /**< multiplies the scores; NULL: 1 / sqrt(C / num_heads) */
+  sqz_fully_masked fully_masked; /**< for queries with every key excluded */
+  sqz_array out;                 /**< float32, of q's shape */
+} sqz_attention_args;
+
+/** Multi-head attention, of a padded or of a ragged batch. @param args  not NULL */
+SQZ_API sqz_status sqz_attention(sqz_attention_args *args);
+
+/** Arguments of sqz_attention_scores(). */
+typedef struct {
+  size_t size;
+  sqz_array q;         /**< float32 (B, Lq, C) */
+  sqz_array k;         /**< float32 (B, Lk, C) */
+  int64_t num_heads;   /**< a divisor of C */
+  sqz_array mask;      /**< bool or float32, broadcast to (B, num_heads, Lq, Lk) */
+  const double *scale; /**< NULL: 1 / sqrt(C / num_heads) */
+  sqz_array out;       /**< float32 (B, num_heads, Lq, Lk) */
+} sqz_attention_scores_args;
+
+/** The scaled and masked scores of attention, before softmax. @param args  not NULL */
+SQZ_API sqz_status sqz_attention_scores(sqz_attention_scores_args *args);
+
+/** Arguments of sqz_pointwise_conv(). */
+typedef struct {
+  size_t size;
+  sqz_array x;               /**< float32 (..., C_in) */
+  sqz_array weight;          /**< float32 (C_out, C_in / groups) or (C_out, C_in / groups, 1) */
+  sqz_array bias;            /**< float32 (C_out); not given: 0 */
+  int64_t groups;            /**< a divisor of C_in and C_out */
+  sqz_activation activation; /**< applied to conv(x) + bias */
+  sqz_array residual;        /**< float32 (..., C_out), added last; not given: 0 */
+  sqz_array out;             /**< float32 (..., C_out) */
+} sqz_pointwise_conv_args;
+
+/** Grouped pointwise convolution with a weight that is packed for this call alone. @param args  not NULL */
+SQZ_API sqz_status sqz_pointwise_conv(sqz_pointwise_conv_args *args);
+
+/** Arguments of sqz_pack_pointwise_conv(). */
+typedef struct {
+  size_t size;
+  sqz_array weight;   /**< float32 or float16 (C_out, C_in / groups) or (C_out, C_in / groups, 1) */
+  sqz_array bias;     /**< float32 (C_out); not given: none */
+  int64_t groups;     /**< a divisor of C_out */
+  sqz_dtype dtype;    /**< what the weight is stored in: SQZ_F32, SQZ_F16 or SQZ_S8 */
+  sqz_array packed;   /**< result: uint8 (bytes), at an address that is a multiple of 64 */
+  sqz_array bias_out; /**< result: a copy of bias, if that is given */
+} sqz_pack_pointwise_conv_args;
+
+/** Pack a weight for sqz_run_pointwise_conv(). @param args  not NULL */
+SQZ_API sqz_status sqz_pack_pointwise_conv(sqz_pack_pointwise_conv_args *args);
+
+/** Arguments of sqz_use_packed_pointwise_conv(). */
+typedef struct {
+  size_t size;
+  sqz_array packed;   /**< uint8 (bytes), from sqz_pack_pointwise_conv(), at a multiple of 64 */
+  sqz_array bias;     /**< float32 (c_out); not given: none */
+  int64_t c_in;       /**< input channels */
+  int64_t c_out;      /**< output channels */
+  int64_t groups;     /**< a divisor of both */
+  sqz_dtype dtype;    /**< what the weight is stored in */
+  sqz_array bias_out; /**< result: a copy of bias, if that is given */
+} sqz_use_packed_pointwise_conv_args;
+
+/** Check a packed weight, without a look at its values. @param args  not NULL */
+SQZ_API sqz_status sqz_use_packed_pointwise_conv(sqz_use_packed_pointwise_conv_args *args);
+
+/** Arguments of sqz_run_pointwise_conv(). The first six are the weight. */
+typedef struct {
+  size_t size;
+  sqz_array packed;               /**< uint8 (bytes), from sqz_pack_pointwise_conv(), at a multiple of 64 */
+  sqz_array bias;                 /**< float32 (c_out); not given: 0 */
+  int64_t c_in;                   /**< input channels */
+  int64_t c_out;                  /**< output channels */
+  int64_t groups;                 /**< a divisor of both */
+  sqz_dtype dtype;                /**< what the weight is stored in */
+  sqz_array x;                    /**< float32 (..., c_in); or quantised rows: uint8 (..., width) */
+  sqz_array x_scales;             /**< scales of quantised rows: float32 (..., groups); not given: x is float32 */
+  sqz_activation activation;      /**< applied to conv(x) + bias */
+  sqz_array residual;             /**< float32 (..., c_out), added last; not given: 0 */
+  const int64_t *quantize_groups; /**< quantise the result with so many groups, for int8 alone; NULL: do not */
+  sqz_array out;                  /**< float32 (..., c_out); or uint8 (..., width), quantised */
+  sqz_array out_scales;           /**< float32 (..., quantize_groups), with a quantised result alone */
+} sqz_run_pointwise_conv_args;
+
+/** Grouped pointwise convolution with a packed weight. @param args  not NULL */
+SQZ_API sqz_status sqz_run_pointwise_conv(sqz_run_pointwise_conv_args *args);
+
+/**
+ * Several convolutions of one x in one parallel region; x is quantised once for all weights of int8 with equal groups.
+ *
+ * @param args   (count), all with the same x and x_scales; results do not overlap
+ * @param count  >= 0
+ */
+SQZ_API sqz_status sqz_run_pointwise_convs(sqz_run_pointwise_conv_args *args, int64_t count);
+
+/** Arguments of sqz_quantize_rows(). */
+typedef struct {
+  size_t size;
+  sqz_array x;      /**< float32 (..., C) */
+  int64_t groups;   /**< a divisor of C */
+  sqz_array values; /**< result: uint8 (..., sqz_quantized_width_s8(C, groups)) */
+  sqz_array scales; /**< result: float32 (..., groups) */
+} sqz_quantize_rows_args;
+
+/** Quantise rows to bytes, with a scale for each group of channels. @param args  not NULL */
+SQZ_API sqz_status sqz_quantize_rows(sqz_quantize_rows_args *args);
+
+/** What kind of field an argument of an operation is. */
+typedef enum {
+  SQZ_ARG_ARRAY = 0, /**< an sqz_array that is read */
+  SQZ_ARG_OUT = 1,   /**< an sqz_array that is written */
+  SQZ_ARG_INT = 2,   /**< an int64_t; if optional, a pointer to one, or NULL */
+  SQZ_ARG_REAL = 3,  /**< a double; if optional, a pointer to one, or NULL */
+  SQZ_ARG_WORD = 4   /**< an enumeration, as wide as an int32_t */
+} sqz_argument_kind;
+
+/** An argument of an operation. */
+typedef struct {
+  const char *name;         /**< of the field */
+  sqz_argument_kind kind;   /**< of the field */
+  int32_t optional;         /**< 1 if it need not be given, else 0 */
+  size_t offset;            /**< of the field in the struct, in bytes */
+  int32_t word_count;       /**< of an enumeration: number of its values */
+  int32_t first_word;       /**< of an enumeration: the value of words[0]; the others follow */
+  const char *const *words; /**< of an enumeration: names of its values; NULL in place of a name stands for "none" */
+} sqz_argument;
+
+/** An operation, described for those who call it from another language: one loop over the table serves all. */
+typedef struct {
+  const char *name;                             /**< of the function, without "sqz_" */
+  const char *label;                            /**< what messages for a user call it */
+  size_t size;                                  /**< of the struct of its arguments */
+  int32_t several;                              /**< 1 if it takes any number of structs, else 0 */
+  int32_t argument_count;                       /**< number of its arguments */
+  const sqz_argument *arguments;                /**< in order of the fields */
+  sqz_status (*run)(void *args, int64_t count); /**< the function; count is 1 unless `several` */
+} sqz_operation;
+
+/** Number of operations. */
+SQZ_API int32_t sqz_operation_count(void);
+
+/** One of them. @param index  in [0, sqz_operation_count()) @return NULL for an index out of range */
+SQZ_API const sqz_operation *sqz_operation_get(int32_t index);
+
+/** @} */
+/** @name Pointer-and-stride functions: of each row @{ */
 
 /**
  * Layer normalisation: with s = x + residual, out = (s - mean(s)) / sqrt(var(s) + eps) * weight + bias for each row.
@@ -471,7 +786,7 @@ typedef struct {
   /** If not NULL, the scaled and masked scores before softmax go here, and v and out are not used: (heads, queries,
    * keys) for a sequence, dense, one sequence after the other. */
   float *scores;
-} sqz_attention_args;
+} sqz_attention_f32_args;
 
 /**
  * Multi-head attention: out = softmax(q k^T * scale + mask) v for each sequence and head.
@@ -481,7 +796,7 @@ typedef struct {
  * @param args  not NULL
  * @return SQZ_NO_MEMORY if there is none for the scores of a few queries against all keys of a sequence
  */
-SQZ_API sqz_status sqz_attention_f32(const sqz_attention_args *args);
+SQZ_API sqz_status sqz_attention_f32(const sqz_attention_f32_args *args);
 
 /** 1 / sqrt(head_size), as a float; 1 for head_size < 1. */
 SQZ_API double sqz_attention_scale(int64_t head_size);

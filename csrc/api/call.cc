@@ -1,0 +1,385 @@
+#include "api/call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "threading/pool.h"
+
+namespace sqz {
+
+namespace {
+
+// Strides in bytes of an array that passed array(), or of a C-contiguous one.
+void fill_strides(int rank, const intptr_t *shape, int64_t item, intptr_t *strides) {
+  for (int i = rank - 1; i >= 0; --i) {
+    strides[i] = static_cast<intptr_t>(item);
+    item *= shape[i] > 0 ? shape[i] : 1;
+  }
+}
+
+// An array as its elements lie in memory, broadcast to other sizes by strides of 0.
+struct View {
+  const char *data;
+  int64_t item;
+  Shape shape;
+  intptr_t strides[kMaxRank];
+
+  explicit View(const sqz_array &a) : data(static_cast<const char *>(a.data)), item(item_size(a.dtype)), shape(a) {
+    if (!a.strides) fill_strides(a.rank, a.shape, item, strides);
+    for (int i = 0; a.strides && i < a.rank; ++i) strides[i] = a.strides[i];
+  }
+
+  void broadcast(const Shape &to) {
+    const int more = to.rank - shape.rank;
+    for (int i = to.rank - 1; i >= 0; --i) strides[i] = i < more || shape.n[i - more] == 1 ? 0 : strides[i - more];
+    shape = to;
+  }
+
+  bool aligned() const {
+    bool good = reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(item) == 0;
+    for (int i = 0; i < shape.rank; ++i) good = good && (shape.n[i] <= 1 || strides[i] % item == 0);
+    return good || shape.elements() == 0;
+  }
+  bool dense_last() const { return shape.last() <= 1 || strides[shape.rank - 1] == item; }
+
+  // Elements from one row to the next, if all axes but the last follow each other with one stride; else -1.
+  int64_t row_stride() const {
+    int64_t stride = -1, rows = 1;
+    for (int i = shape.rank - 2; i >= 0; --i) {
+      if (shape.n[i] == 1) continue;
+      if (stride < 0) stride = strides[i] < 0 ? -1 : strides[i];
+      if (stride < 0 || strides[i] != stride * rows) return -1;
+      rows *= shape.n[i];
+    }
+    return stride < 0 ? shape.last() : stride / item;
+  }
+
+  // All elements in C order.
+  void copy(char *to) const {
+    if (shape.elements() == 0) return;
+    const int last = shape.rank - 1;
+    const intptr_t n = shape.rank ? shape.n[last] : 1, step = shape.rank ? strides[last] : 0;
+    intptr_t index[kMaxRank] = {0};
+    const char *from = data;
+    for (;;) {
+      copy_row(n, step, from, to);
+      to += n * item;
+      int axis = last - 1;
+      for (; axis >= 0; --axis) {
+        from += strides[axis];
+        if (++index[axis] < shape.n[axis]) break;
+        from -= strides[axis] * shape.n[axis];
+        index[axis] = 0;
+      }
+      if (axis < 0) return;
+    }
+  }
+
+ private:
+  template <int kItem>
+  static void copy_items(intptr_t n, intptr_t step, const char *from, char *to) {
+    for (intptr_t i = 0; i < n; ++i) memcpy(to + i * kItem, from + i * step, kItem);
+  }
+  void copy_row(intptr_t n, intptr_t step, const char *from, char *to) const {
+    if (step == item) {
+      memcpy(to, from, static_cast<size_t>(n * item));
+      return;
+    }
+    switch (item) {
+      case 1: return copy_items<1>(n, step, from, to);
+      case 2: return copy_items<2>(n, step, from, to);
+      case 4: return copy_items<4>(n, step, from, to);
+      default: return copy_items<8>(n, step, from, to);
+    }
+  }
+};
+
+// From the first to after the last byte of an array's elements; both 0 if there are none.
+struct Span {
+  uintptr_t low = 0, high = 0;
+
+  explicit Span(const sqz_array &a) {
+    if (!given(a)) return;
+    const auto item = static_cast<uintptr_t>(item_size(a.dtype));
+    uintptr_t first = reinterpret_cast<uintptr_t>(a.data), last = first, elements = 1;
+    for (int i = 0; i < a.rank; ++i) {
+      elements *= static_cast<uintptr_t>(a.shape[i]);
+      if (!a.strides) continue;
+      const intptr_t step = (a.shape[i] - 1) * a.strides[i];
+      (step < 0 ? first : last) += static_cast<uintptr_t>(step);
+    }
+    if (elements == 0) return;
+    low = first;
+    high = a.strides ? last + item : first + elements * item;
+  }
+
+  bool overlaps(const Span &other) const { return low < other.high && other.low < high; }
+};
+
+bool at_multiple(const sqz_array &a) {
+  return reinterpret_cast<uintptr_t>(a.data) % static_cast<uintptr_t>(item_size(a.dtype)) == 0;
+}
+
+// Whether the elements are the same at the same places.
+bool same_memory(const sqz_array &a, const sqz_array &b) {
+  return a.data == b.data && contiguous(a) && contiguous(b) && same_shape(a, Shape(b));
+}
+
+}  // namespace
+
+bool same_view(const sqz_array &a, const sqz_array &b) {
+  bool same = a.data == b.data && a.dtype == b.dtype && a.rank == b.rank;
+  for (int i = 0; same && i < a.rank; ++i) same = a.shape[i] == b.shape[i];
+  if (!same || (!a.strides && !b.strides)) return same;
+  const View x(a), y(b);
+  for (int i = 0; same && i < a.rank; ++i) same = x.strides[i] == y.strides[i];
+  return same;
+}
+
+bool overlap(const sqz_array &a, const sqz_array &b) { return Span(a).overlaps(Span(b)); }
+
+struct Block {
+  Block *next;
+};
+
+Call::~Call() {
+  while (blocks_) {
+    Block *next = blocks_->next;
+    free(blocks_);
+    blocks_ = next;
+  }
+}
+
+void *Call::take(const char *name, int64_t bytes, sqz_status *status) {
+  constexpr int64_t kLine = 64;
+  void *memory = bytes < PTRDIFF_MAX - 2 * kLine ? malloc(static_cast<size_t>(bytes + 2 * kLine)) : nullptr;
+  if (!memory) {
+    *status = fail(SQZ_NO_MEMORY, "%s: expected memory for a copy, got none", name);
+    return nullptr;
+  }
+  Block *block = static_cast<Block *>(memory);
+  block->next = blocks_;
+  blocks_ = block;
+  *status = SQZ_OK;
+  const uintptr_t after = reinterpret_cast<uintptr_t>(block + 1);
+  return reinterpret_cast<void *>((after + kLine - 1) / kLine * kLine);
+}
+
+sqz_status Call::output(sqz_array &out, const Shape &shape, std::initializer_list<Input> inputs,
+                        const sqz_array *in_place, sqz_dtype dtype) {
+  int64_t elements = 1;
+  for (int i = 0; i < shape.rank; ++i)
+    SQZ_CHECK(multiply(&elements, shape.n[i] == 0 ? 1 : shape.n[i]),
+              "out: expected fewer than 2^58 elements, got shape %s", text(shape).s);
+  if (!given(out) || (out.dtype == dtype && !out.data && shape.elements() > 0)) {
+    if (!shapes_) {
+      // Not used by anything else before the call returns, because it will compute nothing.
+      shapes_ = reinterpret_cast<intptr_t *>(scratch(results_ * kMaxRank * int64_t{sizeof(intptr_t)} / 4));
+      if (!shapes_) return fail(SQZ_NO_MEMORY, "out: expected memory for a shape, got none");
+    }
+    intptr_t *sizes = shapes_ + asked_++ * kMaxRank;
+    for (int i = 0; i < shape.rank; ++i) sizes[i] = shape.n[i];
+    out = {};
+    out.dtype = dtype;
+    out.rank = shape.rank;
+    out.shape = sizes;
+    return SQZ_OK;
+  }
+  SQZ_TRY(array("out", out, 1u << dtype));
+  SQZ_CHECK(same_shape(out, shape), "out: expected shape %s, got %s", text(shape).s, text(out).s);
+  SQZ_CHECK(contiguous(out), "out: expected a C-contiguous array, got strides %s", text(out.rank, out.strides).s);
+  SQZ_CHECK(at_multiple(out) || shape.elements() == 0, "out: expected an aligned array, got an unaligned one");
+  SQZ_CHECK(!out.readonly, "out: expected a writeable array, got a read-only one");
+  const Span span(out);
+  SQZ_CHECK(!in_place || same_memory(out, *in_place) || !span.overlaps(Span(*in_place)),
+            "out: expected x itself or memory apart from it, got a partial overlap with x");
+  for (const Input &input : inputs)
+    SQZ_CHECK(!span.overlaps(Span(*input.array)), "out: expected memory apart from the inputs, got an overlap with %s",
+              input.name);
+  return SQZ_OK;
+}
+
+sqz_status Call::copy(const char *name, const sqz_array &a, void **p) {
+  const View view(a);
+  sqz_status status;
+  *p = take(name, view.shape.elements() * view.item, &status);
+  if (*p) view.copy(static_cast<char *>(*p));
+  return status;
+}
+
+sqz_status Call::dense(const char *name, const sqz_array &a, const void **p) {
+  *p = a.data;
+  if (!given(a) || (contiguous(a) && at_multiple(a))) return SQZ_OK;
+  void *copied;
+  const sqz_status status = copy(name, a, &copied);
+  *p = copied;
+  return status;
+}
+
+sqz_status Call::dense(const char *name, const sqz_array &a, const float **p) {
+  const void *data;
+  const sqz_status status = dense(name, a, &data);
+  *p = static_cast<const float *>(data);
+  return status;
+}
+
+sqz_status Call::rows_of(const char *name, const sqz_array &a, const void **p, int64_t *ld) {
+  *p = a.data;
+  *ld = 0;
+  if (!given(a)) return SQZ_OK;
+  *ld = a.shape[a.rank - 1];
+  if (a.strides) {
+    const View view(a);
+    const int64_t stride = view.row_stride();
+    if (view.aligned() && view.dense_last() && stride >= *ld) {
+      *ld = stride;
+      return SQZ_OK;
+    }
+  }
+  return dense(name, a, p);
+}
+
+sqz_status Call::rows(const char *name, const sqz_array &a, Rows<float> *rows) {
+  const void *p;
+  const sqz_status status = rows_of(name, a, &p, &rows->ld);
+  rows->p = static_cast<const float *>(p);
+  return status;
+}
+
+sqz_status Call::rows(const char *name, const sqz_array &a, Rows<uint8_t> *rows) {
+  const void *p;
+  const sqz_status status = rows_of(name, a, &p, &rows->ld);
+  rows->p = static_cast<const uint8_t *>(p);
+  return status;
+}
+
+sqz_status Call::ids(const char *name, const sqz_array &a, int64_t limit, const int64_t **ids) {
+  const View view(a);
+  const int64_t count = view.shape.elements();
+  sqz_status status;
+  int64_t *numbers = static_cast<int64_t *>(take(name, count * 8, &status));
+  if (!numbers) return status;
+  *ids = numbers;
+  if (a.dtype == SQZ_S32) {
+    const int32_t *narrow = reinterpret_cast<const int32_t *>(numbers) + count;  // widened in place, from the front
+    view.copy(reinterpret_cast<char *>(numbers) + 4 * count);
+    for (int64_t i = 0; i < count; ++i) {
+      int32_t id;
+      memcpy(&id, narrow + i, 4);
+      numbers[i] = id;
+    }
+  } else {
+    view.copy(reinterpret_cast<char *>(numbers));
+  }
+  return in_range(name, numbers, count, limit);
+}
+
+sqz_status Call::offsets(const char *name, const sqz_array &a, int64_t total, const int32_t **offsets) {
+  void *copied;
+  SQZ_TRY(copy(name, a, &copied));
+  const int32_t *at = static_cast<const int32_t *>(copied);
+  *offsets = at;
+  const intptr_t batch = a.shape[0] - 1;
+  SQZ_TRY(ascending(name, at, batch));
+  SQZ_CHECK(at[batch] == total, "%s: expected to end at %lld, got %d", name, (long long)total, at[batch]);
+  return SQZ_OK;
+}
+
+sqz_status Call::mask_rows(const char *name, const sqz_array &a, const Shape &shape, Mask *mask) {
+  if (!given(a)) return SQZ_OK;
+  mask->kind = a.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL;
+  View view(a);
+  view.broadcast(shape);
+  const int64_t stride = view.row_stride();
+  if (view.aligned() && view.dense_last() && (stride == 0 || stride >= shape.last())) {
+    mask->p = a.data;
+    mask->strides[0] = stride;
+    return SQZ_OK;
+  }
+  sqz_status status;
+  if (stride == 0) view.shape = {shape.last()}, view.strides[0] = view.strides[shape.rank - 1];  // one row for all
+  void *p = take(name, view.shape.elements() * view.item, &status);
+  if (p) view.copy(static_cast<char *>(p));
+  mask->p = p;
+  mask->strides[0] = stride == 0 ? 0 : shape.last();
+  return status;
+}
+
+sqz_status Call::mask_axes(const char *name, const sqz_array &a, const Shape &shape, Mask *mask) {
+  if (!given(a)) return SQZ_OK;
+  mask->kind = a.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL;
+  View view(a);
+  view.broadcast(shape);
+  const int last = shape.rank - 1;
+  bool usable = view.aligned() && view.dense_last();
+  for (int i = 0; i < last; ++i) usable = usable && view.strides[i] >= 0;
+  sqz_status status = SQZ_OK;
+  mask->p = a.data;
+  if (!usable) {
+    for (int i = 0; i < last; ++i)
+      if (view.strides[i] == 0) view.shape.n[i] = 1;
+    void *p = take(name, view.shape.elements() * view.item, &status);
+    if (!p) return status;
+    view.copy(static_cast<char *>(p));
+    mask->p = p;
+    fill_strides(shape.rank, view.shape.n, view.item, view.strides);
+  }
+  for (int i = 0; i < last; ++i) mask->strides[i] = view.shape.n[i] == 1 ? 0 : view.strides[i] / view.item;
+  return status;
+}
+
+namespace {
+
+// A struct of another version: of what it has of this one, or what this one has of it.
+sqz_status check_size(const void *args, size_t size, size_t given) {
+  SQZ_CHECK(*static_cast<const size_t *>(args) == given && given >= sizeof size,
+            "size: expected that of the struct, %zu bytes, got %zu", size, *static_cast<const size_t *>(args));
+  for (size_t i = size; i < given; ++i)
+    SQZ_CHECK(static_cast<const char *>(args)[i] == 0,
+              "size: expected a struct of %zu bytes with nothing set beyond them, got one of %zu", size, given);
+  return SQZ_OK;
+}
+
+}  // namespace
+
+sqz_status with_sizes(void *args, size_t size, int64_t count, sqz_status (*run)(void *args, int64_t count)) {
+  if (count == 0) return run(args, 0);
+  const size_t given = *static_cast<const size_t *>(args);
+  char *theirs = static_cast<char *>(args);
+  for (int64_t i = 0; i < count; ++i) SQZ_TRY(check_size(theirs + static_cast<size_t>(i) * given, size, given));
+  if (given == size) return run(args, count);
+  const size_t common = given < size ? given : size;
+  Call call(0);
+  sqz_status status;
+  char *ours = static_cast<char *>(call.take("args", static_cast<int64_t>(size) * count, &status));
+  if (!ours) return status;
+  memset(ours, 0, size * static_cast<size_t>(count));
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    memcpy(ours + i * size, theirs + i * given, common);
+    memcpy(ours + i * size, &size, sizeof size);
+  }
+  status = run(ours, count);
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i)
+    memcpy(theirs + i * given + sizeof size, ours + i * size + sizeof size, common - sizeof size);
+  return status;
+}
+
+sqz_status with_size(void *args, size_t size, sqz_status (*run)(void *args)) {
+  SQZ_CHECK(args, "args: expected a pointer, got NULL");
+  const size_t given = *static_cast<const size_t *>(args);
+  if (given == size) return run(args);
+  SQZ_TRY(check_size(args, size, given));
+  struct {
+    size_t size;
+    char rest[1024];
+  } ours = {};
+  const size_t common = (given < size ? given : size) - sizeof size;
+  char *theirs = static_cast<char *>(args) + sizeof size;
+  ours.size = size;
+  memcpy(ours.rest, theirs, common);
+  const sqz_status status = run(&ours);
+  memcpy(theirs, ours.rest, common);
+  return status;
+}
+
+}  // namespace sqz

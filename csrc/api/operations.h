@@ -1,0 +1,74 @@
+// The table of operations. Each row stands next to the checks of its operation; the list of all is here.
+#ifndef SQZ_API_OPERATIONS_H_
+#define SQZ_API_OPERATIONS_H_
+
+#include <stddef.h>
+
+#include "api/call.h"
+
+namespace sqz {
+
+#define SQZ_OPERATIONS(X)      \
+  X(pointwise_conv)            \
+  X(pack_pointwise_conv)       \
+  X(use_packed_pointwise_conv) \
+  X(run_pointwise_conv)        \
+  X(run_pointwise_convs)       \
+  X(quantize_rows)             \
+  X(layer_norm)                \
+  X(l2_normalize)              \
+  X(softmax)                   \
+  X(gelu)                      \
+  X(tanh)                      \
+  X(mean_pool)                 \
+  X(embedding)                 \
+  X(embedding_layer_norm)      \
+  X(attention)                 \
+  X(attention_scores)
+
+#define SQZ_DECLARE(op) extern const sqz_operation operation_##op;
+SQZ_OPERATIONS(SQZ_DECLARE)
+#undef SQZ_DECLARE
+
+constexpr const char *kActivationWords[] = {nullptr, "gelu", "gelu_tanh", "relu", "tanh"};
+constexpr const char *kFullyMaskedWords[] = {"uniform", "zero"};
+constexpr const char *kApproximateWords[] = {"none", "tanh"};
+constexpr const char *kDtypeWords[] = {"float32", "float16", "int8"};  // from SQZ_F32
+
+// Arguments of an operation `op`.
+#define SQZ_ROW(op, field, kind, optional, first, count, words) \
+  {#field, kind, optional, offsetof(sqz_##op##_args, field), count, first, words}
+#define SQZ_IN(op, field) SQZ_ROW(op, field, SQZ_ARG_ARRAY, 0, 0, 0, nullptr)
+#define SQZ_IN_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_ARRAY, 1, 0, 0, nullptr)
+#define SQZ_OUT(op, field) SQZ_ROW(op, field, SQZ_ARG_OUT, 1, 0, 0, nullptr)
+#define SQZ_INT(op, field) SQZ_ROW(op, field, SQZ_ARG_INT, 0, 0, 0, nullptr)
+#define SQZ_INT_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_INT, 1, 0, 0, nullptr)
+#define SQZ_REAL(op, field) SQZ_ROW(op, field, SQZ_ARG_REAL, 0, 0, 0, nullptr)
+#define SQZ_REAL_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_REAL, 1, 0, 0, nullptr)
+#define SQZ_WORD(op, field, first, words) \
+  SQZ_ROW(op, field, SQZ_ARG_WORD, 0, first, static_cast<int32_t>(sizeof(words) / sizeof(*words)), words)
+
+// The row and the C function of an operation; sqz::check_and_run(Args &) does the work. Outside of namespaces.
+#define SQZ_OPERATION(op, label, arguments)                                                                          \
+  const sqz_operation sqz::operation_##op = {#op,                                                                    \
+                                             label,                                                                  \
+                                             sizeof(sqz_##op##_args),                                                \
+                                             0,                                                                      \
+                                             static_cast<int32_t>(sizeof(arguments) / sizeof(*arguments)),           \
+                                             arguments,                                                              \
+                                             [](void *args, int64_t count) {                                         \
+                                               SQZ_TRY(single(count));                                               \
+                                               return sqz_##op(static_cast<sqz_##op##_args *>(args));                \
+                                             }};                                                                     \
+  extern "C" sqz_status sqz_##op(sqz_##op##_args *args) {                                                            \
+    return with_size(args, sizeof *args, [](void *a) { return check_and_run(*static_cast<sqz_##op##_args *>(a)); }); \
+  }
+
+inline sqz_status single(int64_t count) {
+  SQZ_CHECK(count == 1, "count: expected 1, got %lld", (long long)count);
+  return SQZ_OK;
+}
+
+}  // namespace sqz
+
+#endif  // SQZ_API_OPERATIONS_H_
