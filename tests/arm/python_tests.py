@@ -219,8 +219,8 @@ def package(build: Build, root: Path) -> Path:
     flags += [f"-I{csrc}", f"-I{csrc / 'include'}", f"-I{tools() / 'pybind11' / 'include'}"]
     link = [library, "-Wl,-rpath,$ORIGIN"]
     native = made / f"_native.cpython-{python.removeprefix('python').replace('.', '')}-{build.target}.so"
-    cxx, binding = build.compiler(), ROOT / "python" / "pybind_module.cc"
-    run(*cxx, "-std=c++17", "-ffp-contract=off", "-Wno-psabi", *flags, binding, *link, "-o", native)
+    cxx, binding = build.compiler(), sorted((ROOT / "python").glob("*.cc"))
+    run(*cxx, "-std=c++17", "-ffp-contract=off", "-Wno-psabi", *flags, *binding, *link, "-o", native)
     limited = ("-w", "-DPy_LIMITED_API=0x030A0000")
     run(*build.compiler("c"), *limited, *flags, source, *link, "-o", made / "_cffi.abi3.so")
     return folder
