@@ -1,5 +1,7 @@
-// The CPU tests of isas.def: cpu_has_<test>() says whether processor and operating system run an ISA's code. A test may
-// also ask for something first, such as the kernel's permission to use a register file.
+// The CPU tests of isas.def: cpu_has_<test>() says whether processor and operating system can run an ISA's code. Every
+// ISA is tested, also when another one is forced, so a test changes nothing. It asks CPUID, XGETBV or the auxiliary
+// vector, never a file: emulators and containers show the files of another machine. What must be requested from the
+// operating system is requested when the ISA is chosen: choose() in registry.cc.
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "squeezeops: packed weights and kernels are for little-endian processors"
 #endif
@@ -36,9 +38,17 @@ Cpuid cpuid(uint32_t leaf, uint32_t subleaf) {
 
 bool bit(uint32_t word, int n) { return (word >> n) & 1; }
 
+// Registers, as bits of XCR0.
+constexpr uint64_t kXmm = 1 << 1;
+constexpr uint64_t kYmmHigh = 1 << 2;  // the upper halves of ymm
+constexpr uint64_t kMasks = 1 << 5;
+constexpr uint64_t kZmmHigh = 1 << 6;  // the upper halves of zmm0 to zmm15
+constexpr uint64_t kZmm16 = 1 << 7;    // zmm16 to zmm31
+constexpr uint64_t kAvx = kXmm | kYmmHigh, kAvx512 = kAvx | kMasks | kZmmHigh | kZmm16;
+
 // Whether the operating system saves these registers on a context switch.
 bool saves(uint64_t registers) {
-  if (!bit(cpuid(1, 0).c, 27)) return false;
+  if (!bit(cpuid(1, 0).c, 27)) return false;  // OSXSAVE: XGETBV may be used
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return ((static_cast<uint64_t>(high) << 32 | low) & registers) == registers;
@@ -51,7 +61,7 @@ bool cpu_has_sse2() { return bit(cpuid(1, 0).d, 26); }
 // AVX, FMA, F16C, AVX2 and the ymm registers.
 bool cpu_has_avx2() {
   const uint32_t c = cpuid(1, 0).c;
-  return saves(0x06) && bit(c, 28) && bit(c, 12) && bit(c, 29) && bit(cpuid(7, 0).b, 5);
+  return saves(kAvx) && bit(c, 28) && bit(c, 12) && bit(c, 29) && bit(cpuid(7, 0).b, 5);
 }
 
 bool cpu_has_avxvnni() { return cpu_has_avx2() && cpuid(7, 0).a >= 1 && bit(cpuid(7, 1).a, 4); }
@@ -59,7 +69,7 @@ bool cpu_has_avxvnni() { return cpu_has_avx2() && cpuid(7, 0).a >= 1 && bit(cpui
 // AVX512F, BW, DQ, VL and the zmm and mask registers.
 bool cpu_has_avx512() {
   const uint32_t b = cpuid(7, 0).b;
-  return cpu_has_avx2() && saves(0xe6) && bit(b, 16) && bit(b, 30) && bit(b, 17) && bit(b, 31);
+  return cpu_has_avx2() && saves(kAvx512) && bit(b, 16) && bit(b, 30) && bit(b, 17) && bit(b, 31);
 }
 
 bool cpu_has_avx512_vnni() { return cpu_has_avx512() && bit(cpuid(7, 0).c, 11); }

@@ -1,4 +1,4 @@
-// The instruction sets of isas.def: what this build and this processor have of them.
+// The instruction sets (ISAs) of isas.def: which of them this build has, and which of those run here.
 #ifndef SQZ_ISA_ISA_H_
 #define SQZ_ISA_ISA_H_
 
@@ -11,13 +11,10 @@ enum Isa {
 };
 
 const char *isa_name(Isa isa);
-Isa isa_implied(Isa isa);  // the ISA that stands in where this one has no kernel; itself for the plainest
+Isa isa_implied(Isa isa);  // the ISA that runs what this one has no kernel for; itself for scalar
 bool isa_on_this_architecture(Isa isa);
 bool isa_compiled(Isa isa);
-// Asks the processor (CPUID, XGETBV) or the kernel's auxiliary vector, never a file: emulators and containers show the
-// files of another machine. False for an ISA that was not compiled.
-bool cpu_has(Isa isa);
-inline bool isa_runnable(Isa isa) { return cpu_has(isa); }
+bool isa_runnable(Isa isa);  // compiled, and processor and operating system can run it
 
 }  // namespace sqz
 

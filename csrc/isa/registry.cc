@@ -21,7 +21,7 @@ namespace {
 // What the build made of a row: CMakeLists.txt defines SQZ_BUILD_<tag> as one of these.
 enum class Build {
   compiled,
-  left_out,  // the compiler lacks it
+  left_out,  // the compiler lacks it, or SQUEEZEOPS_WITHOUT_<tag> was set
   foreign    // of another architecture
 };
 
@@ -53,7 +53,7 @@ constexpr size_t kNamesSize = 0
 #include "isa/isas.def"
     ;
 
-// The tables of the other direction: by row, and by ISA with the kernels of what it implies filled in.
+// The kernel sets once more: as one list of rows, and per ISA with the kernels of the ISAs that it implies filled in.
 struct Tables {
   int count = 0;
   KernelRow rows[kIsaCount * kOpCount] = {};
@@ -84,6 +84,10 @@ struct Tables {
 // All that its constructor reads is constant, so the order of initialisation between files does not matter.
 const Tables tables;
 
+// The result of each CPU test, since CPUID is slow: a virtual machine traps it.
+enum class Known : char { nothing, runs, fails };
+std::atomic<Known> known[kIsaCount];
+
 constexpr int kUndecided = -1;
 std::atomic<int> chosen{kUndecided};
 thread_local const char *last = "";
@@ -106,7 +110,7 @@ Isa parse_isa(const char *argument, const char *name) {
     if (strcmp(name, kIsas[i].name) != 0) continue;
     if (isa_runnable(isa)) return isa;
     const char *reason = !isa_on_this_architecture(isa) ? "another architecture's"
-                         : !isa_compiled(isa)           ? "left out, because the compiler lacked it"
+                         : !isa_compiled(isa)           ? "left out of this build"
                                                         : "not supported by this processor or operating system";
     fail(SQZ_UNSUPPORTED, "%s: expected an ISA that runs here (%s), got '%s', which is %s", argument, runnable, name,
          reason);
@@ -115,6 +119,10 @@ Isa parse_isa(const char *argument, const char *name) {
   fail(SQZ_INVALID, "%s: expected an ISA that runs here (%s), got '%s'", argument, runnable, name);
   return kIsaCount;
 }
+
+// What an ISA needs from the operating system is to be requested here, such as the permission to use AMX, which Linux
+// gives to the whole process (arch_prctl). If it is refused, the next ISA is the default, and forcing is an error.
+void choose(Isa isa) { chosen.store(isa, std::memory_order_release); }
 
 Isa default_isa() {
   const char *name = getenv("SQUEEZEOPS_ISA");
@@ -130,7 +138,15 @@ const char *isa_name(Isa isa) { return kIsas[isa].name; }
 Isa isa_implied(Isa isa) { return kIsas[isa].implies; }
 bool isa_on_this_architecture(Isa isa) { return kIsas[isa].build != Build::foreign; }
 bool isa_compiled(Isa isa) { return kIsas[isa].build == Build::compiled; }
-bool cpu_has(Isa isa) { return kIsas[isa].cpu_has && kIsas[isa].cpu_has(); }
+bool isa_runnable(Isa isa) {
+  if (!isa_compiled(isa)) return false;
+  Known result = known[isa].load(std::memory_order_relaxed);
+  if (result == Known::nothing) {
+    result = kIsas[isa].cpu_has() ? Known::runs : Known::fails;
+    known[isa].store(result, std::memory_order_relaxed);
+  }
+  return result == Known::runs;
+}
 
 int kernel_count() { return tables.count; }
 const KernelRow &kernel_row(int index) { return tables.rows[index]; }
@@ -141,7 +157,7 @@ Isa chosen_isa() {
   int isa = chosen.load(std::memory_order_acquire);
   if (isa == kUndecided) {
     isa = default_isa();
-    if (isa != kIsaCount) chosen.store(isa, std::memory_order_release);  // an error is reported at every call
+    if (isa != kIsaCount) choose(static_cast<Isa>(isa));  // an error is reported at every call
   }
   return static_cast<Isa>(isa);
 }
@@ -162,7 +178,7 @@ bool force_isa(const char *name) {
   }
   const Isa isa = parse_isa("isa", name);
   if (isa == kIsaCount) return false;
-  chosen.store(isa, std::memory_order_release);
+  choose(isa);
   return true;
 }
 
