@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
@@ -45,13 +45,22 @@ class Op(NamedTuple):
         return f"{self.op}_{self.dtype}"
 
 
-def _rows(path: str, macro: str) -> list[list[str | None]]:
-    lines = re.findall(rf"^{macro}\((.*)\)", (CSRC / path).read_text(encoding="utf-8"), re.MULTILINE)
-    return [[None if word == "none" else word for word in re.split(r",\s*", line)] for line in lines]
+def read_table(text: str, macro: str, columns: int) -> list[list[Any]]:
+    """The words of each row of a table: SQZ_ISA(word, ...), of which `none` becomes None."""
+    found = re.findall(rf"{macro}\(([^)]*)", re.sub("//.*", "", text))
+    rows = [re.findall(r"\w+", row) for row in found]
+    for row in rows:
+        if len(row) != columns:
+            raise ValueError(f"{macro}: expected {columns} words in a row, got: {' '.join(row)}")
+    return [[None if word == "none" else word for word in row] for row in rows]
 
 
-ISAS = {isa.tag: isa for isa in (Isa(*row) for row in _rows("isa/isas.def", "SQZ_ISA"))}  # type: ignore[arg-type]
-OPS = {op.name: op for op in (Op(*row) for row in _rows("kernels/ops.def", "SQZ_OP"))}  # type: ignore[arg-type]
+def _rows(path: str, macro: str, columns: int) -> list[list[Any]]:
+    return read_table((CSRC / path).read_text(encoding="utf-8"), macro, columns)
+
+
+ISAS = {row[0]: Isa(*row) for row in _rows("isa/isas.def", "SQZ_ISA", len(Isa._fields))}
+OPS = {op.name: op for op in (Op(*row) for row in _rows("kernels/ops.def", "SQZ_OP", len(Op._fields)))}
 # What an architecture's compiler can build, by the names of uname and of the folder `tests/arm`.
 ARCHITECTURES = {
     "x86_64": ("any", "x86_64"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from build_helpers import ROOT
+from kernel_tables import read_table
 from op_helpers import ALL_ISAS, INT8_VARIANTS, VARIANTS, native
 
 from squeezeops import ops
@@ -69,3 +70,16 @@ def test_every_instruction_set_is_tested_and_measured():
 
 def test_every_benchmark_is_of_a_kernel():
     assert {(op.kernel, op.dtype) for op in OPS} == {(row["op"], row["dtype"]) for row in TABLE}
+
+
+def test_the_tables_are_read_as_the_preprocessor_reads_them():
+    text = """
+    // SQZ_ROW(a row, in a comment)
+    SQZ_ROW(one,  none)  // with (parentheses), and (one
+    SQZ_ROW(two,
+            three)
+    #undef SQZ_ROW
+    """
+    assert read_table(text, "SQZ_ROW", 2) == [["one", None], ["two", "three"]]
+    with pytest.raises(ValueError, match="SQZ_ROW: expected 3 words in a row, got: one none"):
+        read_table(text, "SQZ_ROW", 3)
