@@ -7,6 +7,7 @@ namespace sqz {
 
 namespace {
 
+static_assert(kPanelBlock % kPwconvPanels == 0, "a task has whole tiles of the widest kind");
 constexpr int kMostParts = 8;  // convolutions of a parallel region; each has a description on the stack
 
 void quantize(const Kernels &kernels, const QuantizeRows &all) {

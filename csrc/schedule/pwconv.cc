@@ -6,7 +6,6 @@ namespace {
 
 constexpr int64_t kTileHeight = 8;               // of the AVX-512 tiles
 constexpr int64_t kMinRows = 24;                 // because each block reads the weights again
-constexpr int64_t kPanelBlock = 3;               // a multiple of every tile's width in panels
 constexpr int64_t kTaskWork = INT64_C(1) << 18;  // float multiply-adds that justify a task, about 2 us
 constexpr int64_t kWorkInt8 = 4;                 // int8 multiply-adds that take the time of a float one
 

@@ -39,6 +39,8 @@ struct PwconvTask {
   int64_t part;                    // of the rows, where the result is quantised; else 0
 };
 
+constexpr int64_t kPanelBlock = 3;  // tasks have a multiple of so many panels, or what is left
+
 // Half of L2 holds a block's part of x and leaves room for a column of panels.
 constexpr int64_t kBlockBytes = 384 * 1024;
 

@@ -7,6 +7,10 @@
 
 #define SQZ_INLINE inline __attribute__((always_inline))
 
+// Tile sizes and the like are specialised per trait. A trait that derives from another does not match the other's
+// specialisation and would silently get the default, so the defaults reject such traits with this message.
+#define SQZ_DERIVED_TRAIT "a trait that derives from a tuned one needs a specialisation of its own here"
+
 namespace sqz {
 namespace {
 

@@ -2,18 +2,19 @@
 // s8_scalar.h say what each function computes, and every other trait must give the same bits (those of SSE2 and 32-bit
 // NEON, which lack a fused multiply-add or subnormal numbers, keep to a tolerance in floats).
 //
-// Three interfaces, of which an ISA may have the floats, the bytes or both:
+// An ISA has a float trait, a byte trait or both. A byte trait has both of the latter interfaces:
 //
 //   floats    16 lanes of float, masks, one reduction tree, and how many registers there are
 //   bytes     what surrounds the products of int8: sums to floats (the epilogue), and amax and rounding (quantisation)
 //   products  sums of products of bytes, for the generic inner loop and the peak loop
 //
 // Scalable vectors (SVE, RISC-V V) do not fit. Their types have no size at compile time, so they can be neither members
-// of a struct nor elements of the arrays that hold a tile. And a trait has 16 lanes, which fixes the order of every
-// sum; a vector of unknown width would need other code for each width to keep that order. What fits is SVE at a width
-// that the compiler knows (-msve-vector-bits=512, 256 or 128), which gives its types a size. Each width is then a row
-// of isas.def with a trait like NEON's, of one, two or four registers per vector, and its CPU test compares the width
-// with the processor's.
+// of a struct nor elements of the arrays that hold a tile. And every trait has 16 lanes, because the order of every sum
+// follows from that number; a vector of unknown width would need other code for each width to keep that order.
+//
+// What fits is SVE at a width that the compiler knows (-msve-vector-bits=512, 256 or 128), which gives its types a
+// size. Each width is then a row of isas.def with a trait like NEON's, of one, two or four registers per vector, and
+// its CPU test compares the width with the processor's.
 #ifndef SQZ_SIMD_INTERFACE_H_
 #define SQZ_SIMD_INTERFACE_H_
 
@@ -76,7 +77,7 @@ constexpr bool check_floats() {
   SQZ_FLOATS_NEED(V, div(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, fma(SQZ_A(V), SQZ_A(V), SQZ_A(V)));   // a * b + c, rounded once
   SQZ_FLOATS_NEED(V, fnma(SQZ_A(V), SQZ_A(V), SQZ_A(V)));  // c - a * b, rounded once
-  SQZ_FLOATS_NEED(V, max(SQZ_A(V), SQZ_A(V)));             // the second operand on NaN and on zeros of both signs
+  SQZ_FLOATS_NEED(V, max(SQZ_A(V), SQZ_A(V)));             // the second operand if one is NaN or both are zeros
   SQZ_FLOATS_NEED(V, min(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, abs(SQZ_A(V)));
   SQZ_FLOATS_NEED(V, with_sign(SQZ_A(V), SQZ_A(V)));
@@ -99,8 +100,8 @@ constexpr bool check_floats() {
 
 template <class Trait>
 constexpr bool check_bytes() {
-  using V [[maybe_unused]] = typename Trait::Float::V;             // the float trait that quantises rows
-  using EpilogueV [[maybe_unused]] = typename Trait::Epilogue::V;  // the one of the epilogue: IEEE on every ISA
+  using V [[maybe_unused]] = typename Trait::Float::V;             // of the float trait in which rows are quantised
+  using EpilogueV [[maybe_unused]] = typename Trait::Epilogue::V;  // and of the epilogue: IEEE on every ISA
   using Sum [[maybe_unused]] = typename Trait::Sum;                // 16 int32
   using Amax [[maybe_unused]] = typename Trait::Amax;              // a running max of magnitudes
 #define SQZ_BYTES_NEED(result, call) SQZ_NEEDS("a trait of bytes needs: " #result " " #call, result, call)
@@ -129,7 +130,8 @@ constexpr bool check_products() {
   SQZ_PRODUCTS_NEED(Weights, load(SQZ_A(const int8_t *)));
   SQZ_PRODUCTS_NEED(Four, broadcast(SQZ_A(const uint8_t *)));
   SQZ_PRODUCTS_NEED(Sum, dot(SQZ_A(Sum), SQZ_A(Four), SQZ_A(Weights)));
-  SQZ_PRODUCTS_NEED(void, renew(SQZ_A(Four *)));  // tells the compiler that it may have changed, for the peak loop
+  // For the peak loop: changes nothing, but the compiler must assume that it did.
+  SQZ_PRODUCTS_NEED(void, renew(SQZ_A(Four *)));
 #undef SQZ_PRODUCTS_NEED
   return true;
 }

@@ -76,7 +76,9 @@ struct Vectors {
   static constexpr int kVectors = N;
 };
 template <class I>
-struct PolynomialTuning : Vectors<1> {};
+struct PolynomialTuning : Vectors<1> {
+  static_assert(!__is_base_of(F32Avx2, I) && !__is_base_of(F32Avx512, I), SQZ_DERIVED_TRAIT);
+};
 template <>
 struct PolynomialTuning<F32Avx2> : Vectors<4> {};  // eight spill
 template <>

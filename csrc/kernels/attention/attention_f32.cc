@@ -38,13 +38,17 @@ struct AttentionTiles {
 struct F32Avx512;
 struct F32Neon;
 template <class I>
-struct LeastBlock : TileSize<8, 1> {};
+struct LeastBlock : TileSize<8, 1> {
+  static_assert(!__is_base_of(F32Neon, I), SQZ_DERIVED_TRAIT);
+};
 template <>
 struct LeastBlock<F32Neon> : TileSize<16, 1> {};
 template <class I, int Rows>
 using OnePanel = AttentionTiles<Rows, 1, Rows, 1, (LeastBlock<I>::kTileRows + Rows - 1) / Rows * Rows>;
 template <class I>
-struct AttentionTuning : OnePanel<I, tile_rows<I>()> {};
+struct AttentionTuning : OnePanel<I, tile_rows<I>()> {
+  static_assert(!__is_base_of(F32Avx512, I), SQZ_DERIVED_TRAIT);
+};
 template <>
 struct AttentionTuning<F32Avx512> : AttentionTiles<12, 2, 6, 4, 12> {};
 

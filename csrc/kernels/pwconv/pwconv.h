@@ -21,6 +21,10 @@
 
 namespace sqz {
 
+// The widest tile of any ISA, in panels. The schedule makes tasks of multiples of it, so that tiles of one and of three
+// panels are not cut at the end of a task. Those of two may be: neon_dotprod has them, for few rows.
+constexpr int kPwconvPanels = 3;
+
 struct Pwconv {
   int64_t groups, group_in, group_out;  // channels of one group
   const float *x;                       // input of float weights
@@ -32,7 +36,8 @@ struct Pwconv {
   const float *bias;      // may be null
   const float *residual;  // may be null
   int64_t ldr;
-  float *out;  // the result, or a part of it that begins at element `out_at` of the whole, in rows of ldo
+  // Element (row, channel) of the result is out[row * ldo + channel - out_at]: `out` may hold a part of the result.
+  float *out;
   int64_t ldo;
   int64_t out_at;
   sqz_activation activation;

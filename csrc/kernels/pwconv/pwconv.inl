@@ -1,11 +1,15 @@
 // Pointwise convolution: tiles, columns, and the epilogue. The tile itself is in pwconv_float.inl or pwconv_s8.inl.
 //
-//          panels:  0     1     2      A tile of kTileRows x (kTilePanels * 16) outputs stays in registers over the
-//          whole
-//   rows 0..7    [tile of 24 vectors]  depth: one chain of additions per output, because split-K would change the bits
-//   rows 8..15   [                  ]  of floats. A column is the tiles below each other, so that its weights, which
-//   may
-//   ...                                come from memory, are used by all rows of a block in turn.
+// clang-format off
+//          panels:  0     1     2
+//   rows 0..7    [tile of 24 vectors]
+//   rows 8..15   [                  ]
+//   ...
+// clang-format on
+//
+// A tile of kTileRows x (kTilePanels * 16) outputs stays in registers over the whole depth: one chain of additions per
+// output, because split-K would change the bits of floats. A column is the tiles below each other, so that its weights,
+// which may come from memory, are used by all rows of a block in turn.
 //
 // While a column is computed the weights of the next one are prefetched, spread evenly over its tiles: memory is read
 // all the time and not only during the first tile of a column. That goes on past the end of the array, because a
@@ -132,6 +136,7 @@ struct Convolve {
   }
 
   static void run(const Pwconv &p, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
+    static_assert(T::kTilePanels <= kPwconvPanels, "kPwconvPanels is the width of the widest tile");
     const int64_t per_group = p.panels_per_group(), bytes = T::panel_bytes(p);
     for (int64_t panel = panel_begin; panel < panel_end;) {
       const int64_t g = panel / per_group, in_group = panel % per_group;

@@ -22,7 +22,9 @@ struct F32Avx512;
 struct F32Sse2;
 // The tile for weights stored as W.
 template <class I, class W>
-struct PwconvTuning : TileSize<tile_rows<I>(), 1> {};
+struct PwconvTuning : TileSize<tile_rows<I>(), 1> {
+  static_assert(!__is_base_of(F32Avx512, I) && (sizeof(W) == 4 || !__is_base_of(F32Sse2, I)), SQZ_DERIVED_TRAIT);
+};
 template <class W>
 struct PwconvTuning<F32Avx512, W> : TileSize<8, 3> {};
 template <>

@@ -25,7 +25,9 @@ constexpr int tile_rows_s8() {
 }
 struct S8Vnni512;
 template <class S>
-struct PwconvS8Tuning : TileSize<tile_rows_s8<S>(), 1> {};
+struct PwconvS8Tuning : TileSize<tile_rows_s8<S>(), 1> {
+  static_assert(!__is_base_of(S8Vnni512, S), SQZ_DERIVED_TRAIT);
+};
 template <>
 struct PwconvS8Tuning<S8Vnni512> : TileSize<8, 3> {};
 
