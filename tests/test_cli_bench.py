@@ -16,7 +16,7 @@ from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 import squeezeops
 from squeezeops import ops
-from squeezeops.benchmark import cases, measure
+from squeezeops.benchmark import cases, measure, variants
 from squeezeops.benchmark.cases import OPS, describe, op_of
 from squeezeops.benchmark.variants import all_variants, has_kernel
 
@@ -44,20 +44,23 @@ def succeed(result):
     return out
 
 
-def test_table(call):
-    lines = succeed(call("bench", "layer_norm", "--shape", SMALL, *QUICK)).splitlines()
+@pytest.mark.parametrize(("name", "shape", "kernel"), [
+    ("layer_norm", SMALL, "layer_norm_f32"), ("quantize_rows", f"{SMALL},groups=1", "quantize_rows_s8"),
+])  # fmt: skip
+def test_table(call, name, shape, kernel):
+    lines = succeed(call("bench", name, "--shape", shape, *QUICK)).splitlines()
     assert f"squeezeops {squeezeops.__version__}, " in lines[1]
     for when in ("before", "after"):
         assert sum(line.startswith(f"peak {when}") for line in lines) == 1
-    start = lines.index(f"layer_norm {SMALL} (1 thread)")
-    rows = lines[start + 2 : start + 2 + len(variants_of("layer_norm"))]
+    start = lines.index(f"{name} {shape} (1 thread)")
+    rows = lines[start + 2 : start + 2 + len(variants_of(name))]
     assert lines[start + 2 + len(rows)] == ""
     assert lines[start + 1].split() == [
         "backend", "isa", "dtype", "time", "p25", "median", "p75", "of", "peak", "peak", "accepted", "kernel",
     ]  # fmt: skip
-    for row, variant in zip(rows, variants_of("layer_norm"), strict=True):
-        assert row.split()[:3] == [variant.backend, variant.isa or "-", "f32"]
-        assert row.split()[-1] == (f"layer_norm_f32_{variant.isa}" if variant.isa else variant.backend)
+    for row, variant in zip(rows, variants_of(name), strict=True):
+        assert row.split()[:3] == [variant.backend, variant.isa or "-", kernel.split("_")[-1]]
+        assert row.split()[-1] == (f"{kernel}_{variant.isa}" if variant.isa else variant.backend)
         assert re.search(r" \d+ of \d+ ", row) and " GB/s " in row
         # The columns are aligned: the last one begins where its title does.
         assert row.rindex(row.split()[-1]) == lines[start + 1].index("kernel")
@@ -100,14 +103,14 @@ def test_csv(call):
 
 
 def test_choice_of_variants(call):
-    def variants(*arguments):
+    def measured(*arguments):
         out = succeed(call("bench", "tanh", "--shape", SMALL, "--json", *arguments, *QUICK))
         return [(row["backend"], row["isa"]) for row in json.loads(out)["results"]]
 
-    assert variants("--backend", "numpy") == [("numpy", None)]
+    assert measured("--backend", "numpy") == [("numpy", None)]
     if native is not None:
-        assert variants("--backend", "native", "--isa", "scalar") == [("native", "scalar")]
-        both = variants("--backend", "native", "--isa", "scalar", "--isa", ISAS[0])
+        assert measured("--backend", "native", "--isa", "scalar") == [("native", "scalar")]
+        both = measured("--backend", "native", "--isa", "scalar", "--isa", ISAS[0])
         assert both == [("native", isa) for isa in dict.fromkeys([ISAS[0], "scalar"])]
 
 
@@ -140,6 +143,18 @@ def test_all_ops(call, monkeypatch):
     assert [row["op"] for row in results if row["cold"]] == [
         f"pointwise_conv{dtype}" for dtype in ("", "_float16", "_int8")
     ]
+
+
+def test_ops_without_a_kernel_are_skipped_unless_named(call, monkeypatch):
+    chosen = {name: op_of(name)._replace(rows=[(2, 4)]) for name in ("layer_norm", "tanh")}
+    monkeypatch.setattr(cases, "OPS", list(chosen.values()))
+    monkeypatch.setattr(variants, "has_kernel", lambda variant, op: op.name == "tanh")
+    numpy_only = ("--backend", "numpy", *QUICK)
+    status, out, err = call("bench", "--json", *numpy_only)
+    assert status == 0 and [row["op"] for row in json.loads(out)["results"]] == ["tanh"]
+    assert err == "squeezeops: note: skipped, because there is no kernel for numpy: layer_norm\n"
+    message = "layer_norm: expected a variant that has a kernel for it, got numpy"
+    check_error(call("bench", "layer_norm", *numpy_only), message)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +222,11 @@ def test_info_says_why_a_kernel_was_chosen():
     best = kernels()
     assert {kernel["op"]: kernel["kernel"] for kernel in best} == ops.cpu_info()["kernels"]
     for kernel in best:
-        own = kernel["isa"] == ALL_ISAS[0]
         assert kernel["kernel"].endswith(f"_{kernel['isa']}")
-        assert kernel["why"] == f"{ALL_ISAS[0]} is the best that runs here" + (
-            "" if own else ", without a kernel of its own"
+        assert kernel["why"] == (
+            f"{ALL_ISAS[0]} is the best that runs here"
+            if kernel["isa"] == ALL_ISAS[0]
+            else f"fallback of {ALL_ISAS[0]}, the best that runs here"
         )
     forced = kernels(SQUEEZEOPS_ISA="scalar")
     assert {kernel["why"] for kernel in forced} == {"forced by SQUEEZEOPS_ISA"}

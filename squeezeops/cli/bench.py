@@ -38,7 +38,7 @@ before and after each sample; if the two differ by more than 6 %, the sample is 
 of reading 256 MiB of memory; data in a cache can exceed it.
 """
 SHAPE_OF_MODEL = "model"
-TABLE = "  {:<8} {:<7} {:<5} {:>12} {:>9} {:>9} {:>9} {:<7} {:>8} {:>9}  {:>12}  {}"
+TABLE = "  {:<8} {:<13} {:<5} {:>12} {:>9} {:>9} {:>9} {:<7} {:>8} {:>9}  {:>12}  {}"
 HEADER = TABLE.format(
     "backend", "isa", "dtype", "time", "p25", "median", "p75", "", "of peak", "peak", "accepted", "kernel"
 )
@@ -110,8 +110,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     variants = _variants(arguments)
     threads = arguments.threads or [ops.get_num_threads()]
-    for op, _ in jobs:
-        _runnable(op, variants)
+    names = ", ".join(map(str, variants))
+    if skipped := dict.fromkeys(op.name for op, _ in jobs if not _runnable(op, variants)):
+        if arguments.op:
+            raise CommandError(f"{arguments.op}: expected a variant that has a kernel for it, got {names}")
+        streams.note(f"skipped, because there is no kernel for {names}: {', '.join(skipped)}")
+        jobs = [(op, shape) for op, shape in jobs if op.name not in skipped]
     memory = measure.some_memory()
     isas = list(dict.fromkeys(variant.isa for variant in variants if variant.isa)) or chosen_isa()
     seconds, cold = arguments.seconds, arguments.cold
@@ -165,12 +169,7 @@ def _variants(arguments: argparse.Namespace) -> list[Variant]:
 def _runnable(op: Op, variants: Iterable[Variant]) -> list[Variant]:
     from squeezeops.benchmark.variants import has_kernel
 
-    having = [variant for variant in variants if has_kernel(variant, op)]
-    if not having:
-        raise CommandError(
-            f"{op.name}: expected a variant that has a kernel for it, got {', '.join(map(str, variants))}"
-        )
-    return having
+    return [variant for variant in variants if has_kernel(variant, op)]
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------

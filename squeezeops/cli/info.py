@@ -57,12 +57,14 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
     library = compiled_library()
     table = {row["symbol"]: row for row in library.kernel_table()} if library else {}
     forced = bool(os.environ.get("SQUEEZEOPS_ISA"))
-    why = "forced by SQUEEZEOPS_ISA" if forced else f"{cpu['isa']} is the best that runs here"
+    own, why = f"{cpu['isa']} is the best that runs here", "the best that runs here"
+    if forced:
+        own = why = "forced by SQUEEZEOPS_ISA"
+    fallback = f"fallback of {cpu['isa']}, {why}"
     kernels = []
     for op, symbol in cpu["kernels"].items():
         row = table.get(symbol, {"isa": cpu["isa"], "tile": None})
-        own = row["isa"] == cpu["isa"]
-        reason = why if own else f"{why}, without a kernel of its own"
+        reason = own if row["isa"] == cpu["isa"] else fallback
         kernels.append({"op": op, "kernel": symbol, "isa": row["isa"], "tile": row["tile"], "why": reason})
     return kernels
 

@@ -113,6 +113,11 @@ def report(error: BaseException) -> int:
     return EXIT_ERROR
 
 
+def note(message: str) -> None:
+    """Print a remark to standard error, in one line."""
+    _print_line("note", message)
+
+
 def _print_line(kind: str, message: str) -> None:
     """Print to standard error, in one line."""
     if sys.stderr is None:  # closed; print would use standard output
