@@ -12,12 +12,12 @@ from squeezeops import backends, ops
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print which kernels ran, as the tests recorded it. Kernels that this machine cannot run were not tested."""
+    """Print which kernels ran or were read, as the tests recorded it. The other kernels were not tested."""
     for report in terminalreporter.getreports("passed"):
         for name, ran in report.user_properties:
-            if name == "ran":
+            if name in ("ran", "read"):
                 kernels = (" ".join(kernel) if isinstance(kernel, tuple | list) else kernel for kernel in ran)
-                terminalreporter.write_line(f"{report.nodeid} ran {', '.join(kernels)}")
+                terminalreporter.write_line(f"{report.nodeid} {name} {', '.join(kernels)}")
 
 
 @pytest.fixture(autouse=True, scope="session")

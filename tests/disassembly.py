@@ -252,8 +252,9 @@ def main(build, part=""):
                     loop.loads,
                     len(loop.instructions),
                     len(loop.stack_accesses),
+                    len(loop.spills),
                 )
-                print("{:8} {:14} {:6} {:6} {:6}".format(*counts), f" {loop.file} {loop.symbol}")
+                print("{:8} {:14} {:6} {:6} {:6} {:6}".format(*counts), f" {loop.file} {loop.symbol}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from kernel_tables import ISAS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,3 +62,8 @@ def test_the_python_code_of_the_readme_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_page_about_instruction_sets_lists_those_of_the_table():
+    page = (ROOT / "docs" / "instruction-sets.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(ISAS)
