@@ -86,7 +86,7 @@ class PackedConvs:
 
 # By sqz_isa_state.
 _WHY_NOT = (
-    "left out of this build: the compiler lacks it",
+    "left out of this build",
     "not supported by this processor or operating system",
 )
 _RUNNABLE = 2
