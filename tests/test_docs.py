@@ -67,3 +67,10 @@ def test_the_python_code_of_the_readme_runs(monkeypatch):
 def test_the_page_about_instruction_sets_lists_those_of_the_table():
     page = (ROOT / "docs" / "instruction-sets.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(ISAS)
+
+
+def test_the_page_about_the_tree_lists_what_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = page.split("\n## Folders\n")[1].split("\n## ")[0]
+    paths = re.findall(r"^\| `([^`]+)` \|", folders, re.MULTILINE)
+    assert paths and [path for path in paths if not list(ROOT.glob(re.sub(r"<\w+>", "*", path)))] == []
