@@ -103,7 +103,7 @@ SQZ_API const char *sqz_error_argument(void);
 
 /** Whether an instruction set can be used. */
 typedef enum {
-  SQZ_ISA_NOT_COMPILED = 0, /**< the compiler lacked it */
+  SQZ_ISA_NOT_COMPILED = 0, /**< left out of this build */
   SQZ_ISA_NOT_ON_CPU = 1,   /**< the processor or the operating system lacks it */
   SQZ_ISA_RUNNABLE = 2
 } sqz_isa_state;
