@@ -7,10 +7,13 @@ As a program, with NumPy blocked: runs them on the cffi backend and prints each 
 import json
 import random
 import sys
+from inspect import signature
 
 
 def calls(ops, array):
     """Results by name; ``array(format, values, *shape)`` makes an argument."""
+    from squeezeops.ops import __all__ as names
+
     rng = random.Random(7)
 
     def floats(*shape, format="f"):
@@ -35,6 +38,12 @@ def calls(ops, array):
     several = ops.pointwise_convs(x, convs)
     int8 = ops.PointwiseConv(weight, bias, groups=4, dtype="int8")
     next_int8 = ops.PointwiseConv(floats(10, 8, format="e"), groups=5, dtype="int8")
+    row = {"weight": floats(24), "bias": floats(24), "eps": 1e-3, "residual": floats(5, 24)}
+    normalised = {}
+    for name in names:
+        takes = signature(getattr(ops, name)).parameters.keys()
+        if "eps" in takes and takes <= {"x", *row, "out"}:
+            normalised[name] = getattr(ops, name)(x, **{key: row[key] for key in row if key in takes})
     return {
         "pointwise_convs": several[0],
         "pointwise_convs, the second": several[1],
@@ -45,8 +54,7 @@ def calls(ops, array):
         "PointwiseConv, quantised": next_int8(int8(ops.quantize_rows(x, groups=4), quantize_groups=5)),
         "quantize_rows": ops.quantize_rows(x, groups=4).scales,
         "quantize_rows, values": ops.quantize_rows(x, groups=4).values,
-        "layer_norm": ops.layer_norm(x, floats(24), floats(24), eps=1e-3, residual=floats(5, 24)),
-        "l2_normalize": ops.l2_normalize(x),
+        **normalised,
         "softmax": ops.softmax(x, mask=bools(5, 24), scale=0.3),
         "softmax, one row of a mask": ops.softmax(x, mask=floats(24), fully_masked="zero"),
         "gelu": ops.gelu(x, approximate="tanh"),

@@ -547,11 +547,11 @@ def test_out_may_be_x_but_not_part_of_it(backend, op):
 
 def no_neighbours(op):
     """Drop what has the shape of the usual x."""
-    return {"softmax": {"mask": None}, "softmax axis 0": {"mask": None}, "layer_norm": {"residual": None}}.get(op, {})
+    return {name: None for name in ("mask", "residual") if name in GOOD[op]}
 
 
 def no_affine(op):
-    return {"weight": None, "bias": None} if op == "layer_norm" else {}
+    return {name: None for name in ("weight", "bias") if name in GOOD[op]}
 
 
 def test_out_must_not_be_x_elsewhere(backend):

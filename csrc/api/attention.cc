@@ -193,6 +193,7 @@ using namespace sqz;
 
 SQZ_OPERATION(attention, "attention", kAttentionArguments)
 SQZ_OPERATION(attention_scores, "attention_scores", kAttentionScoresArguments)
+SQZ_OPERATIONS(kAttention, &operation_attention, &operation_attention_scores)
 
 extern "C" {
 

@@ -99,6 +99,7 @@ using namespace sqz;
 
 SQZ_OPERATION(embedding, "embedding", kEmbeddingArguments)
 SQZ_OPERATION(embedding_layer_norm, "embedding_layer_norm", kEmbeddingLayerNormArguments)
+SQZ_OPERATIONS(kEmbeddings, &operation_embedding, &operation_embedding_layer_norm)
 
 extern "C" {
 

@@ -3,16 +3,22 @@
 namespace sqz {
 
 namespace {
-#define SQZ_POINTER(op) &operation_##op,
-constexpr const sqz_operation *kOperations[] = {SQZ_OPERATIONS(SQZ_POINTER)};
-#undef SQZ_POINTER
-constexpr int32_t kCount = sizeof(kOperations) / sizeof(*kOperations);
+constexpr const Operations *kParts[] = {&kConvolutions, &kRowOperations, &kEmbeddings, &kAttention};
 }  // namespace
 
 }  // namespace sqz
 
-extern "C" int32_t sqz_operation_count(void) { return sqz::kCount; }
+extern "C" int32_t sqz_operation_count(void) {
+  int32_t count = 0;
+  for (const sqz::Operations *part : sqz::kParts) count += part->count;
+  return count;
+}
 
 extern "C" const sqz_operation *sqz_operation_get(int32_t index) {
-  return index >= 0 && index < sqz::kCount ? sqz::kOperations[index] : nullptr;
+  if (index < 0) return nullptr;
+  for (const sqz::Operations *part : sqz::kParts) {
+    if (index < part->count) return part->rows[index];
+    index -= part->count;
+  }
+  return nullptr;
 }

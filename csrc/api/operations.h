@@ -1,4 +1,4 @@
-// The table of operations. Each row stands next to the checks of its operation; the list of all is here.
+// The table of operations, in parts: each row stands next to the checks of its operation.
 #ifndef SQZ_API_OPERATIONS_H_
 #define SQZ_API_OPERATIONS_H_
 
@@ -8,27 +8,11 @@
 
 namespace sqz {
 
-#define SQZ_OPERATIONS(X)      \
-  X(pointwise_conv)            \
-  X(pack_pointwise_conv)       \
-  X(use_packed_pointwise_conv) \
-  X(run_pointwise_conv)        \
-  X(run_pointwise_convs)       \
-  X(quantize_rows)             \
-  X(layer_norm)                \
-  X(l2_normalize)              \
-  X(softmax)                   \
-  X(gelu)                      \
-  X(tanh)                      \
-  X(mean_pool)                 \
-  X(embedding)                 \
-  X(embedding_layer_norm)      \
-  X(attention)                 \
-  X(attention_scores)
-
-#define SQZ_DECLARE(op) extern const sqz_operation operation_##op;
-SQZ_OPERATIONS(SQZ_DECLARE)
-#undef SQZ_DECLARE
+struct Operations {
+  const sqz_operation *const *rows;
+  int32_t count;
+};
+extern const Operations kConvolutions, kRowOperations, kEmbeddings, kAttention;
 
 constexpr const char *kActivationWords[] = {nullptr, "gelu", "gelu_tanh", "relu", "tanh"};
 constexpr const char *kFullyMaskedWords[] = {"uniform", "zero"};
@@ -50,19 +34,24 @@ constexpr const char *kDtypeWords[] = {"float32", "float16", "int8"};  // from S
 
 // The row and the C function of an operation; sqz::check_and_run(Args &) does the work. Outside of namespaces.
 #define SQZ_OPERATION(op, label, arguments)                                                                          \
-  const sqz_operation sqz::operation_##op = {#op,                                                                    \
-                                             label,                                                                  \
-                                             sizeof(sqz_##op##_args),                                                \
-                                             0,                                                                      \
-                                             static_cast<int32_t>(sizeof(arguments) / sizeof(*arguments)),           \
-                                             arguments,                                                              \
-                                             [](void *args, int64_t count) {                                         \
-                                               SQZ_TRY(single(count));                                               \
-                                               return sqz_##op(static_cast<sqz_##op##_args *>(args));                \
-                                             }};                                                                     \
+  static const sqz_operation operation_##op = {#op,                                                                  \
+                                               label,                                                                \
+                                               sizeof(sqz_##op##_args),                                              \
+                                               0,                                                                    \
+                                               static_cast<int32_t>(sizeof(arguments) / sizeof(*arguments)),         \
+                                               arguments,                                                            \
+                                               [](void *args, int64_t count) {                                       \
+                                                 SQZ_TRY(single(count));                                             \
+                                                 return sqz_##op(static_cast<sqz_##op##_args *>(args));              \
+                                               }};                                                                   \
   extern "C" sqz_status sqz_##op(sqz_##op##_args *args) {                                                            \
     return with_size(args, sizeof *args, [](void *a) { return check_and_run(*static_cast<sqz_##op##_args *>(a)); }); \
   }
+
+// The rows of one file. Outside of namespaces.
+#define SQZ_OPERATIONS(part, ...)                                  \
+  static const sqz_operation *const part##_rows[] = {__VA_ARGS__}; \
+  const sqz::Operations sqz::part = {part##_rows, static_cast<int32_t>(sizeof(part##_rows) / sizeof(*part##_rows))};
 
 inline sqz_status single(int64_t count) {
   SQZ_CHECK(count == 1, "count: expected 1, got %lld", (long long)count);

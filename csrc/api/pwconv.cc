@@ -398,7 +398,7 @@ SQZ_OPERATION(use_packed_pointwise_conv, "PointwiseConv", kUsePackedArguments)
 SQZ_OPERATION(run_pointwise_conv, "PointwiseConv", kRunArguments)
 SQZ_OPERATION(quantize_rows, "quantize_rows", kQuantizeRowsArguments)
 
-const sqz_operation sqz::operation_run_pointwise_convs = {
+static const sqz_operation operation_run_pointwise_convs = {
     "run_pointwise_convs",
     "pointwise_convs",
     sizeof(sqz_run_pointwise_conv_args),
@@ -408,6 +408,9 @@ const sqz_operation sqz::operation_run_pointwise_convs = {
     [](void *args, int64_t count) {
       return sqz_run_pointwise_convs(static_cast<sqz_run_pointwise_conv_args *>(args), count);
     }};
+SQZ_OPERATIONS(kConvolutions, &operation_pointwise_conv, &operation_pack_pointwise_conv,
+               &operation_use_packed_pointwise_conv, &operation_run_pointwise_conv, &operation_run_pointwise_convs,
+               &operation_quantize_rows)
 
 extern "C" {
 

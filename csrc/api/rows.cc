@@ -1,14 +1,53 @@
 // Ops that work on each row by itself, and the mean of rows.
-#include "run/rows.h"
-
 #include "api/call.h"
 #include "api/operations.h"
-#include "run/mean_pool.h"
-#include "threading/float_environment.h"
+#include "run/run.h"
 
 namespace sqz {
 
 namespace {
+
+// ---- the kernels, on checked arguments; `residual`, `weight`, `bias` and `mask` may be null -------------------------
+
+sqz_status run_layer_norm(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
+                          const float *weight, const float *bias, float eps, float *out, int64_t ldo) {
+  return run_rows(Op::layer_norm_f32, rows, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.layer_norm_f32(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr,
+                           weight, bias, eps, out + begin * ldo, ldo);
+  });
+}
+
+sqz_status run_l2_normalize(int64_t rows, int64_t n, const float *x, int64_t ldx, float eps, float *out, int64_t ldo) {
+  return run_rows(Op::l2_normalize_f32, rows, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.l2_normalize_f32(end - begin, n, x + begin * ldx, ldx, eps, out + begin * ldo, ldo);
+  });
+}
+
+// The mask's row stride is in elements: floats for SQZ_MASK_ADD, else bytes; 0 repeats one row.
+sqz_status run_softmax(int64_t rows, int64_t n, const float *x, int64_t ldx, const void *mask, sqz_mask_kind mask_kind,
+                       int64_t mask_stride, float scale, sqz_fully_masked fully_masked, float *out, int64_t ldo) {
+  const int64_t mask_bytes = mask_kind == SQZ_MASK_NONE ? 0 : mask_stride * (mask_kind == SQZ_MASK_ADD ? 4 : 1);
+  return run_rows(Op::softmax_f32, rows, 2 * n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.softmax_f32(end - begin, n, x + begin * ldx, ldx,
+                        mask ? static_cast<const char *>(mask) + begin * mask_bytes : nullptr, mask_kind, mask_stride,
+                        scale, fully_masked, out + begin * ldo, ldo);
+  });
+}
+
+sqz_status run_activation(sqz_activation activation, int64_t n, const float *x, float *out) {
+  return run_rows(Op::activation_f32, n, 1, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.activation_f32(activation, end - begin, x + begin, out + begin);
+  });
+}
+
+// x: (batch * length, n). mask: (batch, length); a stride of 0 repeats one row.
+sqz_status run_mean_pool(int64_t batch, int64_t length, int64_t n, const float *x, int64_t ldx, const uint8_t *mask,
+                         int64_t mask_stride, float *out, int64_t ldo) {
+  return run_rows(Op::mean_pool_f32, batch, (length + 1) * n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.mean_pool_f32(end - begin, length, n, x + begin * length * ldx, ldx,
+                          mask ? mask + begin * mask_stride : nullptr, mask_stride, out + begin * ldo, ldo);
+  });
+}
 
 // ---- arrays --------------------------------------------------------------------------------------------------------
 
@@ -132,6 +171,8 @@ SQZ_OPERATION(softmax, "softmax", kSoftmaxArguments)
 SQZ_OPERATION(gelu, "gelu", kGeluArguments)
 SQZ_OPERATION(tanh, "tanh", kTanhArguments)
 SQZ_OPERATION(mean_pool, "mean_pool", kMeanPoolArguments)
+SQZ_OPERATIONS(kRowOperations, &operation_layer_norm, &operation_l2_normalize, &operation_softmax, &operation_gelu,
+               &operation_tanh, &operation_mean_pool)
 
 extern "C" {
 

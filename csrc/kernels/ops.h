@@ -2,18 +2,11 @@
 #ifndef SQZ_KERNELS_OPS_H_
 #define SQZ_KERNELS_OPS_H_
 
-#include "kernels/activation/activation.h"
-#include "kernels/attention/attention.h"
-#include "kernels/embedding/embedding.h"
 #include "kernels/kernel.h"
-#include "kernels/l2_normalize/l2_normalize.h"
-#include "kernels/layer_norm/layer_norm.h"
-#include "kernels/mean_pool/mean_pool.h"
-#include "kernels/pwconv/pwconv.h"
-#include "kernels/pwconv/pwconv_s8.h"
-#include "kernels/quantize_rows/quantize_rows.h"
-#include "kernels/softmax/softmax.h"
 #include "measure/peak.h"
+
+#define SQZ_OP(op, dtype, trait)
+#include "kernels/ops.def"  // the headers
 
 namespace sqz {
 

@@ -35,6 +35,19 @@ void for_chunks(int64_t count, int64_t grain, const Body &body) {
       &context);
 }
 
+// Calls run(kernels, begin, end) for chunks of rows that have `work` elements each, if there is any work.
+template <class Run>
+sqz_status run_rows(Op op, int64_t rows, int64_t work, const Run &run) {
+  const Kernels *kernels;
+  SQZ_TRY(begin(op, &kernels));
+  if (rows == 0 || work == 0) return SQZ_OK;
+  for_chunks(rows, row_grain(work), [&](int64_t begin, int64_t end) {
+    FloatEnvironment environment;
+    run(*kernels, begin, end);
+  });
+  return SQZ_OK;
+}
+
 }  // namespace sqz
 
 #endif  // SQZ_RUN_RUN_H_

@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <set>
@@ -598,6 +600,55 @@ void convolutions_of_one_input(Run &run) {
 const int64_t kLengths[] = {0,  1,  2,  3,  4,  5,  7,  8,  9,  12, 15, 16, 17, 20,
                             23, 24, 31, 32, 33, 36, 40, 47, 48, 49, 64, 96, 100};
 
+// Normalisations, found in the library's table: ops of x with an eps, and of what else they take of weight, bias and
+// residual.
+std::vector<const sqz_operation *> normalisations() {
+  const std::set<string> known = {"x", "weight", "bias", "eps", "residual", "out"};
+  std::vector<const sqz_operation *> found;
+  for (int32_t i = 0; i < sqz_operation_count(); ++i) {
+    const sqz_operation *op = sqz_operation_get(i);
+    std::set<string> names;
+    for (int32_t j = 0; j < op->argument_count; ++j) names.insert(op->arguments[j].name);
+    if (names.count("eps") && std::includes(known.begin(), known.end(), names.begin(), names.end()))
+      found.push_back(op);
+  }
+  return found;
+}
+
+// By the function of its argument struct: `out` is dense.
+void normalise(Run &run, const sqz_operation &op, const string &name, const Floats &x, int64_t rows, int64_t n,
+               bool all, bool in_place, double eps, Exactness exactness) {
+  run(op.name, "f32", "array " + name, exactness, [&](Call &c) {
+    const intptr_t shape[] = {static_cast<intptr_t>(rows), static_cast<intptr_t>(n)};
+    std::map<string, std::array<intptr_t, 2>> strides;
+    std::vector<uint64_t> args(op.size / sizeof(uint64_t) + 1);
+    char *fields = reinterpret_cast<char *>(args.data());
+    memcpy(fields, &op.size, sizeof op.size);
+    float *y = in_place ? c.in_out(x, n ? 1 : 0, rows * n).p : c.out(rows * n);
+    for (int32_t i = 0; i < op.argument_count; ++i) {
+      const sqz_argument &a = op.arguments[i];
+      const string field = a.name;
+      sqz_array array = {};
+      array.dtype = SQZ_F32, array.rank = 2, array.shape = shape;
+      if (field == "eps") {
+        memcpy(fields + a.offset, &eps, sizeof eps);
+        continue;
+      }
+      if (field == "out" || (field == "x" && in_place)) {
+        array.data = y;
+      } else if (field == "weight" || field == "bias") {
+        array.data = c.in(numbers(field == "bias" ? 84 : 83, n)), array.rank = 1, array.shape = shape + 1;
+      } else {
+        const Matrix m = c.in(field == "x" ? x : numbers(82, rows * n), rows, n);
+        strides[field] = {static_cast<intptr_t>(m.ld * 4), 4};
+        array.data = m.p, array.strides = strides[field].data();
+      }
+      if (all || !a.optional || field == "out") memcpy(fields + a.offset, &array, sizeof array);
+    }
+    return op.run(args.data(), 1);
+  });
+}
+
 void layer_norm(Run &run, const string &name, const Floats &x, int64_t rows, int64_t n, bool all, bool in_place,
                 double eps, Exactness exactness) {
   run("layer_norm", "f32", name, exactness, [&](Call &c) {
@@ -634,11 +685,16 @@ void softmax(Run &run, const string &name, const Floats &x, int64_t rows, int64_
 }
 
 void row_functions(Run &run) {
+  const std::vector<const sqz_operation *> ops = normalisations();
   for (const int64_t n : kLengths) {
     for (const int64_t rows : {1, 3, 9}) {
       const string size = std::to_string(rows) + "x" + std::to_string(n);
       const Floats x = numbers(81, rows * n, 8);
       const bool odd = n % 2;
+      for (const sqz_operation *op : ops) {
+        normalise(run, *op, size, x, rows, n, false, odd, 1e-5, kUsual);
+        normalise(run, *op, size + "-all", x, rows, n, true, !odd, 0.7, kUsual);
+      }
       layer_norm(run, size, x, rows, n, false, odd, 1e-5, kUsual);
       layer_norm(run, size + "-all", x, rows, n, true, !odd, 1e-12, n == 1 ? kWild : kUsual);
       l2_normalize(run, size, x, rows, n, odd, 1e-12, kUsual);
@@ -649,6 +705,10 @@ void row_functions(Run &run) {
     }
   }
   const Floats odd = every_kind(87, 40 * 33), x = numbers(88, 700 * 50, 8);
+  for (const sqz_operation *op : ops) {
+    normalise(run, *op, "every_kind", odd, 40, 33, false, false, 1e-5, kWild);
+    normalise(run, *op, "700x50", x, 700, 50, true, false, 1e-5, kUsual);  // rows for several threads
+  }
   layer_norm(run, "every_kind", odd, 40, 33, false, false, 1e-5, kWild);
   l2_normalize(run, "every_kind", odd, 40, 33, false, 1e-30, kWild);
   softmax(run, "every_kind", odd, 40, 33, SQZ_MASK_NONE, false, false, 1, kWild);
