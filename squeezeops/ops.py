@@ -5,8 +5,8 @@ Common to all ops, unless an op says otherwise:
 * Float arrays are float32 in native byte order, of any strides (a non-contiguous array is copied) and any size, zero
   included. NaN and infinity follow IEEE 754.
 * The result is a new C-contiguous float32 array, or `out`: float32, C-contiguous, writeable, of the result's shape. It
-  must not overlap an input, but a row-wise op (`layer_norm`, `l2_normalize`, `softmax`, `gelu`, `tanh`) accepts
-  ``out=x``. Overlap is between the first and the last byte: interleaved views overlap.
+  must not overlap an input, but a row-wise op (`layer_norm`, `rms_norm`, `l2_normalize`, `softmax`, `gelu`, `tanh`)
+  accepts ``out=x``. Overlap is between the first and the last byte: interleaved views overlap.
 * A wrong type or dtype is a TypeError, a wrong shape or value a ValueError. Both read ``op: argument: expected ...,
   got ...``, have the argument's name in the attribute ``argument``, and leave `out` unchanged. Backends raise the same.
 * On the compiled backends the bits of a row do not depend on the batch around it, the number of threads or the
@@ -51,6 +51,7 @@ __all__ = [
     "pointwise_conv",
     "pointwise_convs",
     "quantize_rows",
+    "rms_norm",
     "set_backend",
     "set_num_threads",
     "softmax",
@@ -528,6 +529,55 @@ def layer_norm(
     [[-0.800000011920929, 0.800000011920929], [0.0, 0.0]]
     """
     return _active().layer_norm(x, weight, bias, eps, residual, out)
+
+
+def rms_norm(
+    x: Floats,
+    weight: Floats | None = None,
+    *,
+    eps: float = 1e-6,
+    residual: Floats | None = None,
+    out: Floats | None = None,
+) -> Floats:
+    """RMS normalisation along the last axis of ``x + residual``.
+
+    With s a row of ``x + residual``: ``r = 1 / sqrt(mean(s * s) + eps)``, ``y = (s * r) * weight``. Unlike `layer_norm`
+    it subtracts no mean and adds no bias. The squares are summed in float32: a row with values above 1e19 may overflow
+    and become 0.
+
+    Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019 (arXiv 1910.07467).
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (..., C)
+    weight : ndarray of float32, shape (C,), optional
+        Without it, 1.
+    eps : float
+        Finite and not negative. With 0, a row of zeros becomes NaN.
+    residual : ndarray of float32, of x's shape, optional
+        Added to x before the normalisation.
+    out : ndarray of float32, optional
+        Where the result goes; may be x.
+
+    Returns
+    -------
+    ndarray of float32, of x's shape
+
+    Raises
+    ------
+    TypeError
+        An argument of another type or dtype.
+    ValueError
+        Shapes that do not fit together, a negative or non-finite `eps`, an unusable `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squeezeops
+    >>> squeezeops.rms_norm(np.array([[3, 3], [1, -7]], np.float32), eps=7).tolist()
+    [[0.75, 0.75], [0.1767766922712326, -1.2374368906021118]]
+    """
+    return _active().rms_norm(x, weight, eps, residual, out)
 
 
 def l2_normalize(x: Floats, *, eps: float = 1e-12, out: Floats | None = None) -> Floats:

@@ -155,7 +155,7 @@ def ends_with_its_kernels(name: str) -> bool:
 
 
 def row_cases() -> dict[str, Callable[[], np.ndarray]]:
-    """gelu, tanh, l2_normalize, layer_norm and softmax at odd lengths, over all kinds of values."""
+    """gelu, tanh, l2_normalize, layer_norm, rms_norm and softmax at odd lengths, over all kinds of values."""
     cases: dict[str, Callable[[], np.ndarray]] = {}
     wide = np.concatenate([specials(), every_kind(6, 4001), numbers(7, 4000, scale=16.0)])
     cases["gelu/wide"] = lambda: ops.gelu(wide)
@@ -173,6 +173,8 @@ def row_cases() -> dict[str, Callable[[], np.ndarray]]:
             x, w, b, eps=1e-12, residual=r
         )
         cases[f"layer_norm/9x{length}-offset"] = lambda x=x, w=weight: ops.layer_norm(x + np.float32(1024), w)
+        cases[f"rms_norm/9x{length}"] = lambda x=x: ops.rms_norm(x)
+        cases[f"rms_norm/9x{length}-all"] = lambda x=x, w=weight, r=residual: ops.rms_norm(x, w, eps=0.7, residual=r)
         cases[f"softmax/9x{length}"] = lambda x=x: ops.softmax(x, scale=0.7)
         cases[f"softmax/9x{length}-bool"] = lambda x=x, m=keep: ops.softmax(x, mask=m)
         cases[f"softmax/9x{length}-added"] = lambda x=x, m=added: ops.softmax(x, mask=m, fully_masked="zero")
@@ -181,6 +183,7 @@ def row_cases() -> dict[str, Callable[[], np.ndarray]]:
     odd = every_kind(14, 40, 33)
     cases["l2_normalize/every_kind"] = lambda: ops.l2_normalize(odd, eps=1e-30)
     cases["layer_norm/every_kind"] = lambda: ops.layer_norm(odd)
+    cases["rms_norm/every_kind"] = lambda: ops.rms_norm(odd)
     cases["softmax/every_kind"] = lambda: ops.softmax(odd)
     return cases
 

@@ -84,6 +84,7 @@ OPS = {
     "PointwiseConv from packed": from_packed,
     "quantize_rows": quantize_rows,
     "layer_norm": ops.layer_norm,
+    "rms_norm": ops.rms_norm,
     "l2_normalize": ops.l2_normalize,
     "softmax": ops.softmax,
     "softmax axis 0": ops.softmax,
@@ -131,6 +132,9 @@ GOOD = {
     "layer_norm": {
         "x": floats(5, 12), "weight": floats(12), "bias": floats(12), "eps": 1e-5, "residual": floats(5, 12),
         "out": floats(5, 12),
+    },
+    "rms_norm": {
+        "x": floats(5, 12), "weight": floats(12), "eps": 1e-6, "residual": floats(5, 12), "out": floats(5, 12),
     },
     "l2_normalize": {"x": floats(5, 12), "eps": 1e-12, "out": floats(5, 12)},
     "softmax": {
@@ -298,12 +302,13 @@ def bad_arguments():
         cases += case(op, argument, NOT_COUNTS, TypeError)
         cases += case(op, argument, {"negative": -6, "huge": 2**70}, ValueError)
     cases += case(op, "in_channels", {"too many": 2**29}, ValueError)
-    for op in ("layer_norm", "embedding_layer_norm"):
-        for argument in ("weight", "bias"):
+    for op in ("layer_norm", "embedding_layer_norm", "rms_norm"):
+        for argument in {"weight", "bias"} & GOOD[op].keys():
             cases += case(op, argument, {"shape": floats(5), "scalar": floats(1), "rank": floats(1, 12)}, ValueError)
-    for op in ("layer_norm", "l2_normalize", "softmax", "softmax axis 0"):
+    for op in ("layer_norm", "rms_norm", "l2_normalize", "softmax", "softmax axis 0"):
         cases += case(op, "x", {"0-d": np.array(1, np.float32)}, ValueError)
-    cases += case("layer_norm", "residual", {"shape": floats(12, 5), "broadcast": floats(12)}, ValueError)
+    for op in ("layer_norm", "rms_norm"):
+        cases += case(op, "residual", {"shape": floats(12, 5), "broadcast": floats(12)}, ValueError)
     masks = {
         "shape": floats(5),
         "rank": floats(1, 5, 12),
@@ -526,7 +531,7 @@ def test_out_must_not_overlap_an_input(backend, op, argument, out):
     assert_bad(op, GOOD[op] | {argument: value, out: room}, out, ValueError)
 
 
-@pytest.mark.parametrize("op", ["layer_norm", "l2_normalize", "softmax", "softmax axis 0", "gelu", "tanh"])
+@pytest.mark.parametrize("op", ["layer_norm", "rms_norm", "l2_normalize", "softmax", "softmax axis 0", "gelu", "tanh"])
 def test_out_may_be_x_but_not_part_of_it(backend, op):
     arguments = {name: value for name, value in GOOD[op].items() if name not in ("out", "mask", "residual")}
     memory = floats(16, 12)

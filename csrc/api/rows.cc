@@ -17,6 +17,14 @@ sqz_status run_layer_norm(int64_t rows, int64_t n, const float *x, int64_t ldx, 
   });
 }
 
+sqz_status run_rms_norm(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
+                        const float *weight, float eps, float *out, int64_t ldo) {
+  return run_rows(Op::rms_norm_f32, rows, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.rms_norm_f32(end - begin, n, x + begin * ldx, ldx, residual ? residual + begin * ldr : nullptr, ldr, weight,
+                         eps, out + begin * ldo, ldo);
+  });
+}
+
 sqz_status run_l2_normalize(int64_t rows, int64_t n, const float *x, int64_t ldx, float eps, float *out, int64_t ldo) {
   return run_rows(Op::l2_normalize_f32, rows, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
     kernels.l2_normalize_f32(end - begin, n, x + begin * ldx, ldx, eps, out + begin * ldo, ldo);
@@ -73,6 +81,28 @@ sqz_status check_and_run(sqz_layer_norm_args &a) {
   SQZ_TRY(call.dense("bias", a.bias, &bias));
   return run_layer_norm(shape.rows(), shape.last(), x.p, x.ld, residual.p, residual.ld, weight, bias, narrow(a.eps),
                         floats(a.out), shape.last());
+}
+
+const sqz_argument kRmsNormArguments[] = {SQZ_IN(rms_norm, x), SQZ_IN_OPTIONAL(rms_norm, weight),
+                                          SQZ_REAL(rms_norm, eps), SQZ_IN_OPTIONAL(rms_norm, residual),
+                                          SQZ_OUT(rms_norm, out)};
+
+sqz_status check_and_run(sqz_rms_norm_args &a) {
+  SQZ_TRY(rows("x", a.x));
+  const Shape shape(a.x), channels = {shape.last()};
+  SQZ_TRY(optional("weight", a.weight, channels));
+  SQZ_TRY(epsilon(a.eps));
+  SQZ_TRY(optional("residual", a.residual, shape));
+  Call call(1);
+  SQZ_TRY(call.output(a.out, shape, {{"weight", &a.weight}, {"residual", &a.residual}}, &a.x));
+  if (call.needs_out()) return SQZ_NEEDS_OUT;
+  Rows<float> x, residual;
+  const float *weight;
+  SQZ_TRY(call.rows("x", a.x, &x));
+  SQZ_TRY(call.rows("residual", a.residual, &residual));
+  SQZ_TRY(call.dense("weight", a.weight, &weight));
+  return run_rms_norm(shape.rows(), shape.last(), x.p, x.ld, residual.p, residual.ld, weight, narrow(a.eps),
+                      floats(a.out), shape.last());
 }
 
 const sqz_argument kL2NormalizeArguments[] = {SQZ_IN(l2_normalize, x), SQZ_REAL(l2_normalize, eps),
@@ -166,13 +196,14 @@ sqz_status mask_matrix(const void *p, int64_t rows, int64_t n, int64_t stride) {
 using namespace sqz;
 
 SQZ_OPERATION(layer_norm, "layer_norm", kLayerNormArguments)
+SQZ_OPERATION(rms_norm, "rms_norm", kRmsNormArguments)
 SQZ_OPERATION(l2_normalize, "l2_normalize", kL2NormalizeArguments)
 SQZ_OPERATION(softmax, "softmax", kSoftmaxArguments)
 SQZ_OPERATION(gelu, "gelu", kGeluArguments)
 SQZ_OPERATION(tanh, "tanh", kTanhArguments)
 SQZ_OPERATION(mean_pool, "mean_pool", kMeanPoolArguments)
-SQZ_OPERATIONS(kRowOperations, &operation_layer_norm, &operation_l2_normalize, &operation_softmax, &operation_gelu,
-               &operation_tanh, &operation_mean_pool)
+SQZ_OPERATIONS(kRowOperations, &operation_layer_norm, &operation_rms_norm, &operation_l2_normalize, &operation_softmax,
+               &operation_gelu, &operation_tanh, &operation_mean_pool)
 
 extern "C" {
 
@@ -183,6 +214,15 @@ sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t l
   SQZ_TRY(matrix("out", out, rows, n, ldo));
   SQZ_TRY(epsilon(eps));
   return run_layer_norm(rows, n, x, ldx, residual, ldr, weight, bias, narrow(eps), out, ldo);
+}
+
+sqz_status sqz_rms_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
+                            const float *weight, double eps, float *out, int64_t ldo) {
+  SQZ_TRY(matrix("x", x, rows, n, ldx));
+  if (residual) SQZ_TRY(matrix("residual", residual, rows, n, ldr));
+  SQZ_TRY(matrix("out", out, rows, n, ldo));
+  SQZ_TRY(epsilon(eps));
+  return run_rms_norm(rows, n, x, ldx, residual, ldr, weight, narrow(eps), out, ldo);
 }
 
 sqz_status sqz_l2_normalize_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, double eps, float *out,

@@ -380,6 +380,16 @@ class Front:
         self.kernels.layer_norm(matrix(x), weight, bias, single(eps), matrix(residual), matrix(out))
         return out
 
+    def rms_norm(self, x: Any, weight: Any, eps: Any, residual: Any, out: Any) -> Any:
+        a = Arguments("rms_norm")
+        x = a.rows("x", x)
+        weight = a.optional("weight", weight, x.shape[-1:])
+        eps = check.epsilon(a.op, eps)
+        residual = a.optional("residual", residual, x.shape)
+        out = a.output(out, x.shape, in_place=True)
+        self.kernels.rms_norm(matrix(x), weight, single(eps), matrix(residual), matrix(out))
+        return out
+
     def l2_normalize(self, x: Any, eps: Any, out: Any) -> Any:
         a = Arguments("l2_normalize")
         x = a.rows("x", x)

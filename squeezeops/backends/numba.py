@@ -123,6 +123,10 @@ def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, ou
     _run_rows(rows.layer_norm, (*arrays, eps), out)
 
 
+def rms_norm(x: Array, weight: Maybe, eps: F, residual: Maybe, out: Array) -> None:
+    _run_rows(rows.rms_norm, (_flat(x), _flat_or_none(residual), _flat_or_none(weight), eps), out)
+
+
 def l2_normalize(x: Array, eps: F, out: Array) -> None:
     _run_rows(rows.l2_normalize, (_flat(x), eps), out)
 

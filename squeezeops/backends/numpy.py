@@ -188,6 +188,16 @@ def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, ou
 
 
 @_kernel
+def rms_norm(x: Array, weight: Maybe, eps: F, residual: Maybe, out: Array) -> None:
+    """Divide rows by their root mean squares."""
+    if residual is not None:
+        x = x + residual
+    n = F(max(x.shape[1], 1))
+    y = x * (F(1) / np.sqrt((x * x).sum(axis=1, keepdims=True) / n + eps))
+    out[...] = y if weight is None else y * weight
+
+
+@_kernel
 def l2_normalize(x: Array, eps: F, out: Array) -> None:
     """Divide rows by their norms, or by eps."""
     norm = np.sqrt((x * x).sum(axis=1, keepdims=True))

@@ -225,6 +225,11 @@ def _layer_norm(tokens: int, channels: int) -> Case:
     return Case(lambda: ops.layer_norm(x, weight, bias, out=out), 2 * x.nbytes + 2 * weight.nbytes)
 
 
+def _rms_norm(rows: int, channels: int) -> Case:
+    x, weight, out = floats(rows, channels), floats(channels), _empty(rows, channels)
+    return Case(lambda: ops.rms_norm(x, weight, out=out), 2 * x.nbytes + weight.nbytes)
+
+
 def _softmax(rows: int, columns: int) -> Case:
     x, out = floats(rows, columns), _empty(rows, columns)
     return Case(lambda: ops.softmax(x, out=out), 2 * x.nbytes)
@@ -289,6 +294,7 @@ OPS = (
     Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),
     Op("attention", "attention", "f32", "GFLOP/s", _attention, [(1, t, 768, 12) for t in TOKENS]),
     Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, ROWS),
+    Op("rms_norm", "rms_norm", "f32", "GB/s", _rms_norm, [(128, 768), (128, 2048), (1, 4096)]),  # as in Llama
     Op("softmax", "softmax", "f32", "GB/s", _softmax, [(12 * t, t) for t in TOKENS]),
     Op("gelu", "activation", "f32", "GB/s", _gelu, [(t, 3072) for t in TOKENS]),
     Op("tanh", "activation", "f32", "GB/s", _tanh, ROWS),

@@ -16,8 +16,8 @@
  * - Scalars are double and rounded to float inside, so that the caller's rounding mode has no part in it.
  * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. What a function
  *   returns a pointer to belongs to the library and is never freed by the caller.
- * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, l2_normalize,
- *   softmax, activation). Nothing else that is written may overlap what is read.
+ * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, rms_norm,
+ *   l2_normalize, softmax, activation). Nothing else that is written may overlap what is read.
  * - Errors. A function returns a status and, unless that is SQZ_OK, leaves its output as it was; sqz_error_message()
  *   then says, on the same thread, which argument was wrong: "argument: expected ..., got ...". NULL, negative sizes
  *   and sizes whose products overflow are such errors. No function can check that a pointer leads to as much memory as
@@ -214,6 +214,19 @@ typedef struct {
 
 /** Layer normalisation of the rows of x + residual. @param args  not NULL */
 SQZ_API sqz_status sqz_layer_norm(sqz_layer_norm_args *args);
+
+/** Arguments of sqz_rms_norm(). */
+typedef struct {
+  size_t size;
+  sqz_array x;        /**< float32 (..., C) */
+  sqz_array weight;   /**< float32 (C); not given: 1 */
+  double eps;         /**< finite, >= 0 */
+  sqz_array residual; /**< float32, of x's shape; not given: 0 */
+  sqz_array out;      /**< float32, of x's shape; may be x */
+} sqz_rms_norm_args;
+
+/** Division of the rows of x + residual by their root mean squares. @param args  not NULL */
+SQZ_API sqz_status sqz_rms_norm(sqz_rms_norm_args *args);
 
 /** Arguments of sqz_l2_normalize(). */
 typedef struct {
@@ -478,6 +491,19 @@ SQZ_API const sqz_operation *sqz_operation_get(int32_t index);
 SQZ_API sqz_status sqz_layer_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual,
                                       int64_t ldr, const float *weight, const float *bias, double eps, float *out,
                                       int64_t ldo);
+
+/**
+ * RMS normalisation: with s = x + residual, out = s / sqrt(mean(s * s) + eps) * weight for each row.
+ *
+ * @param rows, n   the shape of x, residual and out
+ * @param x         (rows, n), row stride ldx
+ * @param residual  (rows, n), row stride ldr; NULL for none
+ * @param weight    (n); NULL for 1
+ * @param eps       finite, >= 0
+ * @param out       (rows, n), row stride ldo; may be x
+ */
+SQZ_API sqz_status sqz_rms_norm_f32(int64_t rows, int64_t n, const float *x, int64_t ldx, const float *residual,
+                                    int64_t ldr, const float *weight, double eps, float *out, int64_t ldo);
 
 /**
  * Division of each row by its Euclidean norm: out = x / max(sqrt(sum(x * x)), eps).

@@ -122,6 +122,38 @@ def layer_norm(first, last, x, residual, weight, bias, eps, n, out):
             _normalised(out, at + full, mean, scale, weight, has_weight, bias, has_bias, full, rest)
 
 
+@inline
+def _scaled_by(out, at, scale, weight, has_weight, i, lanes):
+    s = load_n(out, at, lanes) * scale
+    if has_weight:
+        s = s * load_n(weight, i, lanes)
+    store_n(out, at, s, lanes)
+
+
+@kernel
+def rms_norm(first, last, x, residual, weight, eps, n, out):
+    """Rows of n; `out` holds x + residual until it is scaled. `residual` and `weight` may be empty."""
+    added, has_weight = residual.size > 0, weight.size > 0
+    x, residual, weight, out = pointer(x), pointer(residual), pointer(weight), pointer(out)
+    full, count = whole(n), F(n)
+    rest = n - full
+    for row in range(first, last):
+        at = row * n
+        total = set1(ZERO)
+        for i in range(0, full, LANES):
+            s = _residual_sum(x, residual, added, out, at + i, LANES)
+            total = fma(s, s, total)
+        if rest > 0:
+            s = _residual_sum(x, residual, added, out, at + full, rest)
+            total = fma(s, s, total)
+        scale = set1(ONE / np.sqrt(sum_of(total) / count + eps))
+
+        for i in range(0, full, LANES):
+            _scaled_by(out, at + i, scale, weight, has_weight, i, LANES)
+        if rest > 0:
+            _scaled_by(out, at + full, scale, weight, has_weight, full, rest)
+
+
 @kernel
 def l2_normalize(first, last, x, eps, n, out):
     """Rows of n, divided by their norms or by eps, whichever is greater."""
