@@ -170,15 +170,15 @@ static void run_softmax(int64_t rows, int64_t n) {
 
 static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
   return (sqz_attention_f32_args){.batch = 1,
-                              .q_offsets = offsets,
-                              .k_offsets = offsets,
-                              .heads = heads,
-                              .head_size = c / heads,
-                              .ldq = c,
-                              .ldk = c,
-                              .ldv = c,
-                              .scale = sqz_attention_scale(c / heads),
-                              .ldo = c};
+                                  .q_offsets = offsets,
+                                  .k_offsets = offsets,
+                                  .heads = heads,
+                                  .head_size = c / heads,
+                                  .ldq = c,
+                                  .ldk = c,
+                                  .ldv = c,
+                                  .scale = sqz_attention_scale(c / heads),
+                                  .ldo = c};
 }
 
 static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
