@@ -218,8 +218,8 @@ class Convolution(NamedTuple):
 
     dtype: str
     groups: int
-    k: int  # input channels a group
-    n: int  # output channels a group
+    k: int  # input channels per group
+    n: int  # output channels per group
     weight: Any  # as the kernels' `pack` returns it
     scales: np.ndarray  # of the output channels; empty unless `dtype` is "int8"
     bias: np.ndarray | None
