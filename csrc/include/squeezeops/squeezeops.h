@@ -172,7 +172,7 @@ SQZ_API int32_t sqz_get_num_threads(void);
  * @name Operations on arrays
  *
  * Each takes a struct of arguments. Initialise it to zero, set `size` to the size of the struct and then what is
- * wanted: `sqz_gelu_args args = {sizeof args};`. What stays zero is not given, or has its default.
+ * wanted: `sqz_gelu_args args = {sizeof args};`. What stays zero is not given; a number that stays zero is 0.
  *
  * An array may have any strides: what a kernel cannot read in place is copied. Ids and offsets are always copied before
  * they are checked, so another thread may write to them meanwhile. A wrong type is SQZ_TYPE, a wrong shape or value
