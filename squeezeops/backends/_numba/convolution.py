@@ -55,7 +55,7 @@ def unpack(packed: np.ndarray, groups: int, k: int, n: int) -> np.ndarray:
 
 
 def scratch_size(k: int) -> int:
-    """Floats of scratch memory of `convolve`, for k input channels a group."""
+    """Floats of scratch memory of `convolve`, for k input channels per group."""
     return TILE_ROWS * (WIDTH + k)
 
 
@@ -139,7 +139,7 @@ def quantize(x, at, n, out, to):
 
 @kernel
 def quantize_rows(first, last, x, groups, n, scratch, values, scales):
-    """Bytes and scales of rows from `first` to `last`; n channels a group."""
+    """Bytes and scales of rows from `first` to `last`; n channels per group."""
     x, scratch, values, scales = pointer(x), pointer(scratch), pointer(values), pointer(scales)
     width = (n + 3) // 4 * 4
     for group in range(first * groups, last * groups):
