@@ -263,7 +263,7 @@ class PointwiseConv:
     Raises
     ------
     TypeError
-        As `pointwise_conv`.
+        As `pointwise_conv`; for a `memory` without the method.
     ValueError
         As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels per group.
 

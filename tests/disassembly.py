@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-LANES = {"xmm": 4, "ymm": 8, "zmm": 16, "v": 4}  # floats a register
+LANES = {"xmm": 4, "ymm": 8, "zmm": 16, "v": 4}  # floats per register
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,31 @@ def without_simd() -> list[str]:
     return [f"-DSQUEEZEOPS_WITHOUT_{tag.upper()}=ON" for tag in ISAS if tag != "scalar"]
 
 
+def source_of(name: str, isa: str) -> Path:
+    """The source of a kernel or a peak loop, such as "pwconv_f32" for "avx2"."""
+    return next(path for stem in (f"{name}_{isa}", name) for path in CSRC.glob(f"*/**/{stem}.cc"))
+
+
 def object_of(name: str, isa: str) -> str:
-    """The object of a kernel or a peak loop, such as "pwconv_f32" for "avx2", below a build folder."""
-    found = [path for stem in (f"{name}_{isa}", name) for path in CSRC.glob(f"*/**/{stem}.cc")]
-    return f"CMakeFiles/squeezeops_{isa}.dir/{found[0].relative_to(ROOT).as_posix()}.o"
+    """The object made of that source, below a build folder."""
+    return f"CMakeFiles/squeezeops_{isa}.dir/{source_of(name, isa).relative_to(ROOT).as_posix()}.o"
+
+
+def includes(path: Path) -> list[str]:
+    """The project's files that a source includes itself, such as "simd/common.h"."""
+    return re.findall(r'^\s*#\s*include "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def included(path: Path) -> set[str]:
+    """What it includes, and what that includes in turn."""
+    found: set[str] = set()
+    new = includes(path)
+    while new:
+        name = new.pop()
+        if name not in found and (CSRC / name).exists():
+            found.add(name)
+            new += includes(CSRC / name)
+    return found
 
 
 def isa_of_object(path: Path) -> str | None:

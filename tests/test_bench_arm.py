@@ -1,6 +1,7 @@
 """What bench/arm makes of counts and models: no ARM, no emulator and no cross compiler is needed."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kernel_tables import isas_on
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # after what is installed: only bench/ is taken from here
 
 from bench.arm import check, estimate  # noqa: E402
+from bench.arm.__main__ import TOKENS  # noqa: E402
 from bench.arm.counting import KINDS, kind, kinds, read_intervals  # noqa: E402
 from bench.arm.cycles import MODELS  # noqa: E402
 from bench.arm.instructions import CPUS, key, model_cases  # noqa: E402
@@ -191,11 +193,18 @@ def test_every_instruction_set_is_counted():
 
 
 def test_every_operation_of_the_model_is_counted():
-    assert {case.op for case in model_cases("neon", [16, 32])} == {op.name for op in OPS}
+    other_models = {"rms_norm"}  # no op of SqueezeBERT or BERT
+    assert {case.op for case in model_cases("neon", [16, 32])} == {op.name for op in OPS} - other_models
     assert {case.op for case in model_cases("neon_i8mm", [32])} == {"pointwise_conv_int8", "quantize_rows"}
     (conv,) = (case for case in model_cases("neon_dotprod", [32]) if case.shape.get("activation") == "gelu")
     assert conv.line == "pwconv s8 32 768 3072 4 gelu 0"
     assert conv.units == 32 * 192 * 3072 // 16
+
+
+def test_the_driver_knows_every_operation():
+    driver = (Path(__file__).parents[1] / "bench" / "arm" / "driver.c").read_text(encoding="utf-8")
+    known = set(re.findall(r'sscanf\(line, "(\w+) ', driver))
+    assert {case.line.split()[0] for case in model_cases("neon", TOKENS)} == known - {"layer"}
 
 
 def row(**given):

@@ -74,6 +74,28 @@ def test_the_table_has_every_op_on_every_isa_with_its_trait():
     assert all(row["tile"] for row in rows)
 
 
+def test_which_kernels_each_isa_runs():
+    """Written out here: the tests below follow isas.def, so a wrong `implies` there would mislead them as well."""
+    expected = {  # where everything was compiled: of the float kernels, of the byte kernels
+        "scalar": ("scalar", "scalar"),
+        "sse2": ("sse2", "scalar"),
+        "avx2": ("avx2", "avx2"),
+        "avxvnni": ("avx2", "avxvnni"),
+        "avx512": ("avx512", "avx2"),
+        "avx512vl_vnni": ("avx512", "avx512vl_vnni"),
+        "avx512vnni": ("avx512", "avx512vnni"),
+        "neon": ("neon", "neon"),
+        "neon_vfpv4": ("neon_vfpv4", "neon_vfpv4"),
+        "neon_dotprod": ("neon", "neon_dotprod"),
+        "neon_i8mm": ("neon", "neon_i8mm"),
+    }
+
+    def first(isa, trait):
+        return next(row.tag for row in isa.chain() if getattr(row, trait))
+
+    assert {tag: (first(isa, "floats"), first(isa, "bytes")) for tag, isa in ROWS.items()} == expected
+
+
 @pytest.mark.parametrize("isa", ALL_ISAS)
 def test_the_best_kernel_that_an_isa_implies_runs(isa):
     def best(dtype):

@@ -1,4 +1,4 @@
-"""The modules of the package, read from their source: no cycles, layers in squeezebert, no private names."""
+"""Who imports and includes whom, read from the source: no cycles, layers, no private names."""
 
 import ast
 import re
@@ -6,6 +6,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from kernel_tables import CSRC, ROOT, includes
 
 import squeezeops
 
@@ -73,8 +74,31 @@ def test_squeezebert_uses_public_names_only():
                 assert not node.attr.startswith("_") or node.attr == "__new__", f"{name}: {ast.unparse(node)}"
 
 
+def test_layers_of_the_sources_in_c():
+    """They are those of the table in docs/architecture.md: each name in its second column is used, and no other."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| may import or include |")[2]
+    table = dict(re.findall(r"^\| `((?:csrc|python)/[\w./]*)` \| (.*) \|$", page, re.MULTILINE))
+    sources = [path for path in (*CSRC.rglob("*.*"), *(ROOT / "python").glob("*.*")) if "package" not in path.parts]
+    public = CSRC / "include" / "squeezeops" / "squeezeops.h"  # includes nothing of the project
+    assert includes(public) == []
+    used = {row: set() for row in table}
+    for path in sources:
+        name = path.relative_to(ROOT).as_posix().replace("error.cc", "error.h")
+        if path == public:
+            continue
+        row = next((row for row in table if name.startswith(row)), None)
+        assert row, f"{name}: no row"
+        may = re.findall(r"`([\w./]+)`", table[row])
+        for header in includes(path):
+            header = header.replace("squeezeops/squeezeops.h", "squeezeops.h")
+            if not (path.parent / header).exists() and not f"csrc/{header}".startswith(row):
+                allowed = [name for name in may if header.startswith(name)]
+                assert allowed, f"{name}: {header}"
+                used[row].update(allowed)
+    assert used == {row: set(re.findall(r"`([\w./]+)`", text)) for row, text in table.items()}
+
+
 def test_every_package_is_installed():
-    root = Path(__file__).parents[1]
-    listed = re.findall(r'^  "(squeezeops[\w.]*)",$', (root / "pyproject.toml").read_text(), re.MULTILINE)
-    found = (path.parent.relative_to(root).parts for path in (root / "squeezeops").rglob("__init__.py"))
+    listed = re.findall(r'^  "(squeezeops[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    found = (path.parent.relative_to(ROOT).parts for path in (ROOT / "squeezeops").rglob("__init__.py"))
     assert sorted(listed) == sorted(map(".".join, found))

@@ -3,6 +3,7 @@
 //     pwconv DTYPE TOKENS C_IN C_OUT GROUPS ACTIVATION RESIDUAL      DTYPE: f32 f16 s8; ACTIVATION: none gelu tanh
 //     quantize_rows TOKENS CHANNELS GROUPS
 //     layer_norm TOKENS CHANNELS RESIDUAL
+//     rms_norm ROWS CHANNELS
 //     l2_normalize ROWS CHANNELS
 //     embedding TOKENS CHANNELS                                      of a float16 table
 //     embedding_layer_norm TOKENS CHANNELS                           of float16 tables
@@ -125,6 +126,11 @@ static void run_layer_norm(int64_t tokens, int64_t n, int residual) {
   TWICE(check(sqz_layer_norm_f32(tokens, n, x, n, added, n, weight, bias, 1e-12, out, n)));
 }
 
+static void run_rms_norm(int64_t rows, int64_t n) {
+  float *x = floats(rows * n), *weight = floats(n), *out = room(rows * n * 4);
+  TWICE(check(sqz_rms_norm_f32(rows, n, x, n, NULL, 0, weight, 1e-6, out, n)));
+}
+
 static void run_l2_normalize(int64_t rows, int64_t n) {
   float *x = floats(rows * n), *out = room(rows * n * 4);
   TWICE(check(sqz_l2_normalize_f32(rows, n, x, n, 1e-12, out, n)));
@@ -164,15 +170,15 @@ static void run_softmax(int64_t rows, int64_t n) {
 
 static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
   return (sqz_attention_f32_args){.batch = 1,
-                              .q_offsets = offsets,
-                              .k_offsets = offsets,
-                              .heads = heads,
-                              .head_size = c / heads,
-                              .ldq = c,
-                              .ldk = c,
-                              .ldv = c,
-                              .scale = sqz_attention_scale(c / heads),
-                              .ldo = c};
+                                  .q_offsets = offsets,
+                                  .k_offsets = offsets,
+                                  .heads = heads,
+                                  .head_size = c / heads,
+                                  .ldq = c,
+                                  .ldk = c,
+                                  .ldv = c,
+                                  .scale = sqz_attention_scale(c / heads),
+                                  .ldo = c};
 }
 
 static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
@@ -262,6 +268,8 @@ int main(void) {
       run_quantize_rows(a, b, c);
     else if (sscanf(line, "layer_norm %lld %lld %d", &a, &b, &residual) == 3)
       run_layer_norm(a, b, residual);
+    else if (sscanf(line, "rms_norm %lld %lld", &a, &b) == 2)
+      run_rms_norm(a, b);
     else if (sscanf(line, "l2_normalize %lld %lld", &a, &b) == 2)
       run_l2_normalize(a, b);
     else if (sscanf(line, "embedding %lld %lld", &a, &b) == 2)

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests"))  # for kernel_tables
+sys.path.append(str(ROOT / "tests"))
+
+from kernel_tables import ISAS  # noqa: E402
+
 BUILD = ROOT / "build" / "arm"
 JOBS = max(2, os.cpu_count() or 1)
 
@@ -43,16 +46,16 @@ class Processor:
         return ["qemu-arm" if self.architecture == "armv7" else "qemu-aarch64", "-cpu", self.model]
 
 
-NEON = ("neon", "scalar")
-DOTPROD = ("neon_dotprod", *NEON)
-I8MM = ("neon_i8mm", *DOTPROD)
+NEON, VFPV4, DOTPROD, I8MM = (
+    tuple(isa.tag for isa in ISAS[tag].chain()) for tag in ("neon", "neon_vfpv4", "neon_dotprod", "neon_i8mm")
+)
 PROCESSORS = (
     Processor("aarch64", "cortex-a53", NEON, "neon", "neon"),  # Raspberry Pi 3, Zero 2
     Processor("aarch64", "cortex-a72", NEON, "neon", "neon"),  # Raspberry Pi 4
     Processor("aarch64", "cortex-a76", DOTPROD, "neon", "neon_dotprod"),  # Raspberry Pi 5
     Processor("aarch64", "neoverse-n1", DOTPROD, "neon", "neon_dotprod"),
     Processor("aarch64", "max", I8MM, "neon", "neon_i8mm"),
-    Processor("armv7", "cortex-a7", ("neon_vfpv4", *NEON), "neon_vfpv4", "neon_vfpv4"),  # Raspberry Pi 2
+    Processor("armv7", "cortex-a7", VFPV4, "neon_vfpv4", "neon_vfpv4"),  # Raspberry Pi 2
     Processor("armv7", "cortex-a9", NEON, "neon", "neon"),
     Processor("armv7", "cortex-a9,neon=off", ("scalar",), "scalar", "scalar"),
 )

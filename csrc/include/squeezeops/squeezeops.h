@@ -570,7 +570,7 @@ SQZ_API sqz_status sqz_mean_pool_f32(int64_t batch, int64_t length, int64_t n, c
  * @param count        number of ids
  * @param n            row length
  * @param ids          (count), each in [0, table_rows)
- * @param table        (table_rows, n), dense; for SQZ_S8 n + 4 bytes per row
+ * @param table        (table_rows, n), dense; for SQZ_S8 of n + 4 bytes per row
  * @param table_dtype  type of its elements
  * @param out          (count, n), row stride ldo
  */

@@ -27,11 +27,11 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
         If there is such a file, and not `replace`.
     """
     temporary = f"{target}.{os.urandom(4).hex()}.tmp"
-    try:
-        file = open(temporary, "xb")  # noqa: SIM115
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, target) from error
-    try:
+    try:  # from here on: a signal's exception may come as soon as the file is there
+        try:
+            file = open(temporary, "xb")  # noqa: SIM115
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, target) from error
         with file:
             yield file
             file.flush()
@@ -40,7 +40,7 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
             raise FileExistsError(f"{target}: expected the name of a new file, got one that has appeared")
         os.replace(temporary, target)
     except BaseException:
-        with suppress(FileNotFoundError):  # renamed already
+        with suppress(OSError):  # renamed already, or never made
             os.unlink(temporary)
         raise
     if os.name == "posix":  # flush the name, too
