@@ -13,7 +13,7 @@ namespace squeezeops {
 
 namespace {
 
-constexpr size_t kMaxStruct = 1024;
+constexpr size_t kMaxStruct = 1024;  // as in api/call.h; add_operations checks it
 
 // The first arguments of many calls, converted once: those that describe a packed weight.
 struct Bound {
@@ -76,8 +76,8 @@ py::object call(const sqz_operation &operation, PyObject *const *given, Py_ssize
   return arguments.results();
 }
 
-// f(bounds, ..., results): a call for each of `bounds`, with the same arguments after it. Those that are not given are
-// None, but for the first result, of which `results` has one for each call.
+// f(bounds, ..., results): runs one call per entry of `bounds`. All calls share the arguments that follow; call i
+// writes to results[i].
 py::object call_several(const sqz_operation &operation, PyObject *const *given, Py_ssize_t given_count) {
   if (given_count < 2) throw py::type_error(std::string(operation.name) + ": expected bounds and results");
   const py::tuple bounds(py::reinterpret_borrow<py::object>(given[0]));

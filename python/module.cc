@@ -42,11 +42,11 @@ py::list kernel_table() {
 
 int get_num_threads() {
   const int n = sqz_get_num_threads();
-  if (n < 0) check("get_num_threads", SQZ_INVALID);
+  if (n < 0) check("get_num_threads", SQZ_UNSUPPORTED);
   return n;
 }
 
-// Operations in a second; private to the benchmarks, as peak_read is.
+// Operations per second; private to the benchmarks, as peak_read is.
 double peak_of(const char *op, sqz_status (*measure)(double, double *), py::handle value) {
   const double seconds = to_real(op, "seconds", value);
   double rate = 0;
@@ -56,7 +56,7 @@ double peak_of(const char *op, sqz_status (*measure)(double, double *), py::hand
 double peak_fma(py::handle seconds) { return peak_of("peak_fma", sqz_measure_fma, seconds); }
 double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_measure_s8, seconds); }
 
-// Bytes in a second.
+// Bytes per second.
 double peak_read(const py::object &x) {
   constexpr const char *op = "peak_read";
   if (!py::isinstance<py::array_t<float>>(x)) {

@@ -263,9 +263,9 @@ class PointwiseConv:
     Raises
     ------
     TypeError
-        As `pointwise_conv`.
+        As `pointwise_conv`; for a `memory` without the method.
     ValueError
-        As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels a group.
+        As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels per group.
 
     Examples
     --------
@@ -287,6 +287,8 @@ class PointwiseConv:
         dtype: str = "float32",
         memory: Any = None,
     ) -> None:
+        if memory is not None and not callable(getattr(memory, "take", None)):
+            raise error(TypeError, "PointwiseConv", "memory", "an object with a method take", kind(memory))
         module = _active()
         self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
         self._weight: Any = weight

@@ -42,6 +42,7 @@ STORAGE = ("float32", "float16", "int8")  # dtypes of a packed weight
 SCALE_BYTES = 4  # the float32 at the end of a row of an int8 embedding table
 LINE = 64  # bytes of a cache line: the alignment of a packed weight
 PANEL = 16  # output channels
+HALF_MAX = 65504.0  # the largest float16
 CHUNK = 2**26  # bytes of address space that `Memory` asks for at a time; untouched pages take no memory
 _FLOATS = {"float32": "<f4", "float16": "<f2"}
 

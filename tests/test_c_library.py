@@ -409,6 +409,13 @@ def test_messages_name_the_argument(c):
         assert status == 1 and message.startswith(start), message
 
 
+def test_ids_are_copied_before_they_are_checked(c):
+    """Another thread may change them between the check and the use. More of them than memory holds show the copy."""
+    for name in ("sqz_embedding_f32", "sqz_embedding_layer_norm_f32"):
+        status, message, _ = c(name, good(name) | {"count": 2**57, "n": 0, "ldo": 0})
+        assert (status, message) == (c.arrays["lib"].SQZ_NO_MEMORY, "ids: expected memory for a copy, got none")
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_wrong_convolutions(c, name):
     """Fields of the input, and those of a part, alone or after a good one."""

@@ -660,7 +660,16 @@ def test_arguments_that_are_not_utf8(folders, option):
 )
 def test_messages_without_an_option(message):
     names = {"stride": "--stride", "max_length": "--max-length", "batch_size": "--batch-size"}
-    assert running.in_terms_of_options(message, "token-classification", names) == message
+    assert running.in_terms_of_options(message, ValueError(message), names) == message
+
+
+def test_messages_about_an_option():
+    names = {"stride": "--stride", "max_length": "--max-length"}
+    error = ValueError()
+    error.argument = "stride"
+    message = "stride: expected a stride below max_length, got 'max_length'"
+    expected = "--stride: expected a stride below --max-length, got 'max_length'"
+    assert running.in_terms_of_options(message, error, names) == expected
 
 
 @every_command

@@ -866,7 +866,7 @@ def test_broken_files(name, backend, converted, tmp_path):
 def test_errors_of_the_ops_name_the_file(converted, monkeypatch):
     monkeypatch.setattr("squeezeops.backends._scalars.MOST_INT8_DEPTH", 3)
     message = (
-        r"encoder\.layers\.0\.attention\.query\.packed: PointwiseConv: in_channels: expected at most 2\^17 a group"
+        r"encoder\.layers\.0\.attention\.query\.packed: PointwiseConv: in_channels: expected at most 2\^17 per group"
     )
     with pytest.raises(ValueError, match=rf"^{re.escape(str(converted))}: {message}"):
         SqueezeBert.from_pretrained(converted)

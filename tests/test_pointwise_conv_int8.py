@@ -117,7 +117,7 @@ def test_the_longest_sums(variant):
     x, weight = np.ones((2, k), F), np.ones((2, k), F)
     x[1], weight[1, ::2] = -1, -1
     check(None, x, weight)
-    with pytest.raises(ValueError, match=r"PointwiseConv: weight: expected at most 2\^17 input channels a group"):
+    with pytest.raises(ValueError, match=r"PointwiseConv: weight: expected at most 2\^17 input channels per group"):
         conv(np.ones((1, k + 1), F))
     ops.PointwiseConv(np.ones((1, k + 1), F))
 

@@ -150,6 +150,12 @@ def test_environment():
         assert result.returncode == 1 and message in result.stderr
 
 
+def test_status_for_a_wrong_environment():
+    pytest.importorskip("cffi", reason="cffi is not installed")
+    code = "from squeezeops.backends._buffers import lib; print(lib.sqz_set_num_threads(0) == lib.SQZ_UNSUPPORTED)"
+    assert python(code, SQUEEZEOPS_NUM_THREADS="many").stdout.strip() == "True"
+
+
 def test_default_is_what_affinity_and_quota_allow():
     cpus = len(os.sched_getaffinity(0))
     quota = native.cpu_quota("")

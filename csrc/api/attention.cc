@@ -99,7 +99,7 @@ sqz_status check_and_run_ragged(sqz_attention_args &a) {
   const sqz_array &queries = both ? a.cu_seqlens : a.cu_seqlens_q, &keys = both ? a.cu_seqlens : a.cu_seqlens_k;
   SQZ_TRY(offsets(names[0], queries));
   SQZ_TRY(offsets(names[1], keys));
-  // Before their values, as Python's backends do.
+  // Offsets are checked before the mask and the output, in the order of the Python front.
   Call call(1);
   SQZ_TRY(call.offsets(names[0], queries, shape.n[0], &args.q_offsets));
   args.k_offsets = args.q_offsets;
@@ -180,9 +180,9 @@ sqz_status check_and_run(sqz_attention_scores_args &a) {
 
 // ---- pointers ------------------------------------------------------------------------------------------------------
 
-sqz_status offsets_of(const char *name, const int32_t *offsets, int64_t batch) {
-  SQZ_CHECK(offsets, "%s: expected a pointer, got NULL", name);
-  return ascending(name, offsets, batch);
+sqz_status offsets_of(Call &call, const char *name, const int32_t *offsets, int64_t batch, const int32_t **copy) {
+  SQZ_TRY(call.values(name, offsets, batch + 1, copy));
+  return ascending(name, *copy, batch);
 }
 
 }  // namespace
@@ -199,15 +199,16 @@ extern "C" {
 
 sqz_status sqz_attention_f32(const sqz_attention_f32_args *args) {
   SQZ_CHECK(args, "args: expected a pointer, got NULL");
-  const sqz_attention_f32_args &a = *args;
+  sqz_attention_f32_args a = *args;
   SQZ_TRY(choice("mask_kind", a.mask_kind, SQZ_MASK_NONE, SQZ_MASK_ADD));
   SQZ_TRY(choice("fully_masked", a.fully_masked, SQZ_MASKED_UNIFORM, SQZ_MASKED_ZERO));
   SQZ_CHECK(a.batch >= 0 && a.batch <= INT32_MAX, "batch: expected a size from 0 to 2^31 - 1, got %lld",
             (long long)a.batch);
   SQZ_CHECK(a.heads >= 0 && a.head_size >= 0 && a.heads <= kMaxHeads && a.head_size <= kMaxHeads,
             "heads: expected sizes from 0 to 2^24, got %lld heads of %lld", (long long)a.heads, (long long)a.head_size);
-  SQZ_TRY(offsets_of("q_offsets", a.q_offsets, a.batch));
-  SQZ_TRY(offsets_of("k_offsets", a.k_offsets, a.batch));
+  Call call(0);
+  SQZ_TRY(offsets_of(call, "q_offsets", a.q_offsets, a.batch, &a.q_offsets));
+  SQZ_TRY(offsets_of(call, "k_offsets", a.k_offsets, a.batch, &a.k_offsets));
   int64_t longest = 0, most_queries = 0, pairs = 0;  // fewer than 2^62, because all rows are fewer than 2^31
   for (int64_t b = 0; b < a.batch; ++b) {
     const int64_t queries = a.q_offsets[b + 1] - a.q_offsets[b], keys = a.k_offsets[b + 1] - a.k_offsets[b];

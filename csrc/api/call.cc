@@ -9,7 +9,7 @@ namespace sqz {
 
 namespace {
 
-// Strides in bytes of an array that passed array(), or of a C-contiguous one.
+// Byte strides of a C-contiguous array.
 void fill_strides(int rank, const intptr_t *shape, int64_t item, intptr_t *strides) {
   for (int i = rank - 1; i >= 0; --i) {
     strides[i] = static_cast<intptr_t>(item);
@@ -239,20 +239,6 @@ sqz_status Call::rows_of(const char *name, const sqz_array &a, const void **p, i
   return dense(name, a, p);
 }
 
-sqz_status Call::rows(const char *name, const sqz_array &a, Rows<float> *rows) {
-  const void *p;
-  const sqz_status status = rows_of(name, a, &p, &rows->ld);
-  rows->p = static_cast<const float *>(p);
-  return status;
-}
-
-sqz_status Call::rows(const char *name, const sqz_array &a, Rows<uint8_t> *rows) {
-  const void *p;
-  const sqz_status status = rows_of(name, a, &p, &rows->ld);
-  rows->p = static_cast<const uint8_t *>(p);
-  return status;
-}
-
 sqz_status Call::ids(const char *name, const sqz_array &a, int64_t limit, const int64_t **ids) {
   const View view(a);
   const int64_t count = view.shape.elements();
@@ -330,7 +316,7 @@ sqz_status Call::mask_axes(const char *name, const sqz_array &a, const Shape &sh
 
 namespace {
 
-// A struct of another version: of what it has of this one, or what this one has of it.
+// Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there.
 sqz_status check_size(const void *args, size_t size, size_t given) {
   SQZ_CHECK(*static_cast<const size_t *>(args) == given && given >= sizeof size,
             "size: expected that of the struct, %zu bytes, got %zu", size, *static_cast<const size_t *>(args));
@@ -371,7 +357,7 @@ sqz_status with_size(void *args, size_t size, sqz_status (*run)(void *args)) {
   SQZ_TRY(check_size(args, size, given));
   struct {
     size_t size;
-    char rest[1024];
+    char rest[kMaxStruct - sizeof(size_t)];
   } ours = {};
   const size_t common = (given < size ? given : size) - sizeof size;
   char *theirs = static_cast<char *>(args) + sizeof size;

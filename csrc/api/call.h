@@ -2,6 +2,8 @@
 #ifndef SQZ_API_CALL_H_
 #define SQZ_API_CALL_H_
 
+#include <string.h>
+
 #include "api/checks.h"
 
 namespace sqz {
@@ -43,9 +45,14 @@ class Call {
   // What kernels read, of an argument that passed its check. Copies where the strides or the address make that
   // necessary.
   sqz_status dense(const char *name, const sqz_array &a, const void **p);
-  sqz_status dense(const char *name, const sqz_array &a, const float **p);   // null if not given
-  sqz_status rows(const char *name, const sqz_array &a, Rows<float> *rows);  // of axes before the last; null likewise
-  sqz_status rows(const char *name, const sqz_array &a, Rows<uint8_t> *rows);
+  sqz_status dense(const char *name, const sqz_array &a, const float **p);  // null if not given
+  template <class T>
+  sqz_status rows(const char *name, const sqz_array &a, Rows<T> *rows) {  // of axes before the last; null likewise
+    const void *p;
+    const sqz_status status = rows_of(name, a, &p, &rows->ld);
+    rows->p = static_cast<const T *>(p);
+    return status;
+  }
   // Always a copy, and then checked.
   sqz_status ids(const char *name, const sqz_array &a, int64_t limit, const int64_t **ids);
   sqz_status offsets(const char *name, const sqz_array &a, int64_t total, const int32_t **offsets);
@@ -53,6 +60,17 @@ class Call {
   sqz_status mask_rows(const char *name, const sqz_array &a, const Shape &shape, Mask *mask);
   // For `shape`: a stride for each axis but the last.
   sqz_status mask_axes(const char *name, const sqz_array &a, const Shape &shape, Mask *mask);
+
+  // The same of `count` values behind a pointer, which is checked for NULL alone.
+  template <class T>
+  sqz_status values(const char *name, const T *p, int64_t count, const T **copy) {
+    SQZ_CHECK(p || count == 0, "%s: expected a pointer, got NULL", name);
+    sqz_status status;
+    void *to = take(name, count <= kMaxElements ? count * int64_t{sizeof(T)} : INT64_MAX, &status);
+    if (to && count > 0) memcpy(to, p, static_cast<size_t>(count) * sizeof(T));
+    *copy = static_cast<const T *>(to);
+    return status;
+  }
 
   // Memory until the end of the call, at a multiple of 64.
   void *take(const char *name, int64_t bytes, sqz_status *status);
@@ -71,6 +89,8 @@ bool overlap(const sqz_array &a, const sqz_array &b);
 bool same_view(const sqz_array &a, const sqz_array &b);
 
 inline float *floats(const sqz_array &a) { return static_cast<float *>(a.data); }
+
+constexpr size_t kMaxStruct = 1024;  // bytes of an operation's arguments; python/call.cc has the same limit
 
 // Calls `run` with a struct of the size of this version, whatever version the caller was compiled for.
 sqz_status with_size(void *args, size_t size, sqz_status (*run)(void *args));

@@ -100,6 +100,9 @@ sqz_status offsets(const char *name, const sqz_array &a);
 sqz_status divisor(const char *name, int64_t n, const char *of, int64_t size, const char *of_too = nullptr,
                    int64_t size_too = 0);
 sqz_status epsilon(double eps);
+// At most `limit`, a power of 2, "WHAT".
+sqz_status no_more_than(const char *name, int64_t n, int64_t limit, const char *what = "");
+constexpr int exponent(int64_t limit) { return __builtin_ctzll(static_cast<unsigned long long>(limit)); }
 // For pointers: sizes of a matrix and its row stride.
 sqz_status matrix(const char *name, const void *p, int64_t rows, int64_t n, int64_t ld);
 // Values of ids and offsets, which no other thread may change meanwhile.

@@ -86,9 +86,10 @@ sqz_status table_matrix(const char *name, const void *table, sqz_dtype dtype, in
   return matrix(name, table, rows, width, width);
 }
 
-sqz_status ids_below(const char *name, const int64_t *ids, int64_t count, int64_t limit) {
-  SQZ_CHECK(ids || count == 0, "%s: expected a pointer, got NULL", name);
-  return in_range(name, ids, count, limit);
+sqz_status ids_below(Call &call, const char *name, const int64_t *ids, int64_t count, int64_t limit,
+                     const int64_t **copy) {
+  SQZ_TRY(call.values(name, ids, count, copy));
+  return in_range(name, *copy, count, limit);
 }
 
 }  // namespace
@@ -108,8 +109,10 @@ sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const
   SQZ_TRY(choice("table_dtype", table_dtype, SQZ_F32, SQZ_S8));
   SQZ_TRY(table_matrix("table", table, table_dtype, table_rows, n));
   SQZ_TRY(matrix("out", out, count, n, ldo));
-  SQZ_TRY(ids_below("ids", ids, count, table_rows));
-  return run_embedding(count, n, {ids, table, table_dtype}, out, ldo);
+  Call call(0);
+  EmbeddingTable t = {nullptr, table, table_dtype};
+  SQZ_TRY(ids_below(call, "ids", ids, count, table_rows, &t.ids));
+  return run_embedding(count, n, t, out, ldo);
 }
 
 sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t *const ids[3],
@@ -121,14 +124,17 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
   SQZ_CHECK(dtypes, "dtypes: expected an array of 3, got NULL");
   SQZ_CHECK(table_rows, "table_rows: expected an array of 3, got NULL");
   SQZ_TRY(matrix("out", out, count, n, ldo));
-  for (int t = 0; t < 3; ++t) {
-    SQZ_TRY(choice("dtypes", dtypes[t], SQZ_F32, SQZ_S8));
-    SQZ_TRY(table_matrix(kTableNames[t], tables[t], dtypes[t], table_rows[t], n));
-    SQZ_TRY(ids_below(kIdsNames[t], ids[t], count, table_rows[t]));
+  Call call(0);
+  EmbeddingTable t[3];
+  for (int i = 0; i < 3; ++i) {
+    const int64_t limit = table_rows[i];
+    t[i].table = tables[i];
+    t[i].dtype = dtypes[i];
+    SQZ_TRY(choice("dtypes", t[i].dtype, SQZ_F32, SQZ_S8));
+    SQZ_TRY(table_matrix(kTableNames[i], t[i].table, t[i].dtype, limit, n));
+    SQZ_TRY(ids_below(call, kIdsNames[i], ids[i], count, limit, &t[i].ids));
   }
   SQZ_TRY(epsilon(eps));
-  const EmbeddingTable t[3] = {
-      {ids[0], tables[0], dtypes[0]}, {ids[1], tables[1], dtypes[1]}, {ids[2], tables[2], dtypes[2]}};
   return run_embedding_layer_norm(count, n, t, weight, bias, narrow(eps), out, ldo);
 }
 

@@ -59,7 +59,7 @@ sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info) {
 sqz_status sqz_set_num_threads(int64_t n) {
   SQZ_CHECK(n >= 0 && n <= kMaxThreads, "n: expected a number from 1 to %d, got %lld", kMaxThreads, (long long)n);
   set_num_threads(static_cast<int>(n));
-  return threads_valid() ? SQZ_OK : SQZ_INVALID;
+  return threads_valid() ? SQZ_OK : SQZ_UNSUPPORTED;
 }
 
 int32_t sqz_get_num_threads(void) { return threads_valid() ? num_threads() : -1; }

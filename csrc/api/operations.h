@@ -44,6 +44,7 @@ constexpr const char *kDtypeWords[] = {"float32", "float16", "int8"};  // from S
                                                  SQZ_TRY(single(count));                                             \
                                                  return sqz_##op(static_cast<sqz_##op##_args *>(args));              \
                                                }};                                                                   \
+  static_assert(sizeof(sqz_##op##_args) <= sqz::kMaxStruct, "with_size() copies the arguments to its stack");        \
   extern "C" sqz_status sqz_##op(sqz_##op##_args *args) {                                                            \
     return with_size(args, sizeof *args, [](void *a) { return check_and_run(*static_cast<sqz_##op##_args *>(a)); }); \
   }

@@ -14,7 +14,8 @@ namespace {
 // ---- sizes, of arrays and of pointers ------------------------------------------------------------------------------
 
 sqz_status channels(const char *name, int64_t n) {
-  SQZ_CHECK(n >= 0 && n <= kMaxChannels, "%s: expected 0 to 2^28 channels, got %lld", name, (long long)n);
+  SQZ_CHECK(n >= 0 && n <= kMaxChannels, "%s: expected 0 to 2^%d channels, got %lld", name, exponent(kMaxChannels),
+            (long long)n);
   return SQZ_OK;
 }
 
@@ -23,9 +24,8 @@ sqz_status conv_sizes(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_o
   SQZ_TRY(channels("c_in", c_in));
   SQZ_TRY(channels("c_out", c_out));
   SQZ_TRY(divisor("groups", groups, "c_in", c_in, "c_out", c_out));
-  SQZ_CHECK(dtype != SQZ_S8 || c_in / groups <= PackedS8::kMostGroupIn,
-            "c_in: expected at most 2^17 channels a group for int8, got %lld", (long long)(c_in / groups));
-  return SQZ_OK;
+  if (dtype != SQZ_S8) return SQZ_OK;
+  return no_more_than("c_in", c_in / groups, PackedS8::kMostGroupIn, " channels per group for int8");
 }
 
 int64_t packed_bytes(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out) {
@@ -54,12 +54,11 @@ sqz_status weight_shape(const sqz_array &weight, Types types) {
 sqz_status weight_sizes(const sqz_array &weight, int64_t groups, sqz_dtype dtype) {
   const int64_t c_out = weight.shape[0], group_in = weight.shape[1];
   SQZ_CHECK(group_in == 0 || groups <= kMaxChannels / group_in,
-            "weight: expected at most 2^28 input channels, got %lld groups of %lld", (long long)groups,
-            (long long)group_in);
-  SQZ_CHECK(c_out <= kMaxChannels, "weight: expected at most 2^28 output channels, got %lld", (long long)c_out);
-  SQZ_CHECK(dtype != SQZ_S8 || group_in <= PackedS8::kMostGroupIn,
-            "weight: expected at most 2^17 input channels a group for int8, got %lld", (long long)group_in);
-  return SQZ_OK;
+            "weight: expected at most 2^%d input channels, got %lld groups of %lld", exponent(kMaxChannels),
+            (long long)groups, (long long)group_in);
+  SQZ_TRY(no_more_than("weight", c_out, kMaxChannels, " output channels"));
+  if (dtype != SQZ_S8) return SQZ_OK;
+  return no_more_than("weight", group_in, PackedS8::kMostGroupIn, " input channels per group for int8");
 }
 
 sqz_status at_line(const sqz_array &packed, int64_t bytes) {
@@ -325,7 +324,7 @@ const sqz_argument kQuantizeRowsArguments[] = {SQZ_IN(quantize_rows, x), SQZ_INT
 sqz_status check_and_run(sqz_quantize_rows_args &a) {
   SQZ_TRY(rows("x", a.x));
   const Shape shape(a.x);
-  SQZ_CHECK(shape.last() <= kMaxChannels, "x: expected at most 2^28 channels, got %lld", (long long)shape.last());
+  SQZ_TRY(no_more_than("x", shape.last(), kMaxChannels, " channels"));
   SQZ_TRY(divisor("groups", a.groups, "C", shape.last()));
   Call call(2);
   SQZ_TRY(quantized_output(call, a.values, a.scales, shape, a.groups, {{"x", &a.x}}));

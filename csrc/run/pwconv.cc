@@ -197,8 +197,8 @@ sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *par
                   &kernels));
   if (x.rows == 0) return SQZ_OK;
   const auto of_region = [&](int64_t first) { return static_cast<int>(at_most(count - first, kMostParts)); };
-  // The memory of all regions is had before the first one writes. The number of threads is read once: another thread
-  // may change it at any time.
+  // Allocate scratch for all regions first, so that a failure leaves every output unwritten. The number of threads is
+  // read once: another thread may change it at any time.
   Room room{num_threads()};
   for (int64_t i = 0; i < count; i += kMostParts) room.include(x, of_region(i), parts + i);
   SQZ_TRY(room.get(x.rows));

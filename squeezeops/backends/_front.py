@@ -15,8 +15,8 @@ import numpy as np
 
 from squeezeops import packing
 from squeezeops.backends import _scalars as check
-from squeezeops.backends._packed import MOST_CHANNELS, check_address
-from squeezeops.backends._scalars import MOST_INT8_DEPTH, error, kind
+from squeezeops.backends._packed import check_address
+from squeezeops.backends._scalars import MOST_CHANNELS, MOST_HEADS, MOST_INT8_DEPTH, error, kind
 
 Shape = tuple[int, ...]
 F = np.float32
@@ -53,12 +53,14 @@ class Arguments:
         """Check an array of one of `dtypes` (float32 if none is given) and any shape."""
         return self.plain(name, self.given(name, value, *(dtypes or ("float32",))))
 
-    def rows(self, name: str, value: Any, axes: int = 1) -> np.ndarray:
-        """Check a float32 array of at least so many axes."""
+    def rows(self, name: str, value: Any, axes: int = 1, channels: int | None = None) -> np.ndarray:
+        """Check a float32 array of at least so many axes, and of so many channels in the last one."""
         value = self.given(name, value, "float32")
         if value.ndim < axes:
             expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
             raise error(ValueError, self.op, name, expected, f"shape {value.shape}")
+        if channels is not None and value.shape[-1] != channels:
+            raise error(ValueError, self.op, name, f"shape (..., {channels})", value.shape)
         return self.plain(name, value)
 
     def shaped(self, name: str, value: Any, shape: Shape, *dtypes: str) -> np.ndarray:
@@ -73,12 +75,12 @@ class Arguments:
         return None if value is None else self.shaped(name, value, shape)
 
     def weight(self, value: Any, *dtypes: str) -> np.ndarray:
-        """Check a weight (C_out, C_in / groups), with or without Conv1d's axis of size 1 at the end."""
-        value = self.given("weight", value, *dtypes)
-        if value.ndim not in (2, 3) or value.shape[2:] not in ((), (1,)):
+        """Check a weight (C_out, C_in / groups), with or without Conv1d's axis of size 1 at the end; do not copy it."""
+        given = self.given("weight", value, *dtypes)
+        if given.ndim not in (2, 3) or given.shape[2:] not in ((), (1,)):
             expected = "shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)"
-            raise error(ValueError, self.op, "weight", expected, value.shape)
-        return self.plain("weight", value)
+            raise error(ValueError, self.op, "weight", expected, given.shape)
+        return given
 
     def table(self, name: str, value: Any, channels: int | None = None) -> tuple[np.ndarray, int]:
         """Check an embedding table (rows, channels), for int8 with the scale after the channels; return these too."""
@@ -246,7 +248,7 @@ class Front:
         groups = check.divisor(a.op, "groups", groups, C_in=c_in, C_out=len(w))
         if groups * w.shape[1] != c_in:
             raise error(ValueError, a.op, "weight", f"shape (C_out, {c_in // groups})", w.shape)
-        conv = self._pack(a.op, w, bias, groups, "float32")
+        conv = self._pack(a, w, bias, groups, "float32")
         check.choice(a.op, "activation", activation, check.ACTIVATIONS)
         shape = (*x.shape[:-1], len(w))
         residual = a.optional("residual", residual, shape)
@@ -260,21 +262,23 @@ class Front:
         bias = a.optional("bias", bias, w.shape[:1])
         groups = check.divisor(a.op, "groups", groups, C_out=len(w))
         check.choice(a.op, "dtype", dtype, packing.STORAGE)
-        return self._pack(a.op, w, None if bias is None else bias.copy(), groups, dtype)
+        return self._pack(a, w, None if bias is None else bias.copy(), groups, dtype)
 
-    def _pack(self, op: str, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
-        c_out, k = weight.shape[:2]
+    def _pack(self, a: Arguments, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
+        op, (c_out, k) = a.op, weight.shape[:2]
         if groups * k > MOST_CHANNELS:
             raise error(ValueError, op, "weight", "at most 2^28 input channels", f"{groups} groups of {k}")
+        if c_out > MOST_CHANNELS:
+            raise error(ValueError, op, "weight", "at most 2^28 output channels", c_out)
         if dtype == "int8" and k > MOST_INT8_DEPTH:
-            raise error(ValueError, op, "weight", "at most 2^17 input channels a group for int8", k)
-        w, scales = weight.reshape(c_out, k).astype(F), np.empty(0, F)
+            raise error(ValueError, op, "weight", "at most 2^17 input channels per group for int8", k)
+        w, scales = a.plain("weight", weight).reshape(c_out, k).astype(F), np.empty(0, F)
         with np.errstate(all="ignore"):  # NaN and infinity are weights like others
             if dtype == "float16" and weight.dtype != np.float16:
                 finite = np.where(np.isfinite(w), w, 0)
-                if np.abs(finite).max(initial=0) > 65504:
+                if np.abs(finite).max(initial=0) > packing.HALF_MAX:
                     worst = finite.flat[np.abs(finite).argmax()]
-                    expected = "values up to 65504, the largest float16"
+                    expected = f"values up to {packing.HALF_MAX:g}, the largest float16"
                     raise error(ValueError, op, "weight", expected, f"{worst:g}")
                 w = w.astype(np.float16).astype(F)
             w[np.abs(w) < np.finfo(F).tiny] = 0
@@ -344,10 +348,7 @@ class Front:
     def _convolved(self, a: Arguments, conv: Convolution, x: Any, x_scales: Any) -> tuple[Any, Any]:
         """Check floats (..., C_in), or the values and scales of quantised rows."""
         if x_scales is None:
-            x, c_in = a.rows("x", x), conv.groups * conv.k
-            if x.shape[-1] != c_in:
-                raise error(ValueError, a.op, "x", f"shape (..., {c_in})", x.shape)
-            return x, None
+            return a.rows("x", x, channels=conv.groups * conv.k), None
         values = a.given("x", x, "uint8", what="values")
         scales = a.given("x", x_scales, "float32", what="scales")
         width, shape = quantized_width(conv.groups * conv.k, conv.groups), (*values.shape[:-1], conv.groups)
@@ -489,11 +490,11 @@ class Front:
         if cu_seqlens is cu_seqlens_q is cu_seqlens_k is None:
             q, k, *offsets = self._batched(a, q, k)
             v = a.shaped("v", v, k.shape)
-            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
+            heads = self._heads(a, num_heads, q.shape[-1])
             mask = a.mask(mask, (len(q), heads, q.shape[1], k.shape[1]), "bool", "float32")
         else:
             q, k, v, *offsets = self._ragged(a, q, k, v, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
-            heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[-1])
+            heads = self._heads(a, num_heads, q.shape[-1])
             mask = None if mask is None else additive(a.shaped("mask", mask, k.shape[:1], "bool", "float32"))
         factor = self._scale(a, scale, q.shape[-1] // heads)
         check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
@@ -505,7 +506,7 @@ class Front:
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
         a = Arguments("attention_scores")
         q, k, *offsets = self._batched(a, q, k)
-        heads = check.divisor(a.op, "num_heads", num_heads, C=q.shape[2])
+        heads = self._heads(a, num_heads, q.shape[2])
         shape = len(q), heads, q.shape[1], k.shape[1]
         mask = a.mask(mask, shape, "bool", "float32")
         factor = self._scale(a, scale, q.shape[2] // heads)
@@ -515,10 +516,10 @@ class Front:
 
     def _batched(self, a: Arguments, q: Any, k: Any) -> list[np.ndarray]:
         """Check q (B, Lq, C) and k (B, Lk, C); return them and their offsets."""
-        q = a.array("q", q)
+        q = a.given("q", q, "float32")
         if q.ndim != 3:
             raise error(ValueError, a.op, "q", "shape (B, Lq, C)", q.shape)
-        k = a.array("k", k)
+        k = a.given("k", k, "float32")
         batch, _, channels = q.shape
         if k.ndim != 3 or k.shape[::2] != (batch, channels):
             raise error(ValueError, a.op, "k", f"shape ({batch}, Lk, {channels})", k.shape)
@@ -526,7 +527,7 @@ class Front:
             if batch * length >= 2**31:
                 raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{batch} sequences of {length}")
         sequences = np.arange(batch + 1, dtype=np.int64)
-        return [q, k, sequences * q.shape[1], sequences * k.shape[1]]
+        return [a.plain("q", q), a.plain("k", k), sequences * q.shape[1], sequences * k.shape[1]]
 
     def _ragged(
         self, a: Arguments, q: Any, k: Any, v: Any, cu_seqlens: Any, cu_seqlens_q: Any, cu_seqlens_k: Any
@@ -536,13 +537,14 @@ class Front:
         if both and (cu_seqlens_q is not None or cu_seqlens_k is not None):
             expected = "None next to cu_seqlens_q and cu_seqlens_k"
             raise error(ValueError, a.op, "cu_seqlens", expected, kind(cu_seqlens))
-        q = a.array("q", q)
+        q = a.given("q", q, "float32")
         if q.ndim != 2:
             raise error(ValueError, a.op, "q", "shape (total, C) with cu_seqlens", q.shape)
-        k = a.shaped("k", k, q.shape) if both else a.array("k", k)
+        k = a.shaped("k", k, q.shape) if both else a.given("k", k, "float32")
         if k.ndim != 2 or k.shape[1] != q.shape[1]:
             raise error(ValueError, a.op, "k", f"shape (total, {q.shape[1]})", k.shape)
         v = a.shaped("v", v, k.shape)
+        q, k = a.plain("q", q), a.plain("k", k)
         if both:
             offsets = a.offsets("cu_seqlens", cu_seqlens, len(q))
             return [q, k, v, offsets, offsets]
@@ -550,6 +552,13 @@ class Front:
         if len(queries) != len(keys):
             raise error(ValueError, a.op, "cu_seqlens_q", f"shape {keys.shape}", queries.shape)
         return [q, k, v, queries, keys]
+
+    def _heads(self, a: Arguments, num_heads: Any, channels: int) -> int:
+        heads = check.divisor(a.op, "num_heads", num_heads, C=channels)
+        if heads > MOST_HEADS or channels // heads > MOST_HEADS:
+            expected = "at most 2^24 heads of 2^24 channels"
+            raise error(ValueError, a.op, "num_heads", expected, f"{heads} of {channels // heads}")
+        return heads
 
     def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:
         return single(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(a.op, "scale", scale))

@@ -7,8 +7,6 @@ from typing import Any
 from squeezeops.backends import _scalars as check
 from squeezeops.packing import LINE, STORAGE, packed_size
 
-MOST_CHANNELS = 2**28
-
 
 def packed_weight(
     op: str, packed: Any, in_channels: Any, out_channels: Any, groups: Any, dtype: Any
@@ -16,11 +14,12 @@ def packed_weight(
     """Check all but the address; return the bytes, the channels and the groups."""
     check.choice(op, "dtype", dtype, STORAGE)
     c_in, c_out = check.size(op, "in_channels", in_channels), check.size(op, "out_channels", out_channels)
+    for name, channels in (("in_channels", c_in), ("out_channels", c_out)):
+        if channels > check.MOST_CHANNELS:
+            raise check.error(ValueError, op, name, "at most 2^28", channels)
     number = check.divisor(op, "groups", groups, in_channels=c_in, out_channels=c_out)
-    if c_in > MOST_CHANNELS:
-        raise check.error(ValueError, op, "in_channels", "at most 2^28", c_in)
     if dtype == "int8" and c_in // number > check.MOST_INT8_DEPTH:
-        raise check.error(ValueError, op, "in_channels", "at most 2^17 a group for int8", c_in // number)
+        raise check.error(ValueError, op, "in_channels", "at most 2^17 per group for int8", c_in // number)
     try:
         view = memoryview(packed)
     except TypeError:

@@ -16,7 +16,8 @@ from squeezeops.packing import STORAGE as STORAGE
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
-MOST_GROUPS = 2**28  # without a limit, zero channels could have any number of them
+MOST_CHANNELS = 2**28  # and groups: without a limit, zero channels could have any number of them
+MOST_HEADS = 2**24  # channels of a head, too
 MOST_INT8_DEPTH = 2**17  # channels of a group whose products an int32 can sum up
 MOST_THREADS = 256
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
@@ -57,7 +58,7 @@ def int64(op: str, name: str, value: Any) -> int:
     if number < -(2**63):
         raise error(ValueError, op, name, "a positive int", number)
     if number >= 2**63:
-        raise error(ValueError, op, name, "at most 2^28", number)
+        raise error(ValueError, op, name, "below 2^63", number)
     return number
 
 
@@ -71,10 +72,10 @@ def size(op: str, name: str, value: Any) -> int:
 
 def divisor(op: str, name: str, value: Any, **sizes: int) -> int:
     """Check a positive int that divides every one of `sizes`."""
-    number = integer(op, name, value)
+    number = int64(op, name, value)
     if number < 1:
         raise error(ValueError, op, name, "a positive int", number)
-    if number > MOST_GROUPS:
+    if number > MOST_CHANNELS:
         raise error(ValueError, op, name, "at most 2^28", number)
     if any(size % number for size in sizes.values()):
         wanted = " and ".join(f"{key} = {size}" for key, size in sizes.items())

@@ -121,9 +121,7 @@ class _Operation:
         return self._result(values)
 
     def several(self, bounds: tuple[_Bound, ...], *given: Any) -> tuple[Any, ...]:
-        """Run it for each of `bounds`, with the same arguments after it but for the first result: the last of `given`
-        has one for each.
-        """
+        """Run one call per entry of `bounds`. All share the arguments that follow; the last has a result for each."""
         keep: list[Any] = []
         calls = []
         for bound, out in zip(bounds, given[-1], strict=True):
@@ -224,7 +222,7 @@ def get_num_threads() -> int:
     """See `squeezeops.get_num_threads`."""
     n = int(lib.sqz_get_num_threads())
     if n < 0:
-        raise _error("get_num_threads", lib.SQZ_INVALID)
+        raise _error("get_num_threads", lib.SQZ_UNSUPPORTED)
     return n
 
 

@@ -56,7 +56,7 @@ def _least(work: int, per_item: int) -> int:
 
 
 def _run_rows(kernel: Any, arguments: tuple[Any, ...], out: Array, work: int = 1) -> None:
-    """Run a kernel on the rows of out, each of so much work an element."""
+    """Run a kernel on the rows of out, with `work` per element."""
     n = out.shape[1]
     if out.size:
         target, least = out.reshape(-1), _least(ELEMENTS, n * work)

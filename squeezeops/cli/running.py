@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -102,15 +101,20 @@ def run(command: Command, arguments: argparse.Namespace) -> None:
     try:
         process(command, arguments)
     except (CommandError, TypeError, ValueError) as error:
-        raise CommandError(in_terms_of_options(str(error), command.task, arguments.option_names)) from error
+        message = str(error).removeprefix(f"{command.task}: ")
+        raise CommandError(in_terms_of_options(message, error, arguments.option_names)) from error
 
 
-def in_terms_of_options(message: str, task: str, names: Mapping[str, str]) -> str:
-    """Replace names of a pipeline's options in a message by those of the command line."""
-    head, *rest = message.removeprefix(f"{task}: ").partition(", got ")
-    of_two_words = (name for name in names if "_" in name)
-    pattern = rf"(?<![\w/\\.-])(?:(?:{'|'.join(names)})(?=: expected )|(?:{'|'.join(of_two_words)})\b(?![/\\.-]))"
-    return "".join([re.sub(pattern, lambda match: names[match[0]], head), *rest])
+def in_terms_of_options(message: str, error: Exception, names: Mapping[str, str]) -> str:
+    """Replace names of a pipeline's options by those of the command line in the message of an error about one."""
+    argument: Any = getattr(error, "argument", None)
+    if argument not in names:
+        return message
+    expected, *got = message.removeprefix(f"{argument}: ").partition(", got ")
+    for name, option in names.items():
+        if "_" in name:  # no word of English
+            expected = expected.replace(name, option)
+    return "".join([f"{names[argument]}: {expected}", *got])
 
 
 def process(command: Command, arguments: argparse.Namespace) -> None:
@@ -147,7 +151,7 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
             def write(item: Any, result: Any) -> None:
                 append(result)
 
-        write_results(command, batches, pipe, write, place)
+        write_results(command, batches, pipe, write, place, arguments.option_names)
 
 
 def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
@@ -198,6 +202,7 @@ def write_results(
     pipe: Pipeline,
     write: Callable[[Any, Any], None],
     place: str,
+    option_names: Mapping[str, str],
 ) -> None:
     """Write the results of all batches. Errors name an input by `place` and its number, from 1."""
     from squeezeops.pipelines import TextError
@@ -212,7 +217,8 @@ def write_results(
                     raise CommandError(f"{place}{number}: {error}") from error
         except TextError as error:
             hint = f" ({command.if_too_long})" if error.too_long else ""
-            raise CommandError(f"{place}{done + error.index + 1}: {error.problem}{hint}") from error
+            problem = in_terms_of_options(error.problem, error, option_names)
+            raise CommandError(f"{place}{done + error.index + 1}: {problem}{hint}") from error
         streams.flush()
         done += len(items)
 

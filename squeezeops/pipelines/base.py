@@ -40,19 +40,24 @@ class TextError(ValueError):
         The message without task and position.
     too_long : bool
         Whether truncation helps.
+    argument : str or None
+        The option that does not suit the text, if it is one.
     """
 
-    def __init__(self, task: str, index: int, problem: str, too_long: bool = False) -> None:
+    def __init__(
+        self, task: str, index: int, problem: str, too_long: bool = False, argument: str | None = None
+    ) -> None:
         hint = " (truncation=True cuts it)" if too_long else ""
         super().__init__(f"{task}: text {index}: {problem}{hint}")
         self.task = task
         self.index = index
         self.problem = problem
         self.too_long = too_long
+        self.argument = argument
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default an exception is unpickled from its message alone.
-        return type(self), (self.task, self.index, self.problem, self.too_long)
+        return type(self), (self.task, self.index, self.problem, self.too_long, self.argument)
 
 
 def by_score(score: float) -> tuple[bool, float]:
@@ -61,7 +66,10 @@ def by_score(score: float) -> tuple[bool, float]:
 
 
 def error(kind: type[Exception], task: str, argument: str, expected: str, got: Any) -> Exception:
-    return kind(f"{task}: {argument}: expected {expected}, got {got}")
+    """Return the exception for a bad argument, which it has as its attribute `argument`, as those of the ops do."""
+    result = kind(f"{task}: {argument}: expected {expected}, got {got}")
+    result.argument = argument  # type: ignore[attr-defined]
+    return result
 
 
 @dataclass(frozen=True)

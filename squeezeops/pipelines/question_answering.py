@@ -193,7 +193,7 @@ class QuestionAnsweringPipeline(Pipeline):
             stride = stride if stride < room else room // 2
         elif stride >= room and (size := len(self.tokenizer.tokenize(context))) > room:
             problem = f"doc_stride: expected less than {room}, the room for the context's {size} tokens, got {stride}"
-            raise TextError(self.task, index, problem)
+            raise TextError(self.task, index, problem, argument="doc_stride")
         windows = self.tokenizer(
             question,
             context,

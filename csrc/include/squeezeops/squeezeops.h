@@ -114,7 +114,7 @@ SQZ_API int32_t sqz_isa_count(void);
 /** Name of one of them, best first, such as "avx2"; NULL for an index outside [0, sqz_isa_count()). */
 SQZ_API const char *sqz_isa_name(int32_t index);
 
-/** What became of it; SQZ_ISA_NOT_COMPILED for an index out of range. */
+/** State of one instruction set; SQZ_ISA_NOT_COMPILED for an index out of range. */
 SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
 
 /**
@@ -161,6 +161,7 @@ SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
  *
  * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
  *           affinity mask and the cgroup quota allow
+ * @return SQZ_UNSUPPORTED if that is the default and the environment variable is invalid
  */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 
@@ -704,7 +705,7 @@ SQZ_API sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t 
  * Number of bytes in the packed form of a weight, a multiple of 64.
  *
  * @param groups  >= 1, a divisor of c_in and c_out
- * @param c_in    input channels, 0 to 2^28, and at most 2^17 a group
+ * @param c_in    input channels, 0 to 2^28, and at most 2^17 per group
  * @param c_out   output channels, 0 to 2^28
  * @return -1, with a message, for invalid sizes
  */
@@ -734,8 +735,8 @@ typedef struct {
   int64_t c_in;        /**< channels */
   const float *x;      /**< (rows, c_in), row stride ldx */
   int64_t ldx;         /**< elements */
-  const uint8_t *q;    /**< from sqz_quantize_rows_s8(), row stride ldq; bytes of one's own are 1 to 255, as those are:
-                            with a 0, which is not checked, results depend on the instruction set */
+  const uint8_t *q;    /**< from sqz_quantize_rows_s8(), row stride ldq. Bytes must be 1 to 255. 0 is not checked, and
+                            its result depends on the ISA. */
   int64_t ldq;         /**< bytes */
   const float *scales; /**< (rows, groups), dense */
   int64_t groups;      /**< those that q was quantised in */
@@ -804,7 +805,7 @@ typedef struct {
   const void *mask;
   sqz_mask_kind mask_kind;       /**< SQZ_MASK_NONE: no mask */
   int64_t mask_strides[3];       /**< of sequence, head and query */
-  int32_t mask_ragged;           /**< not 0: one entry a key row, for all heads and queries */
+  int32_t mask_ragged;           /**< not 0: one entry per key row, for all heads and queries */
   double scale;                  /**< sqz_attention_scale(head_size) as a rule */
   sqz_fully_masked fully_masked; /**< for queries with every key excluded; of no keys at all, the result is 0 */
   float *out;                    /**< (query rows, c), row stride ldo */
@@ -820,7 +821,8 @@ typedef struct {
  * Neither the score nor the row of v of an excluded key has any influence, NaN included.
  *
  * @param args  not NULL
- * @return SQZ_NO_MEMORY if there is none for the scores of a few queries against all keys of a sequence
+ * @return SQZ_NO_MEMORY if there is none for a copy of the offsets, or for the scores of a few queries against all
+ *         keys of a sequence
  */
 SQZ_API sqz_status sqz_attention_f32(const sqz_attention_f32_args *args);
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
-from squeezeops.packing import SCALE_BYTES, STORAGE, pack_table
+from squeezeops.packing import HALF_MAX, SCALE_BYTES, STORAGE, pack_table
 from squeezeops.squeezebert.model.tensors import DECODER, WORDS, in_encoder
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = [
     "stored_table",
 ]
 
-HALF_MAX = 65504.0  # the largest float16
 # Convolutions whose input has channels of very different magnitude: one channel may hold 99 % of the norm (that of the
 # separator in all-MiniLM-L6-v2), and int8 with one scale for all of a token's channels leaves little of the others.
 # Not queries and keys, because softmax forgives their errors, nor post_attention, which reads averages of values.

@@ -444,7 +444,9 @@ class Tokenizer:
             return [self._fill(template, {"A": first, "B": second}, plan)]
         specials = sum(isinstance(part, int) for part, _ in template) if plan.add_special_tokens else 0
         if plan.limit < specials:
-            raise ValueError(f"max_length: expected at least the {specials} special tokens, got {plan.limit}")
+            wrong = ValueError(f"max_length: expected at least the {specials} special tokens, got {plan.limit}")
+            wrong.argument = "max_length"  # type: ignore[attr-defined]
+            raise wrong
         sizes = len(first.ids), len(second.ids)
         rooms = _truncated_sizes(*sizes, plan.limit - specials, plan.strategy, pair is not None)
         return [
