@@ -53,7 +53,8 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
 
 // What `bind` returned, which may stand in place of the first arguments; else null.
 const Bound *bound_of(PyObject *value) {
-  return PyCapsule_CheckExact(value) ? static_cast<const Bound *>(PyCapsule_GetPointer(value, "bound")) : nullptr;
+  if (!PyCapsule_IsValid(value, "bound")) return nullptr;
+  return static_cast<const Bound *>(PyCapsule_GetPointer(value, "bound"));
 }
 
 void convert(const sqz_operation &operation, PyObject *const *given, Py_ssize_t count, Arguments *arguments,
@@ -138,10 +139,12 @@ PyObject *entry(PyObject *self, PyObject *const *given, Py_ssize_t count) {
     return function(*static_cast<const sqz_operation *>(operation), given, count).release().ptr();
   } catch (py::error_already_set &error) {
     error.restore();
-  } catch (const py::type_error &error) {
-    PyErr_SetString(PyExc_TypeError, error.what());
+  } catch (const py::builtin_exception &error) {
+    error.set_error();
   } catch (const std::bad_alloc &) {
     PyErr_NoMemory();
+  } catch (const std::exception &error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
 }

@@ -27,7 +27,9 @@ sqz_dtype integer_of(size_t size) { return size == 4 ? SQZ_S32 : size == 8 ? SQZ
 
 sqz_dtype dtype_of(PyObject *descr) {
   const auto *d = py::detail::array_descriptor_proxy(descr);
-  if (d->byteorder != '=' && d->byteorder != '|') return SQZ_OTHER;
+  // The machine's order has a letter of its own in a dtype that was swapped twice.
+  constexpr char kNative = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
+  if (d->byteorder != '=' && d->byteorder != '|' && d->byteorder != kNative) return SQZ_OTHER;
   switch (d->type_num) {
     case kFloat32: return SQZ_F32;
     case kFloat16: return SQZ_F16;

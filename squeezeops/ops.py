@@ -126,7 +126,9 @@ def pointwise_conv(
     >>> squeezeops.pointwise_conv(x, weight, groups=2).tolist()
     [[3.0, -1.0]]
     """
-    if isinstance(layout, str) and layout == "NWC":
+    if type(layout) is not str:
+        layout = choice("pointwise_conv", "layout", layout, ("NWC", "NCW"))
+    if layout == "NWC":
         return _active().pointwise_conv(x, weight, bias, groups, activation, residual, out)
     return _pointwise_conv_ncw(x, weight, bias, groups, activation, residual, layout, out)
 

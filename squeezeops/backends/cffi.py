@@ -79,7 +79,7 @@ class _Operation:
 
             def convert_word(value: Any, keep: list[Any]) -> int:
                 if type(value) is not str and value is not None or value not in codes:
-                    check.choice(op, name, value, words)
+                    value = check.choice(op, name, value, words)
                 return codes[value]
 
             return convert_word
