@@ -160,12 +160,18 @@ bool Arguments::has_result() const {
   return any;
 }
 
+void Arguments::keep_asked() {
+  for (int i = 0; i < results_used_; ++i) {
+    sqz_array &array = *results_[i].array;
+    if (!results_[i].object && array.dtype != SQZ_NONE) array.shape = keep(array.rank, array.shape);
+  }
+}
+
 void Arguments::allocate(const char *op) {
   for (int i = 0; i < results_used_; ++i) {
     Result &result = results_[i];
     sqz_array &array = *result.array;
     if (result.object || array.dtype == SQZ_NONE) continue;
-    array.shape = keep(array.rank, array.shape);  // the library's copy lasts until its next call
     PyObject *descr = numpy().PyArray_DescrFromType_(array.dtype == SQZ_U8 ? kUint8 : kFloat32);
     result.object = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, array.rank, array.shape, nullptr,
                                                   nullptr, 0, nullptr);
