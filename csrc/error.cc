@@ -16,6 +16,13 @@ sqz_status fail(sqz_status status, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
+  // A longer one is cut, but not within a character of UTF-8.
+  size_t end = strlen(message);
+  if (end == sizeof message - 1) {
+    while (end > 0 && (message[end - 1] & 0xC0) == 0x80) --end;
+    if (end > 0 && (message[end - 1] & 0x80)) --end;
+    message[end] = '\0';
+  }
   // Every message begins with the name of the argument: "x: expected ..., got ...".
   const size_t length = strcspn(message, ":");
   snprintf(argument, sizeof argument, "%.*s", static_cast<int>(length), message);

@@ -22,6 +22,7 @@ struct Bound {
   int count = 0;
   py::tuple values;
 };
+constexpr char kBound[] = "bound";
 
 sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count) {
   PyThreadState *thread = PyEval_SaveThread();
@@ -45,6 +46,7 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
   // Without results it checks the arguments and returns: that is not worth a switch of threads.
   sqz_status status = has_result ? run_without_gil(operation, args, n) : operation.run(args, n);
   if (status == SQZ_NEEDS_OUT) {
+    for (size_t i = 0; i < count; ++i) arguments[i].keep_asked();
     for (size_t i = 0; i < count; ++i) arguments[i].allocate(operation.label);
     status = run_without_gil(operation, args, n);
   }
@@ -53,7 +55,9 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
 
 // What `bind` returned, which may stand in place of the first arguments; else null.
 const Bound *bound_of(PyObject *value) {
-  return PyCapsule_CheckExact(value) ? static_cast<const Bound *>(PyCapsule_GetPointer(value, "bound")) : nullptr;
+  // By address: it is the name of no other capsule, and there is nothing to compare.
+  if (!PyCapsule_CheckExact(value) || PyCapsule_GetName(value) != kBound) return nullptr;
+  return static_cast<const Bound *>(PyCapsule_GetPointer(value, kBound));
 }
 
 void convert(const sqz_operation &operation, PyObject *const *given, Py_ssize_t count, Arguments *arguments,
@@ -84,8 +88,14 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
   const py::tuple outs(py::reinterpret_borrow<py::object>(given[given_count - 1]));
   const size_t count = bounds.size();
   if (outs.size() != count) throw py::type_error(std::string(operation.name) + ": expected as many results as bounds");
-  std::unique_ptr<Arguments[]> arguments(new Arguments[count]);
-  std::unique_ptr<char[]> args(new char[count * operation.size]());
+  constexpr size_t kFew = 4;  // that need no memory of the heap
+  Arguments few_arguments[kFew];
+  alignas(8) char few_args[kFew * kMaxStruct];
+  std::unique_ptr<Arguments[]> more_arguments(count > kFew ? new Arguments[count] : nullptr);
+  std::unique_ptr<char[]> more_args(count > kFew ? new char[count * operation.size] : nullptr);
+  Arguments *const arguments = count > kFew ? more_arguments.get() : few_arguments;
+  char *const args = count > kFew ? more_args.get() : few_args;
+  std::memset(args, 0, count * operation.size);
   int result = 0;
   while (operation.arguments[result].kind != SQZ_ARG_OUT) ++result;
   for (size_t i = 0; i < count; ++i) {
@@ -95,9 +105,9 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
     for (int j = 0; j < wanted; ++j) values[j] = j < given_count - 1 ? given[j] : Py_None;
     values[0] = bounds[i].ptr();
     values[wanted - operation.argument_count + result] = outs[i].ptr();
-    convert(operation, values, wanted, &arguments[i], args.get() + i * operation.size);
+    convert(operation, values, wanted, &arguments[i], args + i * operation.size);
   }
-  run(operation, arguments.get(), args.get(), count);
+  run(operation, arguments, args, count);
   py::tuple results(count);
   for (size_t i = 0; i < count; ++i) results[i] = arguments[i].results();
   return std::move(results);
@@ -105,12 +115,13 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
 
 // The first arguments, for calls that have them in common.
 py::object bind(const sqz_operation &operation, PyObject *const *given, Py_ssize_t count) {
+  if (count > operation.argument_count) throw py::type_error(std::string(operation.name) + ": too many arguments");
   std::unique_ptr<Bound> bound(new Bound);
   bound->count = static_cast<int>(count);
   bound->values = py::tuple(static_cast<size_t>(count));
   for (size_t i = 0; i < bound->values.size(); ++i) bound->values[i] = py::handle(given[i]);
   bound->arguments.fill(operation, given, bound->args, 0, bound->count);
-  return py::capsule(bound.release(), "bound", [](void *p) { delete static_cast<Bound *>(p); });
+  return py::capsule(bound.release(), kBound, [](void *p) { delete static_cast<Bound *>(p); });
 }
 
 // What `bind` was given.
@@ -127,6 +138,7 @@ py::object missing(const sqz_operation &operation, PyObject *const *given, Py_ss
   convert(operation, given, count, &arguments, args);
   const sqz_status status = operation.run(args, 1);
   check(operation.label, status == SQZ_NEEDS_OUT ? SQZ_OK : status);
+  arguments.keep_asked();
   return arguments.missing();
 }
 
@@ -138,10 +150,12 @@ PyObject *entry(PyObject *self, PyObject *const *given, Py_ssize_t count) {
     return function(*static_cast<const sqz_operation *>(operation), given, count).release().ptr();
   } catch (py::error_already_set &error) {
     error.restore();
-  } catch (const py::type_error &error) {
-    PyErr_SetString(PyExc_TypeError, error.what());
+  } catch (const py::builtin_exception &error) {
+    error.set_error();
   } catch (const std::bad_alloc &) {
     PyErr_NoMemory();
+  } catch (const std::exception &error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
 }

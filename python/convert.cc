@@ -27,7 +27,9 @@ sqz_dtype integer_of(size_t size) { return size == 4 ? SQZ_S32 : size == 8 ? SQZ
 
 sqz_dtype dtype_of(PyObject *descr) {
   const auto *d = py::detail::array_descriptor_proxy(descr);
-  if (d->byteorder != '=' && d->byteorder != '|') return SQZ_OTHER;
+  // The machine's order has a letter of its own in a dtype that was swapped twice.
+  constexpr char kNative = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
+  if (d->byteorder != '=' && d->byteorder != '|' && d->byteorder != kNative) return SQZ_OTHER;
   switch (d->type_num) {
     case kFloat32: return SQZ_F32;
     case kFloat16: return SQZ_F16;
@@ -158,12 +160,18 @@ bool Arguments::has_result() const {
   return any;
 }
 
+void Arguments::keep_asked() {
+  for (int i = 0; i < results_used_; ++i) {
+    sqz_array &array = *results_[i].array;
+    if (!results_[i].object && array.dtype != SQZ_NONE) array.shape = keep(array.rank, array.shape);
+  }
+}
+
 void Arguments::allocate(const char *op) {
   for (int i = 0; i < results_used_; ++i) {
     Result &result = results_[i];
     sqz_array &array = *result.array;
     if (result.object || array.dtype == SQZ_NONE) continue;
-    array.shape = keep(array.rank, array.shape);  // the library's copy lasts until its next call
     PyObject *descr = numpy().PyArray_DescrFromType_(array.dtype == SQZ_U8 ? kUint8 : kFloat32);
     result.object = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, array.rank, array.shape, nullptr,
                                                   nullptr, 0, nullptr);

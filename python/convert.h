@@ -32,7 +32,10 @@ class Arguments {
 
   // Fills the fields of the arguments from `first` up to `last`, which are zero. Remembers where the results are.
   void fill(const sqz_operation &operation, PyObject *const *values, char *args, int first, int last);
-  bool has_result() const;           // whether one of the results was given
+  bool has_result() const;  // whether one of the results was given
+  // After a call that asks for results, and before anything of Python, whose garbage collection may call the library:
+  // copies their shapes, which last until its next call.
+  void keep_asked();
   void allocate(const char *op);     // those that the operation asks for
   pybind11::object results() const;  // one, or a tuple
   pybind11::list missing() const;    // (dtype, shape) of those that the operation asks for

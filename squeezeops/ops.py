@@ -127,7 +127,9 @@ def pointwise_conv(
     >>> squeezeops.pointwise_conv(x, weight, groups=2).tolist()
     [[3.0, -1.0]]
     """
-    if isinstance(layout, str) and layout == "NWC":
+    if type(layout) is not str:
+        layout = choice("pointwise_conv", "layout", layout, ("NWC", "NCW"))
+    if layout == "NWC":
         return _active().pointwise_conv(x, weight, bias, groups, activation, residual, out)
     return _pointwise_conv_ncw(x, weight, bias, groups, activation, residual, layout, out)
 
@@ -218,10 +220,8 @@ def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
     return out
 
 
-def _quantized_in(op: str, x: Any) -> tuple[Any, Any]:
-    """Return quantised rows as values and scales, floats with None."""
-    if not isinstance(x, tuple):
-        return x, None
+def _quantized_in(op: str, x: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return quantised rows as values and scales."""
     if len(x) != 2:
         raise error(ValueError, op, "x", "values and scales", f"{len(x)} items")
     return x
@@ -290,7 +290,7 @@ class PointwiseConv:
         if memory is not None and not callable(getattr(memory, "take", None)):
             raise error(TypeError, "PointwiseConv", "memory", "an object with a method take", kind(memory))
         module = _active()
-        self._packed = {module.__name__: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
+        self._packed = {module: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
         self._weight: Any = weight
         self._is_packed = False
         self._bias = bias
@@ -362,7 +362,7 @@ class PointwiseConv:
         if self._is_packed:
             return memoryview(self._weight)  # the caller may release it; ours keeps the memory
         module = _active()
-        form = module.packed_form(self._packed.get(module.__name__) or self._pack(module))
+        form = module.packed_form(self._packed.get(module) or self._pack(module))
         return memoryview(form).toreadonly()
 
     def __call__(
@@ -384,10 +384,10 @@ class PointwiseConv:
             Quantise the result as `quantize_rows` does, for the groups of the next convolution. This saves a pass over
             memory. `out` is QuantizedRows, too.
         """
-        module = _active()
-        handle = self._packed.get(module.__name__) or self._pack(module)
-        x_scales = out_scales = None
-        if self.dtype == "int8":
+        module = _scoped.get() or _process_wide or _load_process_wide()
+        handle = self._packed.get(module) or self._pack(module)
+        x_scales = None
+        if self.dtype == "int8" and isinstance(x, tuple):
             x, x_scales = _quantized_in("PointwiseConv", x)
         if quantize_groups is None:
             return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
@@ -405,7 +405,7 @@ class PointwiseConv:
             handle = module.use_packed_pointwise_conv(self._weight, self._bias, *sizes, self.dtype)
         else:
             handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype, self._memory)
-        self._packed[module.__name__] = handle
+        self._packed[module] = handle
         return handle
 
     def __repr__(self) -> str:
@@ -461,29 +461,31 @@ def pointwise_convs(
     """
     op, module = "pointwise_convs", _active()
     convs = _items(op, "convs", convs, "PointwiseConvs")
-    handles = tuple([_handle_of(conv, module) for conv in convs])
-    outs = [None] * len(handles) if out is None else _items(op, "out", out, "arrays")
-    if len(outs) != len(handles):
-        raise error(ValueError, op, "out", f"{len(handles)} arrays", len(outs))
+    handles = []
+    for conv in convs:
+        if not isinstance(conv, PointwiseConv):
+            raise error(TypeError, op, "convs", "PointwiseConvs", kind(conv))
+        handles.append(conv._packed.get(module) or conv._pack(module))
+    outs: Any = (None,) * len(handles)
+    if out is not None:
+        outs = _items(op, "out", out, "arrays")
+        if len(outs) != len(handles):
+            raise error(ValueError, op, "out", f"{len(handles)} arrays", len(outs))
     x_scales = None
-    if handles and convs[0].dtype == "int8":
+    if isinstance(x, tuple) and convs and convs[0].dtype == "int8":
         x, x_scales = _quantized_in(op, x)
-    if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
-        raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
-    return module.run_pointwise_convs(handles, x, x_scales, outs)
+        if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
+            raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
+    return module.run_pointwise_convs(tuple(handles), x, x_scales, outs)
 
 
-def _items(op: str, name: str, value: Any, what: str) -> list[Any]:
+def _items(op: str, name: str, value: Any, what: str) -> Sequence[Any]:
+    if type(value) is tuple:
+        return value
     try:
         return list(value)
     except TypeError:
         raise error(TypeError, op, name, f"a sequence of {what}", kind(value)) from None
-
-
-def _handle_of(conv: PointwiseConv, module: backends.Backend) -> Any:
-    if not isinstance(conv, PointwiseConv):
-        raise error(TypeError, "pointwise_convs", "convs", "PointwiseConvs", kind(conv))
-    return conv._packed.get(module.__name__) or conv._pack(module)
 
 
 def layer_norm(
@@ -665,12 +667,14 @@ def softmax(
     >>> squeezeops.softmax(x, mask=np.array([True, True, False, False])).tolist()
     [0.5, 0.5, 0.0, 0.0]
     """
+    if type(axis) is not int:
+        axis = integer("softmax", "axis", axis)
     if axis == -1:
         return _active().softmax(x, mask, scale, fully_masked, out)
     return _softmax_along(x, axis, mask, scale, fully_masked, out)
 
 
-def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
+def _softmax_along(x: Any, axis: int, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Floats:
     """Move another axis to the end and back; check first, so that messages have the shapes given."""
     import numpy as np
 
@@ -679,15 +683,14 @@ def _softmax_along(x: Any, axis: Any, mask: Any, scale: Any, fully_masked: Any, 
     op = "softmax"
     a = Arguments(op)
     a.rows("x", x)
-    number = integer(op, "axis", axis)
-    if not -x.ndim <= number < x.ndim:
-        raise error(ValueError, op, "axis", f"an int from {-x.ndim} to {x.ndim - 1}", number)
+    if not -x.ndim <= axis < x.ndim:
+        raise error(ValueError, op, "axis", f"an int from {-x.ndim} to {x.ndim - 1}", axis)
     a.mask(mask, x.shape, "bool", "float32")
     y = a.output(out, x.shape, in_place=True)
     if mask is not None:
-        mask = np.moveaxis(np.broadcast_to(mask, x.shape), number, -1)
-    moved = _active().softmax(np.moveaxis(x, number, -1), mask, scale, fully_masked, None)
-    y[...] = np.moveaxis(moved, -1, number)
+        mask = np.moveaxis(np.broadcast_to(mask, x.shape), axis, -1)
+    moved = _active().softmax(np.moveaxis(x, axis, -1), mask, scale, fully_masked, None)
+    y[...] = np.moveaxis(moved, -1, axis)
     return y
 
 

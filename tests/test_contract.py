@@ -3,6 +3,7 @@
 For each op there is a call that works, and a table of arguments that must not. Each is put into the good call alone.
 """
 
+import datetime
 import decimal
 import itertools
 import re
@@ -25,6 +26,12 @@ def backend(request):
 
 def floats(*shape):
     return normal(RNG, *shape)
+
+
+class Elsewhere(np.ndarray):
+    """Lies about its memory."""
+
+    __array_interface__ = {"data": (16, False)}
 
 
 def strided(shape, dtype=np.float32):
@@ -178,7 +185,20 @@ GOOD = {
     },
 }  # fmt: skip
 
-WORDS = {"unknown": "swish", "empty": "", "upper case": "GELU", "number": 3, "bool": True, "array": np.zeros(2)}
+
+class Agrees(str):
+    """Equals everything, unlike the word that it is."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        return True
+
+
+WORDS = {
+    "unknown": "swish", "empty": "", "upper case": "GELU", "number": 3, "bool": True, "array": np.zeros(2),
+    "too long to write": 10**5000, "equal to all": Agrees("swish"),
+}  # fmt: skip
 NUMBERS = {
     "str": "0.5", "list": [0.5], "array": np.zeros(2, np.float32), "0-d": np.array(0.5), "complex": 1j, "bool": True,
     "numpy bool": np.False_, "numpy complex": np.complex64(1), "decimal": decimal.Decimal(1),
@@ -197,6 +217,7 @@ COUNTS = {
     "not dividing": 5,
     "huge": 2**70,
     "hugely negative": -(2**70),
+    "too long to write": 10**5000,
     "numpy": np.int8(-1),
 }
 HUGE = 1 << 44  # of elements; no machine has the memory for a copy
@@ -215,7 +236,15 @@ def wrong_types(good):
         dtypes = (np.float64, np.int32, np.int64, np.complex64, object, "S4", "f4,f4", "M8[s]")
     swapped = good.astype(good.dtype.newbyteorder())
     bad = {np.dtype(dtype).name: good.astype(np.int64).astype(dtype) for dtype in dtypes}
-    bad |= {"list": good.tolist(), "bytes": good.tobytes(), "str": "x", "scalar": good.flat[0], "float": 1.0}
+    bad |= {
+        "list": good.tolist(),
+        "capsule": datetime.datetime_CAPI,
+        "long name": type("a" + 3000 * "é", (), {})(),
+        "bytes": good.tobytes(),
+        "str": "x",
+        "scalar": good.flat[0],
+        "float": 1.0,
+    }
     return bad if swapped.dtype == good.dtype else bad | {"byte-swapped": swapped}
 
 
@@ -292,7 +321,12 @@ def bad_arguments():
     cases += case("quantize_rows", "x", {"0-d": np.array(1, np.float32)}, ValueError)
     op = "PointwiseConv from packed"
     packed = GOOD[op]["packed"]
-    wrong = {"int": 5, "floats": np.zeros(192, np.float32), "None": None, "list": [0] * 768, "str": "x" * 768}
+    released = memoryview(bytes(768))
+    released.release()
+    wrong = {
+        "int": 5, "floats": np.zeros(192, np.float32), "None": None, "list": [0] * 768, "str": "x" * 768,
+        "times": np.zeros(96, "M8[s]"), "released": released,
+    }  # fmt: skip
     cases += case(op, "packed", wrong, TypeError)
     elsewhere = np.zeros(1024, np.uint8)
     elsewhere = elsewhere[-elsewhere.__array_interface__["data"][0] % 64 + 4 :][:768]
@@ -450,12 +484,27 @@ def test_inputs_may_lie_anywhere(backend, op):
         value = GOOD[op][argument]
         copies = [strided(value.shape, value.dtype), unaligned(value.shape, value.dtype)]
         copies += [np.zeros(value.shape, value.dtype, "F")[::-1], np.zeros(value.shape, value.dtype).view(np.memmap)]
+        copies += [strided(value.shape, value.dtype).view(Elsewhere)]
+        copies += [np.zeros(value.shape, value.dtype.newbyteorder().newbyteorder())]  # "<", not "="
         for copy in copies:
             copy[...] = value
             copy.flags.writeable = False
             np.testing.assert_array_equal(OPS[op](**GOOD[op] | {argument: copy}), expected)
     for name in results & GOOD[op].keys():
         GOOD[op][name][...] = 0
+
+
+def test_words_of_a_subclass(backend):
+    """A word counts as what it is, whatever it claims to equal."""
+
+    class Unhashable(str):
+        __hash__ = None
+
+    x = floats(2, 3)
+    for word in (Agrees("tanh"), Unhashable("tanh"), np.str_("tanh")):
+        np.testing.assert_array_equal(ops.gelu(x, approximate=word), ops.gelu(x, approximate="tanh"))
+        result = ops.pointwise_conv(x, x, activation=word)
+        np.testing.assert_array_equal(result, ops.pointwise_conv(x, x, activation="tanh"))
 
 
 @pytest.mark.parametrize("op, argument", BAD)
@@ -692,6 +741,7 @@ def test_memory_for_a_packed_weight(backend):
     room = room[-room.__array_interface__["data"][0] % 64 :][:512]
     wrong = [
         ([0] * 512, TypeError, "a buffer of bytes, got list"),
+        (np.zeros(64, "M8[s]"), TypeError, "a buffer of bytes, got datetime64[s]"),
         (bytes(512), ValueError, "a writeable buffer, got a read-only one"),
         (room[:255], ValueError, "at least 256 bytes, got 255"),
         (room[32:], ValueError, "an address that is a multiple of 64, got 64n + 32"),

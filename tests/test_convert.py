@@ -591,7 +591,7 @@ def test_weights_are_used_where_they_lie(backend, converted):
         assert form.__array_interface__["data"][0] == start + info.start
         if backend == "native":
             module = ops.backends.load(backend)
-            own = module.packed_form(conv._packed[module.__name__])
+            own = module.packed_form(conv._packed[module])
             assert own.__array_interface__["data"][0] == start + info.start
 
 

@@ -194,6 +194,40 @@ def test_ids_and_offsets_that_change(backend):
     run(WRITES, backend)
 
 
+SIGNALS = """
+import signal, sys
+import numpy as np
+from squeezeops import ops
+
+ops.set_backend(sys.argv[1])
+x, y = np.ones((3, 5), np.float32), np.ones((2, 3, 4), np.float32)
+busy = False
+
+def handle(*_):
+    global busy
+    if not busy:
+        busy = True
+        ops.tanh(y)
+        busy = False
+
+signal.signal(signal.SIGALRM, handle)
+convs = [ops.PointwiseConv(np.ones((n, 5), np.float32)) for n in (2, 4)]
+signal.setitimer(signal.ITIMER_REAL, 2e-4, 2e-4)
+for _ in range(1000):
+    assert ops.tanh(x).shape == (3, 5)
+    assert [scales.shape for scales in ops.quantize_rows(x)] == [(3, 8), (3, 1)]
+    assert [result.shape for result in ops.pointwise_convs(x, convs)] == [(3, 2), (3, 4)]
+signal.setitimer(signal.ITIMER_REAL, 0)
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_a_signal_handler_calls_an_op(backend):
+    """In the middle of another, which allocates its own result."""
+    run(SIGNALS, backend)
+
+
 # The end of the interpreter.
 
 

@@ -66,9 +66,11 @@ struct View {
       to += n * item;
       int axis = last - 1;
       for (; axis >= 0; --axis) {
-        from += strides[axis];
-        if (++index[axis] < shape.n[axis]) break;
-        from -= strides[axis] * shape.n[axis];
+        if (++index[axis] < shape.n[axis]) {
+          from += strides[axis];
+          break;
+        }
+        from -= strides[axis] * (shape.n[axis] - 1);  // of an axis of size 1, the stride may be anything
         index[axis] = 0;
       }
       if (axis < 0) return;

@@ -112,7 +112,9 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
     if view.c_contiguous:
         data = pointer(view)
     elif of_numpy:
-        data, strides = ffi.cast("void *", value.__array_interface__["data"][0]), c_sizes(view.strides)
+        # A subclass may override the attribute, but the descriptor of ndarray is safe.
+        start = numpy.ndarray.__array_interface__.__get__(value)["data"][0]  # type: ignore[union-attr]
+        data, strides = ffi.cast("void *", start), c_sizes(view.strides)
     elif is_result:  # to be refused
         strides = c_sizes(view.strides)
         data = ffi.cast("void *", strides)

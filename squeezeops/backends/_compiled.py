@@ -59,7 +59,7 @@ class PackedConvs:
         op, name = "PointwiseConv", "memory"
         try:
             view = memoryview(given)  # one that nobody else can release
-        except TypeError:
+        except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
             raise error(TypeError, op, name, "a buffer of bytes", kind(given)) from None
         if view.readonly:
             raise error(ValueError, op, name, "a writeable buffer", "a read-only one")

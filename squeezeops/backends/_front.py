@@ -249,7 +249,7 @@ class Front:
         if groups * w.shape[1] != c_in:
             raise error(ValueError, a.op, "weight", f"shape (C_out, {c_in // groups})", w.shape)
         conv = self._pack(a, w, bias, groups, "float32")
-        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
         shape = (*x.shape[:-1], len(w))
         residual = a.optional("residual", residual, shape)
         out = a.output(out, shape)
@@ -261,7 +261,7 @@ class Front:
         w = a.weight(weight, "float32", "float16")
         bias = a.optional("bias", bias, w.shape[:1])
         groups = check.divisor(a.op, "groups", groups, C_out=len(w))
-        check.choice(a.op, "dtype", dtype, packing.STORAGE)
+        dtype = check.choice(a.op, "dtype", dtype, packing.STORAGE)
         return self._pack(a, w, None if bias is None else bias.copy(), groups, dtype)
 
     def _pack(self, a: Arguments, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
@@ -317,7 +317,7 @@ class Front:
     ) -> Any:
         a = Arguments("PointwiseConv")
         x, x_scales = self._convolved(a, handle, x, x_scales)
-        check.choice(a.op, "activation", activation, check.ACTIVATIONS)
+        activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
         c_out = handle.groups * handle.n
         shape = (*x.shape[:-1], c_out)
         residual = a.optional("residual", residual, shape)
@@ -404,7 +404,7 @@ class Front:
         x = a.rows("x", x)
         mask = a.mask_rows(mask, x.shape, "bool", "float32")
         scale = check.real(a.op, "scale", scale)
-        check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.softmax(matrix(x), mask, single(scale), fully_masked == "uniform", matrix(out))
         return out
@@ -412,7 +412,7 @@ class Front:
     def gelu(self, x: Any, approximate: Any, out: Any) -> Any:
         a = Arguments("gelu")
         x = a.array("x", x)
-        check.choice(a.op, "approximate", approximate, check.APPROXIMATE)
+        approximate = check.choice(a.op, "approximate", approximate, check.APPROXIMATE)
         return self._activate(a, x, "gelu" if approximate == "none" else "gelu_tanh", out)
 
     def tanh(self, x: Any, out: Any) -> Any:
@@ -497,7 +497,7 @@ class Front:
             heads = self._heads(a, num_heads, q.shape[-1])
             mask = None if mask is None else additive(a.shaped("mask", mask, k.shape[:1], "bool", "float32"))
         factor = self._scale(a, scale, q.shape[-1] // heads)
-        check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
         out = a.output(out, q.shape)
         rows = matrix(q), matrix(k), matrix(v)
         self.kernels.attention(*rows, heads, *offsets, mask, factor, fully_masked == "uniform", matrix(out))

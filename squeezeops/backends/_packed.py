@@ -12,7 +12,7 @@ def packed_weight(
     op: str, packed: Any, in_channels: Any, out_channels: Any, groups: Any, dtype: Any
 ) -> tuple[memoryview, int, int, int]:
     """Check all but the address; return the bytes, the channels and the groups."""
-    check.choice(op, "dtype", dtype, STORAGE)
+    dtype = check.choice(op, "dtype", dtype, STORAGE)
     c_in, c_out = check.size(op, "in_channels", in_channels), check.size(op, "out_channels", out_channels)
     for name, channels in (("in_channels", c_in), ("out_channels", c_out)):
         if channels > check.MOST_CHANNELS:
@@ -22,7 +22,7 @@ def packed_weight(
         raise check.error(ValueError, op, "in_channels", "at most 2^17 per group for int8", c_in // number)
     try:
         view = memoryview(packed)
-    except TypeError:
+    except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
         raise check.error(TypeError, op, "packed", "a buffer of bytes", check.kind(packed)) from None
     if view.format not in ("B", "b", "c", "<B"):
         raise check.error(TypeError, op, "packed", "a buffer of bytes", f"one of format {view.format!r}")

@@ -20,12 +20,17 @@ MOST_CHANNELS = 2**28  # and groups: without a limit, zero channels could have a
 MOST_HEADS = 2**24  # channels of a head, too
 MOST_INT8_DEPTH = 2**17  # channels of a group whose products an int32 can sum up
 MOST_THREADS = 256
+MOST_TEXT = 900  # characters of a type, so that the compiled backends have room for all of a message
 FLOAT_MAX = (2 - 2**-23) * 2.0**127
 
 
 def error(exception: type[Exception], op: str, argument: str, expected: str, got: object) -> Exception:
     """Return the exception for a bad argument."""
-    result = exception(f"{op}: {argument}: expected {expected}, got {got}")
+    try:
+        text = f"{op}: {argument}: expected {expected}, got {got}"
+    except ValueError:  # Python does not write ints of thousands of digits
+        text = f"{op}: {argument}: expected {expected}, got an int of too many digits"
+    result = exception(text)
     result.argument = argument  # type: ignore[attr-defined]
     return result
 
@@ -38,8 +43,8 @@ def is_numpy(value: object, name: str) -> bool:
 def kind(value: Any) -> str:
     """Return the name of a type in a message: the dtype of an array, else the class."""
     if is_numpy(value, "ndarray"):
-        return str(value.dtype)
-    return f"a {value.dtype} scalar" if is_numpy(value, "generic") else type(value).__name__
+        return str(value.dtype)[:MOST_TEXT]
+    return f"a {value.dtype} scalar" if is_numpy(value, "generic") else type(value).__name__[:MOST_TEXT]
 
 
 def integer(op: str, name: str, value: Any) -> int:
@@ -110,7 +115,9 @@ def epsilon(op: str, value: object) -> float:
 
 
 def choice(op: str, name: str, value: object, allowed: tuple[str | None, ...]) -> Any:
-    """Check one of a few words."""
-    if not any(value is None if word is None else isinstance(value, str) and value == word for word in allowed):
-        raise error(ValueError, op, name, f"one of {', '.join(map(repr, allowed))}", repr(value))
-    return value
+    """Check one of a few words, and return it: a subclass of str may have an equality of its own."""
+    for word in allowed:
+        if value is None if word is None else isinstance(value, str) and str.__eq__(value, word):
+            return word
+    got = value if type(value) is int else repr(value)
+    raise error(ValueError, op, name, f"one of {', '.join(map(repr, allowed))}", got)

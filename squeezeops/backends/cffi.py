@@ -12,6 +12,7 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,15 @@ class _Bound:
         self.values, self.fields, self.keep = values, fields, keep
 
 
+class _Calls(threading.local):
+    """How many calls of operations this thread has made."""
+
+    count = 0
+
+
+_calls = _Calls()
+
+
 class _Operation:
     """An operation of the table, as a function of its arguments. A `_Bound` may stand in place of the first ones."""
 
@@ -79,7 +89,7 @@ class _Operation:
 
             def convert_word(value: Any, keep: list[Any]) -> int:
                 if type(value) is not str and value is not None or value not in codes:
-                    check.choice(op, name, value, words)
+                    value = check.choice(op, name, value, words)
                 return codes[value]
 
             return convert_word
@@ -112,9 +122,9 @@ class _Operation:
         keep: list[Any] = []
         values, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        status = self.run(args)
+        status, asked = self._ask([args], args)
         if status == lib.SQZ_NEEDS_OUT:
-            self._allocate(values, args, self._asked(args), keep)
+            self._allocate(values, args, asked[0], keep)
             status = self.run(args)
         if status:
             raise _error(self.label, status)
@@ -129,9 +139,8 @@ class _Operation:
             rest[self.results[0] - len(bound.values)] = out
             calls.append(self.convert((bound, *rest), keep))
         args = ffi.new(self.structs, [fields for _, fields in calls])
-        status = self.run(args, len(calls))
+        status, asked = self._ask([args[i] for i in range(len(calls))], args, len(calls))
         if status == lib.SQZ_NEEDS_OUT:
-            asked = [self._asked(args[i]) for i in range(len(calls))]  # all, before anything else uses the library
             for i, (values, _) in enumerate(calls):
                 self._allocate(values, args[i], asked[i], keep)
             status = self.run(args, len(calls))
@@ -150,10 +159,26 @@ class _Operation:
         keep: list[Any] = []
         _, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        status = self.run(args)
+        status, asked = self._ask([args], args)
         if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
             raise _error(self.label, status)
-        return [(dtype, shape) for _, dtype, shape in self._asked(args)]
+        return [(dtype, shape) for _, dtype, shape in asked[0]]
+
+    def _ask(self, structs: list[Any], *args: Any) -> tuple[int, list[list[tuple[int, str, tuple[int, ...]]]]]:
+        """Run it, and return the status and what each struct asks for.
+
+        The shapes last until the library's next call in this thread. A signal handler or a finaliser may have made one
+        before they were read: then ask again.
+        """
+        while True:
+            _calls.count = number = _calls.count + 1
+            status = self.run(*args)
+            asked = [self._asked(struct) if status == lib.SQZ_NEEDS_OUT else [] for struct in structs]
+            if _calls.count == number:
+                return status, asked
+            for struct, results in zip(structs, asked, strict=True):
+                for i, _, _ in results:
+                    getattr(struct, self.names[i]).dtype = lib.SQZ_NONE
 
     def _asked(self, args: Any) -> list[tuple[int, str, tuple[int, ...]]]:
         """Return which results an operation asks for, with their dtypes and shapes."""
