@@ -122,9 +122,15 @@ class _Operation:
         keep: list[Any] = []
         values, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        status, asked = self._ask([args], args)
-        if status == lib.SQZ_NEEDS_OUT:
-            self._allocate(values, args, asked[0], keep)
+        _calls.count = number = _calls.count + 1
+        status = self.run(args)
+        while status == lib.SQZ_NEEDS_OUT:
+            asked = self._asked(args)
+            if _calls.count == number:
+                self._allocate(values, args, asked, keep)
+            else:
+                self._forget(args)
+                number = _calls.count
             status = self.run(args)
         if status:
             raise _error(self.label, status)
@@ -139,11 +145,18 @@ class _Operation:
             rest[self.results[0] - len(bound.values)] = out
             calls.append(self.convert((bound, *rest), keep))
         args = ffi.new(self.structs, [fields for _, fields in calls])
-        status, asked = self._ask([args[i] for i in range(len(calls))], args, len(calls))
-        if status == lib.SQZ_NEEDS_OUT:
+        count = len(calls)
+        _calls.count = number = _calls.count + 1
+        status = self.run(args, count)
+        while status == lib.SQZ_NEEDS_OUT:
+            asked = [self._asked(args[i]) for i in range(count)]
             for i, (values, _) in enumerate(calls):
-                self._allocate(values, args[i], asked[i], keep)
-            status = self.run(args, len(calls))
+                if _calls.count == number:
+                    self._allocate(values, args[i], asked[i], keep)
+                else:
+                    self._forget(args[i])
+            number = _calls.count
+            status = self.run(args, count)
         if status:
             raise _error(self.label, status)
         return tuple([self._result(values) for values, _ in calls])
@@ -159,26 +172,26 @@ class _Operation:
         keep: list[Any] = []
         _, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        status, asked = self._ask([args], args)
-        if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
-            raise _error(self.label, status)
-        return [(dtype, shape) for _, dtype, shape in asked[0]]
-
-    def _ask(self, structs: list[Any], *args: Any) -> tuple[int, list[list[tuple[int, str, tuple[int, ...]]]]]:
-        """Run it, and return the status and what each struct asks for.
-
-        The shapes last until the library's next call in this thread. A signal handler or a finaliser may have made one
-        before they were read: then ask again.
-        """
         while True:
             _calls.count = number = _calls.count + 1
-            status = self.run(*args)
-            asked = [self._asked(struct) if status == lib.SQZ_NEEDS_OUT else [] for struct in structs]
+            status = self.run(args)
+            if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
+                raise _error(self.label, status)
+            asked = [(dtype, shape) for _, dtype, shape in self._asked(args)]
             if _calls.count == number:
-                return status, asked
-            for struct, results in zip(structs, asked, strict=True):
-                for i, _, _ in results:
-                    getattr(struct, self.names[i]).dtype = lib.SQZ_NONE
+                return asked
+            self._forget(args)
+
+    def _forget(self, args: Any) -> None:
+        """Let an operation ask for its results again.
+
+        The shapes last until the library's next call in this thread. A signal handler or a finaliser may make one
+        before they are read: whoever reads them looks at the number of calls afterwards.
+        """
+        for i in self.results:
+            out = getattr(args, self.names[i])
+            if not out.data:
+                out.dtype = lib.SQZ_NONE
 
     def _asked(self, args: Any) -> list[tuple[int, str, tuple[int, ...]]]:
         """Return which results an operation asks for, with their dtypes and shapes."""
