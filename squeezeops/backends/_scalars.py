@@ -11,8 +11,6 @@ import operator
 import sys
 from typing import Any
 
-from squeezeops.packing import STORAGE as STORAGE
-
 ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
 APPROXIMATE = ("none", "tanh")
 FULLY_MASKED = ("uniform", "zero")
