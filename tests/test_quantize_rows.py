@@ -37,6 +37,17 @@ def expected(x, groups):
     return values.reshape(*x.shape[:-1], groups * values.shape[-1]), scales
 
 
+def rotated(x):
+    """The product with the Hadamard matrix of size 128, by its stages, one float32 addition at a time."""
+    y, h = x.reshape(-1, 128).copy(), 1
+    low = np.arange(128)
+    while h < 128:
+        i = low[low & h == 0]
+        y[:, i], y[:, i + h] = y[:, i] + y[:, i + h], y[:, i] - y[:, i + h]
+        h *= 2
+    return y.reshape(x.shape)
+
+
 def check(x, groups=1):
     rows = ops.quantize_rows(x, groups=groups)
     values, scales = expected(x, groups)
@@ -129,3 +140,51 @@ def test_memory_layouts(variant, rng):
         check(view, 2)
     x.flags.writeable = False
     check(x, 2)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("n", [128, 256, 384, 640, 1536, 4096, 8192])
+def test_rotates_rows(variant, guards, rng, n, groups):
+    """Odd and even numbers of blocks, groups on their own and in batches; one channel with an outlier."""
+    for rows in (1, 2, 9, 33) if n < 1000 else (3,):
+        x = normal(rng, rows, groups * n) * F(2.0) ** rng.integers(-40, 40, (rows, 1)).astype(F)
+        x[:, 5] *= 50
+        kept, room = guards.keep(x), guards.empty((rows, groups * n), "uint8")
+        result = ops.quantize_rows(kept, groups=groups, rotate=True, out=(room, guards.empty((rows, groups))))
+        values, scales = expected(rotated(x), groups)
+        np.testing.assert_array_equal(result.values, values)
+        assert_same_bits(result.scales, scales)
+    guards.check()
+
+
+def test_rotation_is_the_hadamard_matrix(variant):
+    """One-hot rows give its rows: each 1 or -1, orthogonal, the first all 1."""
+    rows = ops.quantize_rows(np.eye(128, dtype=F), rotate=True)
+    matrix = (rows.values.astype(int) - 128) // 127
+    assert (np.abs(matrix) == 1).all() and (matrix[0] == 1).all() and (rows.scales == F(1) / F(127)).all()
+    assert (matrix == matrix.T).all() and (matrix @ matrix == 128 * np.eye(128)).all()
+
+
+def test_rotated_rows_of_odd_values(variant):
+    """Zeros, subnormals (which no instruction set may flush), overflow to infinity and NaN in one block."""
+    x = np.zeros((7, 256), F)
+    x[1, 200] = 1e-45
+    x[2, ::3], x[2, 4] = 1.2e-38, 1e-30
+    x[3, :2] = 3e38
+    x[4, 130] = np.nan
+    x[5, 7] = -np.inf
+    x[6, 1::2] = np.nextafter(F(2.0**-100), F(0))
+    with np.errstate(all="ignore"):
+        values, scales = expected(rotated(x), 2)
+        result = ops.quantize_rows(x, groups=2, rotate=True)
+    np.testing.assert_array_equal(result.values, values)
+    assert_same_bits(result.scales, scales)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 128), (2, 0, 256), (3, 0), (2, 3, 128)])
+def test_shapes_of_rotated_rows(variant, rng, shape):
+    x = normal(rng, *shape)
+    result = ops.quantize_rows(x, rotate=True)
+    values, scales = expected(rotated(x), 1)
+    np.testing.assert_array_equal(result.values, values)
+    assert_same_bits(result.scales, scales)

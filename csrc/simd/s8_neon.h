@@ -21,6 +21,10 @@ struct F32Vfp : F32Scalar {
     for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
     return x;
   }
+  static SQZ_INLINE V sub(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vsub.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
   static SQZ_INLINE V mul(V x, V y) {
     for (int i = 0; i < 16; ++i) __asm__("vmul.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
     return x;

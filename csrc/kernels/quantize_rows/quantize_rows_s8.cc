@@ -7,6 +7,50 @@
 namespace sqz {
 namespace {
 
+// Rotates whole groups. On 32-bit ARM with the trait of the epilogue, whose unit keeps subnormals.
+template <class I>
+struct Rotate {
+  using V = typename I::V;
+
+  // log2(N) stages over N vectors, `step` floats apart.
+  template <int N>
+  static SQZ_INLINE void stages(float *x, int64_t step) {
+    V v[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) v[i] = I::load(x + i * step);
+#pragma GCC unroll 3
+    for (int h = 1; h < N; h *= 2) {
+#pragma GCC unroll 8
+      for (int i = 0; i < N; ++i) {
+        if (i & h) continue;
+        const V a = v[i], b = v[i + h];
+        v[i] = I::add(a, b), v[i + h] = I::sub(a, b);
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) I::store(x + i * step, v[i]);
+  }
+
+  // Transposes 16 vectors, of which `count` exist.
+  static __attribute__((noinline)) void transpose(const float *x, int count, float *to) {
+    const float *rows[16];
+    for (int i = 0; i < 16; ++i) rows[i] = x + 16 * (i < count ? i : 0);
+    I::transpose(rows, to);
+  }
+
+  // n floats; writes up to a block beyond the end of `to`.
+  static void run(const float *x, int64_t n, float *to) {
+    for (int64_t i = 0; i < n; i += 256) {
+      alignas(64) float columns[256];
+      transpose(x + i, n - i < 256 ? 8 : 16, columns);
+      for (int j = 0; j < 16; j += 4) stages<4>(columns + 16 * j, 16);  // h = 1, 2
+      for (int j = 0; j < 4; ++j) stages<4>(columns + 16 * j, 64);      // h = 4, 8
+      transpose(columns, 16, to + i);
+      for (int j = 0; j < 256; j += 128) stages<8>(to + i + j, 16);  // h = 16, 32, 64
+    }
+  }
+};
+
 template <class S>
 struct Quantize {
   using I = typename S::Float;
@@ -58,24 +102,37 @@ struct Quantize {
     for (int64_t j = i; j < width; ++j) q[j] = buffer[j - i];
   }
 
-  static void run(const QuantizeRows &p) {
+  // A batch is rotated to `rotated`, unless that is null.
+  static void run_from(const QuantizeRows &p, float *rotated) {
     const int64_t all = p.rows * p.groups;
     const int64_t batch = p.n > kBatchFloats / kBatch ? (p.n > kBatchFloats ? 1 : kBatchFloats / p.n) : kBatch;
     for (int64_t first = 0; first < all; first += batch) {
       const int count = static_cast<int>(min64(batch, all - first));
       uint32_t bits[kBatch];
+      const float *x[kBatch];
       int64_t row = first / p.groups, g = first % p.groups;
       for (int i = 0; i < count; ++i) {
-        bits[i] = largest(p.x + row * p.ldx + g * p.n, p.n);
+        x[i] = p.x + row * p.ldx + g * p.n;
+        if (rotated) {
+          Rotate<typename S::Epilogue>::run(x[i], p.n, rotated + i * p.n);
+          x[i] = rotated + i * p.n;
+        }
+        bits[i] = largest(x[i], p.n);
         if (++g == p.groups) g = 0, ++row;
       }
       row = first / p.groups, g = first % p.groups;
       for (int i = 0; i < count; ++i) {
-        to_bytes(p.x + row * p.ldx + g * p.n, p.n, bits[i], p.q + row * p.ldq + g * p.width(p.n),
-                 p.scales + row * p.lds + g);
+        to_bytes(x[i], p.n, bits[i], p.q + row * p.ldq + g * p.width(p.n), p.scales + row * p.lds + g);
         if (++g == p.groups) g = 0, ++row;
       }
     }
+  }
+
+  static void run(const QuantizeRows &p) { p.rotate ? run_rotated(p) : run_from(p, nullptr); }
+
+  static __attribute__((noinline)) void run_rotated(const QuantizeRows &p) {
+    alignas(64) float rotated[QuantizeRows::kMostRotated + QuantizeRows::kBlock];
+    run_from(p, rotated);
   }
 };
 
