@@ -192,24 +192,27 @@ def read_vocabulary(file: str) -> dict[str, int]:
             got = "none" if info is None else f"{info.dtype} of shape {info.shape}"
             fail(name, f"{dtype} with one axis", got)
         parts[name] = mapped[info.start : info.stop]
-    data, (offsets, ids) = (
-        parts["vocab.bytes"],
-        (struct.unpack(f"<{len(parts[name]) // 4}i", parts[name]) for name in ("vocab.offsets", "vocab.ids")),
-    )
+    data = parts["vocab.bytes"]
+    offsets, ids = (struct.unpack(f"<{len(part) // 4}i", part) for part in (parts["vocab.offsets"], parts["vocab.ids"]))
     if len(offsets) != len(ids) + 1:
         fail("vocab.offsets", f"{len(ids) + 1} numbers, one more than vocab.ids", len(offsets))
-    if offsets[0] != 0 or offsets[-1] != len(data) or any(a > b for a, b in pairwise(offsets)):
+    if offsets[0] != 0 or offsets[-1] != len(data) or list(offsets) != sorted(offsets):
         fail("vocab.offsets", f"numbers that ascend from 0 to {len(data)}, the bytes of vocab.bytes", "others")
-    tokens = [data[begin:end] for begin, end in pairwise(offsets)]
-    for before, token in pairwise(tokens):
-        if before >= token:
-            fail("vocab.bytes", "tokens in the order of their bytes, each once", f"{token!r:.40} after {before!r:.40}")
-    if ids and min(ids) < 0:
+    if min(ids, default=0) < 0:
         fail("vocab.ids", "ids from 0 on", min(ids))
+    tokens = [data[begin:end] for begin, end in pairwise(offsets)]
     try:
-        return dict(zip((token.decode("utf-8", "surrogatepass") for token in tokens), ids, strict=True))
+        if b"\0" in data:
+            words = [token.decode("utf-8", "surrogatepass") for token in tokens]
+        else:  # several times faster
+            words = b"\0".join(tokens).decode("utf-8", "surrogatepass").split("\0")[: len(tokens)]
     except UnicodeDecodeError as error:
-        fail("vocab.bytes", "tokens in UTF-8", repr(error.object)[:40])
+        fail("vocab.bytes", "tokens in UTF-8", f"the byte {error.object[error.start]:#04x}")
+    vocab = dict(zip(words, ids, strict=True))
+    if len(vocab) < len(ids) or tokens != sorted(tokens):
+        before, token = next((a, b) for a, b in pairwise(tokens) if a >= b)
+        fail("vocab.bytes", "tokens in the order of their bytes, each once", f"{token!r:.40} after {before!r:.40}")
+    return vocab
 
 
 class ConvertedFile:
