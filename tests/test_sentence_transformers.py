@@ -159,6 +159,39 @@ def test_a_cross_encoder_makes_no_embeddings(plain, folder):
     assert_equal(embed(folder), embed(plain))
 
 
+def move_transformer(folder):
+    """Move the model into a folder of its own, as early releases did."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    write_json(folder / "modules.json", modules)
+    (folder / "0_Transformer").mkdir()
+    for file in list(folder.iterdir()):
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(folder / "0_Transformer" / file.name)
+
+
+def test_a_model_in_a_folder_of_its_own(folder, tmp_path, monkeypatch):
+    transformer, general = {"max_seq_length": 12}, {"prompts": PROMPTS, "default_prompt_name": "query"}
+    write_modules(folder, pooling=("cls",), normalize=False, transformer=transformer, general=general)
+    expected = embed(folder, [*TEXTS, LONG])
+    move_transformer(folder)
+    assert_equal(embed(folder, [*TEXTS, LONG]), expected)
+    assert_equal(embed(folder / "0_Transformer", [*TEXTS, LONG]), expected)
+    monkeypatch.chdir(folder / "0_Transformer")
+    assert_equal(embed(".", [*TEXTS, LONG]), expected)
+    convert(folder, tmp_path / "out.safetensors", dtype="float32")
+    assert_equal(embed(tmp_path / "out.safetensors", [*TEXTS, LONG]), expected)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached = tmp_path / "cache" / "models--me--sentences"
+    shutil.copytree(folder, cached / "snapshots" / "0123abc")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0123abc")
+    assert_equal(embed("me/sentences", [*TEXTS, LONG]), expected)
+    write_json(folder / "modules.json", [{**module("Transformer", "0_BERT")}, module("Pooling", "1_Pooling")])
+    with pytest.raises(ValueError, match=r"modules\.json: module 0: path: expected '0_Transformer', got '0_BERT'"):
+        embed(folder / "0_Transformer")
+
+
 # ---- length, case and prompts ----------------------------------------------------------------------------------------
 
 
@@ -404,7 +437,11 @@ REFUSED = {
     "no path": ({"modules.json": [{"type": "x"}]}, r"module 0: expected an object with the strings type and path"),
     "subfolder": (
         {"modules.json": [module("Transformer", "0_Transformer"), START[1]]},
-        r"modules\.json: module 0: path: expected '', the folder itself, got '0_Transformer'",
+        r"modules\.json: module 0: path: expected '', got '0_Transformer'",
+    ),
+    "another subfolder": (
+        {"modules.json": [module("Transformer", "bert"), START[1]]},
+        r"module 0: path: expected '' or the name of a folder in this one that begins with 0_, got 'bert'",
     ),
     "elsewhere": (
         {"modules.json": [START[0], module("Pooling", "../1_Pooling")]},

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_sentence_transformers import COMBINATIONS, write_json, write_modules
+from test_sentence_transformers import COMBINATIONS, move_transformer, write_json, write_modules
 
 from squeezeops.pipelines import pipeline
 from squeezeops.squeezebert.conversion.convert import convert
@@ -97,9 +97,8 @@ def compare(package, folder, texts=TEXTS, **options):
     found = pipeline("feature-extraction", folder)(texts, **options)
     size = np.abs(expected).max()
     np.testing.assert_allclose(found / size, expected / size, rtol=0, atol=1e-5)
-    convert(folder, folder / "out.safetensors", dtype="float32", force=True)
-    np.testing.assert_array_equal(pipeline("feature-extraction", folder / "out.safetensors")(texts, **options), found)
-    (folder / "out.safetensors").unlink()
+    convert(folder, out := folder.parent / "out.safetensors", dtype="float32", force=True)
+    np.testing.assert_array_equal(pipeline("feature-extraction", out)(texts, **options), found)
     return found
 
 
@@ -130,6 +129,13 @@ def test_folders_that_the_package_wrote(package, random_model, tmp_path, names):
     found = compare(package, tmp_path / "saved")
     assert found.shape == (len(TEXTS), 32 * len(names))
     assert json.loads((tmp_path / "saved" / "1_Pooling" / "config.json").read_text())["pooling_mode"] == list(names)
+
+
+def test_a_model_in_a_folder_of_its_own(package, folder):
+    write_modules(folder, pooling=("cls",), transformer={"max_seq_length": 9}, general={"prompts": PROMPTS})
+    expected = compare(package, folder)
+    move_transformer(folder)
+    np.testing.assert_array_equal(compare(package, folder), expected)
 
 
 @pytest.mark.parametrize("most", [5, 12, None])

@@ -20,7 +20,7 @@ from typing import Any
 
 from squeezeops.squeezebert.files.checks import Fail, fail_for, quote, read_json
 
-__all__ = ["POOLINGS", "EmbeddingSettings", "are_poolings", "embedding_files", "read_embedding"]
+__all__ = ["POOLINGS", "EmbeddingSettings", "are_poolings", "embedding_files", "read_embedding", "transformer_folder"]
 
 # In the order in which a configuration of flags, one per pooling, concatenates them. The other three are not
 # implemented.
@@ -102,12 +102,22 @@ class EmbeddingSettings:
         return dataclasses.asdict(self)
 
 
+def transformer_folder(folder: str) -> str:
+    """Return the folder of the model: `folder` or, as early releases wrote it, one in it."""
+    file = os.path.join(folder, MODULES)
+    if os.path.isfile(file) and not os.path.lexists(os.path.join(folder, "config.json")):
+        path = _paths(read_json(file, "the list of modules", of=list), fail_for(file))[0]
+        return os.path.join(folder, path) if path else folder
+    return folder
+
+
 def read_embedding(folder: str) -> EmbeddingSettings | None:
     """Read how the model in a folder turns texts into embeddings.
 
     Parameters
     ----------
     folder : str
+        That of the model, as `transformer_folder` returns it.
 
     Returns
     -------
@@ -121,10 +131,13 @@ def read_embedding(folder: str) -> EmbeddingSettings | None:
     ValueError
         If a file is malformed, or names a module, a pooling or a setting that is not implemented.
     """
-    file = os.path.join(folder, MODULES)
+    home, name = os.path.split(os.path.abspath(folder))
+    if os.path.lexists(os.path.join(folder, MODULES)) or not name.startswith("0_"):
+        home, name = folder, ""
+    file = os.path.join(home, MODULES)
     if not os.path.lexists(file):
         return None
-    general, fail = _optional(folder, GENERAL), fail_for(os.path.join(folder, GENERAL))
+    general, fail = _optional(home, GENERAL), fail_for(os.path.join(home, GENERAL))
     kind = general.get("model_type", "SentenceTransformer")
     if kind == "CrossEncoder":
         return None
@@ -133,9 +146,11 @@ def read_embedding(folder: str) -> EmbeddingSettings | None:
     if general.get("truncate_dim") is not None:
         fail("truncate_dim", "null or no such key", reprlib.repr(general["truncate_dim"]))
     paths = _paths(read_json(file, "the list of modules", of=list), fail_for(file))
+    if paths[0] != name:
+        fail_for(file)("module 0: path", quote(name), quote(paths[0]))
     if len(paths) == len(STEPS):
-        _check_normalize(os.path.join(folder, paths[2]))
-    pooling, include_prompt = _read_pooling(os.path.join(folder, paths[1], "config.json"))
+        _check_normalize(os.path.join(home, paths[2]))
+    pooling, include_prompt = _read_pooling(os.path.join(home, paths[1], "config.json"))
     max_length, lower_case = _read_transformer(folder)
     prompts, default = _prompts(general, fail)
     return EmbeddingSettings(
@@ -165,10 +180,9 @@ def _paths(modules: list[Any], fail: Fail) -> list[str]:
         found = TYPE.fullmatch(kind)
         if found is None or found[1] != step:
             fail(f"module {i}", f"{step}{' or no more modules' if i == 2 else ''}", quote(kind))
-        if i == 0 and path:  # the weights would be there
-            fail("module 0: path", "'', the folder itself", quote(path))
-        if i > 0 and not re.fullmatch(r"\w[\w.-]*", path):
-            fail(f"module {i}: path", "the name of a folder in this one", quote(path))
+        if not re.fullmatch(r"(0_[\w.-]+)?" if i == 0 else r"\w[\w.-]*", path):
+            expected = "the name of a folder in this one"
+            fail(f"module {i}: path", expected if i else f"'' or {expected} that begins with 0_", quote(path))
         paths.append(path)
     if len(paths) < 2:
         fail("file", "the modules Transformer and Pooling", f"{len(paths)} modules")
