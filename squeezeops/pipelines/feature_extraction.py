@@ -169,7 +169,7 @@ class FeatureExtractionPipeline(Pipeline):
         # As in sentence-transformers: the prompt is encoded on its own, and [SEP] at its end does not count.
         limits = {"truncation": options.truncation, "max_length": self._longest_row(options)}
         ids = self.tokenizer(prompt, **(limits if options.truncation else {}))["input_ids"]
-        return len(ids) - (bool(ids) and ids[-1] == self.tokenizer.sep_token_id)
+        return len(ids) - (bool(ids) and ids[-1] == getattr(self.tokenizer, "sep_token_id", None))
 
     def _forward(
         self, rows: list[Row], ids: Any, mask: Any, types: Any, options: FeatureExtractionOptions

@@ -36,7 +36,7 @@ from squeezeops.squeezebert.files.converted import (
 )
 from squeezeops.squeezebert.files.hub_cache import COMMIT, find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES
-from squeezeops.squeezebert.files.sentence_transformers import embedding_files, read_embedding
+from squeezeops.squeezebert.files.sentence_transformers import FILES, read_embedding
 from squeezeops.squeezebert.model import heads
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.model.storage import (
@@ -209,8 +209,8 @@ def convert(
     done = Conversion(target, dtype, task)
     names = [name for name, _ in chain(encoder_shapes(config), shapes.items())]
     stored = plan(config, names, arrays, errors, done)
-    others = [name for name in ("config.json", *TOKENIZER_FILES) if os.path.isfile(os.path.join(folder, name))]
-    files = [*weight_files(folder), *others, *embedding_files(folder)]
+    others = ("config.json", *TOKENIZER_FILES, *FILES)
+    files = [*weight_files(folder), *(name for name in others if os.path.isfile(os.path.join(folder, name)))]
     metadata = {
         "format": "squeezeops",
         FORMAT: str(VERSION),

@@ -1,11 +1,10 @@
 """How a model turns texts into embeddings: the files that sentence-transformers writes into its folder.
 
-``modules.json`` lists the steps: Transformer, Pooling and, for unit vectors, Normalize. Each may have a ``config.json``
-in a folder of its own. ``sentence_bert_config.json`` has the settings of the Transformer, and
-``config_sentence_transformers.json`` the prompts.
+``modules.json`` lists the steps (Transformer, Pooling and, for unit vectors, Normalize), each with the folder of its
+``config.json``. ``sentence_bert_config.json`` belongs to the Transformer. ``config_sentence_transformers.json`` has the
+prompts. They are read as release 6.2 does, which also reads those of earlier releases.
 
-Files: https://sbert.net/docs/sentence_transformer/usage/custom_models.html. Read as release 6.2 does, which also reads
-those of the releases before it.
+Files: https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
 from __future__ import annotations
@@ -20,36 +19,23 @@ from typing import Any
 
 from squeezeops.squeezebert.files.checks import Fail, fail_for, quote, read_json
 
-__all__ = ["POOLINGS", "EmbeddingSettings", "are_poolings", "embedding_files", "read_embedding", "transformer_folder"]
+__all__ = ["FILES", "POOLINGS", "EmbeddingSettings", "are_poolings", "read_embedding", "transformer_folder"]
 
-# In the order in which a configuration of flags, one per pooling, concatenates them. The other three are not
-# implemented.
 POOLINGS = ("cls", "max", "mean")
-FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-MODULES = "modules.json"
-GENERAL = "config_sentence_transformers.json"
-TRANSFORMER = ("sentence_bert_config.json", "sentence_distilbert_config.json")  # the first that exists is read
 STEPS = ("Transformer", "Pooling", "Normalize")
-# A step's type is the path of its class. The path has changed between releases, the name has not.
+FILES = MODULES, GENERAL, SETTINGS, OLD_SETTINGS = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "sentence_distilbert_config.json",
+)
+# What a step's type ends in names it; what precedes the name differs between releases.
 TYPE = re.compile(r"sentence_transformers\.(?:\w+\.)*(\w+)", re.ASCII)
-# Keys of the Transformer's settings that would change an embedding, with the only value that is implemented.
-FIXED: dict[str, Any] = {
-    "transformer_task": "feature-extraction",
-    "module_output_name": "token_embeddings",
-    "processing_kwargs": {},
-    "processor_kwargs": {},
-    "tokenizer_args": {},
-    "config_kwargs": {},
-    "config_args": {},
-    "query_expansion": None,
-}
+# Settings that would change an embedding, with the only value that is implemented; None and {} are no value.
+FIXED: dict[str, str | None] = {"model_type": "SentenceTransformer", "transformer_task": "feature-extraction"}
+FIXED |= {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+FIXED |= dict.fromkeys(("truncate_dim", "processing_kwargs", "processor_kwargs", "tokenizer_args"))
+FIXED |= dict.fromkeys(("config_kwargs", "config_args", "query_expansion"))
 
 
 @dataclass(frozen=True)
@@ -59,20 +45,19 @@ class EmbeddingSettings:
     Attributes
     ----------
     pooling : tuple of {"cls", "max", "mean"}
-        The state of the first token, the largest value of each channel, or the mean; several are concatenated.
+        The state of the first token, the largest value of each channel, the mean; several are concatenated.
     normalize : bool
         Whether an embedding is divided by its 2-norm.
     include_prompt : bool
-        Whether the tokens of a prompt take part in pooling.
+        Whether the tokens of a prompt are pooled, too.
     max_length : int or None
-        Longer texts are cut to this number of tokens; None is the maximum of tokenizer and model.
+        The number of tokens that texts are cut to; None is the maximum of tokenizer and model.
     lower_case : bool
         Whether texts are lower-cased even if the tokenizer does not do that.
     prompts : dict of str to str
         Texts to put before each text, by name.
     default_prompt_name : str or None
         The prompt that is used unless another one is asked for.
-
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -86,15 +71,13 @@ class EmbeddingSettings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any], fail: Fail) -> EmbeddingSettings:
         """Check the values of a JSON object whose keys are the attributes. Unknown keys are ignored."""
-        prompts, default = _prompts(values, fail)
         return cls(
-            pooling=_poolings(values.get("pooling"), "pooling", fail),
-            normalize=_flag(values, "normalize", True, fail),
-            include_prompt=_flag(values, "include_prompt", True, fail),
-            max_length=_length(values, "max_length", fail),
-            lower_case=_flag(values, "lower_case", False, fail),
-            prompts=prompts,
-            default_prompt_name=default,
+            _poolings(values, "pooling", fail),
+            _flag(values, "normalize", True, fail),
+            _flag(values, "include_prompt", True, fail),
+            _length(values, "max_length", fail),
+            _flag(values, "lower_case", False, fail),
+            *_prompts(values, fail),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -104,15 +87,13 @@ class EmbeddingSettings:
 
 def transformer_folder(folder: str) -> str:
     """Return the folder of the model: `folder` or, as early releases wrote it, one in it."""
-    file = os.path.join(folder, MODULES)
-    if os.path.isfile(file) and not os.path.lexists(os.path.join(folder, "config.json")):
-        path = _paths(read_json(file, "the list of modules", of=list), fail_for(file))[0]
-        return os.path.join(folder, path) if path else folder
+    if os.path.isfile(os.path.join(folder, MODULES)) and not os.path.lexists(os.path.join(folder, "config.json")):
+        return os.path.join(folder, _read_paths(folder)[0])
     return folder
 
 
 def read_embedding(folder: str) -> EmbeddingSettings | None:
-    """Read how the model in a folder turns texts into embeddings.
+    """Read how a model turns texts into embeddings.
 
     Parameters
     ----------
@@ -131,47 +112,56 @@ def read_embedding(folder: str) -> EmbeddingSettings | None:
     ValueError
         If a file is malformed, or names a module, a pooling or a setting that is not implemented.
     """
-    home, name = os.path.split(os.path.abspath(folder))
-    if os.path.lexists(os.path.join(folder, MODULES)) or not name.startswith("0_"):
-        home, name = folder, ""
-    file = os.path.join(home, MODULES)
-    if not os.path.lexists(file):
+    home, own = os.path.split(os.path.abspath(folder))
+    if os.path.lexists(os.path.join(folder, MODULES)) or not own.startswith("0_"):
+        home, own = folder, ""
+    if not os.path.lexists(os.path.join(home, MODULES)):
         return None
-    general, fail = _optional(home, GENERAL), fail_for(os.path.join(home, GENERAL))
-    kind = general.get("model_type", "SentenceTransformer")
-    if kind == "CrossEncoder":
+    general, fail = _read(os.path.join(home, GENERAL), allowed={"CrossEncoder"})
+    if general.get("model_type") == "CrossEncoder":
         return None
-    if kind != "SentenceTransformer":
-        fail("model_type", "'SentenceTransformer'", reprlib.repr(kind))
-    if general.get("truncate_dim") is not None:
-        fail("truncate_dim", "null or no such key", reprlib.repr(general["truncate_dim"]))
-    paths = _paths(read_json(file, "the list of modules", of=list), fail_for(file))
-    if paths[0] != name:
-        fail_for(file)("module 0: path", quote(name), quote(paths[0]))
+    paths = _read_paths(home)
+    if paths[0] != own:
+        fail_for(os.path.join(home, MODULES))("module 0: path", quote(own), quote(paths[0]))
+    pooling, fail_pooling = _read(os.path.join(home, paths[1], "config.json"), optional=False)
     if len(paths) == len(STEPS):
-        _check_normalize(os.path.join(home, paths[2]))
-    pooling, include_prompt = _read_pooling(os.path.join(home, paths[1], "config.json"))
-    max_length, lower_case = _read_transformer(folder)
-    prompts, default = _prompts(general, fail)
+        _read(os.path.join(home, paths[2], "config.json"))
+    old = OLD_SETTINGS if os.path.lexists(os.path.join(folder, OLD_SETTINGS)) else SETTINGS
+    settings, fail_settings = _read(os.path.join(folder, old), allowed={"token_embeddings"})
     return EmbeddingSettings(
-        pooling, len(paths) == len(STEPS), include_prompt, max_length, lower_case, prompts, default
+        _poolings(pooling, "pooling_mode", fail_pooling),
+        len(paths) == len(STEPS),
+        _flag(pooling, "include_prompt", True, fail_pooling),
+        _length(settings, "max_seq_length", fail_settings),
+        _flag(settings, "do_lower_case", False, fail_settings),
+        *_prompts(general, fail),
     )
 
 
-def embedding_files(folder: str) -> list[str]:
-    """Return the names of the files in a folder that `read_embedding` reads, but for those of the modules."""
-    return [name for name in (MODULES, GENERAL, *TRANSFORMER) if os.path.isfile(os.path.join(folder, name))]
+def are_poolings(names: Any) -> bool:
+    """Whether a list or tuple names poolings, each once."""
+    known = isinstance(names, list | tuple) and all(isinstance(name, str) and name in POOLINGS for name in names)
+    return known and 0 < len(names) == len(set(names))
 
 
-def _optional(folder: str, name: str) -> dict[str, Any]:
-    file = os.path.join(folder, name)
-    values: dict[str, Any] = read_json(file, "settings") if os.path.lexists(file) else {}
-    return values
+def _read(file: str, optional: bool = True, allowed: Any = ()) -> tuple[dict[str, Any], Fail]:
+    """Read the settings in a file, and check those of `FIXED`, which may have an `allowed` value, too."""
+    values = read_json(file, "settings") if os.path.lexists(file) or not optional else {}
+    fail = fail_for(file)
+    for key, fixed in FIXED.items():
+        value = values.get(key)
+        if isinstance(value, dict):  # sentence-transformers ignores this setting
+            value = {name: setting for name, setting in value.items() if name != "trust_remote_code"}
+        if value and value != fixed and not (isinstance(value, str) and value in allowed):
+            fail(key, f"{fixed!r} or no such key" if fixed else "no such key", reprlib.repr(value))
+    return values, fail
 
 
-def _paths(modules: list[Any], fail: Fail) -> list[str]:
+def _read_paths(folder: str) -> list[str]:
     """Check the list of modules; return the folder of each."""
-    paths = []
+    file = os.path.join(folder, MODULES)
+    fail, paths = fail_for(file), []
+    modules = read_json(file, "the list of modules", of=list)
     for i, module in enumerate(modules):
         kind, path = (module.get(key) if isinstance(module, dict) else None for key in ("type", "path"))
         if not isinstance(kind, str) or not isinstance(path, str):
@@ -189,45 +179,12 @@ def _paths(modules: list[Any], fail: Fail) -> list[str]:
     return paths
 
 
-def _read_transformer(folder: str) -> tuple[int | None, bool]:
-    """Read the settings of the Transformer: the length to cut to, and whether to lower-case."""
-    name = next((name for name in TRANSFORMER if os.path.lexists(os.path.join(folder, name))), TRANSFORMER[0])
-    values, fail = _optional(folder, name), fail_for(os.path.join(folder, name))
-    for key, supported in FIXED.items():
-        value = values.get(key)
-        if isinstance(value, dict):  # sentence-transformers ignores this one
-            value = {name: setting for name, setting in value.items() if name != "trust_remote_code"}
-        if value and value != supported:
-            fail(key, f"{supported!r} or no such key", reprlib.repr(value))
-    return _length(values, "max_seq_length", fail), _flag(values, "do_lower_case", False, fail)
-
-
-def _read_pooling(file: str) -> tuple[tuple[str, ...], bool]:
-    """Read the poolings, from a flag for each or, in newer releases, their names; and whether prompts are pooled."""
-    values, fail = read_json(file, "the configuration of the pooling"), fail_for(file)
-    names = values.get("pooling_mode")
+def _poolings(values: Mapping[str, Any], key: str, fail: Fail) -> tuple[str, ...]:
+    """Read one or several names; without any, a flag for each, whose order is that of the alphabet; else "mean"."""
+    names = values.get(key)
     if names is None:
-        chosen = [key for key in values if key.startswith("pooling_mode_") and values[key]]
-        names = [FLAGS.get(key, key) for key in sorted(chosen, key=lambda key: [*FLAGS, key].index(key))] or None
-    return _poolings(names, "pooling_mode", fail), _flag(values, "include_prompt", True, fail)
-
-
-def _check_normalize(folder: str) -> None:
-    """Check that Normalize applies to the embedding; its configuration may be missing."""
-    values, fail = _optional(folder, "config.json"), fail_for(os.path.join(folder, "config.json"))
-    for key in ("module_input_name", "module_output_name"):
-        if values.get(key) not in (None, "sentence_embedding"):
-            fail(key, "'sentence_embedding'", reprlib.repr(values[key]))
-
-
-def are_poolings(names: Any) -> bool:
-    """Whether a list or tuple names poolings, each once."""
-    known = isinstance(names, list | tuple) and all(isinstance(name, str) and name in POOLINGS for name in names)
-    return known and 0 < len(names) == len(set(names))
-
-
-def _poolings(names: Any, key: str, fail: Fail) -> tuple[str, ...]:
-    names = "mean" if names is None else names
+        flags = [flag.partition("pooling_mode_") for flag, chosen in values.items() if chosen]
+        names = sorted(name.removesuffix("s").removesuffix("_token") for _, found, name in flags if found) or "mean"
     names = [names] if isinstance(names, str) else names
     if not are_poolings(names):
         fail(key, f"some of {', '.join(POOLINGS)}, each once", reprlib.repr(names))
@@ -253,9 +210,7 @@ def _prompts(values: Mapping[str, Any], fail: Fail) -> tuple[dict[str, str], str
     texts = values.get("prompts") or {}
     if not isinstance(texts, dict) or not all(isinstance(text, str | None) for text in texts.values()):
         fail("prompts", "an object that maps names to texts", reprlib.repr(texts))
-    prompts = {name: text or "" for name, text in texts.items()}
     default = values.get("default_prompt_name")
-    if default is not None and (not isinstance(default, str) or default not in prompts):
-        names = ", ".join(map(quote, prompts))
-        fail("default_prompt_name", f"null or one of {names}" if names else "null", reprlib.repr(default))
-    return prompts, default
+    if default is not None and (not isinstance(default, str) or default not in texts):
+        fail("default_prompt_name", f"null or one of {tuple(texts)}" if texts else "null", reprlib.repr(default))
+    return {name: text or "" for name, text in texts.items()}, default
