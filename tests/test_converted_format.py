@@ -224,6 +224,7 @@ def test_a_tokenizer_survives_conversion(name, tmp_path):
     convert(folder, out := tmp_path / "out.safetensors")
     ours = Tokenizer.from_pretrained(out)
     assert ours.settings() == theirs.settings()
+    assert ours.settings().keys() == {*Tokenizer.__init__.__kwdefaults__, "single", "pair", "decoder"}
     texts = [*TEXTS, "GOOD Movie movies [MASK]  x", "Good é É"]
     for text in texts:
         assert ours(text, return_alignment=True) == theirs(text, return_alignment=True)
@@ -250,6 +251,14 @@ def test_unknown_keys_are_ignored(edited, converted):
     edited.write()
     assert_same_bits(logits(edited.path), logits(converted))
     assert SqueezeBert.from_pretrained(edited.path).embedding.pooling == ("cls",)
+
+
+def test_missing_keys_have_the_defaults_of_the_constructor(edited, converted):
+    edited.metadata["tokenizer"] = "{}"
+    edited.write()
+    assert Tokenizer.from_pretrained(edited.path)("Good é movies") == Tokenizer.from_pretrained(converted)(
+        "Good é movies"
+    )
 
 
 NEWER = r"\(needs a newer squeezeops, [\d.]+\w* or later\)"
@@ -363,8 +372,6 @@ def test_an_id_without_a_row(edited):
 
 BROKEN_SETTINGS = {
     "a list": ([], r"expected a JSON object, got \[\]"),
-    "missing": ({"lowercase": ...}, r"lowercase: expected a value, got none"),
-    "no template": ({"pair": ...}, r"pair: expected a value, got none"),
     "flag": ({"lowercase": 1}, r"lowercase: expected bool, got 1"),
     "length": ({"max_length": 0}, r"max_length: expected at least 1, got 0"),
     "special token": ({"sep_token": 3}, r"sep_token: expected str, got 3"),
@@ -374,7 +381,7 @@ BROKEN_SETTINGS = {
         {"added_tokens": [{"content": "a", "id": -1}]},
         r"added_tokens\[0\]: expected a str with an int in \[0, 2\*\*31\), got",
     ),
-    "template": ({"single": "A"}, r"single: expected list or tuple, got 'A'"),
+    "template": ({"single": "A"}, r"single: expected list, got 'A'"),
     "item": ({"single": [3]}, r"single: expected a str with an int in"),
     "type": ({"single": [["A", "x"]]}, r"single: expected a str with an int in .*'A': 'x'"),
     "id": ({"single": [[99, 0]]}, r"single: expected 'A', 'B' or the id of a token, got \[99, 0\]"),
@@ -389,9 +396,8 @@ BROKEN_SETTINGS = {
 @pytest.mark.parametrize("name", BROKEN_SETTINGS)
 def test_broken_settings_of_a_tokenizer(edited, name):
     changes, message = BROKEN_SETTINGS[name]
-    settings = json.loads(edited.metadata["tokenizer"])
     if isinstance(changes, dict):
-        changes = {key: value for key, value in {**settings, **changes}.items() if value is not ...}
+        changes = {**json.loads(edited.metadata["tokenizer"]), **changes}
     edited.metadata["tokenizer"] = json.dumps(changes)
     edited.write()
     with pytest.raises(ValueError, match=rf"^{re.escape(str(edited.path))}: tokenizer: {message}"):

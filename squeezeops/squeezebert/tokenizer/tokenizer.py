@@ -360,12 +360,13 @@ class Tokenizer:
 
     @classmethod
     def from_settings(cls, vocab: Mapping[str, int], settings: Mapping[str, Any]) -> Tokenizer:
-        """Make the tokenizer of a vocabulary and of what `settings` returned. Unknown keys are ignored.
+        """Make the tokenizer of a vocabulary and of what `settings` returned.
 
         Parameters
         ----------
         vocab : mapping of str to int
         settings : mapping of str to object
+            A missing key means the constructor's default. Unknown keys are ignored.
 
         Returns
         -------
@@ -374,22 +375,19 @@ class Tokenizer:
         Raises
         ------
         TypeError, ValueError
-            As for the class; for a missing key, and for ids of a template that no token has.
+            As for the class, and for malformed templates.
         """
-        names = list(cls.__init__.__kwdefaults__ or ())  # all but vocab
-        missing = [name for name in (*names, "single", "pair", "decoder") if name not in settings]
-        if missing:
-            raise ValueError(f"{missing[0]}: expected a value, got none")
-        self = cls(vocab, **{name: settings[name] for name in names})
-        self._templates = []
-        for kind in ("single", "pair"):
-            for item in check(kind, settings[kind], list, tuple):
+        known: Any = cls.__init__.__kwdefaults__  # all arguments but vocab
+        self = cls(vocab, **{name: settings[name] for name in known if name in settings})
+        for i, kind in enumerate(("single", "pair")):
+            template = check(kind, settings.get(kind, self._templates[i]), list)
+            for item in template:
                 part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
                 check_id(kind, str(part), type_id)
                 if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
                     raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
-            self._templates.append([(part, type_id) for part, type_id in settings[kind]])
-        decoder = check("decoder", settings["decoder"], list, tuple, type(None))
+            self._templates[i] = [(part, type_id) for part, type_id in template]
+        decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
         if decoder is not None:
             prefix, cleanup = decoder if len(decoder) == 2 else (None, None)
             decoder = check("decoder: prefix", prefix, str), check("decoder: cleanup", cleanup, bool)
