@@ -102,14 +102,24 @@ def test_both_versions_have_the_same_results(dtype, kind, tmp_path):
     assert pipeline("text-classification", old)(TEXTS[0]) == pipeline("text-classification", new)(TEXTS[0])
 
 
-def test_the_built_in_model_is_version_1_of_its_checkpoint(tmp_path):
+def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
+    """As version 1, the checkpoint gives the file that ships: the same tensors and texts, in the same order."""
     convert(CHECKPOINT, new := tmp_path / "new.safetensors")
-    old = default_model() / "model.safetensors"
-    assert read_header(old)[1]["squeezeops_format"] == "1"
-    theirs, ours = read_tensors(old), read_tensors(new)
-    assert set(ours) - set(theirs) == {"vocab.bytes", "vocab.offsets", "vocab.ids"} and set(theirs) <= set(ours)
-    assert all(ours[name].tobytes() == array.tobytes() for name, array in theirs.items())
-    tokenizers = Tokenizer.from_pretrained(old), Tokenizer.from_pretrained(new)
+    mine, built_in = (
+        write_version_1(CHECKPOINT, new, tmp_path / "old.safetensors"),
+        default_model() / "model.safetensors",
+    )
+    (ours, our_texts), (theirs, their_texts) = read_header(mine), read_header(built_in)
+    assert [(name, info.dtype, info.shape) for name, info in ours.items()] == [
+        (name, info.dtype, info.shape) for name, info in theirs.items()
+    ]
+    start, end = min(info.start for info in ours.values()), min(info.start for info in theirs.values())
+    assert mine.read_bytes()[start:] == built_in.read_bytes()[end:]
+    source = json.loads(their_texts.pop("source"))
+    assert source == json.loads(read_header(new)[1]["source"])
+    assert their_texts.pop("squeezeops_version") and their_texts.pop("format") == "squeezeops"
+    assert our_texts == their_texts
+    tokenizers = Tokenizer.from_pretrained(built_in), Tokenizer.from_pretrained(new)
     assert tokenizers[0].vocab == tokenizers[1].vocab and tokenizers[0].settings() == tokenizers[1].settings()
 
 
