@@ -174,14 +174,15 @@ def test_alignment_and_order(name, dtype, out):
     assert multiples == sorted(multiples, reverse=True)  # sizes that are no multiple come last
     for array in read_tensors(out).values():
         assert array.flags.aligned and array.base is not None  # a view of the mapped file
-    assert (metadata["squeezeops_format"], metadata["dtype"]) == ("1", dtype)
+    assert (metadata["squeezeops_format"], metadata["dtype"]) == ("2", dtype)
 
 
 def test_what_is_stored(folder, out):
     done = convert.convert(folder, out, dtype="int8")
     tensors, metadata = read_header(out)
-    assert metadata["config.json"] == (folder / "config.json").read_text()
-    assert metadata["vocab.txt"] == (folder / "vocab.txt").read_text()
+    config = SqueezeBertConfig.from_json(folder / "config.json")
+    assert json.loads(metadata["config.json"]).keys() == vars(config).keys()  # complete, defaults included
+    assert SqueezeBertConfig.from_dict(json.loads(metadata["config.json"])) == config
     source = json.loads(metadata["source"])
     assert source["name"] == "reviews"
     assert source["sha256"] == {
@@ -436,7 +437,8 @@ def test_the_tokenizer(kind, tmp_path, out):
     elif kind == "none":
         (folder / "vocab.txt").unlink()
     convert.convert(folder, out)
-    stored = {name for name in read_header(out)[1] if name.startswith(("vocab", "token"))}
+    tensors, metadata = read_header(out)
+    stored = {name for name in (*tensors, *metadata) if name.startswith(("vocab", "token"))}
     if kind == "none":
         assert stored == set()
         with pytest.raises(
@@ -445,7 +447,7 @@ def test_the_tokenizer(kind, tmp_path, out):
             Tokenizer.from_pretrained(out)
         SqueezeBert.from_pretrained(out)
         return
-    assert stored == {kind if kind != "CRLF" else "vocab.txt", "tokenizer_config.json"}
+    assert stored == {"tokenizer", "vocab.bytes", "vocab.offsets", "vocab.ids"}
     ours, theirs = Tokenizer.from_pretrained(out), Tokenizer.from_pretrained(folder)
     for text in ("The good, bad movies!", "good [MASK] a."):
         assert ours(text) == theirs(text)
@@ -729,15 +731,15 @@ def edit_vector(file):
 
 BROKEN = {
     "newer": (
-        lambda f: f.metadata.update(squeezeops_format="2", squeezeops_version="9.1"),
-        r"squeezeops_format: expected at most 1, got 2 \(squeezeops 9\.1 or later reads it\)",
+        lambda f: f.metadata.update(squeezeops_format="3", squeezeops_version="9.1"),
+        r"squeezeops_format: expected at most 2, got 3 \(needs a newer squeezeops, 9\.1 or later\)",
     ),
     "much newer": (
         lambda f: f.metadata.update(squeezeops_format="10", squeezeops_version="\x1b[31m"),
-        r"squeezeops_format: expected at most 1, got 10 \(a later one\)",
+        r"squeezeops_format: expected at most 2, got 10 \(needs a newer squeezeops\)",
     ),
-    "no version": (lambda f: f.metadata.update(squeezeops_format="one"), r"squeezeops_format: expected '1', got 'one'"),
-    "version 0": (lambda f: f.metadata.update(squeezeops_format="0"), r"squeezeops_format: expected '1', got '0'"),
+    "no version": (lambda f: f.metadata.update(squeezeops_format="one"), r"squeezeops_format: expected '2', got 'one'"),
+    "version 0": (lambda f: f.metadata.update(squeezeops_format="0"), r"squeezeops_format: expected '2', got '0'"),
     "another format": (
         lambda f: f.metadata.pop("squeezeops_format"),
         r"expected a file that squeezeops convert wrote, or the folder of a checkpoint, got safetensors",
@@ -899,14 +901,15 @@ def test_a_file_of_another_length(part, converted, tmp_path):
         ({"tokenizer.json": '{"model": {"type": "BPE"}}'}, r"tokenizer\.json: model: expected WordPiece, got 'BPE'"),
         ({"tokenizer_config.json": "[]"}, r"tokenizer_config\.json: expected a JSON object, got \[\]"),
         ({"tokenizer_config.json": '{"tokenizer_class": "T5"}'}, r"tokenizer_config\.json: tokenizer_class: expected"),
-        ({"added_tokens.json": '{"<x>": 99}'}, r"added_tokens\.json: '<x>': '<x>': expected id 16, got 99"),
+        ({"added_tokens.json": '{"<x>": 99}'}, r"added_tokens\.json: '<x>': '<x>': expected id 40, got 99"),
         ({"special_tokens_map.json": "5"}, r"special_tokens_map\.json: expected a JSON object, got 5"),
         ({"vocab.txt": "\ud800"}, r"vocab\.txt: 'utf-8' codec can't encode|vocab\.txt: "),
     ],
 )
-def test_a_broken_vocabulary(texts, message, converted, tmp_path):
+def test_a_broken_vocabulary(texts, message, tmp_path):
+    """In a file of version 1, which has the texts of the tokenizer's files."""
     path = tmp_path / "model.safetensors"
-    shutil.copy(converted, path)
+    shutil.copy(GOLDEN / "version_1.safetensors", path)
     file = Edited(path)
     file.metadata.update(texts)
     file.write()

@@ -18,11 +18,12 @@ import itertools
 import operator
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from squeezeops.squeezebert.files.converted import Entry, find_file, open_entry
+from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
     ADDED_FLAGS,
@@ -209,6 +210,7 @@ class Tokenizer:
             if i != self._vocab.get(content, i):
                 raise ValueError(f"{name}: {content!r}: expected id {self._vocab[content]}, got {i}")
             added[content] = record
+        self._added = list(added.values())
         self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
         missing = [token for token in specials if token not in self._ids]
         if missing:
@@ -265,6 +267,10 @@ class Tokenizer:
         found = find_folder(check("path", path, str, os.PathLike))
         converted = find_file(found)
         source: Path | Entry = Path(found) if converted is None else open_entry(converted)
+        if isinstance(source, Entry) and (stored := source / TOKENIZER).is_file():
+            vocab = read_vocabulary(source.file)
+            with naming(stored):
+                return cls.from_settings(vocab, read_json(stored))
         candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
@@ -328,6 +334,75 @@ class Tokenizer:
             prefix = check("decoder: prefix", decoder.get("prefix"), str)
             self._decoder = prefix, check("decoder: cleanup", decoder.get("cleanup"), bool)
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but the vocabulary as JSON values: what a converted model stores.
+
+        Returns
+        -------
+        dict
+            Arguments of the constructor, of which `strip_accents` is a bool; ``single`` and ``pair``, the templates for
+            one text and for two: lists of "A", "B" or the id of a special token, each with its token type;
+            ``decoder``, the prefix that joins pieces and whether spaces before punctuation go, or None.
+        """
+        clean, cjk, strip, lower = self._normalize.full_map.flags
+        flags = {"lowercase": lower, "strip_accents": strip, "handle_chinese_chars": cjk, "clean_text": clean}
+        return flags | {
+            **{f"{kind}_token": getattr(self, f"{kind}_token") for kind in SPECIAL_KINDS},
+            "max_length": self.max_length,
+            "continuing_subword_prefix": self._prefix,
+            "max_input_chars_per_word": self._max_chars,
+            "added_tokens": [{key: r[key] for key in ("id", "content", *ADDED_FLAGS) if key in r} for r in self._added],
+            "single": self._templates[0],
+            "pair": self._templates[1],
+            "decoder": self._decoder,
+        }
+
+    @classmethod
+    def from_settings(cls, vocab: Mapping[str, int], settings: Mapping[str, Any]) -> Tokenizer:
+        """Make the tokenizer of a vocabulary and of what `settings` returned.
+
+        Parameters
+        ----------
+        vocab : mapping of str to int
+        settings : mapping of str to object
+            A missing key means the constructor's default. Unknown keys are ignored.
+
+        Returns
+        -------
+        Tokenizer
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the class, and for malformed templates.
+        """
+        known: Any = cls.__init__.__kwdefaults__  # all arguments but vocab
+        self = cls(vocab, **{name: settings[name] for name in known if name in settings})
+        for i, kind in enumerate(("single", "pair")):
+            template = check(kind, settings.get(kind, self._templates[i]), list)
+            for item in template:
+                part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
+                check_id(kind, str(part), type_id)
+                if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
+                    raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
+            self._templates[i] = [(part, type_id) for part, type_id in template]
+        decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
+        if decoder is not None:
+            prefix, cleanup = decoder if len(decoder) == 2 else (None, None)
+            decoder = check("decoder: prefix", prefix, str), check("decoder: cleanup", cleanup, bool)
+        self._decoder = decoder
+        return self
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        """The id of each token, but for added tokens."""
+        return dict(self._vocab)
+
+    def lowercased(self) -> Tokenizer:
+        """Return this tokenizer if it lower-cases, else one that does. Accents stay if they do here."""
+        settings = self.settings()
+        return self if settings["lowercase"] else self.from_settings(self._vocab, {**settings, "lowercase": True})
 
     def __call__(
         self,
