@@ -31,6 +31,7 @@ __all__ = [
     "ROTATED",
     "SCALE_BYTES",
     "STORAGE",
+    "TARGETS",
     "Memory",
     "address",
     "pack",
@@ -44,6 +45,7 @@ __all__ = [
 
 STORAGE = ("float32", "float16", "int8", "int8_rotated")  # dtypes of a packed weight
 INT8 = STORAGE[2:]  # those whose input is quantised
+TARGETS = STORAGE[:3]  # dtypes of a model
 ROTATED = 128  # successive channels that are rotated together
 MOST_ROTATED = 8192  # channels of a group that can be rotated
 SCALE_BYTES = 4  # the float32 at the end of a row of an int8 embedding table

@@ -274,7 +274,7 @@ def test_int8_is_close_to_float32(variant, name):
 
 @pytest.mark.parametrize("name", ["classification", "bert_classification"])
 def test_convolutions_that_stay_float16_in_int8(name):
-    """Value, intermediate and output convolutions with one group stay float16. An explicit mapping is obeyed."""
+    """With one group and channels that cannot be rotated, three convolutions stay float16. A mapping is obeyed."""
     model = load(name, dtype="int8")
     one = model.config.v_groups == model.config.intermediate_groups == model.config.output_groups == 1
     assert one == (name == "bert_classification")
@@ -302,6 +302,11 @@ def test_int8_embeddings_of_a_published_model(minilm):
     )
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(exact, close, strict=True)]
     assert np.mean(cosines) > 0.999 and min(cosines) > 0.998, cosines
+    layers = SqueezeBert.from_pretrained(minilm, dtype="int8").layers
+    assert {layer.value.dtype for layer in layers} == {"float16"}
+    assert {getattr(layer, part).dtype for layer in layers for part in ("query", "key", "intermediate", "output")} == {
+        "int8_rotated"
+    }
 
 
 def test_dtypes_of_convolutions():
