@@ -27,6 +27,11 @@ int8 is the fastest and takes a quarter of float32's memory for the encoder. flo
 checkpoint, gives the results of float32. Embedding tables are float16 with either; with int8, word embeddings are int8.
 The built-in model is int8 already and is copied.
 
+What int8 gives, on one thread: a SqueezeBERT runs 2.5 to 2.7 times as fast as in float32 up to 128 tokens. A BERT runs
+2 to 3 times as fast; its value layers stay float16 for precision. The embeddings of all-MiniLM-L6-v2 then have a
+cosine of 0.9997 to those of float32, at worst 0.998. Layers of a BERT with channels that are no multiple of 128 stay
+mostly float16, and gain little.
+
   squeezeops convert ./squeezebert-mnli mnli.safetensors --check
   squeezeops classify --model mnli.safetensors "A text."
 """

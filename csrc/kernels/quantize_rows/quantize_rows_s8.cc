@@ -7,49 +7,26 @@
 namespace sqz {
 namespace {
 
-// Rotates whole groups. On 32-bit ARM with the trait of the epilogue, whose unit keeps subnormals.
-template <class I>
-struct Rotate {
+// Rotates n floats. On 32-bit ARM with the trait of the epilogue, whose unit keeps subnormals.
+template <class S>
+void rotate(const float *x, int64_t n, float *to) {
+  using I = typename S::Epilogue;
   using V = typename I::V;
-
-  // log2(N) stages over N vectors, `step` floats apart.
-  template <int N>
-  static SQZ_INLINE void stages(float *x, int64_t step) {
-    V v[N];
-#pragma GCC unroll 8
-    for (int i = 0; i < N; ++i) v[i] = I::load(x + i * step);
-#pragma GCC unroll 3
-    for (int h = 1; h < N; h *= 2) {
-#pragma GCC unroll 8
-      for (int i = 0; i < N; ++i) {
-        if (i & h) continue;
-        const V a = v[i], b = v[i + h];
-        v[i] = I::add(a, b), v[i + h] = I::sub(a, b);
+  const float *end = x + n;
+  for (; x < end; x += QuantizeRows::kBlock, to += QuantizeRows::kBlock) {
+#pragma GCC unroll 1
+    for (int i = 0; i < 128; i += 16) I::store(to + i, S::rotate16(I::load(x + i)));
+#pragma GCC unroll 1
+    for (int h = 16; h < 128; h *= 2) {
+#pragma GCC unroll 1
+      for (int i = 0; i < 128; i = (i + h + 16) & ~h) {
+        const V a = I::load(to + i), b = I::load(to + i + h);
+        I::store(to + i, I::add(a, b));
+        I::store(to + i + h, I::sub(a, b));
       }
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < N; ++i) I::store(x + i * step, v[i]);
   }
-
-  // Transposes 16 vectors, of which `count` exist.
-  static __attribute__((noinline)) void transpose(const float *x, int count, float *to) {
-    const float *rows[16];
-    for (int i = 0; i < 16; ++i) rows[i] = x + 16 * (i < count ? i : 0);
-    I::transpose(rows, to);
-  }
-
-  // n floats; writes up to a block beyond the end of `to`.
-  static void run(const float *x, int64_t n, float *to) {
-    for (int64_t i = 0; i < n; i += 256) {
-      alignas(64) float columns[256];
-      transpose(x + i, n - i < 256 ? 8 : 16, columns);
-      for (int j = 0; j < 16; j += 4) stages<4>(columns + 16 * j, 16);  // h = 1, 2
-      for (int j = 0; j < 4; ++j) stages<4>(columns + 16 * j, 64);      // h = 4, 8
-      transpose(columns, 16, to + i);
-      for (int j = 0; j < 256; j += 128) stages<8>(to + i + j, 16);  // h = 16, 32, 64
-    }
-  }
-};
+}
 
 template <class S>
 struct Quantize {
@@ -114,7 +91,7 @@ struct Quantize {
       for (int i = 0; i < count; ++i) {
         x[i] = p.x + row * p.ldx + g * p.n;
         if (rotated) {
-          Rotate<typename S::Epilogue>::run(x[i], p.n, rotated + i * p.n);
+          rotate<S>(x[i], p.n, rotated + i * p.n);
           x[i] = rotated + i * p.n;
         }
         bits[i] = largest(x[i], p.n);
@@ -131,7 +108,7 @@ struct Quantize {
   static void run(const QuantizeRows &p) { p.rotate ? run_rotated(p) : run_from(p, nullptr); }
 
   static __attribute__((noinline)) void run_rotated(const QuantizeRows &p) {
-    alignas(64) float rotated[QuantizeRows::kMostRotated + QuantizeRows::kBlock];
+    alignas(64) float rotated[QuantizeRows::kMostRotated];
     run_from(p, rotated);
   }
 };
