@@ -25,7 +25,15 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-MODEL_TYPES = ("squeezebert", "bert")
+MODEL_TYPES = {"SqueezeBert": "squeezebert", "Bert": "bert", "DistilBert": "distilbert"}  # by prefix of the classes
+# Keys of a DistilBERT's config.json that have other names here. transformers accepts both names.
+DISTILBERT = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+}
 # Keys of a config.json that change the computation, with the only value that is implemented.
 FIXED = {
     "position_embedding_type": "absolute",
@@ -57,7 +65,7 @@ SIZES = (
 class SqueezeBertConfig:
     """Hyper-parameters of a SqueezeBERT model, with the keys and defaults of transformers' ``SqueezeBertConfig``.
 
-    A BERT is a model with one group everywhere and ``model_type`` "bert".
+    A BERT or DistilBERT is a model with one group everywhere and ``model_type`` "bert" or "distilbert".
 
     Attributes
     ----------
@@ -69,7 +77,8 @@ class SqueezeBertConfig:
         Layers; attention heads (a divisor of ``hidden_size``); channels between the two convolutions of the
         feed-forward network.
     q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
-        Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 for a BERT.
+        Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 unless
+        ``model_type`` is "squeezebert".
     hidden_act : str
         "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast" or "gelu_pytorch_tanh" (the tanh form); "relu".
     layer_norm_eps : float
@@ -88,8 +97,9 @@ class SqueezeBertConfig:
     tie_word_embeddings : bool
         Whether a masked-LM head without a decoder weight of its own decodes with the word embeddings.
     model_type : str
-        "squeezebert" or "bert". They differ in `encoder_layer_norm_eps`, in the result of `output_attentions`, and in
-        the names of the tensors.
+        "squeezebert", "bert" or "distilbert". They differ in `encoder_layer_norm_eps`, in the result of
+        `output_attentions`, and in the names of the tensors. A DistilBERT has no table of token types: it ignores
+        them. Its pooler is a layer with ReLU, not tanh, and only classifiers have one.
 
     Raises
     ------
@@ -125,7 +135,10 @@ class SqueezeBertConfig:
     def __post_init__(self) -> None:
         # Model type first: for another model, errors about other keys would be confusing.
         kind = self.model_type
-        check(isinstance(kind, str) and kind in MODEL_TYPES, "model_type", "'squeezebert' or 'bert'", kind)
+        if kind not in MODEL_TYPES.values():
+            got = reprlib.repr(kind) + (f" ({reprlib.repr(self.architectures[0])})" if self.architectures else "")
+            expected = "'squeezebert', 'bert' or 'distilbert'"
+            raise ValueError(f"model_type: expected {expected}, got {got}, which is not supported; see docs/models.md")
         for key in SIZES:
             value, limit = getattr(self, key), LIMITS.get(key, 2**31 - 1)
             check(is_int(value) and 1 <= value <= limit, key, f"an integer from 1 to {limit}", value)
@@ -136,7 +149,7 @@ class SqueezeBertConfig:
         inner = self.intermediate_size
         for key in GROUPS:
             groups, expected = getattr(self, key), f"a divisor of hidden_size = {hidden}"
-            check(kind != "bert" or groups == 1, key, "1 where model_type is 'bert'", groups)
+            check(kind == "squeezebert" or groups == 1, key, f"1 where model_type is '{kind}'", groups)
             fits = hidden % groups == 0
             if key in ("intermediate_groups", "output_groups"):
                 fits, expected = fits and inner % groups == 0, f"{expected} and intermediate_size = {inner}"
@@ -181,7 +194,8 @@ class SqueezeBertConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
         """Make a configuration from the contents of a ``config.json``. Unknown keys are ignored.
 
-        For a BERT, missing groups are 1 and a missing ``embedding_size`` is ``hidden_size``.
+        For a BERT or DistilBERT, missing groups are 1 and a missing ``embedding_size`` is ``hidden_size``. Keys of a
+        DistilBERT that have other names here, such as ``dim``, are translated.
 
         Raises
         ------
@@ -195,11 +209,24 @@ class SqueezeBertConfig:
         unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
         given = {key: value for key, value in values.items() if key in known - unset}
         names = values.get("architectures")
-        if isinstance(names, list) and names and isinstance(names[0], str) and names[0].startswith("Bert"):
-            given.setdefault("model_type", "bert")  # the first BERT checkpoints lack this key
-        if given.get("model_type") == "bert":
+        if isinstance(names, list) and names and isinstance(names[0], str):
+            for prefix, kind in MODEL_TYPES.items():
+                if names[0].startswith(prefix):
+                    given.setdefault("model_type", kind)  # the first BERT checkpoints lack this key
+        renamed = {}
+        if given.get("model_type") == "distilbert":
+            renamed = {ours: theirs for theirs, ours in DISTILBERT.items() if theirs in values}
+            given = {"num_hidden_layers": 6, **given, **{ours: values[theirs] for ours, theirs in renamed.items()}}
+            given |= {"layer_norm_eps": 1e-12, "type_vocab_size": 2}  # transformers reads neither from the file
+        if given.get("model_type") in ("bert", "distilbert"):
             given = {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size), **given}
-        config = cls(**given)
+        try:
+            config = cls(**given)
+        except ValueError as error:
+            message = str(error)
+            for ours, theirs in renamed.items():
+                message = message.replace(ours, theirs)
+            raise ValueError(message) from None
         for key, supported in FIXED.items():  # after the model type, whose error says more
             value = values.get(key)
             check(not value or value == supported, key, f"{json.dumps(supported)}, or no such key", value)
