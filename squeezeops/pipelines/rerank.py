@@ -141,17 +141,20 @@ def noted_function(path: str | None) -> str:
     Raises
     ------
     ValueError
-        For another function than those of `FUNCTIONS`.
+        For another function than those of `FUNCTIONS`, or a prompt to put before each text.
     """
-    if path is not None:
-        folder: Path | Entry = Path(path) if os.path.isdir(path) else open_entry(path)
-        for name, *keys in NOTES:
-            file, fail = folder / name, fail_for(str(folder / name))
-            value: Any = parse_json(file.read_bytes(), "file", fail) if file.is_file() else {}
-            for key in keys:
-                value = value.get(key) if isinstance(value, dict) else None
-            if value is not None:
-                if not isinstance(value, str) or value not in CLASSES:
-                    fail(": ".join(keys), " or ".join(map(repr, CLASSES)), reprlib.repr(value))
-                return CLASSES[value]
+    if path is None:
+        return FUNCTIONS[0]
+    folder: Path | Entry = Path(path) if os.path.isdir(path) else open_entry(path)
+    for name, *keys in NOTES:
+        file, fail = folder / name, fail_for(str(folder / name))
+        value: Any = parse_json(file.read_bytes(), "file", fail) if file.is_file() else {}
+        if value.get("default_prompt_name") is not None:
+            fail("default_prompt_name", "null", reprlib.repr(value["default_prompt_name"]))
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            if not isinstance(value, str) or value not in CLASSES:
+                fail(": ".join(keys), " or ".join(map(repr, CLASSES)), reprlib.repr(value))
+            return CLASSES[value]
     return FUNCTIONS[0]

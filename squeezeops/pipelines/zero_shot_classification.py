@@ -52,7 +52,7 @@ class ZeroShotClassificationPipeline(Pipeline):
     """Labels of the caller's choice, ranked for each text by a model of natural language inference.
 
     An input is a str. Its result is ``{"sequence": str, "labels": list of str, "scores": list of float}``: the input,
-    and all labels with their scores, best first. Of equal scores, the earlier label comes first.
+    and all labels with their scores, best first. Of equal scores, the later label comes first, as in transformers.
 
     For each label the model reads a pair: the text and the hypothesis that the label makes of the template. A score is
     the softmax of the logits of entailment over the labels. With `multi_label`, or a single label, it is the softmax
@@ -131,9 +131,10 @@ class ZeroShotClassificationPipeline(Pipeline):
             hypothesis = options.hypothesis_template.format(label)
             try:
                 rows.append(self._encode_text(index, item, hypothesis, options))
-            except TextError:
-                raise
-            except ValueError:  # the tokenizer cannot cut enough of the text
+            except ValueError as error:
+                if hasattr(error, "argument"):  # a TextError, or one about max_length
+                    raise
+                # The tokenizer cannot cut enough of the text.
                 problem = f"expected a hypothesis that leaves room for the text in {self._longest_row(options)} tokens"
                 raise TextError(self.task, index, f"{problem}, got {hypothesis!r:.60}") from None
         return rows
@@ -153,5 +154,5 @@ class ZeroShotClassificationPipeline(Pipeline):
             scores = ops.softmax(logits)[:, 1].tolist()
         else:
             scores = ops.softmax(logits[:, 1].copy()).tolist()
-        ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: by_score(pair[1]), reverse=True)  # stable
+        ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: by_score(pair[1]))[::-1]
         return {"sequence": item, "labels": [label for label, _ in ranked], "scores": [score for _, score in ranked]}

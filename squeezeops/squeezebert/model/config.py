@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from squeezeops.squeezebert.files.checks import read_json
+from squeezeops.squeezebert.files.checks import quote, read_json
 
 __all__ = ["SqueezeBertConfig"]
 
@@ -136,7 +136,9 @@ class SqueezeBertConfig:
         # Model type first: for another model, errors about other keys would be confusing.
         kind = self.model_type
         if kind not in MODEL_TYPES.values():
-            got = reprlib.repr(kind) + (f" ({reprlib.repr(self.architectures[0])})" if self.architectures else "")
+            got, names = reprlib.repr(kind), self.architectures
+            if isinstance(names, list | tuple) and names and isinstance(names[0], str):
+                got += f" ({quote(names[0])})"
             expected = "'squeezebert', 'bert' or 'distilbert'"
             raise ValueError(f"model_type: expected {expected}, got {got}, which is not supported; see docs/models.md")
         for key in SIZES:
