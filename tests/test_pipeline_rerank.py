@@ -15,6 +15,7 @@ from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 QUERY = "a good movie"
 DOCUMENTS = ["the awful movie.", "new york!", "great, great movies.", "ada", "bad"]
 NOTED = "config_sentence_transformers.json"
+KIND = {"model_type": "CrossEncoder"}
 SIGMOID, IDENTITY = "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity"
 
 
@@ -104,10 +105,12 @@ def changed_copy(folder, target, changes):
     [
         ({"config.json": {"sbert_ce_default_activation_function": IDENTITY}}, "none"),
         ({"config.json": {"sentence_transformers": {"activation_fn": IDENTITY, "version": "4.1.0"}}}, "none"),
-        ({NOTED: {"activation_fn": IDENTITY, "model_type": "CrossEncoder", "prompts": {}}}, "none"),
-        ({NOTED: {"activation_fn": SIGMOID}, "config.json": {"sentence_transformers": {"activation_fn": IDENTITY}}},
+        ({NOTED: {"activation_fn": IDENTITY, **KIND, "prompts": {}}}, "none"),
+        ({NOTED: {"activation_fn": SIGMOID, **KIND}, "config.json": {"sbert_ce_default_activation_function": IDENTITY}},
          "sigmoid"),
-        ({NOTED: {"activation_fn": None}, "config.json": {"sbert_ce_default_activation_function": None}}, "sigmoid"),
+        ({NOTED: {"activation_fn": None, **KIND}}, "sigmoid"),
+        ({"config.json": {"sbert_ce_default_activation_function": None}}, "sigmoid"),
+        ({NOTED: {"activation_fn": IDENTITY, "model_type": "SentenceTransformer"}}, "sigmoid"),
         ({"config.json": {"sentence_transformers": {"version": "4.1.0"}}}, "sigmoid"),
     ],
 )  # fmt: skip
@@ -123,7 +126,7 @@ def test_the_noted_function_is_applied(rerank, folder, tmp_path, changes, applie
 def test_a_converted_model_keeps_what_is_noted(rerank, folder, tmp_path):
     expected = rerank(QUERY, DOCUMENTS, function_to_apply="none")
     for i, changes in enumerate(
-        ({NOTED: {"activation_fn": IDENTITY, "model_type": "CrossEncoder"}},
+        ({NOTED: {"activation_fn": IDENTITY, **KIND}},
          {"config.json": {"sbert_ce_default_activation_function": IDENTITY}})
     ):  # fmt: skip
         file = tmp_path / f"{i}.safetensors"
@@ -134,18 +137,21 @@ def test_a_converted_model_keeps_what_is_noted(rerank, folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({NOTED: {"activation_fn": "torch.nn.modules.activation.Tanh"}}, rf"{NOTED}: activation_fn: .*, got '.*Tanh'"),
-        ({NOTED: {"activation_fn": 1}}, rf"{NOTED}: activation_fn: expected '{SIGMOID}' or '{IDENTITY}', got 1"),
-        (
-            {"config.json": {"sentence_transformers": {"activation_fn": "mine.Scale"}}},
-            r"config\.json: sentence_transformers: activation_fn: expected .*, got 'mine.Scale'",
-        ),
-        ({NOTED: {"default_prompt_name": "query"}}, rf"{NOTED}: default_prompt_name: expected null, got 'query'"),
+        ({NOTED: {"activation_fn": "torch.nn.Tanh", **KIND}}, "an activation_fn of .*Sigmoid.*, got 'torch.nn.Tanh'"),
+        ({NOTED: {"activation_fn": 1, **KIND}}, "an activation_fn of .*, got 1"),
+        ({"config.json": {"sentence_transformers": {"activation_fn": ["a"]}}}, r"an activation_fn of .*, got \['a'\]"),
+        ({"config.json": {"sbert_ce_default_activation_function": "x.Y"}}, "an activation_fn of .*, got 'x.Y'"),
+        ({NOTED: {"default_prompt_name": "query", **KIND}}, "no default_prompt_name, got 'query'"),
     ],
 )
 def test_other_notes_are_refused(folder, tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        pipeline("rerank", changed_copy(folder, tmp_path / "other", changes))
+    other = changed_copy(folder, tmp_path / "other", changes)
+    with pytest.raises(ValueError, match=f"rerank: model: expected {message}"):
+        pipeline("rerank", other)
+    pipeline("text-classification", other)  # they do not concern it
+    convert(other, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=f"rerank: model: expected {message}"):
+        pipeline("rerank", tmp_path / "other.safetensors")
 
 
 def test_a_model_object_without_a_folder_has_the_default(rerank, folder):

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from squeezeops.pipelines.base import Pipeline, Row, TruncationOptions, by_score
 from squeezeops.pipelines.text_classification import sigmoid
-from squeezeops.squeezebert.files.checks import fail_for, parse_json
-from squeezeops.squeezebert.files.converted import open_entry
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
-
-if TYPE_CHECKING:
-    from squeezeops.squeezebert.files.converted import Entry
 
 __all__ = ["RerankPipeline"]
 
 FUNCTIONS = ("sigmoid", "none")
-# sentence-transformers notes the class of torch that makes a score of a logit in one of these places.
 CLASSES = {"torch.nn.modules.activation.Sigmoid": "sigmoid", "torch.nn.modules.linear.Identity": "none"}
-NOTES = (
-    ("config_sentence_transformers.json", "activation_fn"),
-    ("config.json", "sentence_transformers", "activation_fn"),
-    ("config.json", "sbert_ce_default_activation_function"),
-)
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,13 @@ class RerankPipeline(Pipeline):
         super().__init__(model, tokenizer, **options)
         if model.config.num_labels != 1:
             raise self._error(ValueError, "model", "a model with one label", f"{list(model.config.label2id)!r:.60}")
-        self._function = noted_function(model.path)
+        noted = model.config.cross_encoder
+        function, prompt = noted.get("activation_fn"), noted.get("default_prompt_name")
+        self._function = "sigmoid" if function is None else CLASSES.get(str(function), "")
+        if not self._function:
+            raise self._error(ValueError, "model", f"an activation_fn of {tuple(CLASSES)}", repr(function))
+        if prompt is not None:
+            raise self._error(ValueError, "model", "no default_prompt_name", repr(prompt))
 
     def __call__(  # type: ignore[override]
         self, query: str, documents: Sequence[str], **options: Any
@@ -133,28 +125,3 @@ class RerankPipeline(Pipeline):
 
     def _decode(self, item: Any, rows: list[Row], outputs: list[float], options: RerankOptions) -> float:
         return outputs[0]
-
-
-def noted_function(path: str | None) -> str:
-    """Return the function that is noted for the scores of a model, or the default of sentence-transformers.
-
-    Raises
-    ------
-    ValueError
-        For another function than those of `FUNCTIONS`, or a prompt to put before each text.
-    """
-    if path is None:
-        return FUNCTIONS[0]
-    folder: Path | Entry = Path(path) if os.path.isdir(path) else open_entry(path)
-    for name, *keys in NOTES:
-        file, fail = folder / name, fail_for(str(folder / name))
-        value: Any = parse_json(file.read_bytes(), "file", fail) if file.is_file() else {}
-        if value.get("default_prompt_name") is not None:
-            fail("default_prompt_name", "null", reprlib.repr(value["default_prompt_name"]))
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            if not isinstance(value, str) or value not in CLASSES:
-                fail(": ".join(keys), " or ".join(map(repr, CLASSES)), reprlib.repr(value))
-            return CLASSES[value]
-    return FUNCTIONS[0]

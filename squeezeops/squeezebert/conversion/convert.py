@@ -333,10 +333,10 @@ def rounding(array: NDArray[Any]) -> float:
 
 
 def read_texts(folder: str) -> dict[str, str]:
-    """Read config.json, the notes of a cross-encoder and the files of the tokenizer."""
+    """Read config.json and the files of the tokenizer."""
     names = next((names for names in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, names[0]))), ())
     texts = {}
-    for name in ("config.json", "config_sentence_transformers.json", *names):
+    for name in ("config.json", *names):
         file = os.path.join(folder, name)
         if not os.path.isfile(file):
             continue

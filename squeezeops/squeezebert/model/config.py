@@ -44,6 +44,8 @@ FIXED = {
     "pruned_heads": {},
 }
 
+NOTED = ("activation_fn", "default_prompt_name")  # keys of `cross_encoder`
+
 # A file may claim any number. These limits bound the loops that run before the numbers are compared with the tensors.
 LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
 GROUPS = ("q_groups", "k_groups", "v_groups", "post_attention_groups", "intermediate_groups", "output_groups")
@@ -100,6 +102,10 @@ class SqueezeBertConfig:
         "squeezebert", "bert" or "distilbert". They differ in `encoder_layer_norm_eps`, in the result of
         `output_attentions`, and in the names of the tensors. A DistilBERT has no table of token types: it ignores
         them. Its pooler is a layer with ReLU, not tanh, and only classifiers have one.
+    cross_encoder : dict of str to Any
+        What sentence-transformers has noted about the scores of a cross-encoder: ``activation_fn``, the class of torch
+        that makes a score of a logit, and ``default_prompt_name``. Empty for another model. Only the pipeline "rerank"
+        checks and uses it.
 
     Raises
     ------
@@ -131,6 +137,7 @@ class SqueezeBertConfig:
     architectures: tuple[str, ...] | None = None
     tie_word_embeddings: bool = True
     model_type: str = "squeezebert"
+    cross_encoder: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Model type first: for another model, errors about other keys would be confusing.
@@ -210,6 +217,7 @@ class SqueezeBertConfig:
         # Hugging Face writes null for "not set" here.
         unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
         given = {key: value for key, value in values.items() if key in known - unset}
+        given["cross_encoder"] = noted_in(values)
         names = values.get("architectures")
         if isinstance(names, list) and names and isinstance(names[0], str):
             for prefix, kind in MODEL_TYPES.items():
@@ -236,7 +244,7 @@ class SqueezeBertConfig:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:
-        """Read a ``config.json``.
+        """Read a ``config.json``, and what sentence-transformers has noted for a cross-encoder in a file beside it.
 
         Raises
         ------
@@ -247,14 +255,31 @@ class SqueezeBertConfig:
         """
         values = read_json(path, "the model's configuration")
         try:
-            return cls.from_dict(values)
+            config = cls.from_dict(values)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
+        beside = os.path.join(os.path.dirname(path), "config_sentence_transformers.json")
+        if os.path.isfile(beside):
+            noted = read_json(beside, "notes of sentence-transformers")
+            if noted.get("model_type") == "CrossEncoder":
+                kept = {key: noted[key] for key in NOTED if noted.get(key) is not None}
+                config = dataclasses.replace(config, cross_encoder=config.cross_encoder | kept)
+        return config
 
 
 def check(holds: bool, key: str, expected: str, got: object) -> None:
     if not holds:
         raise ValueError(f"{key}: expected {expected}, got {reprlib.repr(got)}")
+
+
+def noted_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a ``config.json`` notes for a cross-encoder, in any of the forms since the first."""
+    ours, newer = values.get("cross_encoder"), values.get("sentence_transformers")
+    if isinstance(ours, dict):
+        return {key: ours[key] for key in NOTED if key in ours}
+    activation = newer.get("activation_fn") if isinstance(newer, dict) else None
+    activation = activation or values.get("sbert_ce_default_activation_function")
+    return {} if activation is None else {"activation_fn": activation}
 
 
 def is_int(value: object) -> bool:
