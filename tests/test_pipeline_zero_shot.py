@@ -1,5 +1,7 @@
 """Zero-shot classification, and text classification of pairs: arguments and results, on tiny models."""
 
+import doctest
+import importlib
 import inspect
 import math
 from functools import partial
@@ -263,6 +265,12 @@ def test_the_longer_text_of_a_pair_is_cut(judge):
     assert judge([("bad", long)], truncation=True) == judge([("bad", fitting)])
     with pytest.raises(TextError, match=r"text 0: expected at most 40 tokens, got 64 \(truncation=True cuts it\)"):
         judge([(long, "bad")])
+
+
+@pytest.mark.parametrize("module", ["text_classification", "zero_shot_classification"])
+def test_examples_of_the_docstrings(module):
+    found = doctest.testmod(importlib.import_module(f"squeezeops.pipelines.{module}"))
+    assert found.attempted > 0 and found.failed == 0
 
 
 # ---- against transformers --------------------------------------------------------------------------------------------

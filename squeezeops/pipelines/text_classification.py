@@ -71,6 +71,13 @@ class TextClassificationPipeline(Pipeline):
         "do_not_truncate") it is an error. The names say which text of a pair is cut; True is "longest_first".
     max_length : int or None
         With truncation, the length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
+
+    Examples
+    --------
+    >>> import squeezeops
+    >>> classify = squeezeops.pipeline("text-classification")
+    >>> [entry["label"] for entry in classify(["a dull movie", ("a gorgeous movie", "I loved every minute")])]
+    ['NEGATIVE', 'POSITIVE']
     """
 
     task = "text-classification"

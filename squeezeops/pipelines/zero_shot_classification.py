@@ -78,6 +78,20 @@ class ZeroShotClassificationPipeline(Pipeline):
         "do_not_truncate") such a pair is an error.
     max_length : int or None
         The length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
+
+    Examples
+    --------
+    No model of inference is built in. The sentiment model stands in for one here.
+
+    >>> from dataclasses import replace
+    >>> import squeezeops
+    >>> folder = squeezeops.pipelines.default_model()
+    >>> model = squeezeops.SqueezeBert.from_pretrained(folder)
+    >>> model.config = replace(model.config, label2id={"contradiction": 0, "entailment": 1})
+    >>> label = squeezeops.pipeline("zero-shot-classification", model, tokenizer=folder)
+    >>> result = label("a gorgeous, witty movie", ["awful", "wonderful"])
+    >>> result["labels"], [round(score, 1) for score in result["scores"]]
+    (['wonderful', 'awful'], [0.8, 0.2])
     """
 
     task = "zero-shot-classification"
