@@ -48,10 +48,10 @@ def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
 
 def _truncation_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", action="store_true", help="cut texts that are too long for the model")
-    _max_length_option(parser, "; implies --truncation")
+    _length_option(parser)
 
 
-def _max_length_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+def _length_option(parser: argparse.ArgumentParser, more: str = "; implies --truncation") -> None:
     parser.add_argument(
         "--max-length",
         type=count,
@@ -125,7 +125,7 @@ def _zero_shot_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         help="the hypothesis, with {} in place of the label (default: This example is {}.)",
     )
     parser.add_argument("--multi-label", action="store_true", help="rate each label alone: several may be true")
-    _max_length_option(parser, "; longer texts are cut")
+    _length_option(parser, "; longer texts are cut")
 
 
 def _zero_shot_lines(text: str, result: Any) -> Iterable[list[str]]:
@@ -150,7 +150,7 @@ Prints one line per document, best first: score, number of the document (from 0)
 def _rerank_options(parser: argparse.ArgumentParser, forms: Any) -> None:
     parser.add_argument("--query", required=True, metavar="TEXT", help="the query")
     parser.add_argument("--top-k", type=count, metavar="N", help="print the N best documents")
-    _max_length_option(parser, "; longer pairs of query and document are cut")
+    _length_option(parser, "; longer pairs of query and document are cut")
 
 
 def _make_document(arguments: argparse.Namespace) -> Callable[[str], tuple[str, str]]:
