@@ -24,9 +24,9 @@ struct Bound {
 };
 constexpr char kBound[] = "bound";
 
-sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count) {
+sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count, int32_t checked) {
   PyThreadState *thread = PyEval_SaveThread();
-  const sqz_status status = operation.run(args, count);
+  const sqz_status status = operation.run(args, count, checked);
   try {
     PyEval_RestoreThread(thread);
   } catch (...) {
@@ -44,11 +44,10 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
   bool has_result = false;
   for (size_t i = 0; i < count; ++i) has_result = has_result || arguments[i].has_result();
   // Without results it checks the arguments and returns: that is not worth a switch of threads.
-  sqz_status status = has_result ? run_without_gil(operation, args, n) : operation.run(args, n);
+  sqz_status status = has_result ? run_without_gil(operation, args, n, 0) : operation.run(args, n, 0);
   if (status == SQZ_NEEDS_OUT) {
-    for (size_t i = 0; i < count; ++i) arguments[i].keep_asked();
     for (size_t i = 0; i < count; ++i) arguments[i].allocate(operation.label);
-    status = run_without_gil(operation, args, n);
+    status = run_without_gil(operation, args, n, 1);
   }
   check(operation.label, status);
 }
@@ -80,8 +79,8 @@ py::object call(const sqz_operation &operation, PyObject *const *given, Py_ssize
   return arguments.results();
 }
 
-// f(bounds, ..., results): runs one call per entry of `bounds`. All calls share the arguments that follow; call i
-// writes to results[i].
+// f(bounds, ..., results): runs one call per entry of `bounds`. All calls share the arguments that follow, which are
+// converted once; call i writes to results[i].
 py::object call_several(const sqz_operation &operation, PyObject *const *given, Py_ssize_t given_count) {
   if (given_count < 2) throw py::type_error(std::string(operation.name) + ": expected bounds and results");
   const py::tuple bounds(py::reinterpret_borrow<py::object>(given[0]));
@@ -95,17 +94,23 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
   std::unique_ptr<char[]> more_args(count > kFew ? new char[count * operation.size] : nullptr);
   Arguments *const arguments = count > kFew ? more_arguments.get() : few_arguments;
   char *const args = count > kFew ? more_args.get() : few_args;
-  std::memset(args, 0, count * operation.size);
-  int result = 0;
-  while (operation.arguments[result].kind != SQZ_ARG_OUT) ++result;
+  Arguments shared;
   for (size_t i = 0; i < count; ++i) {
-    PyObject *values[kMaxArguments];
+    char *own = args + i * operation.size;
     const Bound *bound = bound_of(bounds[i].ptr());
-    const int wanted = operation.argument_count - (bound ? bound->count : 0) + 1;
-    for (int j = 0; j < wanted; ++j) values[j] = j < given_count - 1 ? given[j] : Py_None;
-    values[0] = bounds[i].ptr();
-    values[wanted - operation.argument_count + result] = outs[i].ptr();
-    convert(operation, values, wanted, &arguments[i], args + i * operation.size);
+    if (!bound) throw py::type_error(std::string(operation.name) + ": expected bounds");
+    std::memcpy(own, bound->args, operation.size);
+    const int first = bound->count;
+    const size_t begin = operation.arguments[first].offset;
+    if (i == 0) {
+      PyObject *values[kMaxArguments];
+      for (int j = first; j < operation.argument_count; ++j)
+        values[j - first] = j - first < given_count - 2 ? given[j - first + 1] : Py_None;
+      shared.fill(operation, values, own, first, operation.argument_count);
+    } else {
+      std::memcpy(own + begin, args + begin, operation.size - begin);
+    }
+    arguments[i].fill_results(operation, outs[i].ptr(), own);
   }
   run(operation, arguments, args, count);
   py::tuple results(count);
@@ -136,9 +141,8 @@ py::object missing(const sqz_operation &operation, PyObject *const *given, Py_ss
   alignas(8) char args[kMaxStruct] = {};
   Arguments arguments;
   convert(operation, given, count, &arguments, args);
-  const sqz_status status = operation.run(args, 1);
+  const sqz_status status = operation.run(args, 1, 0);
   check(operation.label, status == SQZ_NEEDS_OUT ? SQZ_OK : status);
-  arguments.keep_asked();
   return arguments.missing();
 }
 
