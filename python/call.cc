@@ -56,7 +56,7 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
 const Bound *bound_of(PyObject *value) {
   // By address: it is the name of no other capsule, and there is nothing to compare.
   if (!PyCapsule_CheckExact(value) || PyCapsule_GetName(value) != kBound) return nullptr;
-  return static_cast<const Bound *>(PyCapsule_GetPointer(value, kBound));
+  return static_cast<const Bound *>(PyCapsule_GetContext(value));  // faster than the pointer, which compares the names
 }
 
 void convert(const sqz_operation &operation, PyObject *const *given, Py_ssize_t count, Arguments *arguments,
@@ -97,11 +97,11 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
   Arguments shared;
   for (size_t i = 0; i < count; ++i) {
     char *own = args + i * operation.size;
-    const Bound *bound = bound_of(bounds[i].ptr());
+    const Bound *bound = bound_of(PyTuple_GET_ITEM(bounds.ptr(), static_cast<Py_ssize_t>(i)));
     if (!bound) throw py::type_error(std::string(operation.name) + ": expected bounds");
-    std::memcpy(own, bound->args, operation.size);
     const int first = bound->count;
     const size_t begin = operation.arguments[first].offset;
+    std::memcpy(own, bound->args, i == 0 ? operation.size : begin);
     if (i == 0) {
       PyObject *values[kMaxArguments];
       for (int j = first; j < operation.argument_count; ++j)
@@ -110,7 +110,7 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
     } else {
       std::memcpy(own + begin, args + begin, operation.size - begin);
     }
-    arguments[i].fill_results(operation, outs[i].ptr(), own);
+    arguments[i].fill_results(operation, PyTuple_GET_ITEM(outs.ptr(), static_cast<Py_ssize_t>(i)), own);
   }
   run(operation, arguments, args, count);
   py::tuple results(count);
@@ -126,7 +126,9 @@ py::object bind(const sqz_operation &operation, PyObject *const *given, Py_ssize
   bound->values = py::tuple(static_cast<size_t>(count));
   for (size_t i = 0; i < bound->values.size(); ++i) bound->values[i] = py::handle(given[i]);
   bound->arguments.fill(operation, given, bound->args, 0, bound->count);
-  return py::capsule(bound.release(), kBound, [](void *p) { delete static_cast<Bound *>(p); });
+  PyObject *capsule = PyCapsule_New(bound.get(), kBound, [](PyObject *self) { delete bound_of(self); });
+  if (!capsule || PyCapsule_SetContext(capsule, bound.release())) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(capsule);
 }
 
 // What `bind` was given.

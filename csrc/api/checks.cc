@@ -182,7 +182,7 @@ sqz_status offsets(const char *name, const sqz_array &a) {
 sqz_status divisor(const char *name, int64_t n, const char *of, int64_t size, const char *of_too, int64_t size_too) {
   SQZ_CHECK(n >= 1, "%s: expected a positive int, got %lld", name, (long long)n);
   SQZ_TRY(no_more_than(name, n, kMaxChannels));
-  if (size % n == 0 && size_too % n == 0) return SQZ_OK;
+  if (n == 1 || (size % n == 0 && size_too % n == 0)) return SQZ_OK;
   SQZ_CHECK(of_too, "%s: expected a divisor of %s = %lld, got %lld", name, of, (long long)size, (long long)n);
   return fail(SQZ_INVALID, "%s: expected a divisor of %s = %lld and %s = %lld, got %lld", name, of, (long long)size,
               of_too, (long long)size_too, (long long)n);

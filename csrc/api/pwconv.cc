@@ -232,7 +232,7 @@ sqz_status apart(const sqz_run_pointwise_conv_args *args, int64_t i) {
 }
 
 sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args *args, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count && !call.checked; ++i) {
     SQZ_TRY(check_conv(call, args[i]));
     SQZ_CHECK(same_view(args[i].x, args[0].x) && args[i].x_scales.data == args[0].x_scales.data,
               "x: expected one array for all convolutions, got another for the one at position %lld", (long long)i);
