@@ -153,7 +153,8 @@ class _Operation:
 
     def missing(self, *given: Any) -> list[tuple[str, tuple[int, ...]]]:
         """Return the dtypes and shapes of the results that a call would allocate."""
-        values, fields = self.convert(given, keep := [])
+        keep: list[Any] = []
+        values, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
         status = self.run(args)
         if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
