@@ -13,7 +13,7 @@ namespace squeezeops {
 
 namespace {
 
-constexpr size_t kMaxStruct = 1024;  // as in api/call.h; add_operations checks it
+constexpr size_t kMaxStruct = 1024;  // add_operations checks it
 
 // The first arguments of many calls, converted once: those that describe a packed weight.
 struct Bound {

@@ -34,6 +34,7 @@ constexpr sqz_operation row_of(const char *name, const char *label, int32_t seve
 
 // The row and the C function of an operation; sqz::check_and_run(Call &, Args &) does the work. Outside of namespaces.
 #define SQZ_OPERATION(op, label, ...)                                                                              \
+  namespace {                                                                                                      \
   struct op##_table {                                                                                              \
     using Args = sqz_##op##_args;                                                                                  \
     static constexpr sqz_argument arguments[] = {__VA_ARGS__};                                                     \
@@ -43,16 +44,17 @@ constexpr sqz_operation row_of(const char *name, const char *label, int32_t seve
                        [](Call &call, void *a, int64_t) { return check_and_run(call, *static_cast<Args *>(a)); }); \
     }                                                                                                              \
   };                                                                                                               \
+  }                                                                                                                \
   const sqz_operation sqz::operation_##op = row_of<op##_table>(#op, label, 0, op##_table::run);                    \
   extern "C" sqz_status sqz_##op(sqz_##op##_args *args) { return op##_table::run(args, 1, 0); }
 
 // All operations, in the order of sqz_operation_get().
-#define SQZ_OPERATIONS(X)                                                                                              \
-  X(pointwise_conv)                                                                                                    \
-  X(pack_pointwise_conv)                                                                                               \
-  X(use_packed_pointwise_conv) X(run_pointwise_conv) X(run_pointwise_convs) X(quantize_rows) X(layer_norm) X(rms_norm) \
-      X(l2_normalize) X(softmax) X(gelu) X(tanh) X(mean_pool) X(embedding) X(embedding_layer_norm) X(attention)        \
-          X(attention_scores)
+// clang-format off
+#define SQZ_OPERATIONS(X) \
+  X(pointwise_conv) X(pack_pointwise_conv) X(use_packed_pointwise_conv) X(run_pointwise_conv) X(run_pointwise_convs) \
+  X(quantize_rows) X(layer_norm) X(rms_norm) X(l2_normalize) X(softmax) X(gelu) X(tanh) X(mean_pool) X(embedding) \
+  X(embedding_layer_norm) X(attention) X(attention_scores)
+// clang-format on
 #define SQZ_DECLARE(op) extern const sqz_operation operation_##op;
 SQZ_OPERATIONS(SQZ_DECLARE)
 #undef SQZ_DECLARE
