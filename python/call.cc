@@ -98,7 +98,8 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
   for (size_t i = 0; i < count; ++i) {
     char *own = args + i * operation.size;
     const Bound *bound = bound_of(PyTuple_GET_ITEM(bounds.ptr(), static_cast<Py_ssize_t>(i)));
-    if (!bound) throw py::type_error(std::string(operation.name) + ": expected bounds");
+    if (!bound || bound->count >= operation.argument_count)
+      throw py::type_error(std::string(operation.name) + ": expected bounds");
     const int first = bound->count;
     const size_t begin = operation.arguments[first].offset;
     std::memcpy(own, bound->args, i == 0 ? operation.size : begin);

@@ -175,7 +175,7 @@ sqz_status Call::output(sqz_array &out, const Shape &shape, std::initializer_lis
   for (int i = 0; i < shape.rank; ++i)
     SQZ_CHECK(multiply(&elements, shape.n[i] == 0 ? 1 : shape.n[i]),
               "out: expected fewer than 2^58 elements, got shape %s", text(shape).s);
-  if (!given(out) || (out.dtype == dtype && !out.data && shape.elements() > 0)) {
+  if (!given(out)) {
     SQZ_CHECK(out.shape || shape.rank == 0, "out: expected memory, or room for its shape, got NULL");
     SQZ_CHECK(out.rank >= shape.rank, "out: expected room for %d sizes, got %d", shape.rank, out.rank);
     intptr_t *sizes = const_cast<intptr_t *>(out.shape);
