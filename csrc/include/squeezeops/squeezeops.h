@@ -200,9 +200,9 @@ enum { SQZ_MAX_RANK = 64 };
 
 /*
  * The result of an operation is the array `out`: C-contiguous, aligned, writeable and of the right shape. If its dtype
- * is SQZ_NONE, its shape is memory to write to, with room for `rank` sizes (SQZ_MAX_RANK always suffices). Then the call
- * checks the other arguments, sets out's dtype, rank and sizes, and returns SQZ_NEEDS_OUT: allocate the memory, set
- * out.data and call again. The values of ids and weights are checked by the call that computes.
+ * is SQZ_NONE, its shape is memory to write to, with room for `rank` sizes (SQZ_MAX_RANK always suffices). Then the
+ * call checks the other arguments, sets out's dtype, rank and sizes, and returns SQZ_NEEDS_OUT: allocate the memory,
+ * set out.data and call again. The values of ids and weights are checked by the call that computes.
  */
 
 /** Arguments of sqz_layer_norm(). */
