@@ -28,7 +28,7 @@ from bench.cases import (  # noqa: E402
     padded,
     parse_forward,
 )
-from squeezeops.benchmark.measure import Sample, summarize  # noqa: E402
+from squeezeops.benchmark.measure import Sample  # noqa: E402
 
 HEADER = "batch,tokens,threads,task,against,quick,dtype,isa"
 
@@ -82,20 +82,20 @@ def test_the_order_of_turns_rotates():
     assert "".join(order) == "abcbcacababc"
 
 
-def test_rounds_go_on_until_there_are_enough_pairs():
-    assert len(pairs.take_rounds(takers([]), "a", 4)["b"]) == 4
-    assert len(pairs.take_rounds(takers([], bad=(0, 2)), "a", 4)["b"]) == 6
-
-
-def test_rounds_end_where_no_sample_is_ever_accepted():
-    taken = pairs.take_rounds(takers([], bad=range(1000)), "a", 4)
-    assert {name: len(samples) for name, samples in taken.items()} == {"a": 8, "b": 8, "c": 8}
-
-
-def test_rounds_end_after_a_time_but_not_before_the_first():
+@pytest.mark.parametrize(
+    ("wanted", "bad", "limit", "rounds"),
+    [
+        (4, (), 1e9, 4),
+        (4, (0, 2), 1e9, 6),  # until there are enough pairs
+        (4, range(1000), 1e9, 8),  # where no sample is ever accepted
+        (100, (), 3, 4),  # after a time
+        (100, (), -1, 1),  # but not before the first
+    ],
+)
+def test_rounds_end(wanted, bad, limit, rounds):
     clock = itertools.count()
-    assert len(pairs.take_rounds(takers([]), "a", 100, limit=3, clock=lambda: next(clock))["a"]) == 4
-    assert len(pairs.take_rounds(takers([]), "a", 100, limit=-1)["a"]) == 1
+    taken = pairs.take_rounds(takers([], bad), "a", wanted, limit, clock=lambda: next(clock))
+    assert {name: len(samples) for name, samples in taken.items()} == dict.fromkeys("abc", rounds)
 
 
 def test_alone_a_library_gives_as_many_samples_as_are_wanted():
@@ -108,18 +108,6 @@ def test_between_rounds_comes_before_each():
     order = []
     pairs.take_rounds({"a": takers(order)["a"]}, "a", 2, between=lambda: order.append("-"))
     assert "".join(order) == "-a-a"
-
-
-def test_long_forwards_need_fewer_pairs():
-    assert pairs.wanted_pairs(0.19) == 200
-    assert pairs.wanted_pairs(0.21) == 30
-
-
-def test_share_of_the_peak_around_a_sample():
-    samples = [sample(1, 100), sample(1, 200), sample(1, 100, 50)]
-    assert summarize(samples, 50).share.median == (0.5 + 0.25) / 2
-    assert summarize([sample(1, 100, 50)], 50).share is None
-    assert summarize(samples, 0).share is None
 
 
 @pytest.mark.parametrize(
@@ -191,18 +179,17 @@ def test_the_cases_that_targets_ask_for_are_measured():
     assert {case.threads for case in forward_cases() if case.quick} == {1, 2}
 
 
-def test_a_case_is_read():
-    assert parse_forward([HEADER, "32,8-128,2,base,each,3"]) == [Forward(32, "8-128", 2, "base", "each", 3)]
-
-
-def test_a_case_has_a_dtype():
-    cases = parse_forward([HEADER, "1,8,1,base,,0,,", "1,8,1,base,padded,3,int8,", "1,8,1,base,,0,float16,avx2"])
+def test_cases_are_read():
+    lines = ["32,8-128,2,base,each,3", "1,8,1,base,,0,,", "1,8,1,base,padded,3,int8,", "1,8,1,base,,0,float16,avx2"]
+    cases = parse_forward([HEADER, *lines])
     assert cases == [
+        Forward(32, "8-128", 2, "base", "each", 3),
         Forward(1, "8", 1, "base", "", 0),
         Forward(1, "8", 1, "base", "padded", 3, "int8"),
         Forward(1, "8", 1, "base", "", 0, "float16", "avx2"),
     ]
     assert [case.describe() for case in cases] == [
+        "base 32 x 8-128, 2 threads, peers one by one",
         "base 1 x 8, 1 thread, alone",
         "base 1 x 8, 1 thread, int8",
         "base 1 x 8, 1 thread, float16 on avx2",
@@ -746,32 +733,28 @@ def test_one_thread_needs_no_pause():
 
 
 def test_a_merged_file_has_the_new_rows_and_the_old_ones_that_were_not_measured():
-    def results(**rows):
-        made = [{"case": {"tokens": name, "quick": len(rows)}, "flops": value} for name, value in rows.items()]
-        return {"versions": {}, "forward": made, "ops": [], "footprint": {}}
+    """A row without a dtype, as in older files, is in float32."""
 
-    merged = compare.merge(results(a=1, b=2), results(b=3))
-    assert [(row["case"]["tokens"], row["flops"]) for row in merged["forward"]] == [("a", 1), ("b", 3)]
-
-
-def test_rows_of_older_files_are_in_float32():
     def results(**values):
         rows = {
-            "old": {"case": {"tokens": "8", "quick": 1}},
-            "said": {"case": {"tokens": "8", "quick": 2, "dtype": "float32", "isa": ""}},
-            "int8": {"case": {"tokens": "8", "quick": 3, "dtype": "int8"}},
-            "avx2": {"case": {"tokens": "8", "quick": 3, "dtype": "int8", "isa": "avx2"}},
+            "other": {"tokens": "9"},
+            "old": {"tokens": "8"},
+            "said": {"tokens": "8", "dtype": "float32", "isa": ""},
+            "int8": {"tokens": "8", "dtype": "int8"},
+            "avx2": {"tokens": "8", "dtype": "int8", "isa": "avx2"},
         }
-        made = [{**rows[name], "flops": value} for name, value in values.items()]
+        made = [{"case": {**rows[name], "quick": value}, "flops": value} for name, value in values.items()]
         return {"versions": {}, "forward": made, "ops": [], "footprint": {}}
 
-    def merged(old, new):
-        return [row["flops"] for row in compare.merge(old, new)["forward"]]
-
-    assert merged(results(old=1), results(int8=2, avx2=3)) == [1, 2, 3]
-    assert merged(results(old=1, int8=2, avx2=3), results(old=4)) == [4, 2, 3]
-    assert merged(results(old=1, int8=2), results(said=5)) == [5, 2]
-    assert merged(results(said=1), results(old=6, int8=7)) == [6, 7]
+    for old, new, expected in [
+        ({"other": 1, "old": 2}, {"old": 3}, [1, 3]),
+        ({"old": 1}, {"int8": 2, "avx2": 3}, [1, 2, 3]),
+        ({"old": 1, "int8": 2, "avx2": 3}, {"old": 4}, [4, 2, 3]),
+        ({"old": 1, "int8": 2}, {"said": 5}, [5, 2]),
+        ({"said": 1}, {"old": 6, "int8": 7}, [6, 7]),
+    ]:
+        merged = compare.merge(results(**old), results(**new))
+        assert [row["flops"] for row in merged["forward"]] == expected
 
 
 def test_figures_in_files_have_four_digits():
