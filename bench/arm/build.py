@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,6 @@ from typing import Any
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 CC, CXX = "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"
-PACKAGES = {  # of Debian, by program
-    CC: "g++-aarch64-linux-gnu",
-    CXX: "g++-aarch64-linux-gnu",
-    "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
-    "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
-    "cc": "gcc",
-    "llvm-mca-19": "llvm-19",
-    "qemu-aarch64": "qemu-user",
-}
 
 
 def tests_module(name: str) -> Any:
@@ -31,8 +21,8 @@ def tests_module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-class Missing(RuntimeError):
-    """A program is not installed."""
+machinery = tests_module("machinery")
+Missing: type[Exception] = machinery.Missing  # a program is not installed
 
 
 def run_tool(program: str | Path, *arguments: str | Path, text: str = "", **options: Any) -> str:
@@ -40,10 +30,11 @@ def run_tool(program: str | Path, *arguments: str | Path, text: str = "", **opti
 
     Raises `Missing` with the package to install, or RuntimeError if the program fails.
     """
-    if not shutil.which(program):
-        raise Missing(f"{program}: not found; on Debian: apt install {PACKAGES.get(str(program), program)}")
+    machinery.need(str(program))
     words = [str(part) for part in (program, *arguments)]
-    done: subprocess.CompletedProcess[str] = subprocess.run(words, input=text, capture_output=True, encoding="utf-8", **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        words, input=text, capture_output=True, encoding="utf-8", **options
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
@@ -54,11 +45,7 @@ def build() -> Path:
 
     Returns the folder of the CMake build, which has the objects of the kernels, and of libcount.so and driver.
     """
-    machinery = tests_module("machinery")
-    try:
-        machinery.need("cmake", "ninja", CXX)
-    except machinery.Missing as reason:
-        raise Missing(str(reason)) from None
+    machinery.need("cmake", "ninja", CXX)
     library = machinery.AARCH64_GCC
     library.make("squeezeops_static")
     folder: Path = library.folder

@@ -22,13 +22,18 @@ BUILD = ROOT / "build" / "arm"
 JOBS = max(2, os.cpu_count() or 1)
 
 PACKAGES = {  # of Debian and Ubuntu, by program
+    "aarch64-linux-gnu-gcc": "g++-aarch64-linux-gnu",
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "arm-linux-gnueabihf-g++": "g++-arm-linux-gnueabihf",
+    "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
+    "llvm-mca-19": "llvm-19",
     "qemu-aarch64": "qemu-user",
     "qemu-arm": "qemu-user",
     "cmake": "cmake",
     "ninja": "ninja-build",
     "g++": "g++",
+    "cc": "gcc",
 }
 
 
