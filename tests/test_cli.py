@@ -25,6 +25,7 @@ POSITIVE = "a gorgeous, witty, seductive movie"
 NEGATIVE = "a terrible waste of time"
 LINES = [POSITIVE, NEGATIVE, "I loved every minute of it", "dull, lifeless and far too long"]
 TOO_LONG = "good " * 3000
+BENCH = ["bench", "tanh", "--shape", "tokens=5,channels=8", "--backend", "numpy", "--seconds", "0.0001"]
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
 
 
 @on_posix
-@pytest.mark.parametrize("arguments", [["--help"], ["classify", POSITIVE], ["info"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", POSITIVE], ["info"], BENCH])
 def test_pipe_closed_from_the_start(arguments):
     reader, writer = os.pipe()
     os.close(reader)

@@ -243,14 +243,3 @@ def report(rows: Sequence[Row], skipped: Sequence[str]) -> int:
         print("FAILED: there is no such row")
         return 1
     return 0 if all(row.passed for row in rows) else 1
-
-
-def main(check: Callable[[], list[Row]]) -> int:
-    """Run one script alone."""
-    try:
-        return report(check(), [])
-    except Missing as reason:
-        return report([], [str(reason)])
-    except Failed as error:
-        print(error, file=sys.stderr)
-        return 1

@@ -2,10 +2,6 @@
 
 Nothing is installed on this machine: apt unpacks into a cache folder, with a state of its own, and qemu-user redirects
 the programs there. The same is done for 32-bit ARM, where whole models are held to a tolerance.
-
-    python tests/arm/python_tests.py [PART]
-
-runs the rows that have PART in their names alone, such as "cortex-a72: golden".
 """
 
 from __future__ import annotations
@@ -39,7 +35,6 @@ from machinery import (
     Processor,
     Row,
     download,
-    main,
     need,
     run,
     run_jobs,
@@ -326,7 +321,3 @@ def check(only: str = "") -> list[Row]:
         run_one = partial(python.pytest, processor, *arguments) if arguments else partial(classify, python, processor)
         jobs.append(Job(processor.model, name, run_one))
     return run_jobs(jobs)
-
-
-if __name__ == "__main__":
-    sys.exit(main(partial(check, *sys.argv[1:2])))
