@@ -61,24 +61,9 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.where(even & (error != 0) & np.isfinite(error), odd, total).astype(F)
 
 
-def negative(a: np.ndarray) -> np.ndarray:
-    """-a, the sign of zero and NaN included."""
-    return -a
-
-
-def absolute(a: np.ndarray) -> np.ndarray:
-    """a without its sign."""
-    return np.abs(a)
-
-
-def with_sign(magnitude: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """A magnitude that is not negative with the sign of another vector."""
-    return np.copysign(magnitude, sign)
-
-
-def rint(a: np.ndarray) -> np.ndarray:
-    """The nearest integer, the even one of two."""
-    return np.rint(a)
+# By IEEE rules: a sign is that of zero and NaN too, the nearest integer is the even one of two.
+negative, absolute, with_sign, rint = np.negative, np.abs, np.copysign, np.rint
+none_of, select = np.logical_not, np.where
 
 
 def scale2(a: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -97,16 +82,6 @@ def horner(x: np.ndarray, coefficients: tuple[F, ...]) -> np.ndarray:
 def head(count: int) -> np.ndarray:
     """True in the first `count` lanes."""
     return np.arange(LANES) < count
-
-
-def none_of(chosen: np.ndarray) -> np.ndarray:
-    """The other lanes."""
-    return ~chosen
-
-
-def select(chosen: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a where chosen, else b."""
-    return np.where(chosen, a, b)
 
 
 def any_lane(chosen: np.ndarray) -> bool:
