@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
+from op_helpers import ALL_ISAS, native
 
 from squeezeops import ops
-from squeezeops.benchmark import cases, machine, measure
+from squeezeops.benchmark import cases, measure
 from squeezeops.benchmark.cases import OPS, describe, op_of, parse
 from squeezeops.benchmark.measure import Quartiles, Sample
 from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
@@ -241,14 +241,6 @@ def test_wrong_arguments_of_peaks(peak, values, exception, message):
             getattr(native, f"peak_{peak}")(value)
 
 
-@compiled
-def test_machine_peaks(monkeypatch):
-    monkeypatch.setattr(measure, "TRIES", 2)
-    peaks = measure.machine_peaks(ALL_ISAS, 2, MEMORY)
-    assert peaks["threads"] == 2 and list(peaks["fma"]) == ISAS and list(peaks["int8"]) == INT8_ISAS
-    assert min(*peaks["fma"].values(), *peaks["int8"].values(), peaks["read"]) > 0
-
-
 def test_without_the_extension(monkeypatch):
     monkeypatch.setattr("squeezeops.backends.available", lambda: ["numpy"])
     monkeypatch.delattr("squeezeops._native", raising=False)
@@ -353,27 +345,3 @@ def test_a_result_for_json_is_in_microseconds_and_billions():
         "microseconds": 5e5, "rate": 2, "share": 0.5,
     }  # fmt: skip
     assert (found["samples"], found["accepted"], found["peak"]) == (1, 1, 4)
-
-
-@compiled
-@pytest.mark.parametrize("name", ["pointwise_conv", "pointwise_conv_int8", "layer_norm"])
-def test_bench(name):
-    op, threads = op_of(name), native.get_num_threads()
-    variants = [variant for variant in all_variants() if has_kernel(variant, op)]
-    results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
-    assert [result.variant for result in results] == variants
-    for result in results:
-        figures = result.figures
-        isa, found = result.variant.isa, result.as_dict()
-        assert (found["op"], found["threads"], found["unit"], found["cold"]) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_{op.dtype}_{isa}" if isa else result.variant.backend)
-        assert figures.samples >= 1
-        assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
-        assert found["figures"]["samples"] == figures.samples
-    assert native.get_num_threads() == threads
-
-
-def test_describe_machine():
-    facts = machine.describe_machine()
-    assert facts["cpus"] >= 1 and facts["processor"]
-    assert facts["numpy"] == np.__version__

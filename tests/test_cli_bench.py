@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_helpers import COMMAND, caller, check_error, environment, run
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
@@ -65,23 +66,32 @@ def test_table(call, name, shape, kernel):
         assert row.rindex(row.split()[-1]) == lines[start + 1].index("kernel")
 
 
-def test_json(call):
-    out = succeed(call("bench", "pointwise_conv", "--shape", "tokens=5,c_in=8,c_out=12,groups=2", "--json", *QUICK))
-    report = json.loads(out)
-    assert report["machine"]["squeezeops"] == squeezeops.__version__ and report["machine"]["processor"]
+@pytest.mark.parametrize(("name", "dtype", "unit", "size"), [
+    ("pointwise_conv", "f32", "GFLOP/s", 4 * 48), ("pointwise_conv_int8", "s8", "GOP/s", 48),
+])  # fmt: skip
+def test_json(call, name, dtype, unit, size):
+    threads = native and native.get_num_threads()
+    out = succeed(call("bench", name, "--shape", "tokens=5,c_in=8,c_out=12,groups=2", "--json", *QUICK))
+    report, facts = json.loads(out), {"squeezeops": squeezeops.__version__, "numpy": np.__version__}
+    assert facts.items() <= report["machine"].items() and report["machine"]["processor"]
+    assert report["machine"]["cpus"] >= 1 and (native and native.get_num_threads()) == threads
     for when in ("before", "after"):
         (peaks,) = report["peaks"][when]
         assert peaks["threads"] == 1 and list(peaks["fma"]) == ISAS and list(peaks["int8"]) == INT8_ISAS
-        assert native is None or min(*peaks["fma"].values(), peaks["read"]) > 0
-    assert [(row["backend"], row["isa"]) for row in report["results"]] == [
-        (v.backend, v.isa) for v in variants_of("pointwise_conv")
-    ]
-    for row in report["results"]:
-        assert row["op"] == "pointwise_conv" and row["dtype"] == "f32" and row["threads"] == 1 and not row["cold"]
-        assert row["shape"] == {"tokens": 5, "c_in": 8, "c_out": 12, "groups": 2, "activation": "none", "residual": 0}
-        assert row["unit"] == "GFLOP/s" and row["flops"] == 2 * 5 * 12 * 4 and row["bytes"] == 4 * (48 + 12 + 5 * 20)
+        assert native is None or min(*peaks["fma"].values(), *peaks["int8"].values(), peaks["read"]) > 0
+    shape = {"tokens": 5, "c_in": 8, "c_out": 12, "groups": 2, "activation": "none", "residual": 0}
+    shape |= {"quantized": 0} if unit == "GOP/s" else {}
+    for row, variant in zip(report["results"], variants_of(name), strict=True):
+        kernel = f"pwconv_{dtype}_{variant.isa}" if variant.isa else variant.backend
+        expected = {
+            "backend": variant.backend, "isa": variant.isa, "kernel": kernel, "op": name, "dtype": dtype, "threads": 1,
+            "cold": False, "shape": shape, "unit": unit, "flops": 2 * 5 * 12 * 4, "bytes": size + 4 * (12 + 5 * 20),
+        }  # fmt: skip
+        assert expected.items() <= row.items()
         figures = row["figures"]
-        assert figures["samples"] >= figures["accepted"] >= 0
+        assert figures["samples"] >= max(1, figures["accepted"])
+        for figure in ("rate", "microseconds", *(("share",) if native else ())):
+            assert (figures[figure] is None) == (figures["accepted"] == 0)
         if figures["accepted"]:
             assert 0 < figures["rate"]["p25"] <= figures["rate"]["median"] <= figures["rate"]["p75"]
             assert figures["microseconds"]["median"] > 0
