@@ -293,15 +293,18 @@ enum Exactness {
 };
 
 struct Run {
-  FILE *write = nullptr;  // null: compare
-  const Bytes *expected = nullptr;
+  Bytes &expected;  // results of another machine; of this one if `writing`
+  const bool writing;
+  const string isa;           // forced; "" for the default
   size_t at = 0;              // in `expected`
-  string isa;                 // forced; "" for the default
   bool to_tolerance = false;  // floats are close to the expected ones, not equal
   Arena arena;
   uint64_t modes = get_modes();
   int cases = 0, wrong = 0;
   std::set<string> kernels;
+
+  Run(Bytes &results, bool write, const char *forced = nullptr)
+      : expected(results), writing(write), isa(forced ? forced : "") {}
 
   void fail(const string &name, const string &why) {
     if (++wrong <= 10)
@@ -337,16 +340,13 @@ struct Run {
       std::vector<Call::Result> results;
       const string trouble = call.finish(&results);
       if (!trouble.empty()) fail(name, trouble + (variant ? " (gaps)" : " (dense)"));
-      if (write && variant == 0)
-        keep(name, results);
-      else
-        compare(name, results, exactness, variant, start);
+      const Bytes found = encode(name, results);
+      if (writing && variant == 0) expected.insert(expected.end(), found.begin(), found.end());
+      compare(name, results, found, exactness, variant, start);
     }
   }
 
  private:
-  Bytes last_;  // while writing: the result of the case's first run
-
   static Bytes encode(const string &name, const std::vector<Call::Result> &results) {
     Bytes all(name.begin(), name.end());
     all.push_back(0);
@@ -354,35 +354,28 @@ struct Run {
     return all;
   }
 
-  void keep(const string &name, const std::vector<Call::Result> &results) {
-    last_ = encode(name, results);
-    if (fwrite(last_.data(), 1, last_.size(), write) != last_.size()) abort();
-  }
-
-  void compare(const string &name, const std::vector<Call::Result> &results, Exactness exactness, int variant,
-               size_t start) {
-    const Bytes &from = write ? last_ : *expected;
-    const Bytes found = encode(name, results);
-    size_t p = write ? 0 : start;
+  void compare(const string &name, const std::vector<Call::Result> &results, const Bytes &found, Exactness exactness,
+               int variant, size_t start) {
+    size_t p = start;
     at = p + found.size();
-    if (at > from.size() || memcmp(from.data() + p, found.data(), name.size() + 1) != 0) {
+    if (at > expected.size() || memcmp(expected.data() + p, found.data(), name.size() + 1) != 0) {
       fprintf(stderr, "FAILED: %s: the file of expected results has other cases\n", name.c_str());
       exit(2);
     }
-    const bool close = !write && exactness != kExact && to_tolerance;
+    const bool close = exactness != kExact && to_tolerance;
     p += name.size() + 1;
     for (const Call::Result &r : results) {
       for (size_t i = 0; i < r.bytes.size(); i += r.element, p += r.element) {
-        if (memcmp(from.data() + p, r.bytes.data() + i, r.element) == 0) continue;
+        if (memcmp(expected.data() + p, r.bytes.data() + i, r.element) == 0) continue;
         if (close && exactness == kWild) continue;
         const string where = "element " + std::to_string(i / r.element) + (variant ? " (gaps, threads, modes)" : "");
         if (r.element == 1) {
-          fail(name, where + ": " + std::to_string(r.bytes[i]) + " in place of " + std::to_string(from[p]));
+          fail(name, where + ": " + std::to_string(r.bytes[i]) + " in place of " + std::to_string(expected[p]));
           return;
         }
         float actual, wanted;
         memcpy(&actual, r.bytes.data() + i, 4);
-        memcpy(&wanted, from.data() + p, 4);
+        memcpy(&wanted, expected.data() + p, 4);
         if (isnan(actual) && isnan(wanted)) continue;
         if (close && fabsf(actual - wanted) <= 2e-5f + 2e-4f * fabsf(wanted)) continue;
         char text[120];
@@ -889,10 +882,8 @@ int modes_matter() {
   return 1;
 }
 
-int check_one(const Bytes &expected, const char *isa) {
-  Run run;
-  run.expected = &expected;
-  run.isa = isa ? isa : "";
+int check_one(Bytes &expected, const char *isa) {
+  Run run(expected, false, isa);
   if (sqz_force_isa(isa) != SQZ_OK) {
     fprintf(stderr, "FAILED: %s: %s\n", isa, sqz_error_message());
     return 1;
@@ -927,18 +918,18 @@ int main(int argc, char **argv) {
   }
   for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP}) ::signal(signal, on_signal);
   if (strcmp(argv[1], "write") == 0) {
-    Run run;
-    run.write = fopen(argv[2], "wb");
-    if (!run.write) {
+    Bytes results;
+    Run run(results, true);
+    all_cases(run);
+    FILE *file = fopen(argv[2], "wb");
+    if (!file || fwrite(results.data(), 1, results.size(), file) != results.size() || fclose(file) != 0) {
       perror(argv[2]);
       return 2;
     }
-    all_cases(run);
-    if (fclose(run.write) != 0) run.fail("all", "could not write the file");
     printf("written: %d cases on %s\n", run.cases, sqz_isa_chosen());
     return run.wrong > 0;
   }
-  const Bytes expected = read_file(argv[2]);
+  Bytes expected = read_file(argv[2]);
   int failed = modes_matter() + check_one(expected, nullptr);
   for (int32_t i = 0; i < sqz_isa_count(); ++i)
     if (sqz_isa_get_state(i) == SQZ_ISA_RUNNABLE) failed += check_one(expected, sqz_isa_name(i));
