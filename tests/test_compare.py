@@ -587,23 +587,10 @@ def fake():
     made.close()
 
 
-def test_a_worker_answers(fake):
+def test_a_worker_answers_tells_what_failed_and_goes_on(fake):
     assert fake.ask("add", 2, 3) == 5
     np.testing.assert_array_equal(fake.ask("add", np.arange(3), 1), [1, 2, 3])
     assert fake.ask("arguments") == (["peer", "2", "0", "1"], "2")
-
-
-def test_a_worker_may_be_held_to_an_instruction_set(monkeypatch):
-    monkeypatch.delenv("SQUEEZEOPS_ISA", raising=False)
-    for isa in ("", "avx2"):
-        made = worker.Worker("peer", 1, [], command=[sys.executable, "-c", FAKE, str(ROOT)], isa=isa)
-        try:
-            assert made.ask("isa") == (isa or None)
-        finally:
-            made.close()
-
-
-def test_a_worker_tells_what_failed_and_goes_on(fake):
     with pytest.raises(worker.WorkerError, match="(?s)peer: wrong failed:.*ValueError: this is wrong"):
         fake.ask("wrong")
     with pytest.raises(worker.Missing, match="peer: No module named 'peer'"):
@@ -620,6 +607,14 @@ def test_a_worker_that_ends_is_noticed(fake):
         fake.ask("die")
     fake.close()
     assert fake.process.returncode == 3
+
+
+def test_a_worker_may_be_held_to_an_instruction_set(monkeypatch):
+    monkeypatch.delenv("SQUEEZEOPS_ISA", raising=False)
+    for isa in ("", "avx2"):
+        made = worker.Worker("peer", 1, [], command=[sys.executable, "-c", FAKE, str(ROOT)], isa=isa)
+        assert made.ask("isa") == (isa or None)
+        made.close()
 
 
 def test_a_library_that_is_missing_is_left_out(monkeypatch):
