@@ -126,9 +126,9 @@ def named(argument):
 
 
 # Wrong shapes of float arrays, of masks also as bools, by calls and argument.
-CONVS, AFFINE = "pointwise_conv, PointwiseConv", "layer_norm, embedding_layer_norm"
+CONVS, SOFTMAX = "pointwise_conv, PointwiseConv", "softmax, softmax axis 0"
+NORMS = {name: ", ".join(op for op in NORMALISED if name in GOOD[op]) for name in ("x", "weight", "bias", "residual")}
 BOTH, RAGGED = "attention, attention_scores", "attention ragged, attention ragged holes"
-NORMS, SOFTMAX = ", ".join(NORMALISED), "softmax, softmax axis 0"
 SHAPES = {
     (CONVS, "x"): [()],
     (CONVS, "residual"): [(5, 12), (8,), (1, 5, 8)],
@@ -142,10 +142,10 @@ SHAPES = {
     ("PointwiseConv quantised", "x_scales"): [(5, 1), (4, 4), (1, 5, 4)],
     ("PointwiseConv quantised", "residual"): [(5, 12), (0, 8)],
     ("PointwiseConv from packed", "bias"): [(33,), (1, 34), (0,)],
-    (f"{AFFINE}, rms_norm", "weight"): [(5,), (1,), (1, 12)],
-    (AFFINE, "bias"): [(5,), (1,), (1, 12)],
-    (f"{NORMS}, {SOFTMAX}, quantize_rows", "x"): [()],
-    ("layer_norm, rms_norm", "residual"): [(12, 5), (12,)],
+    (f"{NORMS['x']}, {SOFTMAX}, quantize_rows", "x"): [()],
+    (f"{NORMS['weight']}, embedding_layer_norm", "weight"): [(5,), (1,), (1, 12)],
+    (f"{NORMS['bias']}, embedding_layer_norm", "bias"): [(5,), (1,), (1, 12)],
+    (NORMS["residual"], "residual"): [(12, 5), (12,)],
     (SOFTMAX, "mask"): [(5,), (1, 5, 12), (2, 5, 12), (12, 5)],
     ("mean_pool", "x"): [(), (12,)],
     ("embedding, embedding_layer_norm", "table"): [(7,), (7, 12, 1)],
