@@ -1,4 +1,4 @@
-"""The vector of 16 float32 lanes as a NumPy array: what `vector_llvm` does, for NUMBA_DISABLE_JIT=1."""
+"""The vector of 16 float32 lanes as a NumPy array, for NUMBA_DISABLE_JIT=1: what `vector_llvm` has, and describes."""
 
 from __future__ import annotations
 
@@ -25,24 +25,20 @@ def load(array: np.ndarray, at: int) -> np.ndarray:
 
 
 def load_n(array: np.ndarray, at: int, count: int) -> np.ndarray:
-    """array[at : at + count] and zeros, for 0 <= count <= 16."""
     value = np.zeros(LANES, F)
     value[:count] = _widened(array[at : at + count])
     return value
 
 
 def store(array: np.ndarray, at: int, value: np.ndarray) -> None:
-    """array[at : at + 16] = value."""
     array[at : at + LANES] = value
 
 
 def store_n(array: np.ndarray, at: int, value: np.ndarray, count: int) -> None:
-    """array[at : at + count] = value[:count], for 0 <= count <= 16."""
     array[at : at + count] = value[:count]
 
 
 def set1(value: F) -> np.ndarray:
-    """A vector of one value."""
     return np.full(LANES, value, F)
 
 
@@ -67,12 +63,10 @@ none_of, select = np.logical_not, np.where
 
 
 def scale2(a: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """a * 2^n for integral n from -126 to 127; any n where a is NaN."""
     return np.ldexp(a, np.where(n == n, n, 0).astype(np.int32))
 
 
 def horner(x: np.ndarray, coefficients: tuple[F, ...]) -> np.ndarray:
-    """c[0] + x * (c[1] + x * (c[2] + ...)), a chain of fma."""
     value = set1(coefficients[-1])
     for c in coefficients[-2::-1]:
         value = fma(value, x, set1(c))
@@ -80,12 +74,10 @@ def horner(x: np.ndarray, coefficients: tuple[F, ...]) -> np.ndarray:
 
 
 def head(count: int) -> np.ndarray:
-    """True in the first `count` lanes."""
     return np.arange(LANES) < count
 
 
 def any_lane(chosen: np.ndarray) -> bool:
-    """Whether a lane is True."""
     return bool(chosen.any())
 
 
@@ -104,22 +96,18 @@ def max_of(a: np.ndarray) -> F:
 
 
 def zero_tile() -> np.ndarray:
-    """TILE_ROWS by TILE_PANELS vectors of +0."""
     return np.zeros((TILE_ROWS, TILE_PANELS, LANES), F)
 
 
 def zero_row() -> np.ndarray:
-    """A tile of one row."""
     return np.zeros((1, TILE_PANELS, LANES), F)
 
 
 def accumulate(tile: np.ndarray, a: np.ndarray, at: int, stride: int, b: np.ndarray, start: int) -> np.ndarray:
-    """tile[i, j] = fma(a[at + i * stride], b[start + 16 * j : start + 16 * j + 16], tile[i, j])."""
     x = a[at + stride * np.arange(len(tile))]
     return fma(x[:, None, None], _widened(b[start : start + WIDTH]).reshape(TILE_PANELS, LANES), tile)
 
 
 def store_tile(array: np.ndarray, at: int, stride: int, tile: np.ndarray) -> None:
-    """array[at + i * stride + 16 * j : ...] = tile[i, j]."""
     for i, row in enumerate(tile):
         array[at + i * stride : at + i * stride + WIDTH] = row.reshape(WIDTH)
