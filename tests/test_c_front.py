@@ -51,19 +51,16 @@ class Args:
 
     def set(self, name, value):
         if isinstance(value, np.ndarray):
-            value = self.keep(value)
-            self.set(
-                name,
-                {
-                    "data": ffi.cast("void *", value.__array_interface__["data"][0]),
-                    "dtype": getattr(lib, f"SQZ_{DTYPES.get(value.dtype.str[1:], 'OTHER')}"),
-                    "rank": value.ndim,
-                    "shape": self.keep(ffi.new("intptr_t[]", value.shape)),
-                    "strides": self.keep(ffi.new("intptr_t[]", value.strides)),
-                    "readonly": not value.flags.writeable,
-                },
-            )
-        elif value is not None:
+            array = self.keep(value)
+            value = {
+                "data": ffi.cast("void *", array.__array_interface__["data"][0]),
+                "dtype": getattr(lib, f"SQZ_{DTYPES.get(array.dtype.str[1:], 'OTHER')}"),
+                "rank": array.ndim,
+                "shape": self.keep(ffi.new("intptr_t[]", array.shape)),
+                "strides": self.keep(ffi.new("intptr_t[]", array.strides)),
+                "readonly": not array.flags.writeable,
+            }
+        if value is not None:
             setattr(self.pointer, name, value)
 
     def call(self):

@@ -59,20 +59,13 @@ class Distribution:
 
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libpython3-dev", "libstdc++6")
 ARM64 = Distribution(
-    "aarch64",
-    "arm64",
-    PYTHON,
-    ("numpy", "pytest", "cffi"),
+    "aarch64", "arm64", PYTHON, ("numpy", "pytest", "cffi"),
     ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64"),
-)
+)  # fmt: skip
 ARMHF = Distribution(  # NumPy has no wheels for it
-    "armv7",
-    "armhf",
-    (*PYTHON, "python3-numpy", "python3-cffi", "python3-pytest"),
-    (),
-    (),
+    "armv7", "armhf", (*PYTHON, "python3-numpy", "python3-cffi", "python3-pytest"), (), (),
     ("usr/lib/arm-linux-gnueabihf/blas", "usr/lib/arm-linux-gnueabihf/lapack"),
-)
+)  # fmt: skip
 
 
 def sources(folder: Path = Path("/etc/apt")) -> dict[str, str]:
@@ -305,11 +298,11 @@ def check(only: str = "") -> list[Row]:
         ("cortex-a9", ARMHF, ARMV7_GCC, "golden bits", GOLDEN),
         ("cortex-a9,neon=off", ARMHF, ARMV7_GCC, "classify", ()),
     )
-    selected = []
-    for model, distribution, build, what, arguments in runs:
-        name = f"Python, {build.compiler_name}: {what}"
-        if only in f"{model}: {name}":
-            selected.append((processors[model], distribution, build, name, arguments))
+    selected = [
+        (processors[model], distribution, build, f"Python, {build.compiler_name}: {what}", arguments)
+        for model, distribution, build, what, arguments in runs
+        if only in f"{model}: Python, {build.compiler_name}: {what}"
+    ]
     roots = {distribution: root_of(distribution) for _, distribution, *_ in selected}
     builds = {build: roots[distribution] for _, distribution, build, *_ in selected}
     tools()
