@@ -235,6 +235,9 @@ def test_the_recorded_figures_reach_their_targets():
     targets = [line for line in lines_of(1) if line.why == "target"]
     assert len(targets) == 24
     assert {line.what for line in targets if not line.fine} <= check.MISSED <= {line.what for line in targets}
+    layer = {row["name"]: row["instructions"] for row in recorded("layer") if row["tokens"] == 32}
+    best = min(count for name, count in layer.items() if name.startswith("onnxruntime"))
+    assert layer[check.FLOAT32] / best in [line.reached for line in targets if "in onnxruntime's" in line.what]
 
 
 def test_every_model_and_shape_is_recorded():
