@@ -443,7 +443,8 @@ def test_out_may_be_x_but_not_part_of_it(backend, op):
     expected = call(op, **alone, x=x, out=None)
     for other in (memory[1:6], memory[4:9], memory.reshape(-1)[1:61].reshape(5, 12)):
         assert_bad(op, alone | {"x": x, "out": other}, "out", ValueError)
-    # The same start but other strides, and a span with room for out between its rows.
+    # The same span or start but other strides, and a span with room for out between its rows.
+    assert_bad(op, alone | {"x": memory[4::-1], "out": memory[:5]}, "out", ValueError)
     square = floats(12, 12)
     assert_bad(op, alone | {"x": square.T, "out": square}, "out", ValueError)
     bare = alone | {name: None for name in ("weight", "bias") if name in GOOD[op]}
