@@ -609,7 +609,7 @@ void normalise(Run &run, const sqz_operation &op, const string &name, const Floa
       }
       if (all || !a.optional || field == "out") memcpy(fields + a.offset, &array, sizeof array);
     }
-    return op.run(args.data(), 1);
+    return op.run(args.data(), 1, 0);
   });
 }
 
