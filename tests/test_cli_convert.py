@@ -169,12 +169,6 @@ def test_broken_models_are_reported_in_one_line(call, folder, out):
     )
 
 
-def test_help(call):
-    status, text, _ = call("convert", "--help")
-    assert status == 0 and "--report" in text and "byte for byte" in text
-    assert "convert" in call("--help")[1]
-
-
 def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
     from squeezeops import cli
 

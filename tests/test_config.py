@@ -147,10 +147,7 @@ WRONG = [
     ({"post_attention_groups": 9}, "post_attention_groups"),
     ({"intermediate_size": 3070}, "intermediate_groups: expected a divisor of hidden_size = 768 and intermediate"),
     ({"output_groups": 1024}, "output_groups"),
-    (
-        {"hidden_act": "swish"},
-        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_py",
-    ),
+    ({"hidden_act": "swish"}, "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_py"),
     ({"hidden_act": ["gelu"]}, "hidden_act"),
     ({"layer_norm_eps": -1e-12}, "layer_norm_eps"),
     ({"layer_norm_eps": math.nan}, "layer_norm_eps"),

@@ -198,10 +198,7 @@ def test_what_is_stored(folder, out):
         name: {"int8": "U8", "float16": "F16", "float32": "F32"}[dtype] for name, dtype in convs.items()
     }
     assert 0 < done.layers["embeddings.word_embeddings"].error.weight < 0.01
-    assert (done.bytes_before, done.bytes_after) == (
-        (folder / "model.safetensors").stat().st_size,
-        out.stat().st_size,
-    )
+    assert (done.bytes_before, done.bytes_after) == ((folder / "model.safetensors").stat().st_size, out.stat().st_size)
     assert "embeddings.position_embeddings.weight" in done.rounded and 0 < max(done.rounded.values()) < 2**-10
 
 
@@ -616,8 +613,7 @@ def test_copies_of_a_model(converted):
 def test_another_dtype(converted):
     for dtype in ("float32", "float16"):
         with pytest.raises(
-            ValueError,
-            match=rf"model\.safetensors: dtype: expected 'int8', which the file was conv.*, got '{dtype}'",
+            ValueError, match=rf"model\.safetensors: dtype: expected 'int8', which the file was conv.*, got '{dtype}'"
         ):
             SqueezeBert.from_pretrained(converted, dtype=dtype)
     assert pipeline("text-classification", converted).model.dtype == "int8"
@@ -759,10 +755,7 @@ BROKEN = {
         lambda f: f.metadata.update(dtype="float16"),
         r"word_embeddings\.weight: expected F32 or F16 of shape \(16, 16\), got I8",
     ),
-    "no task": (
-        lambda f: f.metadata.pop("task"),
-        r"task: expected the one that the file was converted for, got none",
-    ),
+    "no task": (lambda f: f.metadata.pop("task"), r"task: expected the one that the file was converted for, got none"),
     "empty task": (
         lambda f: f.metadata.update(task=""),
         r"task: expected the one that the file was converted for, got",
