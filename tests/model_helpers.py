@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ def kept(mask: np.ndarray) -> np.ndarray:
     mask = mask.reshape(-1, mask.shape[-1])
     after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
     return after | ~mask.any(axis=1, keepdims=True)
+
+
+def edit_weights(folder: Path, change: Callable[[str, np.ndarray], None]) -> Path:
+    """Call `change` with the name of each tensor in a folder and its float32 values, which it may modify in place."""
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    (size,) = struct.unpack_from("<Q", data)
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        start, end = entry["data_offsets"]
+        change(name, np.frombuffer(data, "<f4", (end - start) // 4, 8 + size + start))
+    (folder / "model.safetensors").write_bytes(data)
+    return folder
 
 
 def write_model(

@@ -1,15 +1,13 @@
 """The question-answering pipeline: calls, windows, spans, scores, and the same answers as transformers."""
 
-import json
 import math
 import random
-import struct
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from model_helpers import write_model
+from model_helpers import edit_weights, write_model
 from pipeline_helpers import structure
 
 from squeezeops.pipelines import QuestionAnsweringPipeline, TextError, pipeline
@@ -45,14 +43,11 @@ CONTEXT = "My name is Wolfgang, and I live in Berlin. Paris is an old town in th
 
 def peaked(folder, factor):
     """Scale the head's weights so that the probabilities are far apart."""
-    file = folder / "model.safetensors"
-    data = bytearray(file.read_bytes())
-    (size,) = struct.unpack("<Q", data[:8])
-    first, last = json.loads(data[8 : 8 + size])["qa_outputs.weight"]["data_offsets"]
-    weights = np.frombuffer(data, "<f4", (last - first) // 4, 8 + size + first)
-    weights *= factor
-    file.write_bytes(data)
-    return folder
+
+    def scale(name, values):
+        values *= factor if name == "qa_outputs.weight" else 1
+
+    return edit_weights(folder, scale)
 
 
 @pytest.fixture(scope="module")
