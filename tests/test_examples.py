@@ -79,12 +79,10 @@ def test_embeddings_are_evaluated(tmp_path):
     facts = json.loads((tmp_path / "out.json").read_text())
     assert [found["texts"] for found in facts.values()] == [4, 2, 1]
     for file, line, text, (name, found) in zip(files, lines[::2], lines[1::2], facts.items(), strict=True):
-        assert name == f"embeddings, int8, {file.name}" and line.startswith(
-            f"{file.name}: {found['texts']} texts, cosine 0."
-        )
-        assert 0.9 < found["worst"] <= found["mean"] < 1 and re.fullmatch(
-            "  (good )*movie|  the good|  great movie", text
-        )
+        assert name == f"embeddings, int8, {file.name}"
+        assert line.startswith(f"{file.name}: {found['texts']} texts, cosine 0.")
+        assert 0.9 < found["worst"] <= found["mean"] < 1
+        assert re.fullmatch("  (good )*movie|  the good|  great movie", text)
     exact = run("evaluate_embeddings", model, files[0], "--dtype", "float16").splitlines()[0]
     assert float(exact.split()[-3]) > facts["embeddings, int8, a.txt"]["worst"]
     (tmp_path / "b.conll").write_text("")
@@ -123,27 +121,30 @@ def test_entities(tmp_path):
     labels = ["B-PER", "I-PER", "B-LOC", "I-LOC"]  # without O, every word is a name
     model = write_model(tmp_path / "model", labels, task="token-classification", words=[*WORDS, "ада"], positions=64)
     (tmp_path / "text.txt").write_text("Ада!\n\n" + "Ада, good movie. " * 20 + "\n", encoding="utf-8")
-    found = {}
+    found = []
     for arguments in (["Ада!"], ["Ада!", "Ада!"], ["--file", tmp_path / "text.txt"]):
         lines = run("tag_entities", "--model", model, *arguments).splitlines()
-        found[len(found)] = [re.fullmatch(r" *(\d+)  (PER|LOC)    (.+)", line).groups() for line in lines]
-    once, twice, file = found.values()
-    assert once and [(2 * int(count), *rest) for count, *rest in once] == [(int(n), *rest) for n, *rest in twice]
-    counts = [int(count) for count, *_ in file]
-    assert counts == sorted(counts, reverse=True)
+        rows = [re.fullmatch(r" *(\d+)  (PER|LOC)    (.+)", line).groups() for line in lines]
+        found.append([(int(count), *rest) for count, *rest in rows])
+    once, twice, file = found
+    assert once and [(2 * count, *rest) for count, *rest in once] == twice
+    assert file == sorted(file, key=lambda row: row[0], reverse=True)
     assert "Ада" in " ".join(name for *_, name in file)
 
 
-@pytest.mark.parametrize("name", STARTERS)
-def test_missing_files(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sentiment_file", ["missing"]),
+        ("semantic_search", ["--model", "missing", ".", "good"]),
+        ("answer_questions", ["--model", "model", "missing", "good?"]),
+        ("tag_entities", ["--model", "missing", "good"]),
+    ],
+)
+def test_missing_files(tmp_path, monkeypatch, name, arguments):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("the good movie")
-    arguments = {
-        "sentiment_file": [tmp_path / "missing"],
-        "semantic_search": ["--model", tmp_path / "missing", tmp_path, "good"],
-        "answer_questions": ["--model", "model", tmp_path / "missing", "good?"],
-        "tag_entities": ["--model", tmp_path / "missing", "good"],
-    }
-    assert str(tmp_path / "missing") in run(name, *arguments[name], status=1).splitlines()[-1]
+    assert "missing" in run(name, *arguments, status=1).splitlines()[-1]
 
 
 BAD_USE = {
