@@ -79,17 +79,19 @@ def test_activations(name, activation):
     assert SqueezeBertConfig(hidden_act=name).activation == activation
 
 
-def test_labels():
-    named = SqueezeBertConfig.from_dict({"id2label": {"1": "good", "0": "bad", "2": "ugly"}})
-    assert list(named.id2label.items()) == [(0, "bad"), (1, "good"), (2, "ugly")]
-    assert named.label2id == {"bad": 0, "good": 1, "ugly": 2}
-    assert named.num_labels == 3
-
-    counted = SqueezeBertConfig.from_dict({"num_labels": 3, "id2label": None, "label2id": None})
-    assert counted.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
-
-    both = SqueezeBertConfig.from_dict({"num_labels": 5, "id2label": {"0": "only"}, "label2id": {"only": "0"}})
-    assert (both.num_labels, both.label2id) == (1, {"only": 0})
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ({"id2label": {"1": "good", "0": "bad", "2": "ugly"}}, ["bad", "good", "ugly"]),
+        ({"num_labels": 3, "id2label": None, "label2id": None}, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ({"num_labels": 5, "id2label": {"0": "only"}, "label2id": {"only": "0"}}, ["only"]),
+    ],
+)
+def test_labels(values, labels):
+    config = SqueezeBertConfig.from_dict(values)
+    assert list(config.id2label.items()) == list(enumerate(labels))
+    assert config.label2id == {label: i for i, label in enumerate(labels)}
+    assert config.num_labels == len(labels)
 
 
 def test_configurations_compare_and_do_not_change():
@@ -110,10 +112,7 @@ WRONG = [
     ],
     ({"model_type": "bert", "embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
     ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),
-    (
-        {"model_type": "bert", "hidden_act": "silu"},
-        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast",
-    ),
+    ({"model_type": "bert", "hidden_act": "silu"}, "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_f"),
     (
         {"model_type": "bert", "position_embedding_type": "relative_key"},
         "position_embedding_type: expected \"absolute\", or no such key, got 'relative_key'",
@@ -191,27 +190,25 @@ def test_from_json(tmp_path):
     assert (config.hidden_size, config.architectures) == (12, ("SqueezeBertModel",))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"{",
-        b"[1]",
-        b"null",
-        b'{"vocab_size": 1e3}',
-        b'{"layer_norm_eps": NaN}',
-        b'{"a": "\xff"}',
-        b"[" * 100_000,
-        b'{"vocab_size": ' + b"9" * 5000 + b"}",
-    ],
-    ids=["empty", "cut", "list", "null", "float", "nan", "not-utf-8", "deep", "huge-integer"],
-)
+BROKEN = {
+    "empty": b"",
+    "cut": b"{",
+    "list": b"[1]",
+    "null": b"null",
+    "float": b'{"vocab_size": 1e3}',
+    "nan": b'{"layer_norm_eps": NaN}',
+    "not-utf-8": b'{"a": "\xff"}',
+    "deep": b"[" * 100_000,
+    "huge-integer": b'{"vocab_size": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_broken_files(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_bytes(text)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=f"^{path}"):
         SqueezeBertConfig.from_json(path)
-    assert str(error.value).startswith(str(path))
 
 
 def test_a_file_too_large(tmp_path):

@@ -15,9 +15,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch_helpers as tw
 from model_helpers import WORDS, edit_weights, write_model
 from op_helpers import VARIANTS, assert_same_bits, run_python
+from test_checkpoint import save_torch, split
 from test_squeezebert import GOLDEN, MODELS
 
 from squeezeops import ops
@@ -295,39 +295,28 @@ def test_a_model_that_returns_nan_does_not_agree():
 # ---- the sources ---------------------------------------------------------------------------------------------------
 
 
-def test_torch_files_shards_and_the_cache(folder, tmp_path, monkeypatch):
-    config, weights = load_folder(folder)
+def test_torch_files_shards_and_the_cache(folder, tmp_path, monkeypatch, out):
     expected = results(SqueezeBert.from_pretrained(folder))
-    torch = shutil.copytree(folder, tmp_path / "torch")
+    torch, shards = (shutil.copytree(folder, tmp_path / name) for name in ("torch", "shards"))
+    save_torch(torch / "pytorch_model.bin", load_folder(folder)[1])
     (torch / "model.safetensors").unlink()
-    tensors = {name: tw.tensor(array) for name, array in weights.items()}
-    (torch / "pytorch_model.bin").write_bytes(tw.zip_file(tw.state_dict(tensors)))
-    shards = shutil.copytree(folder, tmp_path / "shards")
-    (shards / "model.safetensors").unlink()
-    names = sorted(weights)
-    index = {}
-    for i, part in enumerate((names[::2], names[1::2])):
-        file = f"model-{i}.safetensors"
-        index |= dict.fromkeys(part, file)
-        with open(shards / file, "wb") as stream:
-            write_file(stream, {n: ("F32", weights[n].shape) for n in part}, {}, (weights[n].tobytes() for n in part))
-    (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    split(shards, "model.safetensors", 2)
     cache = tmp_path / "cache" / "models--me--reviews"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text("0123abc")
     shutil.copytree(folder, cache / "snapshots" / "0123abc")
     monkeypatch.setenv("HF_HUB_CACHE", str(cache.parent))
-    sources = {}
-    for source in (torch, shards, "me/reviews"):
-        out = tmp_path / "out.safetensors"
+    parts = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for source, name, files in [
+        (torch, "torch", ["pytorch_model.bin", "config.json", "vocab.txt"]),
+        (shards, "shards", ["model.safetensors.index.json", *parts, "config.json", "vocab.txt"]),
+        ("me/reviews", "me/reviews@0123abc", ["model.safetensors", "config.json", "vocab.txt"]),
+    ]:
         done = convert.convert(source, out, dtype="float32", force=True)
         assert_equal_results(results(SqueezeBert.from_pretrained(out)), expected)
-        sources[str(source)] = json.loads(read_header(out)[1]["source"])
+        found = json.loads(read_header(out)[1]["source"])
+        assert (found["name"], list(found["sha256"])) == (name, files)
         assert done.bytes_before > 0
-    assert list(sources[str(torch)]["sha256"]) == ["pytorch_model.bin", "config.json", "vocab.txt"]
-    files = ["model.safetensors.index.json", "model-0.safetensors", "model-1.safetensors"]
-    assert list(sources[str(shards)]["sha256"])[:3] == files
-    assert sources["me/reviews"]["name"] == "me/reviews@0123abc"
 
 
 def test_the_built_in_model(out):

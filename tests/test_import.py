@@ -10,6 +10,7 @@ import pytest
 import squeezeops
 
 WEIGHTS = Path(__file__).parent / "golden" / "odd_groups" / "model.safetensors"
+FILES = [f"files.{name}" for name in ("atomic", "checkpoint", "converted", "torch_file", "torch_pickle", "hub_cache")]
 TOKENIZER = "squeezeops.squeezebert.Tokenizer"
 
 
@@ -26,18 +27,7 @@ def test_the_package_imports_no_numpy():
 
 @pytest.mark.parametrize(
     "module",
-    [
-        "packing",
-        "squeezebert.tokenizer.tokenizer",
-        "squeezebert.model.config",
-        "squeezebert.model.storage",
-        "squeezebert.files.atomic",
-        "squeezebert.files.checkpoint",
-        "squeezebert.files.converted",
-        "squeezebert.files.torch_file",
-        "squeezebert.files.torch_pickle",
-        "squeezebert.files.hub_cache",
-    ],
+    ["packing", *(f"squeezebert.{name}" for name in ("tokenizer.tokenizer", "model.config", "model.storage", *FILES))],
 )
 def test_text_and_headers_need_no_numpy(module):
     code = f"import sys; sys.modules['numpy'] = None; import squeezeops.{module}; print('done')"

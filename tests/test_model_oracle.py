@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from model_helpers import kept
-from op_helpers import VARIANTS, assert_repeats
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
@@ -247,18 +246,6 @@ def test_states_and_attentions(variant, name):
             check(name, "scores", actual[computed], scores[computed], tolerance)
             assert (actual[~attended] == np.finfo(np.float32).min).all()
             assert (actual[attended & ~queries] == 0).all()
-
-
-@pytest.mark.parametrize("variant", VARIANTS[:2], ids=str, indirect=True)
-@pytest.mark.parametrize("task", ["masked-lm", "token-classification"])
-@pytest.mark.parametrize("name", MODELS)
-def test_logits_of_some_tokens(variant, name, task, rng):
-    theirs, state, inputs, expected = case(name, task)
-    model = ours(theirs, state)
-    some = (rng.random((len(MASKS), LENGTH)) < 0.2) & kept(inputs[1])
-    logits = model(*inputs, logits_mask=some).logits
-    check(name, "logits", logits, expected["logits"][some])
-    assert_repeats(logits, model(*inputs).logits[some])
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -243,9 +244,17 @@ def write(tmp_path: Path, content: bytes) -> Path:
 
 
 def refusal(path: Path, *parts: str) -> str:
-    """Check that the reader refuses the file with one short line: the path, then a message that has all the parts."""
-    with pytest.raises(ValueError) as error:
-        read_tensors(path)
+    """Check that the reader refuses the file with one short line: the path, then a message that has all the parts.
+
+    Whatever the file claims, the memory needed is limited by its size.
+    """
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError) as error:
+            read_tensors(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000 + 400 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
     message = str(error.value)
     assert message.startswith(f"{path}: ") and ": expected " in message and ", got " in message
     assert len(message) < len(str(path)) + 700 and message.isprintable()
