@@ -100,7 +100,8 @@ def plain(name, text, result):
         return columns(*(value for entry in ranked for value in entry.values()), text)
     if name == "tag":
         keys = ("score", "start", "end")
-        rows = [(e["entity_group"], *(e[key] for key in keys), text[e["start"] : e["end"]]) for e in result]
+        label = "entity_group" if result and "entity_group" in result[0] else "entity"
+        rows = [(e[label], *(e[key] for key in keys), text[e["start"] : e["end"]]) for e in result]
         return "".join(columns(*row) for row in rows) + "\n"
     if name == "answer":
         return "".join(columns(*(a[key] for key in ("answer", "score", "start", "end")), text) for a in ranked)
@@ -222,6 +223,7 @@ OPTIONS = {
     "classify: all": ("classify", ["--all"], {"top_k": None}),
     "classify: one": ("classify", ["--top-k", "1"], {"top_k": 1}),
     "classify: several": ("classify", ["--top-k", "2"], {"top_k": 2}),
+    "tag: tokens": ("tag", ["--aggregation", "none"], {"aggregation_strategy": "none"}),
     "tag: token by token": ("tag", ["--aggregation", "simple"], {"aggregation_strategy": "simple"}),
     "tag: average": ("tag", ["--aggregation", "average"], {"aggregation_strategy": "average"}),
     "tag: max": ("tag", ["--aggregation", "max"], {"aggregation_strategy": "max"}),
@@ -251,18 +253,6 @@ def test_option(call, command, results, name, arguments, options):
     assert (status, json.loads(out), err) == (0, as_json(name, text, result), "")
     without = dict(list(options.items())[:-1])
     assert not np.array_equal(result, results(name, [text], **without)[0])  # the last option has an effect
-
-
-def test_tokens_without_aggregation(call, command, results):
-    arguments = ["--aggregation", "none", "--ignore-label", "O"]
-    (tokens,) = results("tag", ["naive movies"], aggregation_strategy="none")
-    status, out, _ = call(*command("tag", *arguments), "naive movies")
-    assert status == 0 and len(tokens) > 1
-    rows = [line.split("\t") for line in out.splitlines()[:-1]]
-    assert [row[0] for row in rows] == [token["entity"] for token in tokens]
-    assert [(int(row[2]), int(row[3])) for row in rows] == [(token["start"], token["end"]) for token in tokens]
-    status, out, _ = call(*command("tag", "--json", *arguments), "naive movies")
-    assert json.loads(out)["entities"] == tokens
 
 
 @cutting

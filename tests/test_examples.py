@@ -201,35 +201,9 @@ def test_sentences_to_train_on(monkeypatch):
 
 # ---- with a real model -----------------------------------------------------------------------------------------------
 
-CORPUS = {
-    "garden.txt": [
-        "Tomatoes want at least six hours of sun a day. Water them at the roots, in the morning.",
-        "Cut roses back in late winter, just above a bud that points outwards.",
-        "A heap of leaves and kitchen scraps turns into dark, crumbly compost within a year.",
-    ],
-    "kitchen.txt": [
-        "Let the bread dough rise for an hour under a cloth, until it has doubled in size.",
-        "For a clear broth, simmer the bones gently and skim off the foam.",
-        "A dull knife slips more easily than a sharp one, and cuts the cook.",
-    ],
-    "health.txt": [
-        "Adults need seven to nine hours of sleep; a dark, cool bedroom makes it easier to drift off.",
-        "Wash a burn under cool running water for twenty minutes and cover it loosely.",
-        "Brisk walking for half an hour a day lowers the blood pressure.",
-    ],
-    "machines.txt": [
-        "The laptop's battery lasts longer if it is rarely charged to the full or run down to nothing.",
-        "Write the photographs to a second disk each week; one of the two will fail some day.",
-        "Squeaking brakes on a bicycle are often just dirty rims.",
-    ],
-}
-# No question shares its main words with the paragraph that answers it.
-QUERIES = {
-    "What can I do against insomnia?": ("health.txt", "Adults need seven"),
-    "I scalded my hand on the stove": ("health.txt", "Wash a burn"),
-    "how to back up my pictures": ("machines.txt", "Write the photographs"),
-    "baking a loaf": ("kitchen.txt", "Let the bread dough"),
-}
+# Paragraphs by file, and queries with the paragraph that answers each, which shares no main word with it.
+TEXTS = json.loads((Path(__file__).parent / "golden" / "texts.json").read_text(encoding="utf-8"))
+CORPUS, QUERIES = TEXTS["paragraphs"], TEXTS["queries"]
 
 
 @pytest.mark.oracle

@@ -1,5 +1,8 @@
 """pipeline("feature-extraction"): one vector per text, on tiny models and on a published one."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pipeline_helpers import MODELS, assert_same, write_lively_model, write_task_model
@@ -112,30 +115,7 @@ def test_any_text_gets_a_vector(pipe):
 
 # ---- a published model -----------------------------------------------------------------------------------------------
 
-SENTENCES = [
-    "The cat sits outside in the garden.",
-    "A man is playing guitar on the street.",
-    "I love pasta with tomato sauce!",
-    "The new movie is awesome, and so was the last one.",
-    "The dog plays in the garden.",
-    "A woman watches TV.",
-    "Do you like pizza?",
-    "How do I reset my password if I no longer have access to my e-mail address?",
-    "Steps to recover a forgotten password",
-    "The stock market fell by 3.5% on Tuesday, its worst day since 2020-03-16.",
-    "Zürich's Bahnhofstraße is one of the world's most expensive shopping streets.",
-    "東京は日本の首都です。",
-    "Она читает книгу.",
-    "E = mc²; therefore, energy and mass are equivalent.",
-    "def add(a, b): return a + b",
-    "OK",
-    "🙂🙃 emoji and \u201ccurly quotes\u201d — with dashes… and ﬁ ligatures",
-    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
-    "was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it was the season of "
-    "Darkness, it was the spring of hope, it was the winter of despair.",
-    "SqueezeBERT replaces several operations in self-attention layers with grouped convolutions.",
-    "Buffalo buffalo Buffalo buffalo buffalo buffalo Buffalo buffalo. " * 9,
-]
+SENTENCES = json.loads((Path(__file__).parent / "golden" / "texts.json").read_text(encoding="utf-8"))["sentences"]
 
 
 @pytest.mark.oracle
