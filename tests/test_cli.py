@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, run, start
+from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, output, run, start
 from model_helpers import CHECKPOINT
 
 import squeezeops
@@ -38,8 +38,7 @@ def call(capsys, monkeypatch):
 
 
 def test_one_text():
-    status, out, err = run("classify", POSITIVE)
-    assert (status, err) == (0, "")
+    out = output(run("classify", POSITIVE))
     assert re.fullmatch(rf"POSITIVE\t0\.\d{{4}}\t{POSITIVE}\n", out.replace(os.linesep, "\n"))
 
 
@@ -53,10 +52,10 @@ def test_texts_in_order(call):
 
 def test_output_of_any_encoding():
     text = "a naïve film 🙂"
-    status, out, _ = run("classify", text, PYTHONIOENCODING="ascii")
-    assert status == 0 and out.rstrip().endswith("\ta na\\xefve film \\U0001f642")
-    status, out, _ = run("classify", "--json", text, PYTHONIOENCODING="ascii")
-    assert status == 0 and json.loads(out)["text"] == text and "naïve" in out
+    out = output(run("classify", text, PYTHONIOENCODING="ascii"))
+    assert out.rstrip().endswith("\ta na\\xefve film \\U0001f642")
+    out = output(run("classify", "--json", text, PYTHONIOENCODING="ascii"))
+    assert json.loads(out)["text"] == text and "naïve" in out
 
 
 # ---- classify: what it reads -----------------------------------------------------------------------------------------
@@ -64,16 +63,16 @@ def test_output_of_any_encoding():
 
 def test_lines_longer_than_a_read(call):
     texts = ["good " * 30_000, "bad", "so " * 40_000 + "bad"]
-    status, out, _ = call("classify", "--truncation", "--json", "--input", "-", stdin="\n".join(texts).encode())
-    assert status == 0 and [json.loads(line)["text"] for line in out.splitlines()] == texts
+    out = output(call("classify", "--truncation", "--json", "--input", "-", stdin="\n".join(texts).encode()))
+    assert [json.loads(line)["text"] for line in out.splitlines()] == texts
 
 
 def test_other_model(call, tmp_path):
     shutil.copytree(CHECKPOINT, tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     path.write_text(path.read_text().replace("POSITIVE", "THUMBS_UP"))
-    status, out, _ = call("classify", "--model", path.parent, "--dtype", "float32", POSITIVE)
-    assert status == 0 and out.startswith("THUMBS_UP\t")
+    out = output(call("classify", "--model", path.parent, "--dtype", "float32", POSITIVE))
+    assert out.startswith("THUMBS_UP\t")
 
 
 # ---- pipes and signals -----------------------------------------------------------------------------------------------
@@ -196,8 +195,8 @@ def progress(call, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stderr", Terminal())
         if stdout is not None:
             monkeypatch.setattr(sys, "stdout", stdout)
-        status, out, _ = call("classify", "--input", tmp_path / "texts")
-        assert status == 0 and len((stdout.getvalue() if stdout else out).splitlines()) == len(LINES)
+        out = output(call("classify", "--input", tmp_path / "texts"))
+        assert len((stdout.getvalue() if stdout else out).splitlines()) == len(LINES)
         return sys.stderr.getvalue()
 
     return progress
@@ -337,8 +336,7 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "classify", "tag", "answer", "fill-mask", "embed", "convert", "info", "bench"])
 def test_help(call, name):
-    status, out, err = call(*[name] * bool(name), "--help")
-    assert (status, err) == (0, "")
+    out = output(call(*[name] * bool(name), "--help"))
     assert out.startswith(f"usage: squeezeops {name}") and max(map(len, out.splitlines())) <= 120
     assert name in call("--help")[1]
 
@@ -348,8 +346,7 @@ def test_version(call):
 
 
 def test_info(call):
-    status, out, err = call("info")
-    assert (status, err) == (0, "")
+    out = output(call("info"))
     facts = squeezeops.__version__, platform.python_version(), ops.get_backend(), str(default_model())
     assert all(fact in out for fact in (*facts, *ops.cpu_info()["kernels"].values()))
 
@@ -377,8 +374,7 @@ def test_info_names_missing_instruction_sets(call, monkeypatch):
         "kernels": {"softmax": "softmax_f32_avx2", "tanh": "tanh_f32_avx2"},
     }
     monkeypatch.setattr(ops, "cpu_info", lambda: cpu)
-    status, out, _ = call("info")
-    assert status == 0
+    out = output(call("info"))
     assert "avx2 (runnable here: avx2, scalar)" in out
     assert "avx512: the compiler lacks -mavx512f" in out
     assert "softmax: softmax_f32_avx2" in out and "tanh: tanh_f32_avx2" in out

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import Terminal, caller, check_error, on_posix, run, start
+from cli_helpers import Terminal, caller, check_error, on_posix, output, run, start
 from model_helpers import WORDS, edit_weights, write_model
 from op_helpers import run_python
 
@@ -136,8 +136,7 @@ def test_results_in_order(call, command, results, name):
 @every_command
 def test_json(call, command, results, name):
     expected = [as_json(name, *pair) for pair in zip(TEXTS[name], results(name, TEXTS[name]), strict=True)]
-    status, out, err = call(*command(name, "--json"), *TEXTS[name])
-    assert (status, err) == (0, "")
+    out = output(call(*command(name, "--json"), *TEXTS[name]))
     assert [json.loads(line) for line in out.splitlines()] == expected
     assert TEXTS[name][2] in out  # without escapes
 
@@ -162,8 +161,8 @@ def test_a_text_never_breaks_its_line(call, command, name):
         status, out, _ = call(*command(name), text)
         assert out.endswith(f"\t{shown}\n") and out.count("\n") == 1
     assert status == 0
-    status, out, _ = call(*command(name, "--json"), text)
-    assert status == 0 and out.count("\n") == 1 and list(json.loads(out).values())[0] == text
+    out = output(call(*command(name, "--json"), text))
+    assert out.count("\n") == 1 and list(json.loads(out).values())[0] == text
 
 
 def test_an_entity_over_several_lines_stays_in_its_column(call, command, results):
@@ -171,13 +170,13 @@ def test_an_entity_over_several_lines_stays_in_its_column(call, command, results
     text = "good\tgood\ngood good"
     (found,) = results("tag", [text], **options)
     assert any("\t" in text[entity["start"] : entity["end"]] for entity in found)  # otherwise the test proves nothing
-    status, out, _ = call(*command("tag", "--aggregation", "simple", "--ignore-label", ""), text)
-    assert status == 0 and [line.count("\t") for line in out.splitlines()] == [4] * len(found) + [0]
+    out = output(call(*command("tag", "--aggregation", "simple", "--ignore-label", ""), text))
+    assert [line.count("\t") for line in out.splitlines()] == [4] * len(found) + [0]
 
 
 def test_dashes_introduce_a_text_with_a_dash(call, command):
-    status, out, _ = call(*command("embed", "--json"), "--", "-- a movie")
-    assert status == 0 and json.loads(out)["text"] == "-- a movie"
+    out = output(call(*command("embed", "--json"), "--", "-- a movie"))
+    assert json.loads(out)["text"] == "-- a movie"
 
 
 # ---- what they read --------------------------------------------------------------------------------------------------
@@ -323,8 +322,7 @@ def test_context_on_the_line(call, folders):
     command = ["answer", "--model", folders["answer"], "--json"]
     pairs = [("who?", "the good movie"), ("Bad?", "a bad movie\t, the awful movie"), ("電", "Ада")]
     content = "".join(f"{question}\t{context}\r\n" for question, context in pairs)
-    status, out, err = call(*command, "--input", "-", stdin=content.encode())
-    assert (status, err) == (0, "")
+    out = output(call(*command, "--input", "-", stdin=content.encode()))
     found = [json.loads(line) for line in out.splitlines()]
     pipe = pipeline("question-answering", folders["answer"])
     inputs = [{"question": question, "context": context} for question, context in pairs]
