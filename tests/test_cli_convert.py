@@ -152,6 +152,10 @@ def test_mistakes(call, folder, out, arguments, message):
     assert os.listdir(out.parent) == []
 
 
+def test_help_says_what_can_be_relied_on(call):
+    assert "byte for byte" in output(call("convert", "--help"))
+
+
 def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):
     from squeezeops import cli
 

@@ -3,8 +3,10 @@
 import inspect
 import math
 import pickle
+import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,11 +48,8 @@ every_task = pytest.mark.parametrize("task", MODELS)
 # Options that change the path of an input through a pipeline.
 WINDOWS = {"aggregation_strategy": "average", "stride": 5}
 PATHS = [(task, {}) for task in MODELS]
-PATHS += [
-    ("token-classification", WINDOWS),
-    ("question-answering", {"top_k": 3}),
-    ("feature-extraction", {"pooling": "cls"}),
-]
+PATHS += [("token-classification", WINDOWS), ("question-answering", {"top_k": 3})]
+PATHS += [("feature-extraction", {"pooling": "cls"})]
 every_path = pytest.mark.parametrize(("task", "options"), PATHS, ids=str)
 # Options of a pipeline, none of which is the default.
 OPTIONS = {
@@ -117,9 +116,8 @@ def test_results_before_a_bad_text_are_delivered(task_folders, task, blank):
     bad = one | {"context": blank} if task == "question-answering" else blank
     results = pipe.stream(iter([one, two, bad, one]), batch_size=4)
     assert_same([next(results), next(results)], list(pipe.stream([one, two])))
-    with pytest.raises(
-        TextError, match=f"^{task}: text 2: (context: )?expected a non-empty text, got {blank!r}".replace("\\", ".")
-    ) as error:
+    message = f"^{task}: text 2: (context: )?expected a non-empty text, got {re.escape(repr(blank))}"
+    with pytest.raises(TextError, match=message) as error:
         next(results)
     assert error.value.index == 2
 
@@ -150,22 +148,14 @@ def test_options_of_the_pipeline_and_of_a_call(task_folders, task):
     assert repr(default) != repr(expected)
 
 
+ODD_TEXTS = ["\x00", "\ufeff", "🙂", "مرحبا", "x" * 500, "[SEP]", "a [PAD] [CLS] b", "\ud800", "ﬁ İ ß ¼", "e\u0301"]
+
+
 @every_task
 def test_any_text_gets_an_answer(task_folders, task):
     pipe = pipeline(task, task_folders[task])
     cut = {} if task == "question-answering" else {"truncation": True}
-    for text in (
-        "\x00",
-        "\ufeff",
-        "🙂",
-        "مرحبا",
-        "x" * 500,
-        "[SEP]",
-        "a [PAD] [CLS] b",
-        "\ud800",
-        "ﬁ İ ß ¼",
-        "e\u0301",
-    ):
+    for text in ODD_TEXTS:
         if task == "question-answering":
             text = {"question": text, "context": text}
         elif task == "fill-mask":
@@ -181,9 +171,8 @@ def test_truncation(task_folders, task):
     for options in ({}, *({"truncation": value} for value in (True, "longest_first", "only_first"))):
         assert_same(list(pipe.stream([longer if options else text], **options)), list(pipe.stream([text])))
     assert_same(list(pipe.stream([longer], truncation=True, max_length=1000)), list(pipe.stream([text])))
-    assert_same(
-        list(pipe.stream([longer], truncation=True, max_length=5)), list(pipe.stream([text[: text.index(" d")]]))
-    )
+    beginning = text[: text.index(" d")]
+    assert_same(list(pipe.stream([longer], truncation=True, max_length=5)), list(pipe.stream([beginning])))
     for options in ({}, {"truncation": False}, {"truncation": "do_not_truncate"}):
         with pytest.raises(TextError, match=r"text 1: expected at most 24 tokens, got 26 \(truncation=True cuts it\)"):
             list(pipe.stream([text, longer], **options))
@@ -193,11 +182,9 @@ def test_truncation(task_folders, task):
 @pytest.mark.parametrize("bad", [None, 3, b"good", "good", {"text": "good"}])
 def test_a_stream_of_no_inputs(task_folders, task, bad):
     pipe = pipeline(task, task_folders[task])
-    with pytest.raises(TypeError, match=f"^{task}: inputs: expected a .*, got {type(bad).__name__}"):
-        pipe.stream(bad)
-    if not isinstance(bad, str | dict):
+    for call in (pipe.stream, *[pipe] * (not isinstance(bad, str | dict))):
         with pytest.raises(TypeError, match=f"^{task}: inputs: expected a .*, got {type(bad).__name__}"):
-            pipe(bad)
+            call(bad)
 
 
 @every_task
@@ -233,22 +220,18 @@ def test_bad_shared_option(task_folders, task, options, kind, message):
     if task == "question-answering" and options not in [row[0] for row in SHARED]:
         kind, message = TypeError, f"{next(iter(options))}: expected one of the options"
     pipe = pipeline(task, task_folders[task])
-    for call in (
-        pipe,
-        pipe.stream,
-        partial(pipeline, task, task_folders[task]),
-    ):  # before the first result is requested
-        with pytest.raises(kind, match=f"^{task}: {message}"):
-            call(*[MODELS[task][1]] * (not isinstance(call, partial)), **options)
+    inputs = MODELS[task][1]
+    for call in (partial(pipe, inputs), partial(pipe.stream, inputs), partial(pipeline, task, task_folders[task])):
+        with pytest.raises(kind, match=f"^{task}: {message}"):  # before the first result is requested
+            call(**options)
 
 
 @every_task
 def test_bad_models(tmp_path, task_folders, task):
     folder = task_folders[task]
     model = SqueezeBert.from_pretrained(folder)
-    other = SqueezeBert.from_pretrained(
-        write_model(tmp_path / "other", ["A"], architectures=["SqueezeBertForMultipleChoice"])
-    )
+    choices = write_model(tmp_path / "choices", ["A"], architectures=["SqueezeBertForMultipleChoice"])
+    other = SqueezeBert.from_pretrained(choices)
     (tmp_path / "vocab.txt").write_text((folder / "vocab.txt").read_text(encoding="utf-8") + "more\n", encoding="utf-8")
     (shutil.copytree(folder, tmp_path / "no-vocab") / "vocab.txt").unlink()
     own, larger = {"tokenizer": folder}, {"tokenizer": tmp_path}
@@ -279,10 +262,8 @@ def test_a_folder_or_a_model_with_its_tokenizer(task_folders, task):
     folder, inputs = task_folders[task], MODELS[task][1]
     expected, model = pipeline(task, folder), SqueezeBert.from_pretrained(folder)
     assert repr(expected) == f"{type(expected).__name__}(model={str(folder)!r})"
-    for given, tokenizer in [
-        (str(folder), None),
-        *((model, t) for t in (Tokenizer.from_pretrained(folder), folder, str(folder))),
-    ]:
+    tokenizers = [Tokenizer.from_pretrained(folder), folder, str(folder)]
+    for given, tokenizer in [(str(folder), None), *((model, tokenizer) for tokenizer in tokenizers)]:
         made = pipeline(task, given, tokenizer=tokenizer)
         assert type(made) is type(expected) and made.task == expected.task == task
         assert given is not model or made.model is model
@@ -318,6 +299,12 @@ def test_builtin_model_has_two_labels_that_share_the_probability(sentiment):
     assert first["score"] + second["score"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_default_model_is_a_model_folder_inside_the_package(sentiment):
+    assert default_model() == default_model("sentiment-analysis") == Path(sentiment.model.path).parent
+    assert sentiment.model.dtype == "int8"
+    assert {path.name for path in default_model().iterdir()} == {"model.safetensors", "README.md"}
+
+
 def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
     """`squeezeops convert` writes the model that ships: the same bytes, apart from the version number."""
     convert(CHECKPOINT, tmp_path / "model.safetensors")
@@ -350,7 +337,7 @@ def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):
         ([], {}, []),
         ("bad", {"top_k": None}, ["*", "*", "*"]),
         ("bad", {"top_k": 1}, ["*"]),
-        ("bad", {"top_k": 2}, ["*", "*"]),
+        ("bad", {"top_k": np.uint8(2)}, ["*", "*"]),
         ("bad", {"top_k": 10}, ["*", "*", "*"]),
         (["bad"], {"top_k": 1}, [["*"]]),
         (["bad", "good"], {"top_k": 2}, [["*", "*"], ["*", "*"]]),
