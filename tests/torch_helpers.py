@@ -246,13 +246,15 @@ def write(tmp_path: Path, content: bytes) -> Path:
 def refusal(path: Path, *parts: str) -> str:
     """Check that the reader refuses the file with one short line: the path, then a message that has all the parts.
 
-    Whatever the file claims, the memory needed is limited by its size.
+    A small file must not make the reader allocate more than a megabyte. Large files are not traced: it is slow.
     """
-    tracemalloc.start()
+    small = path.stat().st_size < 10_000
+    if small:
+        tracemalloc.start()
     try:
         with pytest.raises(ValueError) as error:
             read_tensors(path)
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000 + 400 * path.stat().st_size
+        assert not small or tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
     message = str(error.value)
