@@ -122,8 +122,8 @@ UNFIT = {  # values that do not fit, by key
     "label2id": [{"bad": 0.5}, [0]],
 }
 WRONG = [
-    ({"model_type": "roberta"}, "model_type: expected 'squeezebert' or 'bert', got 'roberta'"),
-    ({"model_type": "distilbert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert' or 'bert'"),
+    ({"model_type": "roberta"}, "model_type: expected 'squeezebert', 'bert' or 'distilbert', got 'roberta'"),
+    ({"model_type": "albert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert', 'bert'"),
     *[
         ({"model_type": "bert", key: 2}, f"{key}: expected 1 where model_type is 'bert', got 2")
         for key in ("q_groups", "post_attention_groups", "intermediate_groups", "output_groups")
