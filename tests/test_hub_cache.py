@@ -53,7 +53,6 @@ def download(cache: Path, name: str, files: Path = GOLDEN / "classification") ->
 
 ENVIRONMENTS = {  # variables: the cache folder; {home} is the home folder
     (): "{home}/.cache/huggingface/hub",
-    tuple((variable, "") for variable in VARIABLES[:-1]): "{home}/.cache/huggingface/hub",
     (("XDG_CACHE_HOME", "/xdg"),): "/xdg/huggingface/hub",
     (("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")): "/hf/hub",
     (("HUGGINGFACE_HUB_CACHE", "/older"), ("HF_HOME", "/hf")): "/older",
@@ -69,6 +68,14 @@ def test_where_the_cache_is(home, monkeypatch, variables):
     for variable, value in variables:
         monkeypatch.setenv(variable, value)
     assert cache_folder() == ENVIRONMENTS[variables].format(home=home)
+
+
+def test_variables_that_are_set_but_empty(home, monkeypatch):
+    for variable in VARIABLES[:-1]:
+        monkeypatch.setenv(variable, "")
+    assert cache_folder() == f"{home}/.cache/huggingface/hub"
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/older")
+    assert cache_folder() == "/older"
 
 
 @pytest.mark.oracle
