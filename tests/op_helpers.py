@@ -125,22 +125,45 @@ class Guards:
             now = buffer.copy()
             now[output] = 0
             assert now.tobytes() == bands.tobytes(), "an op wrote to an input or out of bounds"
+        self._kept.clear()
 
-    def call(self, function: Callable[..., np.ndarray], *args: Any, **kwargs: Any) -> np.ndarray:
-        """Call an op with guarded arrays, with `out` and without. Check that both results agree; return one."""
+    def keep_all(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+
+    def call(self, function: Callable[..., Any], *args: Any, in_place: bool = False, **kwargs: Any) -> Any:
+        """Call an op with guarded arrays, with `out` and without. Check that all results agree; return one."""
         args = tuple(self.keep(a) if isinstance(a, np.ndarray) else a for a in args)
-        kwargs = {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in kwargs.items()}
+        kwargs = self.keep_all(kwargs)
         result = function(*args, **kwargs)
-        assert type(result) is np.ndarray and result.dtype == np.float32 and result.flags.c_contiguous
-        out = self.empty(result.shape)
-        assert function(*args, **kwargs, out=out) is out
+        room = [self.empty(part.shape, part.dtype) for part in parts(result)]
+        out = ops.QuantizedRows(*room) if isinstance(result, tuple) else room[0]
+        again = function(*args, **kwargs, out=out)
+        for part, given, wanted in zip(parts(again), room, parts(result), strict=True):
+            assert part is given and wanted.flags.c_contiguous and type(wanted) is np.ndarray
+            assert_repeats(given, wanted)
+        if in_place:
+            x = self.empty(result.shape)
+            x[...] = kwargs.pop("x")
+            assert function(x, **kwargs, out=x) is x
+            assert_repeats(x, result)
         self.check()
-        assert_repeats(out, result)
         return result
 
 
+def parts(result: Any) -> list[np.ndarray]:
+    """The arrays of a result: one, or values and scales."""
+    if isinstance(result, tuple):
+        assert type(result) is ops.QuantizedRows
+        assert (result.values.dtype, result.scales.dtype) == (np.uint8, np.float32)
+        return list(result)
+    assert result.dtype == np.float32
+    return [result]
+
+
 def bits(array: np.ndarray) -> np.ndarray:
-    """The bits of a float32 array. All NaNs get the same bit pattern."""
+    """The bits of a float32 array, and bytes as they are. All NaNs get the same bit pattern."""
+    if array.dtype == np.uint8:
+        return array
     return np.where(array != array, np.float32(np.nan), array).view(np.uint32)
 
 
@@ -161,6 +184,7 @@ def assert_within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | 
     """Check that abs(actual - expected) <= bound for each element. NaN and infinity must match exactly."""
     assert actual.shape == expected.shape
     bound = np.broadcast_to(np.asarray(bound, float), expected.shape)
+    expected = np.asarray(expected)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(actual[~finite].astype(float), expected[~finite])
     error = np.abs(actual[finite].astype(float) - expected[finite])
