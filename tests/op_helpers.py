@@ -19,9 +19,6 @@ from squeezeops import backends, ops
 from squeezeops.benchmark.variants import Variant
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
-ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around tiles of 6 and 8 rows
-# Around vectors of 4, 8 and 16 lanes, and tiles of 48 columns.
-CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 96)  # fmt: skip
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -202,6 +199,27 @@ def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
+
+
+# The sum of squares of l2_normalize and rms_norm, to the bit.
+
+SQUARES = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 96)  # channels
+
+
+def few_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Values whose square plus a partial sum is exact in float64: rounded, it is that of a fused multiply-add."""
+    x = rng.integers(2**23, 2**24, shape).astype(np.float32) / np.float32(2**24)
+    return x * rng.choice(np.array([-1, 1], np.float32), shape)
+
+
+def sum_of_squares(x: np.ndarray) -> np.ndarray:
+    """16 striped partial sums by fused multiply-add, then a tree: lanes i and i+8, i+4, i+2, i+1."""
+    lanes = np.zeros((len(x), 16), np.float32)
+    for i in range(x.shape[1]):
+        lanes[:, i % 16] = lanes[:, i % 16].astype(float) + x[:, i].astype(float) ** 2
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half : 2 * half]
+    return lanes
 
 
 # References in float64.

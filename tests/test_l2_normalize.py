@@ -2,30 +2,26 @@
 
 import numpy as np
 import pytest
-from op_helpers import EXACT_ISAS, Variant, assert_same_bits, assert_within, normal
+from op_helpers import (
+    EXACT_ISAS,
+    SQUARES,
+    Variant,
+    assert_same_bits,
+    assert_within,
+    few_bits,
+    normal,
+    sum_of_squares,
+)
 
 from squeezeops import ops
 
-CHANNELS = (1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)  # around 1 to 4 vectors of 16 lanes
-
 
 @pytest.mark.parametrize("isa", EXACT_ISAS)
-@pytest.mark.parametrize("channels", CHANNELS)
-def test_order_of_the_sum(rng, isa, channels):
-    """16 striped partial sums by fused multiply-add, then a tree: lanes i and i+8, i+4, i+2, i+1.
-
-    The values have few enough bits that a square plus a partial sum is exact in float64. Rounding it to float32 gives
-    the result of a fused multiply-add.
-    """
-    x = rng.integers(2**23, 2**24, (9, channels)).astype(np.float32) / np.float32(2**24)
-    x *= rng.choice(np.array([-1, 1], np.float32), x.shape)
-    lanes = np.zeros((9, 16), np.float32)
-    for i in range(channels):
-        lanes[:, i % 16] = lanes[:, i % 16].astype(float) + x[:, i].astype(float) ** 2
-    for half in (8, 4, 2, 1):
-        lanes = lanes[:, :half] + lanes[:, half : 2 * half]
-    with Variant("native", isa).active():
-        assert_same_bits(ops.l2_normalize(x), x / np.sqrt(lanes))
+def test_order_of_the_sum(rng, isa):
+    for channels in SQUARES:
+        x = few_bits(rng, 9, channels)
+        with Variant("native", isa).active():
+            assert_same_bits(ops.l2_normalize(x), x / np.sqrt(sum_of_squares(x)))
 
 
 def test_one_channel_is_the_sign(variant, rng):

@@ -2,38 +2,21 @@
 
 import numpy as np
 import pytest
-from op_helpers import (
-    CHANNELS,
-    EXACT_ISAS,
-    Variant,
-    assert_same_bits,
-    normal,
-)
+from op_helpers import EXACT_ISAS, SQUARES, Variant, assert_same_bits, few_bits, normal, sum_of_squares
 
 from squeezeops import ops
 
 
 @pytest.mark.parametrize("isa", EXACT_ISAS)
-@pytest.mark.parametrize("channels", CHANNELS)
-def test_order_of_operations(rng, isa, channels):
-    """16 striped partial sums by fused multiply-add, then a tree: lanes i and i+8, i+4, i+2, i+1.
-
-    The values have few enough bits that a square plus a partial sum is exact in float64. Rounding it to float32 gives
-    the result of a fused multiply-add.
-    """
-    x = rng.integers(2**23, 2**24, (9, channels)).astype(np.float32) / np.float32(2**24)
-    x *= rng.choice(np.array([-1, 1], np.float32), x.shape)
-    residual, weight = rng.integers(-1, 2, x.shape).astype(np.float32) / np.float32(4), normal(rng, channels)
-    s = x + residual
-    lanes = np.zeros((9, 16), np.float32)
-    for i in range(channels):
-        lanes[:, i % 16] = lanes[:, i % 16].astype(float) + s[:, i].astype(float) ** 2
-    for half in (8, 4, 2, 1):
-        lanes = lanes[:, :half] + lanes[:, half : 2 * half]
-    r = np.float32(1) / np.sqrt(lanes / np.float32(channels) + np.float32(0.1))
-    with Variant("native", isa).active():
-        assert_same_bits(ops.rms_norm(x, weight, eps=0.1, residual=residual), (s * r) * weight)
-        assert_same_bits(ops.rms_norm(x, eps=0.1, residual=residual), s * r)
+def test_order_of_operations(rng, isa):
+    for channels in SQUARES:
+        x, weight = few_bits(rng, 9, channels), normal(rng, channels)
+        residual = rng.integers(-1, 2, x.shape).astype(np.float32) / np.float32(4)
+        s = x + residual
+        r = np.float32(1) / np.sqrt(sum_of_squares(s) / np.float32(channels) + np.float32(0.1))
+        with Variant("native", isa).active():
+            assert_same_bits(ops.rms_norm(x, weight, eps=0.1, residual=residual), (s * r) * weight)
+            assert_same_bits(ops.rms_norm(x, eps=0.1, residual=residual), s * r)
 
 
 def test_exact_values(variant):
