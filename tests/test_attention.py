@@ -109,25 +109,29 @@ def test_finite_masks_are_added(variant, guards, rng):
 
 
 @pytest.mark.parametrize("lengths", [[5], [1, 17, 0, 8, 3], [0], [], [0, 0, 9], [33, 2]], ids=str)
-@pytest.mark.parametrize("size", [8, 20])
-def test_ragged(variant, guards, rng, lengths, size):
-    total, heads = sum(lengths), 3
-    q, k, v = (normal(rng, total, heads * size) for _ in range(3))
+@pytest.mark.parametrize("kind", ["none", "bool", "float"])
+def test_ragged(variant, guards, rng, lengths, kind):
+    """Each sequence has the bits that it has alone, or padded in a batch with anything behind it."""
+    heads, total = 3, sum(lengths)
+    q, k, v = (normal(rng, total, heads * (20 if kind == "none" else 8)) for _ in range(3))
+    mask = {"none": None, "bool": rng.random(total) < 0.6, "float": normal(rng, total)}[kind]
+    if kind == "float":
+        mask[rng.random(total) < 0.3] = -np.inf
+    options = {"num_heads": heads, "scale": 0.5, "fully_masked": "uniform" if kind == "none" else "zero"}
     offsets = np.cumsum([0, *lengths], dtype=np.int32)
-    y = guards.call(ops.attention, q, k, v, num_heads=heads, cu_seqlens=offsets)
-    for begin, end in itertools.pairwise(offsets):
-        rows = slice(begin, end)
-        assert_within(y[None, rows], *attention64(q[None, rows], k[None, rows], v[None, rows], num_heads=heads))
-    scaled = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, scale=0.5)
-    assert scaled.shape == y.shape
-    key_mask = rng.random(total) < 0.6
-    masked = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=key_mask, fully_masked="zero", scale=0.5)
-    for begin, end in itertools.pairwise(offsets):
-        rows = slice(begin, end)
-        sequence = {"num_heads": heads, "mask": key_mask[rows], "fully_masked": "zero", "scale": 0.5}
-        assert_within(masked[None, rows], *attention64(q[None, rows], k[None, rows], v[None, rows], **sequence))
-    everything = ops.attention(q, k, v, num_heads=heads, cu_seqlens=offsets, mask=np.ones(total, bool))
-    assert_within(everything, y.astype(float), 1e-5)
+    y = guards.call(ops.attention, q, k, v, cu_seqlens=offsets, mask=mask, **options)
+    padded = [np.full((len(lengths), 40, q.shape[1]), np.nan, np.float32) for _ in range(3)]
+    keep = np.full((len(lengths), 1, 1, 40), -np.inf, np.float32)
+    for b, (begin, end) in enumerate(itertools.pairwise(offsets)):
+        alone = [a[None, begin:end] for a in (q, k, v)]
+        own = None if mask is None else mask[begin:end]
+        assert_repeats(y[begin:end], check(guards, *alone, mask=own, **options)[0])
+        for whole, part in zip(padded, alone, strict=True):
+            whole[b, : end - begin] = part[0]
+        keep[b, ..., : end - begin] = 0 if own is None else np.where(own, 0, -np.inf) if kind == "bool" else own
+    together = ops.attention(*padded, mask=keep, **options)
+    for b, (begin, end) in enumerate(itertools.pairwise(offsets)):
+        assert_repeats(together[b, : end - begin], y[begin:end])
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -154,20 +158,6 @@ def test_queries_of_some_rows(variant, guards, rng, masked):
         mask=key_mask,
     )
     assert_repeats(some, everything[rows])
-
-
-def test_ragged_float_mask(variant, guards, rng):
-    """-inf excludes a key and other floats are added, as in padded attention."""
-    lengths, heads = [5, 1, 17], 2
-    total = sum(lengths)
-    q, k, v = (normal(rng, total, heads * 8) for _ in range(3))
-    offsets = np.cumsum([0, *lengths], dtype=np.int32)
-    mask = np.where(rng.random(total) < 0.3, -np.inf, rng.standard_normal(total)).astype(np.float32)
-    y = guards.call(ops.attention, q, k, v, num_heads=heads, cu_seqlens=offsets, mask=mask)
-    for begin, end in zip(offsets, offsets[1:], strict=False):
-        rows = slice(begin, end)
-        alone = ops.attention(q[None, rows], k[None, rows], v[None, rows], num_heads=heads, mask=mask[rows])
-        assert_repeats(y[rows], alone[0])
 
 
 def test_ragged_sequences_do_not_mix(variant, rng):

@@ -100,30 +100,6 @@ def test_mean_pool_does_not_depend_on_padding(variant, rng):
             assert_same_bits(ops.mean_pool(padded, mask=keep), short)
 
 
-@exact
-def test_ragged_padded_and_single_sequences_agree(variant, rng):
-    lengths = [5, 1, 17, 0, 32, 9]
-    offsets = np.cumsum([0, *lengths], dtype=np.int32)
-    q, k, v = (normal(rng, offsets[-1], 24) for _ in range(3))
-    y = ops.attention(q, k, v, num_heads=3, cu_seqlens=offsets)
-    kept = rng.random(offsets[-1]) < 0.6
-    holes = ops.attention(q, k, v, num_heads=3, cu_seqlens=offsets, mask=kept, fully_masked="zero")
-    padded = [np.full((len(lengths), 40, 24), np.nan, np.float32) for _ in range(3)]
-    mask = np.zeros((len(lengths), 1, 1, 40), bool)
-    for b, (begin, length) in enumerate(zip(offsets[:-1], lengths, strict=True)):
-        rows = slice(begin, begin + length)
-        alone = [a[None, rows] for a in (q, k, v)]
-        assert_same_bits(ops.attention(*alone, num_heads=3)[0], y[rows])
-        with_holes = ops.attention(*alone, num_heads=3, mask=kept[rows], fully_masked="zero")
-        assert_same_bits(with_holes[0], holes[rows])
-        for whole, part in zip(padded, alone, strict=True):
-            whole[b, :length] = part[0]
-        mask[b, ..., :length] = True
-    together = ops.attention(*padded, num_heads=3, mask=mask)
-    for b, (begin, length) in enumerate(zip(offsets[:-1], lengths, strict=True)):
-        assert_same_bits(together[b, :length], y[begin : begin + length])
-
-
 @pytest.mark.parametrize("isa", sorted(set(ISAS) & golden_bits.TO_TOLERANCE))
 def test_close_where_bits_differ(isa):
     for name, run in golden_bits.all_cases().items():

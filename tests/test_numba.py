@@ -177,19 +177,6 @@ def test_it_stays_within_its_arrays(side):
     assert (code, last) == (0, "done"), errors
 
 
-@needs_numba
-def test_unaligned_and_mapped_arrays(numba_backend, rng, tmp_path):
-    x = normal(rng, 5, 24)
-    unaligned = np.zeros(4 * x.size + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
-    unaligned[...] = x
-    np.save(tmp_path / "x.npy", x)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    for a in (unaligned, mapped):
-        assert_same_bits(ops.gelu(a), ops.gelu(x))
-        assert_same_bits(ops.pointwise_conv(a, a), ops.pointwise_conv(x, x))
-        assert_same_bits(ops.embedding(np.arange(5), a), x)
-
-
 # The bits.
 
 
