@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from build_helpers import ROOT
+from kernel_tables import CSRC
 from op_helpers import ISAS, Variant, assert_repeats, assert_same_bits, call_c, native, normal, parts
 from op_table import TABLE
 
 from squeezeops import ops
 
-HEADER = ROOT / "csrc" / "include" / "squeezeops" / "squeezeops.h"
+HEADER = CSRC / "include" / "squeezeops" / "squeezeops.h"
 
 
 def every_op(table=TABLE, compiled=False):
