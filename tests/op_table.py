@@ -524,11 +524,6 @@ CONV_SIZES = [
     *((1, 5, 0), (2, 0, 3), (1, 0, 0)),
     *itertools.product((1, 2), (255, 256, 257, 513, 768), (17, 49)),
 ]
-HALF_SIZES = [
-    *itertools.product((1, 2, 5), (1, 3, 16, 33), (1, 3, 15, 16, 17, 33)),
-    *itertools.product((2,), (5,), (47, 48, 49, 96)),
-    *((1, 5, 0), (2, 0, 3), (1, 0, 0)),
-]
 INT8_SIZES = [
     *itertools.product((1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 7, 8, 17, 33, 64), (1, 3, 15, 16, 17, 33)),
     *itertools.product((2,), (6,), (31, 32, 47, 48, 49, 64, 96, 97)),
@@ -537,8 +532,11 @@ INT8_SIZES = [
 ]
 CONVS = [
     OpCase("pointwise_conv", "pwconv_f32", ops.pointwise_conv, make_conv, conv64, sizes=CONV_SIZES, **CONV_BASE),
-    OpCase("conv_float16", "pwconv_f16", packed_conv("float16"), make_half_conv, half_conv_of, HALF_SIZES, **CONV_BASE),
-    OpCase("conv_int8", "pwconv_s8", packed_conv("int8"), make_conv, int8_conv_of, INT8_SIZES, **CONV_BASE),
+    OpCase("conv_float16", "pwconv_f16", packed_conv("float16"), make_half_conv, half_conv_of, CONV_SIZES, **CONV_BASE),
+    OpCase(
+        "conv_int8", "pwconv_s8", packed_conv("int8"), make_conv, int8_conv_of, INT8_SIZES, rows=(*ROWS, 24, 25),
+        **CONV_BASE,
+    ),
     OpCase(
         "quantize_rows", "quantize_rows_s8", ops.quantize_rows, make_quantize, quantized_rows_of,
         sizes=[*itertools.product((1, 2, 3, 5), (*CHANNELS, 4, 5, 67, 127, 128, 192, 300)), (1, 4100), (5, 4100)],

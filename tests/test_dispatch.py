@@ -52,6 +52,8 @@ def test_cpu_info():
     assert info["isa"] == (os.environ.get("SQUEEZEOPS_ISA") or ALL_ISAS[0])
     assert set(info["isas"]) <= set(info["compiled"])
     assert not set(info["isas"]) & set(info["missing"])
+    with ops.backend("numpy"):
+        assert ops.cpu_info()["isas"] == ALL_ISAS
     assert set(info["kernels"]) == {op.op if op.dtype == "f32" else op.name for op in OPS.values()}
     for op, symbol in info["kernels"].items():
         own = INT8_ISAS if op.endswith("_s8") else ISAS

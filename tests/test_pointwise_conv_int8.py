@@ -54,16 +54,6 @@ def test_the_longest_sums(variant):
     ops.PointwiseConv(np.ones((1, k + 1), F))
 
 
-def test_every_weight_counts(variant):
-    """With one-hot inputs and integer weights the result is the weight."""
-    weight = (np.arange(2 * 19 * 21) % 255 - 127).astype(F).reshape(2 * 19, 21)
-    weight[:, 20] = 127
-    y = check(np.eye(2 * 21, dtype=F), weight, groups=2)
-    np.testing.assert_allclose(y[:21, :19], weight[:19].T, rtol=1e-6)
-    np.testing.assert_allclose(y[21:, 19:], weight[19:].T, rtol=1e-6)
-    assert (y[:21, 19:] == 0).all() and (y[21:, :19] == 0).all()
-
-
 def test_close_to_float32(variant, rng):
     """The error is a few thousandths of the result's size."""
     x, weight = normal(rng, 30, 768), normal(rng, 96, 192)
@@ -103,17 +93,6 @@ def test_special_weights_stay_in_their_channel(variant, rng, bad):
 def test_empty_and_single(variant, guards, rng, rows, c_in, c_out, groups):
     packed, x = conv(normal(rng, c_out, c_in // groups), groups=groups), normal(rng, *rows, c_in)
     same(packed(x, quantize_groups=2 if c_out else 1), ops.quantize_rows(packed(x), groups=2 if c_out else 1))
-
-
-def test_random_shapes(variant, rng):
-    for _ in range(60):
-        groups, k, n, rows = rng.integers(1, (7, 90, 70, 40))
-        x = normal(rng, rows, groups * k) * F(10.0) ** rng.integers(-5, 5, (rows, 1)).astype(F)
-        weight, bias = normal(rng, groups * n, k), normal(rng, groups * n)
-        x[rng.random(x.shape) < 0.3] = 0
-        weight[rng.random(weight.shape) < 0.3] = 0
-        residual = normal(rng, rows, groups * n) if rng.random() < 0.5 else None
-        check(x, weight, bias, groups=int(groups), residual=residual)
 
 
 # ---- quantised rows in and out ---------------------------------------------------------------------------------------

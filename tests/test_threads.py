@@ -55,6 +55,14 @@ def tasks():
     return len(os.listdir("/proc/self/task"))
 
 
+def test_more_threads_than_processors(work):
+    run, expected = work
+    ops.set_num_threads(16)
+    assert ops.get_num_threads() == 16
+    for _ in range(5):
+        assert_same(run(), expected)
+
+
 @pytest.mark.parametrize("heads", [1, 3, 12])
 @pytest.mark.parametrize("lengths", [[130], [8] * 20 + [200], [0, 33, 0, 1, 90, 7, 90, 0], [0, 0]], ids=str)
 def test_attention_is_split_by_work(rng, heads, lengths):
@@ -108,18 +116,6 @@ def test_affinity_of_workers_is_restored():
     """
     result = python(code)
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("n", [0, -1, 257, 10**12])
-def test_a_number_out_of_range(n):
-    with pytest.raises(ValueError, match="set_num_threads: n: expected"):
-        ops.set_num_threads(n)
-
-
-@pytest.mark.parametrize("n", [1.0, "2", None, True])
-def test_not_a_number(n):
-    with pytest.raises(TypeError, match="set_num_threads: n: expected an int"):
-        ops.set_num_threads(n)
 
 
 def test_environment():
