@@ -263,8 +263,9 @@ def tests(*names: str) -> list[str | Path]:
 # Without tests that start programs: these would run Python outside of qemu.
 DISPATCH = (*tests("test_dispatch.py"), "-k", "not environment and not unknown")
 OPS = (
-    *tests("test_layer_norm.py", "test_softmax.py", "test_pointwise_conv_int8.py", "test_quantize_rows.py"),
-    *("-k", "native"),
+    *tests("test_ops.py", "test_layer_norm.py", "test_softmax.py", "test_pointwise_conv_int8.py"),
+    *tests("test_quantize_rows.py"),
+    *("-k", "native and (layer_norm or softmax or int8 or quantize_rows) and not embedding"),
 )
 GOLDEN = tests("test_bits.py::test_golden_bits")
 CFFI = tests("test_cffi.py::test_golden_bits")
