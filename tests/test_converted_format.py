@@ -206,11 +206,12 @@ POST = {
     "pair": [CLS, B, SEP, A],
     "special_tokens": {"[CLS]": {"ids": [2]}, "[SEP]": {"ids": [3, 3]}},
 }
+GENERAL = {"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}  # tokenizer.json says it all
 KINDS = {
     "tokenizer.json": {"tokenizer.json": TOKENIZER_JSON},
-    "templates": {"tokenizer.json": template(post_processor=POST)},
-    "no special tokens": {"tokenizer.json": template(post_processor=None, added_tokens=None)},
-    "no decoder": {"tokenizer.json": template(decoder=None)},
+    "templates": {"tokenizer.json": template(post_processor=POST), **GENERAL},
+    "no special tokens": {"tokenizer.json": template(post_processor=None, added_tokens=None), **GENERAL},
+    "no decoder": {"tokenizer.json": template(decoder=None), **GENERAL},
     "flags": {
         "tokenizer.json": template(
             added_tokens=[
@@ -218,7 +219,8 @@ KINDS = {
                 {"id": 9, "content": "movie", "single_word": True, "rstrip": True, "normalized": True},
             ],
             normalizer={**TOKENIZER_JSON["normalizer"], "lowercase": True, "strip_accents": False},
-        )
+        ),
+        **GENERAL,
     },
     "vocab.txt": {"tokenizer_config.json": {"do_lower_case": False, "model_max_length": 9, "strip_accents": True}},
     "no accents": {"tokenizer_config.json": {"tokenize_chinese_chars": False}},
@@ -384,7 +386,7 @@ BROKEN_SETTINGS = {
     "a list": ([], r"expected a JSON object, got \[\]"),
     "flag": ({"lowercase": 1}, r"lowercase: expected bool, got 1"),
     "length": ({"max_length": 0}, r"max_length: expected at least 1, got 0"),
-    "special token": ({"sep_token": 3}, r"sep_token: expected str, got 3"),
+    "special token": ({"sep_token": 3}, r"sep_token: expected str( or None)?, got 3"),
     "unknown special token": ({"sep_token": "[END]"}, r"vocab: special tokens \['\[END\]'\] are missing"),
     "added tokens": ({"added_tokens": [3]}, r"added_tokens\[0\]: expected Mapping, got 3"),
     "added token": (

@@ -377,9 +377,9 @@ def test_info(call, special, plain, tmp_path):
         facts = json.loads(call("info", "--model", model, "--json")[1])["model"]["embedding"]
         assert facts == {**SPECIAL.to_json(), "pooling": ["cls", "max"]}
     assert "embedding  " not in call("info", "--model", plain)[1]
-    write_json(special / "config_sentence_transformers.json", [])
+    write_json(special / "1_Pooling" / "config.json", {"pooling_mode": "lasttoken"})
     status, text, err = call("info", "--model", special)
-    assert status == 0 and "config_sentence_transformers.json: file: expected a JSON object, got []" in text
+    assert status == 0 and "1_Pooling/config.json: pooling_mode: expected some of cls, max, mean" in text
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -68,21 +68,30 @@ def package():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def random_model(package, tmp_path_factory):
-    """A random BERT with a cased vocabulary."""
+def write_random_model(folder, kind="Bert"):
+    """Write a random model with a cased vocabulary."""
     import torch
     import transformers
 
     torch.manual_seed(3)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    config = transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=48, initializer_range=0.4, **sizes)
-    folder = tmp_path_factory.mktemp("random")
-    transformers.BertModel(config).eval().save_pretrained(folder)
+    if kind == "DistilBert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    elif kind == "SqueezeBert":
+        sizes |= {"embedding_size": 32}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(WORDS), max_position_embeddings=48, initializer_range=0.4, **sizes
+    )
+    getattr(transformers, f"{kind}Model")(config).eval().save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-    vocabulary = str(folder / "vocab.txt")
-    transformers.BertTokenizerFast(vocabulary, do_lower_case=False, model_max_length=40).save_pretrained(folder)
+    vocabulary, tokenizer = str(folder / "vocab.txt"), getattr(transformers, f"{kind}TokenizerFast")
+    tokenizer(vocabulary, do_lower_case=False, model_max_length=40).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def random_model(package, tmp_path_factory):
+    return write_random_model(tmp_path_factory.mktemp("random"))
 
 
 @pytest.fixture
@@ -136,6 +145,14 @@ def test_a_model_in_a_folder_of_its_own(package, folder):
     expected = compare(package, folder)
     move_transformer(folder)
     np.testing.assert_array_equal(compare(package, folder), expected)
+
+
+@pytest.mark.parametrize("kind", ["DistilBert", "SqueezeBert"])
+def test_other_models(package, tmp_path, kind):
+    (folder := tmp_path / "model").mkdir()
+    write_random_model(folder, kind)
+    write_modules(folder, pooling=("cls", "mean"), transformer={"max_seq_length": 9}, general={"prompts": PROMPTS})
+    compare(package, folder, prompt_name="passage")
 
 
 @pytest.mark.parametrize("most", [5, 12, None])
