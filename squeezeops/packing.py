@@ -187,11 +187,10 @@ def rotated(x: NDArray[Any]) -> NDArray[Any]:
     """
     import numpy as np
 
-    h = 1
-    while h < ROTATED:
-        pairs = x.reshape(-1, 2, h)
-        a, b = pairs[:, 0], pairs[:, 1]
-        x, h = np.stack((a + b, a - b), axis=1).reshape(x.shape), 2 * h
+    with np.errstate(all="ignore"):  # NaN and infinity are values like others
+        for h in (1, 2, 4, 8, 16, 32, 64):
+            a, b = x.reshape(-1, 2, h).swapaxes(0, 1)
+            x = np.stack((a + b, a - b), axis=1).reshape(x.shape)
     return x
 
 

@@ -181,7 +181,7 @@ def test_room_for_a_shape():
 
 def test_two_results():
     (values, scales) = Args("quantize_rows", x=X, groups=2).finish("values", "scales")
-    expected = native.quantize_rows(X, 2, None, None)
+    expected = native.quantize_rows(X, 2, None, None, None)
     np.testing.assert_array_equal(values, expected[0])
     np.testing.assert_array_equal(scales, expected[1])
     args = Args("quantize_rows", x=X, groups=2, values=values)  # one of them is there
@@ -204,7 +204,7 @@ def test_a_packed_weight():
         ({"packed": packed[:-1]}, lib.SQZ_INVALID, "packed: expected 256 bytes, got 255"),
         ({"packed": shifted}, lib.SQZ_INVALID, "packed: expected an address"),
         ({"c_in": 2**28 + 1}, lib.SQZ_INVALID, "c_in: expected 0 to 2^28 channels"),
-        ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 3, got 0"),
+        ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 4, got 0"),
         ({"x_scales": X}, lib.SQZ_INVALID, "x_scales: expected none for weights of another type"),
         ({"out_scales": X}, lib.SQZ_INVALID, "out_scales: expected none without quantize_groups"),
         ({"quantize_groups": ffi.new("int64_t *", 2)}, lib.SQZ_INVALID, "quantize_groups: expected None for a dtype"),
