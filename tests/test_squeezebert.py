@@ -712,7 +712,8 @@ def test_the_message_for_many_differences_is_short():
 
 DTYPES = "one of 'float32', 'float16', 'int8'"
 CONVOLUTIONS = "names of the encoder's convolutions"
-UNKNOWN = [(dtype, DTYPES) for dtype in ("int7", "", 8, {"encoder.layers.0.attention.query": "int7"})]
+UNKNOWN = [(dtype, DTYPES) for dtype in ("int7", "", 8, "int8_rotated")]
+UNKNOWN += [({"encoder.layers.0.attention.query": "int7"}, f"{DTYPES}, 'int8_rotated'")]
 NO_CONVOLUTIONS = ("encoder.layers.2.attention.query", "encoder.layers.0.attention", "pooler.dense", 0)
 UNKNOWN += [({name: "int8"}, CONVOLUTIONS) for name in NO_CONVOLUTIONS]
 
