@@ -106,11 +106,6 @@ WRONG = [
     ({"model_type": "distilbert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert' or 'bert'"),
     ({"model_type": None}, "model_type"),
     ({"model_type": ["bert"]}, "model_type"),
-    *[
-        ({"model_type": "bert", key: 2}, f"{key}: expected 1 where model_type is 'bert', got 2")
-        for key in ("q_groups", "post_attention_groups", "intermediate_groups", "output_groups")
-    ],
-    ({"model_type": "bert", "embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
     ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),
     (
         {"model_type": "bert", "hidden_act": "silu"},
@@ -149,7 +144,7 @@ WRONG = [
     ({"output_groups": 1024}, "output_groups"),
     (
         {"hidden_act": "swish"},
-        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_py",
+        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_ac",
     ),
     ({"hidden_act": ["gelu"]}, "hidden_act"),
     ({"layer_norm_eps": -1e-12}, "layer_norm_eps"),
@@ -157,8 +152,6 @@ WRONG = [
     ({"layer_norm_eps": math.inf}, "layer_norm_eps"),
     ({"layer_norm_eps": "1e-12"}, "layer_norm_eps"),
     ({"layer_norm_eps": False}, "layer_norm_eps"),
-    ({"pad_token_id": -1}, "pad_token_id"),
-    ({"pad_token_id": 1.5}, "pad_token_id"),
     ({"problem_type": "regress"}, "problem_type"),
     ({"problem_type": []}, "problem_type"),
     ({"architectures": "SqueezeBertModel"}, "architectures"),
@@ -170,8 +163,6 @@ WRONG = [
     ({"id2label": {"1": "good"}}, "id2label: expected the classes 0 to 0, got [1]"),
     ({"id2label": {"0": "bad", "2": "good"}}, "id2label: expected the classes 0 to 1, got [0, 2]"),
     ({"id2label": {"0": "bad", "00": "worse"}}, "id2label"),
-    ({"label2id": {"bad": 0.5}}, "label2id"),
-    ({"label2id": [0]}, "label2id"),
 ]
 
 

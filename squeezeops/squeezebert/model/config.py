@@ -21,6 +21,8 @@ ACTIVATIONS = {
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
@@ -71,14 +73,16 @@ class SqueezeBertConfig:
     q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
         Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 for a BERT.
     hidden_act : str
-        "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast" or "gelu_pytorch_tanh" (the tanh form); "relu".
+        "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh" or
+        "gelu_pytorch_tanh" (the tanh form); "relu".
     layer_norm_eps : float
         For the LayerNorms of the embeddings and of a masked-LM head. For the encoder see `encoder_layer_norm_eps`.
     pad_token_id : int or None
+        Not used: a mask says which tokens are padding. Any integer is accepted, others become None.
     id2label : dict of int to str
         Names of the classes 0 to ``num_labels - 1``. Default: ``LABEL_0`` and so on.
     label2id : dict of str to int
-        Default: the inverse of ``id2label``.
+        Not used. Default, also for values that are not the numbers of classes: the inverse of ``id2label``.
     num_labels : int
         ``len(id2label)`` if that is given, as in transformers. Default: 2.
     problem_type : str or None
@@ -142,11 +146,10 @@ class SqueezeBertConfig:
                 fits, expected = fits and inner % groups == 0, f"{expected} and intermediate_size = {inner}"
             check(fits, key, expected, groups)
 
-        act, eps, pad = self.hidden_act, self.layer_norm_eps, self.pad_token_id
+        act, eps = self.hidden_act, self.layer_norm_eps
         check(isinstance(act, str) and act in ACTIVATIONS, "hidden_act", f"one of {', '.join(ACTIVATIONS)}", act)
         eps_fits = (isinstance(eps, float) or is_int(eps)) and 0 <= eps <= 1 and not math.isnan(eps)
         check(eps_fits, "layer_norm_eps", "a number from 0 to 1", eps)
-        check(pad is None or (is_int(pad) and pad >= 0), "pad_token_id", "an integer >= 0 or null", pad)
         problem = self.problem_type
         check(problem is None or problem in PROBLEM_TYPES, "problem_type", f"null or one of {PROBLEM_TYPES}", problem)
         tie = self.tie_word_embeddings
@@ -161,6 +164,7 @@ class SqueezeBertConfig:
         set_field(self, "id2label", id2label)
         set_field(self, "num_labels", len(id2label))
         set_field(self, "label2id", ids_by_label(self.label2id) or {label: i for i, label in id2label.items()})
+        set_field(self, "pad_token_id", self.pad_token_id if is_int(self.pad_token_id) else None)
 
     @property
     def head_size(self) -> int:
@@ -181,7 +185,7 @@ class SqueezeBertConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
         """Make a configuration from the contents of a ``config.json``. Unknown keys are ignored.
 
-        For a BERT, missing groups are 1 and a missing ``embedding_size`` is ``hidden_size``.
+        Keys of a SqueezeBERT alone (groups, ``embedding_size``) are ignored for a BERT.
 
         Raises
         ------
@@ -195,10 +199,14 @@ class SqueezeBertConfig:
         unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
         given = {key: value for key, value in values.items() if key in known - unset}
         names = values.get("architectures")
-        if isinstance(names, list) and names and isinstance(names[0], str) and names[0].startswith("Bert"):
-            given.setdefault("model_type", "bert")  # the first BERT checkpoints lack this key
+        if "model_type" not in given and isinstance(names, list) and names and isinstance(names[0], str):
+            # The first checkpoints lack the type, but name a class.
+            kind = "bert" if names[0].startswith("Bert") else "squeezebert"
+            fits = kind == "bert" or names[0].startswith("SqueezeBert")
+            check(fits, "model_type", "'squeezebert' or 'bert'", f"none, and architectures {names}")
+            given["model_type"] = kind
         if given.get("model_type") == "bert":
-            given = {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size), **given}
+            given |= {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size)}
         config = cls(**given)
         for key, supported in FIXED.items():  # after the model type, whose error says more
             value = values.get(key)
@@ -251,10 +259,11 @@ def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
     return dict(sorted(by_id.items()))
 
 
-def ids_by_label(ids: Mapping[str, Any]) -> dict[str, int]:
-    """Return class numbers by name."""
-    expected = "an object that maps strings to integers"
-    check(isinstance(ids, Mapping), "label2id", expected, ids)
-    for label, value in ids.items():
-        check(isinstance(label, str) and (is_int(value) or is_numeral(value)), "label2id", expected, {label: value})
-    return {label: int(value) for label, value in ids.items()}
+def ids_by_label(ids: Any) -> dict[str, int]:
+    """Return class numbers by name, or nothing if some are not numbers of classes: no result depends on them."""
+    if not isinstance(ids, Mapping):
+        return {}
+    numbers = {label: int(i) if is_numeral(i) else i for label, i in ids.items()}
+    if not all(isinstance(label, str) and isinstance(i, int | float) and i == i // 1 for label, i in numbers.items()):
+        return {}
+    return {label: int(i) for label, i in numbers.items()}

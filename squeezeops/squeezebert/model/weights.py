@@ -13,7 +13,7 @@ from squeezeops import ops
 from squeezeops.packing import LINE, SCALE_BYTES, Memory, packed_size, padded
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.checkpoint import WEIGHTS, load_weights
-from squeezeops.squeezebert.files.checks import quote
+from squeezeops.squeezebert.files.checks import quote, read_json
 from squeezeops.squeezebert.files.converted import PACKED, STORED
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES, TensorInfo
@@ -23,8 +23,10 @@ from squeezeops.squeezebert.model.tensors import (
     WORDS,
     encoder_shapes,
     in_encoder,
+    model_type_of,
     select_tensors,
     unused_prefixes,
+    unwrapped,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ __all__ = ["ArrayWeights", "MappedWeights", "Weights", "config_of", "load_folder
 
 def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[str, NDArray[Any]]]:
     """Read the configuration of a local model folder and map its tensors. Nothing is downloaded.
+
+    Names of tensors lose the prefix of a wrapper: ``module.`` of DataParallel, ``_orig_mod.`` of torch.compile. If
+    config.json names neither a model type nor a class, the names tell which model it is.
 
     Parameters
     ----------
@@ -62,7 +67,17 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     folder = find_folder(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: expected a folder with config.json and {WEIGHTS[0]}, got a file")
-    return SqueezeBertConfig.from_json(os.path.join(folder, "config.json")), load_weights(folder)
+    file = os.path.join(folder, "config.json")
+    values = read_json(file, "the model's configuration")
+    weights: dict[str, NDArray[Any]] | None = None
+    if values.get("model_type") is None and not values.get("architectures"):  # the tensors' names tell
+        weights = unwrapped(load_weights(folder))
+        values["model_type"] = model_type_of(weights)
+    try:
+        config = SqueezeBertConfig.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return config, unwrapped(load_weights(folder)) if weights is None else weights
 
 
 def config_of(file: ConvertedFile) -> SqueezeBertConfig:

@@ -42,8 +42,8 @@ from squeezeops.squeezebert.tokenizer.config_files import (
 from squeezeops.squeezebert.tokenizer.normalizer import (
     CACHE_SIZE,
     SPACE,
+    WORD_CHARS,
     BertNormalizer,
-    is_word_char,
     word_pattern,
 )
 
@@ -72,7 +72,7 @@ class _AddedTokens:
             start, end = match.span()
             record = self.records[match.group()]
             if record.get("single_word") and (
-                (start > 0 and is_word_char(text[start - 1])) or (end < len(text) and is_word_char(text[end]))
+                (start > 0 and text[start - 1] in WORD_CHARS) or (end < len(text) and text[end] in WORD_CHARS)
             ):
                 continue
             if record.get("lstrip"):
