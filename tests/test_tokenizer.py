@@ -401,9 +401,9 @@ def test_tokenizer_json_of_early_releases(tmp_path, ours):
         ("model", {"type": "WordPiece"}, "model: vocab: expected dict, got None"),
         ("model", [], r"model: expected WordPiece, got \[\]"),
         ("model", "WordPiece", "model: expected WordPiece, got 'WordPiece'"),
-        ("normalizer", {"type": "Lowercase"}, "normalizer: expected BertNormalizer, got 'Lowercase'"),
-        ("normalizer", None, "normalizer: expected BertNormalizer, got None"),
-        ("normalizer", {"type": ["BertNormalizer"]}, r"normalizer: expected BertNormalizer, got \['BertNormalizer'\]"),
+        ("normalizer", {"type": "NFKC"}, "normalizer: expected BertNormalizer or NFD or .*, got 'NFKC'"),
+        ("normalizer", 3, "normalizer: expected BertNormalizer or .*, got 3"),
+        ("normalizer", {"type": ["BertNormalizer"]}, r"normalizer: expected BertNormalizer .* \['BertNormalizer'\]"),
         ("pre_tokenizer", {"type": "Whitespace"}, "expected BertPreTokenizer, got 'Whitespace'"),
         ("post_processor", {"type": "RobertaProcessing"}, "post_processor: expected .* got 'RobertaProcessing'"),
         ("post_processor", 3, "post_processor: expected .* got 3"),
@@ -492,7 +492,7 @@ def test_malformed_post_processor(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("model_max_length", 128.0, "expected int or None, got 128.0"),
+        ("model_max_length", 128.5, "expected int or None, got 128.5"),
         ("model_max_length", "128", "expected int or None, got '128'"),
         ("model_max_length", True, "expected int or None, got True"),
         ("model_max_length", float("nan"), "expected int or None, got nan"),
@@ -664,7 +664,7 @@ def write_vocab_folder(folder, files):
 def test_vocab_txt_with_added_tokens(tmp_path):
     write_vocab_folder(tmp_path, ADDED_FOLDERS["decoder"])
     ours = Tokenizer.from_pretrained(tmp_path)
-    assert (len(ours), ours.vocab_size, ours.largest_id) == (11, 9, 10)
+    assert (len(ours), ours.vocab_size, ours.largest_id) == (11, 9, 9)  # <l> is special
     row = ours("The <Ent>a  <l>  film the", add_special_tokens=False)
     assert row["input_ids"] == [5, 9, 7, 10, 6, 5]
     assert row["offsets"] == [(0, 3), (4, 9), (9, 10), (10, 17), (17, 21), (22, 25)]
@@ -713,16 +713,13 @@ def test_transformers_reads_the_same_added_tokens(tmp_path, files):
             {"added_tokens_decoder": {"9": {"content": "b"}, "10": {"content": "b"}}},
             "'10': 'b': expected id 9, got 10",
         ),
-        ("tokenizer_config", {"additional_special_tokens": ["<x>"]}, "'<x>': expected a token with an id, got '<x>'"),
         ("tokenizer_config", {"additional_special_tokens": "the"}, "additional_special_tokens: expected list .*'the'"),
         (
             "tokenizer_config",
             {"additional_special_tokens": [3]},
             r"additional_special_tokens\[0\]: expected str, got 3",
         ),
-        ("tokenizer_config", {"bos_token": "<s>"}, "bos_token: expected a token with an id, got '<s>'"),
         ("special_tokens_map", {"cls_token": 3}, "cls_token: expected str, got 3"),
-        ("special_tokens_map", {"eos_token": "<x>"}, "eos_token: expected a token with an id, got '<x>'"),
         ("special_tokens_map", [], "expected a JSON object"),
         ("added_tokens", {"<x>": "9"}, "expected a str with an int in .* got '<x>': '9'"),
         ("added_tokens", {"<x>": 9, "<y>": 9}, "'<y>': expected an id of its own, got 9 again"),
@@ -781,8 +778,9 @@ def test_tokenizer_json_is_preferred(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(SPECIALS), encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 9, "do_lower_case": false}', encoding="utf-8")
     reference().save(str(tmp_path / "tokenizer.json"))
-    ours = Tokenizer.from_pretrained(tmp_path)
-    assert ours.tokenize("HELLO") == ["hello"] and ours.max_length == 9
+    with pytest.warns(UserWarning, match=r"tokenizer\.json: normalizer: lowercase true: not used"):
+        ours = Tokenizer.from_pretrained(tmp_path)
+    assert ours.tokenize("Hello") == ["Hello"] and ours.max_length == 9
     assert Tokenizer.from_pretrained(tmp_path / "vocab.txt").tokenize("hello") == ["[UNK]"]
 
 
@@ -957,8 +955,8 @@ def test_bad_arguments_elsewhere(ours):
         Tokenizer(VOCAB, added_tokens=({"content": "[SEP]", "id": 3, "special": None},))
     with pytest.raises(ValueError, match="max_input_chars_per_word: expected at least 0, got -1"):
         Tokenizer(VOCAB, max_input_chars_per_word=-1)
-    with pytest.raises(ValueError, match=r"special tokens \['\[MASK\]'\] are missing"):
-        Tokenizer(SPECIALS[:-1])
+    with pytest.raises(ValueError, match=r"special tokens \['\[SEP\]'\] are missing"):
+        Tokenizer([token for token in SPECIALS if token != "[SEP]"])
     with pytest.raises(ValueError, match="max_length: expected at least 1, got -3"):
         Tokenizer(VOCAB, max_length=-3)
 
