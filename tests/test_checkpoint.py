@@ -399,7 +399,5 @@ def test_weights_must_be_arrays():
     with pytest.raises(TypeError, match=r"classifier\.bias: expected a NumPy array, got list"):
         SqueezeBert(config, {**weights, "classifier.bias": [0.0, 0.0, 0.0]})
     swapped = weights["classifier.bias"].astype(">f4")
-    with pytest.raises(
-        ValueError, match=r"wrong dtype: classifier\.bias: expected .* or float64, got >f4"
-    ):
+    with pytest.raises(ValueError, match=r"wrong dtype: classifier\.bias: expected .* or float64, got >f4"):
         SqueezeBert(config, {**weights, "classifier.bias": swapped})

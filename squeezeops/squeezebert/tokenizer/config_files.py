@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,7 +213,7 @@ def _read_specials(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         extra = check(key, config.get(key), list, dict, type(None)) or []
         for k, token in extra.items() if isinstance(extra, dict) else enumerate(extra):
             record = _read_record(f"{key}[{k!r}]", token)
-            records[f"{key}: {record['content']!r}"] = record
+            records[str(k) if isinstance(extra, dict) else f"{key}: {record['content']!r}"] = record
         if extra and isinstance(extra, list):
             break
     return records
@@ -282,7 +282,7 @@ def read_added_tokens(
     folder: Path | Entry,
     config: Mapping[str, Any],
     vocab: Mapping[str, int],
-    listed: Iterable[Mapping[str, Any]] = (),
+    listed: Sequence[Mapping[str, Any]] = (),
     bert_class: bool = True,
 ) -> dict[str, Any]:
     """Read the special and added tokens of a vocabulary from the files beside it, as transformers does.
@@ -297,7 +297,7 @@ def read_added_tokens(
     config : mapping
         Contents of ``tokenizer_config.json``.
     vocab : mapping of str to int
-    listed : iterable of mapping
+    listed : sequence of mapping
         ``added_tokens`` of a ``tokenizer.json``.
     bert_class : bool
         Whether the special tokens have BERT's names unless files say otherwise, and whether `listed` counts only
@@ -346,6 +346,7 @@ def read_added_tokens(
     if not bert_class:
         # Those of tokenizer.json are special if it says so.
         named -= {record["content"] for name, record in added.values() if name == "added_tokens"}
+        named |= {record["content"] for record in listed if record.get("special")}
     for key in sorted(specials, key=lambda key: NAMED.index(key) if key in NAMED else len(NAMED)):
         token = specials[key]["content"]
         if token in vocab:

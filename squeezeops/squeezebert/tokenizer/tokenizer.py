@@ -333,7 +333,11 @@ class Tokenizer:
             with naming(file):
                 self = cls(vocab, **options, **{BERT_FLAGS[key]: flag for key, flag in flags.items()})
         if no_types:
-            if "model_input_names" not in config and not bert_class and any(type_id for _, type_id in self._templates[1]):
+            if (
+                "model_input_names" not in config
+                and not bert_class
+                and any(type_id for _, type_id in self._templates[1])
+            ):
                 reason = "not used, because the tokenizer's class needs token_type_ids in model_input_names for them"
                 warnings.warn(f"{file}: post_processor: token types: {reason}", UserWarning, stacklevel=2)
             self._templates = [[(part, 0) for part, _ in template] for template in self._templates]
@@ -386,14 +390,14 @@ class Tokenizer:
         read_pre_tokenizer(data.get("pre_tokenizer"))
         templates, ends = read_post_processor(data.get("post_processor"))
         decoder = read_decoder(data.get("decoder"))
-        options |= {f"{kind}_token": token for kind, (token, _) in ends.items()}
+        options = {f"{kind}_token": token for kind, (token, _) in ends.items()} | options
         known = vocab.keys() | {record["content"] for record in options["added_tokens"]}
         for kind in SPECIAL_KINDS[1:]:
             usual = f"[{kind.upper()}]"
             options.setdefault(f"{kind}_token", usual if usual in known else None)
         self = cls(vocab, **options)
         for kind, (token, i) in ends.items():
-            if i != (own := self._ids[token]):
+            if i != (own := self._ids.get(token)):
                 raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
         unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
         if unknown:
