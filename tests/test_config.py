@@ -157,7 +157,7 @@ WRONG = [
     ({"architectures": "SqueezeBertModel"}, "architectures"),
     ({"architectures": [1]}, "architectures"),
     ({"id2label": ["bad", "good"]}, "id2label"),
-    ({"id2label": {"0": 0}}, "id2label"),
+    ({"id2label": {"0": None}}, "id2label"),
     ({"id2label": {"zero": "bad"}}, "id2label"),
     ({"id2label": {"-1": "bad"}}, "id2label"),
     ({"id2label": {"1": "good"}}, "id2label: expected the classes 0 to 0, got [1]"),

@@ -80,7 +80,7 @@ class SqueezeBertConfig:
     pad_token_id : int or None
         Not used: a mask says which tokens are padding. Any integer is accepted, others become None.
     id2label : dict of int to str
-        Names of the classes 0 to ``num_labels - 1``. Default: ``LABEL_0`` and so on.
+        Names of the classes 0 to ``num_labels - 1``; integers become strings. Default: ``LABEL_0`` and so on.
     label2id : dict of str to int
         Not used. Default, also for values that are not the numbers of classes: the inverse of ``id2label``.
     num_labels : int
@@ -203,7 +203,7 @@ class SqueezeBertConfig:
             # The first checkpoints lack the type, but name a class.
             kind = "bert" if names[0].startswith("Bert") else "squeezebert"
             fits = kind == "bert" or names[0].startswith("SqueezeBert")
-            check(fits, "model_type", "'squeezebert' or 'bert'", f"none, and architectures {names}")
+            check(fits, "model_type", "'squeezebert' or 'bert', or one of their classes in architectures", names[0])
             given["model_type"] = kind
         if given.get("model_type") == "bert":
             given |= {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size)}
@@ -252,8 +252,9 @@ def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
     check(len(labels) <= most, "id2label", f"at most {most} classes", len(labels))
     by_id = {}
     for key, label in labels.items():
-        check((is_int(key) or is_numeral(key)) and isinstance(label, str), "id2label", expected, {key: label})
-        by_id[int(key)] = label
+        fits = isinstance(label, str) or is_int(label)
+        check((is_int(key) or is_numeral(key)) and fits, "id2label", expected, {key: label})
+        by_id[int(key)] = str(label)
     classes = list(range(len(labels)))
     check(sorted(by_id) == classes, "id2label", f"the classes 0 to {len(labels) - 1}", sorted(by_id))
     return dict(sorted(by_id.items()))
