@@ -102,8 +102,8 @@ def test_configurations_compare_and_do_not_change():
 
 
 WRONG = [
-    ({"model_type": "roberta"}, "model_type: expected 'squeezebert' or 'bert', got 'roberta'"),
-    ({"model_type": "distilbert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert' or 'bert'"),
+    ({"model_type": "roberta"}, "model_type: expected 'squeezebert', 'bert' or 'distilbert', got 'roberta'"),
+    ({"model_type": "albert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert', 'bert'"),
     ({"model_type": None}, "model_type"),
     ({"model_type": ["bert"]}, "model_type"),
     ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from kernel_tables import ISAS
 
+from squeezeops.cli.tasks import COMMANDS
+from squeezeops.squeezebert.files.hub_cache import NAME
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("squeezeops/models/*/*.md")])
@@ -67,6 +70,21 @@ def test_the_python_code_of_the_readme_runs(monkeypatch):
 def test_the_page_about_instruction_sets_lists_those_of_the_table():
     page = (ROOT / "docs" / "instruction-sets.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(ISAS)
+
+
+def test_the_page_about_models_has_five_names_per_task():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    sections = page.split("\n### ")[1:]
+    tasks = set()
+    for section in sections:
+        command, task = re.search(r"`([\w-]+)`, `pipeline\(\"([\w-]+)\"\)`", section).groups()
+        names = re.findall(r"^hf download (\S+)", section, re.MULTILINE)
+        assert len(set(names)) == 5 and all(NAME.fullmatch(name) for name in names), command
+        (used,) = re.findall(rf"^squeezeops {command} --model (\S+) ", section, re.MULTILINE)
+        assert used in names
+        assert (command, task) in {(row.name, row.task) for row in COMMANDS}
+        tasks.add(task)
+    assert tasks == {row.task for row in COMMANDS}
 
 
 def test_the_page_about_the_tree_lists_what_exists():

@@ -1,5 +1,5 @@
-"""The command line: ``squeezeops classify``, ``tag``, ``answer``, ``fill-mask``, ``embed``, ``convert``, ``info``,
-``bench``.
+"""The command line: ``squeezeops classify``, ``zero-shot``, ``rerank``, ``tag``, ``answer``, ``fill-mask``, ``embed``,
+``convert``, ``info``, ``bench``.
 
 Results go to standard output. An error is one line on standard error and exit status 2; SQUEEZEOPS_DEBUG=1 adds the
 traceback. Ctrl-C ends silently with status 130, SIGTERM with 143 and a closed output pipe with 141.
@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = "Labels, entities, answers, masked words and embeddings of texts, with SqueezeBERT and BERT models."
+    description = (
+        "Labels, ranks, entities, answers, masked words and embeddings of texts, with SqueezeBERT and BERT models."
+    )
     parser = _Parser(prog="squeezeops", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"squeezeops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -37,14 +37,19 @@ class Command(NamedTuple):
     make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
     if_too_long: str = "--truncation cuts it"
     built_in: bool = False  # whether there is a built-in model
+    # What to print of all inputs and results; without it, results are printed as they come.
+    arrange: Callable[[argparse.Namespace, list[tuple[Any, Any]]], list[tuple[Any, Any]]] | None = None
 
     @property
     def epilog(self) -> str:
         noun, model = self.noun, "" if self.built_in else "--model MODEL "
+        when = "Lines are answered as they arrive, so an open pipe works."
+        if self.arrange is not None:
+            when = "Nothing is printed before the last line is read."
         return f"""\
 {self.output}
 --input takes UTF-8 with one {noun} per line. A blank line in between is an error, because results would not match the
-lines of the input; blank lines at the end are ignored. Lines are answered as they arrive, so an open pipe works.
+lines of the input; blank lines at the end are ignored. {when}
 
 Put -- before a {noun} that starts with a dash: squeezeops {self.name} {model}--json -- "-- a {noun}"
 """
@@ -151,7 +156,12 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
             def write(item: Any, result: Any) -> None:
                 append(result)
 
-        write_results(command, batches, pipe, write, place, arguments.option_names)
+        results: list[tuple[Any, Any]] = []
+        keep = write if command.arrange is None else lambda item, result: results.append((item, result))
+        write_results(command, batches, pipe, keep, place, arguments.option_names)
+        if command.arrange is not None:
+            for item, result in command.arrange(arguments, results):
+                write(item, result)
 
 
 def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
@@ -162,7 +172,7 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     if arguments.threads is not None:
         ops.set_num_threads(arguments.threads)
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
-    if "max_length" in options:
+    if "max_length" in options and "truncation" in command.options:
         options["truncation"] = True
     return pipeline(command.task, arguments.model, dtype=arguments.dtype, **options)
 

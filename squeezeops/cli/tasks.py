@@ -24,6 +24,9 @@ CLASSIFY_OUTPUT = """\
 Prints one line per text, in input order: label, score and text, separated by tabs. With --top-k or --all, a line has
 several pairs of label and score, best first. --json prints an object per line: {"text", "label", "score"}, or {"text",
 "scores": [{"label", "score"}, ...]} with --top-k or --all.
+
+With --pair, texts are pairs, for models of pairs: --pair TEXT is the second text of each; --pair alone says that each
+line of --input has a text, a tab and its second text. Lines of output end with both texts; objects have "text_pair".
 """
 
 
@@ -33,27 +36,143 @@ def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
     ranks.add_argument(
         "--all", dest="top_k", action="store_const", const=None, default=ABSENT, help="print all labels of a text"
     )
+    parser.add_argument(
+        "--pair",
+        nargs="?",
+        const=True,  # no str, unlike a text
+        metavar="TEXT",
+        help="second text of each text; without TEXT, lines of --input have a tab and their second text",
+    )
     _truncation_option(parser)
 
 
 def _truncation_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", action="store_true", help="cut texts that are too long for the model")
+    _length_option(parser)
+
+
+def _length_option(parser: argparse.ArgumentParser, more: str = "; implies --truncation") -> None:
     parser.add_argument(
         "--max-length",
         type=count,
         metavar="N",
         default=ABSENT,
-        help="largest number of tokens, special ones included, instead of the model's; implies --truncation",
+        help=f"largest number of tokens, special ones included, instead of the model's{more}",
     )
 
 
-def _classify_lines(text: str, result: Any) -> Iterable[list[str]]:
+def _make_text(arguments: argparse.Namespace) -> Callable[[str], Any]:
+    pair = arguments.pair
+    if pair is None:
+        return str
+    if pair is True:
+        if arguments.input is None:
+            raise CommandError("--pair: expected a second text, or --input FILE with a tab in each line")
+    else:
+        _check_option_text("--pair", pair)
+
+    def make(line: str) -> dict[str, str]:
+        if pair is not True:
+            return {"text": line, "text_pair": pair}
+        text, tab, second = line.partition("\t")
+        if not tab:
+            raise CommandError("expected a text, a tab and its second text, got no tab")
+        return {"text": text, "text_pair": second}
+
+    return make
+
+
+def _check_option_text(option: str, text: str) -> None:
+    check_encodable(option, text)
+    if not text.strip():
+        raise CommandError(f"{option}: expected a text, got {text!r:.40}")
+
+
+def _classify_lines(item: str | dict[str, str], result: Any) -> Iterable[list[str]]:
     ranked = result if isinstance(result, list) else [result]
-    yield [column for entry in ranked for column in (entry["label"], _score(entry))] + [text]
+    texts = [item] if isinstance(item, str) else [*item.values()]
+    yield [column for entry in ranked for column in (entry["label"], _score(entry))] + texts
 
 
-def _classify_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
-    return {"text": text, **({"scores": result} if isinstance(result, list) else result)}
+def _classify_json(arguments: argparse.Namespace, item: str | dict[str, str], result: Any) -> dict[str, Any]:
+    texts = {"text": item} if isinstance(item, str) else item
+    return {**texts, **({"scores": result} if isinstance(result, list) else result)}
+
+
+# ---- zero-shot -------------------------------------------------------------------------------------------------------
+
+ZERO_SHOT_OUTPUT = """\
+The model is one of natural language inference. It reads each text with a hypothesis for each label.
+
+Prints one line per text, in input order: pairs of label and score, best first, then the text, separated by tabs.
+--json prints an object per line: {"text", "labels": [...], "scores": [...]}.
+"""
+
+
+def _zero_shot_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    parser.add_argument(
+        "--labels",
+        dest="candidate_labels",
+        required=True,
+        metavar="LABELS",
+        help="the labels to choose from, separated by commas",
+    )
+    parser.add_argument(
+        "--template",
+        dest="hypothesis_template",
+        metavar="TEXT",
+        default=ABSENT,
+        help="the hypothesis, with {} in place of the label (default: This example is {}.)",
+    )
+    parser.add_argument("--multi-label", action="store_true", help="rate each label alone: several may be true")
+    _length_option(parser, "; longer texts are cut")
+
+
+def _zero_shot_lines(text: str, result: Any) -> Iterable[list[str]]:
+    ranked = zip(result["labels"], result["scores"], strict=True)
+    yield [column for label, score in ranked for column in (label, f"{score:.4f}")] + [text]
+
+
+def _zero_shot_json(arguments: argparse.Namespace, text: str, result: Any) -> dict[str, Any]:
+    return {"text": text, "labels": result["labels"], "scores": result["scores"]}
+
+
+# ---- rerank ----------------------------------------------------------------------------------------------------------
+
+RERANK_OUTPUT = """\
+The model is a cross-encoder: it has one label, and rates how well a document answers a query.
+
+Prints one line per document, best first: score, number of the document (from 0) and document, separated by tabs.
+--json prints an object per line: {"index", "score", "text"}.
+"""
+
+
+def _rerank_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+    parser.add_argument("--query", required=True, metavar="TEXT", help="the query")
+    parser.add_argument("--top-k", type=count, metavar="N", help="print the N best documents")
+    _length_option(parser, "; longer pairs of query and document are cut")
+
+
+def _make_document(arguments: argparse.Namespace) -> Callable[[str], tuple[str, str]]:
+    query = arguments.query
+    _check_option_text("--query", query)
+    return lambda line: (query, line)
+
+
+def _arrange_documents(arguments: argparse.Namespace, results: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    from squeezeops.pipelines.base import by_score
+
+    found = [(item[1], {"index": index, "score": score}) for index, (item, score) in enumerate(results)]
+    found.sort(key=lambda entry: by_score(entry[1]["score"]), reverse=True)  # stable
+    return found[: arguments.top_k]
+
+
+def _rerank_lines(document: str, result: Any) -> Iterable[list[str]]:
+    yield [_score(result), str(result["index"]), document]
+
+
+def _rerank_json(arguments: argparse.Namespace, document: str, result: Any) -> dict[str, Any]:
+    return {**result, "text": document}
 
 
 # ---- tag -------------------------------------------------------------------------------------------------------------
@@ -151,9 +270,7 @@ def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
 def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, str]]:
     context = arguments.context
     if context is not None:
-        check_encodable("--context", context)
-        if not context.strip():
-            raise CommandError(f"--context: expected a text, got {context!r:.40}")
+        _check_option_text("--context", context)
     elif arguments.context_file is not None:
         if arguments.input == arguments.context_file == "-":
             raise CommandError("--context-file: expected a file, since --input takes standard input")
@@ -281,7 +398,34 @@ COMMANDS = (
         options=("top_k", "truncation", "max_length"),
         lines=_classify_lines,
         json_object=_classify_json,
+        after_noun=", with a tab and its second text after it if --pair is alone",
+        make_item=_make_text,
         built_in=True,
+    ),
+    Command(
+        "zero-shot",
+        "zero-shot-classification",
+        summary="label texts with labels of your choice",
+        description="Label texts with labels of your choice, by a model of natural language inference.",
+        output=ZERO_SHOT_OUTPUT,
+        add_options=_zero_shot_options,
+        options=("candidate_labels", "hypothesis_template", "multi_label", "max_length"),
+        lines=_zero_shot_lines,
+        json_object=_zero_shot_json,
+    ),
+    Command(
+        "rerank",
+        "rerank",
+        summary="sort documents by their relevance to a query",
+        description="Sort documents by their relevance to a query, by a cross-encoder.",
+        output=RERANK_OUTPUT,
+        add_options=_rerank_options,
+        options=("max_length",),
+        lines=_rerank_lines,
+        json_object=_rerank_json,
+        noun="document",
+        make_item=_make_document,
+        arrange=_arrange_documents,
     ),
     Command(
         "tag",

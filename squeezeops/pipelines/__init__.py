@@ -1,7 +1,7 @@
 """From texts to answers in one call: ``pipeline("text-classification")``.
 
-Calls and results are those of ``transformers.pipeline``, but nothing is ever downloaded. Only the library's own ops
-turn logits into scores. `base` has the shared part; each task has a module.
+Calls and results are those of ``transformers.pipeline`` (those of "rerank" of sentence-transformers), but nothing is
+ever downloaded. Only the library's own ops turn logits into scores. `base` has the shared part; each task has a module.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from squeezeops.pipelines.base import Pipeline, TextError
 from squeezeops.pipelines.feature_extraction import FeatureExtractionPipeline
 from squeezeops.pipelines.fill_mask import FillMaskPipeline
 from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
+from squeezeops.pipelines.rerank import RerankPipeline
 from squeezeops.pipelines.text_classification import TextClassificationPipeline
 from squeezeops.pipelines.token_classification import TokenClassificationPipeline
+from squeezeops.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
@@ -24,15 +26,19 @@ __all__ = [
     "FillMaskPipeline",
     "Pipeline",
     "QuestionAnsweringPipeline",
+    "RerankPipeline",
     "TextClassificationPipeline",
     "TextError",
     "TokenClassificationPipeline",
+    "ZeroShotClassificationPipeline",
     "default_model",
     "pipeline",
 ]
 
 PIPELINES: tuple[type[Pipeline], ...] = (
     TextClassificationPipeline,
+    ZeroShotClassificationPipeline,
+    RerankPipeline,
     TokenClassificationPipeline,
     QuestionAnsweringPipeline,
     FillMaskPipeline,
@@ -83,8 +89,8 @@ def pipeline(
     Parameters
     ----------
     task : str
-        ``"text-classification"`` or ``"sentiment-analysis"``; ``"token-classification"`` or ``"ner"``;
-        ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
+        ``"text-classification"`` or ``"sentiment-analysis"``; ``"zero-shot-classification"``; ``"rerank"``;
+        ``"token-classification"`` or ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
         A folder in Hugging Face's layout, a converted file, or the name of a model in the local Hugging Face cache.
         None: the built-in model, for "text-classification" only (English sentiment: POSITIVE, NEGATIVE).
@@ -94,8 +100,8 @@ def pipeline(
         Passed to `SqueezeBert.from_pretrained`. A SqueezeBert keeps its own.
     **options
         Options of the task, for all calls. The classes document them, and inputs and results:
-        `TextClassificationPipeline`, `TokenClassificationPipeline`, `QuestionAnsweringPipeline`, `FillMaskPipeline`,
-        `FeatureExtractionPipeline`.
+        `TextClassificationPipeline`, `ZeroShotClassificationPipeline`, `RerankPipeline`, `TokenClassificationPipeline`,
+        `QuestionAnsweringPipeline`, `FillMaskPipeline`, `FeatureExtractionPipeline`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ import numpy as np
 from squeezeops import ops
 from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
 
-__all__ = ["TextClassificationPipeline"]
+__all__ = ["TextClassificationPipeline", "sigmoid"]
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 
@@ -50,7 +50,8 @@ class TextClassificationOptions(TruncationOptions):
 class TextClassificationPipeline(Pipeline):
     """Labels of whole texts.
 
-    An input is a str, or a dict with ``"text"`` and ``"text_pair"`` for models of pairs. Its result is
+    An input is a str or, for models of pairs, a dict with ``"text"`` and ``"text_pair"``. In a list or stream, a tuple
+    of two str is a pair, too, and so is ``[[text, text_pair]]``, as in transformers. The result is
     ``{"label": str, "score": float}`` or, with `top_k`, a list of such dicts, best first. As in transformers, a single
     str gives a list of one dict unless the call has `top_k`.
 
@@ -70,6 +71,13 @@ class TextClassificationPipeline(Pipeline):
         "do_not_truncate") it is an error. The names say which text of a pair is cut; True is "longest_first".
     max_length : int or None
         With truncation, the length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
+
+    Examples
+    --------
+    >>> import squeezeops
+    >>> classify = squeezeops.pipeline("text-classification")
+    >>> [entry["label"] for entry in classify(["a dull movie", ("a gorgeous movie", "I loved every minute")])]
+    ['NEGATIVE', 'POSITIVE']
     """
 
     task = "text-classification"
@@ -91,6 +99,10 @@ class TextClassificationPipeline(Pipeline):
                 got = sorted(map(str, item))
                 raise TextError(self.task, index, f"expected the keys 'text' and 'text_pair', got {got}")
             item, pair = item["text"], item.get("text_pair")
+        elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], list | tuple) and len(item[0]) == 2:
+            item, pair = item[0]
+        elif isinstance(item, tuple) and len(item) == 2:
+            item, pair = item
         return [self._encode_text(index, item, pair, options)]
 
     def _forward(
@@ -114,13 +126,17 @@ class TextClassificationPipeline(Pipeline):
             return logits
         if function == "softmax":
             return ops.softmax(logits)
-        # sigmoid(x) is the second entry of softmax([0, x]).
-        pairs = np.zeros((*logits.shape, 2), dtype=np.float32)
-        pairs[..., 1] = logits
-        return ops.softmax(pairs)[..., 1]
+        return sigmoid(logits)
 
     def _decode(self, item: Any, rows: list[Row], outputs: list[Any], options: TextClassificationOptions) -> Any:
         labels = self.model.config.id2label
         ranked = [{"label": labels[index], "score": score} for index, score in enumerate(outputs[0])]
         ranked.sort(key=lambda entry: by_score(entry["score"]), reverse=True)  # stable: of equals the first label
         return ranked[0] if options.top_k is BEST else ranked[: options.top_k]
+
+
+def sigmoid(x: Any) -> Any:
+    """Return the second entries of softmax([0, x])."""
+    pairs = np.zeros((*x.shape, 2), dtype=np.float32)
+    pairs[..., 1] = x
+    return ops.softmax(pairs)[..., 1]

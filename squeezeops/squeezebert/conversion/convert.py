@@ -190,6 +190,8 @@ def convert(
     stored = plan(config, names, arrays, errors, done)
     texts = read_texts(folder)
     files = [*weight_files(folder), *texts]
+    if config.cross_encoder:  # it may come from a file beside config.json
+        texts["config.json"] = json.dumps(json.loads(texts["config.json"]) | {"cross_encoder": config.cross_encoder})
     metadata = {
         "format": "squeezeops",
         FORMAT: str(VERSION),

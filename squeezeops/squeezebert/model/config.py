@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from squeezeops.squeezebert.files.checks import read_json
+from squeezeops.squeezebert.files.checks import quote, read_json
 
 __all__ = ["SqueezeBertConfig"]
 
@@ -27,7 +27,15 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-MODEL_TYPES = ("squeezebert", "bert")
+MODEL_TYPES = {"SqueezeBert": "squeezebert", "Bert": "bert", "DistilBert": "distilbert"}  # by prefix of the classes
+# Keys of a DistilBERT's config.json that have other names here. transformers accepts both names.
+DISTILBERT = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+}
 # Keys of a config.json that change the computation, with the only value that is implemented.
 FIXED = {
     "position_embedding_type": "absolute",
@@ -37,6 +45,8 @@ FIXED = {
     "quantization_config": None,
     "pruned_heads": {},
 }
+
+NOTED = ("activation_fn", "default_prompt_name")  # keys of `cross_encoder`
 
 # A file may claim any number. These limits bound the loops that run before the numbers are compared with the tensors.
 LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
@@ -59,7 +69,7 @@ SIZES = (
 class SqueezeBertConfig:
     """Hyper-parameters of a SqueezeBERT model, with the keys and defaults of transformers' ``SqueezeBertConfig``.
 
-    A BERT is a model with one group everywhere and ``model_type`` "bert".
+    A BERT or DistilBERT is a model with one group everywhere and ``model_type`` "bert" or "distilbert".
 
     Attributes
     ----------
@@ -71,7 +81,8 @@ class SqueezeBertConfig:
         Layers; attention heads (a divisor of ``hidden_size``); channels between the two convolutions of the
         feed-forward network.
     q_groups, k_groups, v_groups, post_attention_groups, intermediate_groups, output_groups : int
-        Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 for a BERT.
+        Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 unless
+        ``model_type`` is "squeezebert".
     hidden_act : str
         "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh" or
         "gelu_pytorch_tanh" (the tanh form); "relu".
@@ -92,8 +103,13 @@ class SqueezeBertConfig:
     tie_word_embeddings : bool
         Whether a masked-LM head without a decoder weight of its own decodes with the word embeddings.
     model_type : str
-        "squeezebert" or "bert". They differ in `encoder_layer_norm_eps`, in the result of `output_attentions`, and in
-        the names of the tensors.
+        "squeezebert", "bert" or "distilbert". They differ in `encoder_layer_norm_eps`, in the result of
+        `output_attentions`, and in the names of the tensors. A DistilBERT has no table of token types: it ignores
+        them. Its pooler is a layer with ReLU, not tanh, and only classifiers have one.
+    cross_encoder : dict of str to Any
+        What sentence-transformers has noted about the scores of a cross-encoder: ``activation_fn``, the class of torch
+        that makes a score of a logit, and ``default_prompt_name``. Empty for another model. Only the pipeline "rerank"
+        checks and uses it.
 
     Raises
     ------
@@ -125,11 +141,17 @@ class SqueezeBertConfig:
     architectures: tuple[str, ...] | None = None
     tie_word_embeddings: bool = True
     model_type: str = "squeezebert"
+    cross_encoder: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Model type first: for another model, errors about other keys would be confusing.
         kind = self.model_type
-        check(isinstance(kind, str) and kind in MODEL_TYPES, "model_type", "'squeezebert' or 'bert'", kind)
+        if kind not in MODEL_TYPES.values():
+            got, names = reprlib.repr(kind), self.architectures
+            if isinstance(names, list | tuple) and names and isinstance(names[0], str):
+                got += f" ({quote(names[0])})"
+            expected = "'squeezebert', 'bert' or 'distilbert'"
+            raise ValueError(f"model_type: expected {expected}, got {got}, which is not supported; see docs/models.md")
         for key in SIZES:
             value, limit = getattr(self, key), LIMITS.get(key, 2**31 - 1)
             check(is_int(value) and 1 <= value <= limit, key, f"an integer from 1 to {limit}", value)
@@ -140,7 +162,7 @@ class SqueezeBertConfig:
         inner = self.intermediate_size
         for key in GROUPS:
             groups, expected = getattr(self, key), f"a divisor of hidden_size = {hidden}"
-            check(kind != "bert" or groups == 1, key, "1 where model_type is 'bert'", groups)
+            check(kind == "squeezebert" or groups == 1, key, f"1 where model_type is '{kind}'", groups)
             fits = hidden % groups == 0
             if key in ("intermediate_groups", "output_groups"):
                 fits, expected = fits and inner % groups == 0, f"{expected} and intermediate_size = {inner}"
@@ -185,7 +207,8 @@ class SqueezeBertConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
         """Make a configuration from the contents of a ``config.json``. Unknown keys are ignored.
 
-        Keys of a SqueezeBERT alone (groups, ``embedding_size``) are ignored for a BERT.
+        Keys of a SqueezeBERT alone (groups, ``embedding_size``) are ignored for the others. Keys of a DistilBERT that
+        have other names here, such as ``dim``, are translated.
 
         Raises
         ------
@@ -198,16 +221,27 @@ class SqueezeBertConfig:
         # Hugging Face writes null for "not set" here.
         unset = {key for key in ("id2label", "label2id", "tie_word_embeddings") if values.get(key) is None}
         given = {key: value for key, value in values.items() if key in known - unset}
+        given["cross_encoder"] = noted_in(values)
         names = values.get("architectures")
         if "model_type" not in given and isinstance(names, list) and names and isinstance(names[0], str):
             # The first checkpoints lack the type, but name a class.
-            kind = "bert" if names[0].startswith("Bert") else "squeezebert"
-            fits = kind == "bert" or names[0].startswith("SqueezeBert")
-            check(fits, "model_type", "'squeezebert' or 'bert', or one of their classes in architectures", names[0])
+            kind = next((kind for prefix, kind in MODEL_TYPES.items() if names[0].startswith(prefix)), None)
+            check(kind is not None, "model_type", f"one of {', '.join(MODEL_TYPES)} in architectures", names[0])
             given["model_type"] = kind
-        if given.get("model_type") == "bert":
+        renamed = {}
+        if given.get("model_type") == "distilbert":
+            renamed = {ours: theirs for theirs, ours in DISTILBERT.items() if theirs in values}
+            given = {"num_hidden_layers": 6, **given, **{ours: values[theirs] for ours, theirs in renamed.items()}}
+            given |= {"layer_norm_eps": 1e-12, "type_vocab_size": 2}  # transformers reads neither from the file
+        if given.get("model_type") in ("bert", "distilbert"):
             given |= {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size)}
-        config = cls(**given)
+        try:
+            config = cls(**given)
+        except ValueError as error:
+            message = str(error)
+            for ours, theirs in renamed.items():
+                message = message.replace(ours, theirs)
+            raise ValueError(message) from None
         for key, supported in FIXED.items():  # after the model type, whose error says more
             value = values.get(key)
             check(not value or value == supported, key, f"{json.dumps(supported)}, or no such key", value)
@@ -215,7 +249,7 @@ class SqueezeBertConfig:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:
-        """Read a ``config.json``.
+        """Read a ``config.json``, and what sentence-transformers has noted for a cross-encoder in a file beside it.
 
         Raises
         ------
@@ -226,14 +260,31 @@ class SqueezeBertConfig:
         """
         values = read_json(path, "the model's configuration")
         try:
-            return cls.from_dict(values)
+            config = cls.from_dict(values)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
+        beside = os.path.join(os.path.dirname(path), "config_sentence_transformers.json")
+        if os.path.isfile(beside):
+            noted = read_json(beside, "notes of sentence-transformers")
+            if noted.get("model_type") == "CrossEncoder":
+                kept = {key: noted[key] for key in NOTED if noted.get(key) is not None}
+                config = dataclasses.replace(config, cross_encoder=config.cross_encoder | kept)
+        return config
 
 
 def check(holds: bool, key: str, expected: str, got: object) -> None:
     if not holds:
         raise ValueError(f"{key}: expected {expected}, got {reprlib.repr(got)}")
+
+
+def noted_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a ``config.json`` notes for a cross-encoder, in any of the forms since the first."""
+    ours, newer = values.get("cross_encoder"), values.get("sentence_transformers")
+    if isinstance(ours, dict):
+        return {key: ours[key] for key in NOTED if key in ours}
+    activation = newer.get("activation_fn") if isinstance(newer, dict) else None
+    activation = activation or values.get("sbert_ce_default_activation_function")
+    return {} if activation is None else {"activation_fn": activation}
 
 
 def is_int(value: object) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
 
 from squeezeops import ops
+from squeezeops.squeezebert.model.config import MODEL_TYPES
 from squeezeops.squeezebert.model.tensors import without_prefix
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class BaseHead(Head):
         if self.pooler is not None:
             first = batch.first_tokens()
             x = ops.embedding(first.indices, x, out=work.chosen[: len(first.indices)])  # [T, C] -> [B, C]
-            pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
+            pool(x, batch, self.pooler, "tanh", output)  # [B, C] -> [B, C]
 
 
 class MaskedLMHead(Head):
@@ -131,17 +132,16 @@ class MaskedLMHead(Head):
 
 
 class TextClassificationHead(Head):
-    """A label for the whole text: pooler, then a linear classifier."""
+    """A label for the whole text: pooler (for a DistilBERT a layer with ReLU), then a linear classifier."""
 
     @staticmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
-        return {
-            **linear_shapes("pooler.dense", config.hidden_size, config.hidden_size),
-            **linear_shapes("classifier", config.num_labels, config.hidden_size),
-        }
+        c = config.hidden_size
+        return {**linear_shapes(pooler_of(config)[0], c, c), **linear_shapes("classifier", config.num_labels, c)}
 
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
-        self.pooler = weights.conv("pooler.dense")
+        name, self.activation = pooler_of(config)
+        self.pooler = weights.conv(name)
         self.classifier = weights.conv("classifier")
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
@@ -151,7 +151,7 @@ class TextClassificationHead(Head):
         return batch.first_tokens()
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
-        x = pool(x, batch, self.pooler, output)  # [B, C] -> [B, C]
+        x = pool(x, batch, self.pooler, self.activation, output)  # [B, C] -> [B, C]
         assert output.logits is not None
         logits = output.logits.reshape(-1, self.classifier.out_channels)[batch.sequences]
         self.classifier(x, out=logits)  # [B, C] -> [B, num_labels]
@@ -165,7 +165,7 @@ class MultipleChoiceHead(TextClassificationHead):
     @staticmethod
     def shapes(config: SqueezeBertConfig, names: Collection[str]) -> dict[str, Shape]:
         c = config.hidden_size
-        return {**linear_shapes("pooler.dense", c, c), **linear_shapes("classifier", 1, c)}
+        return {**linear_shapes(pooler_of(config)[0], c, c), **linear_shapes("classifier", 1, c)}
 
     def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": batch.shape[:-1]}
@@ -227,10 +227,15 @@ def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]
     return {"pooler_output": (batch.size[0], dense.out_channels)}
 
 
-def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, output: SqueezeBertOutput) -> Floats:
-    """Apply a linear layer and tanh to the states of the first tokens: [B, C] -> [B, C]."""
+def pooler_of(config: SqueezeBertConfig) -> tuple[str, str]:
+    """Return the name of the layer between encoder and classifier, and its activation."""
+    return ("pre_classifier", "relu") if config.model_type == "distilbert" else ("pooler.dense", "tanh")
+
+
+def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, activation: str, output: SqueezeBertOutput) -> Floats:
+    """Apply a linear layer and an activation to the states of the first tokens: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
-    y: Floats = dense(x, activation="tanh", out=output.pooler_output[batch.sequences])
+    y: Floats = dense(x, activation=activation, out=output.pooler_output[batch.sequences])
     return y
 
 
@@ -256,7 +261,7 @@ def linear_shapes(name: str, c_out: int, c_in: int) -> dict[str, Shape]:
 
 # ---- choice of the head --------------------------------------------------------------------------------------------
 
-# Class names in transformers, without "SqueezeBert" or "Bert", and their tasks. There is no head for next-sentence
+# Class names in transformers, without the prefix of the model type, and their tasks. There is no head for next-sentence
 # prediction.
 CLASSES = {
     "Model": "base",
@@ -269,13 +274,15 @@ CLASSES = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
 }
-ARCHITECTURES = {kind + name: task for kind in ("SqueezeBert", "Bert") for name, task in CLASSES.items()}
+ARCHITECTURES = {kind + name: task for kind in MODEL_TYPES for name, task in CLASSES.items()}
+POOLERS = ("pooler.", "pre_classifier.")
 # Prefixes of the heads' tensors, and their tasks. Three heads use "classifier". Only the architecture tells them apart;
 # without one, the first is the default.
 OWNERS = {
     "classifier.": ("text-classification", "token-classification", "multiple-choice"),
     "qa_outputs.": ("question-answering",),
     "cls.predictions.": ("masked-lm",),
+    "vocab_transform.": ("masked-lm",),  # of a DistilBERT
 }
 
 
@@ -300,7 +307,7 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
     has = ["base"]
     for prefix, tasks in OWNERS.items():
         if any(name.startswith(prefix) for name in names):
-            if prefix == "classifier." and not any(without_prefix(name).startswith("pooler.") for name in names):
+            if prefix == "classifier." and not any(without_prefix(name).startswith(POOLERS) for name in names):
                 tasks = ("token-classification",)  # the only one of the three without a pooler
             has += [saved_for] if saved_for in tasks else tasks
     wanted = task or saved_for or (has[1] if len(has) > 1 else "base")

@@ -67,7 +67,7 @@ def attention_scores(q: Floats, k: Floats, config: SqueezeBertConfig, batch: Bat
     num_heads, bias = config.num_attention_heads, batch.bias()
     q, k = batch.unpack(q), batch.unpack(k)  # 2 x [T, C] -> 2 x [B, L, C]
     s = ops.attention_scores(q, k, num_heads=num_heads, mask=bias)  # [B, H, L, L]
-    if config.model_type == "bert":  # transformers returns probabilities for BERT
+    if config.model_type != "squeezebert":  # transformers returns probabilities for BERT and DistilBERT
         s = ops.softmax(s, mask=batch.pairs(), fully_masked="zero", out=s)  # [B, H, L, L]
     return s
 

@@ -28,7 +28,8 @@ class SqueezeBertOutput:
         None for "text-classification", "multiple-choice" and a ``logits_mask``, unless hidden states or attentions are
         asked for: these need the last layer of some tokens only.
     pooler_output : ndarray, (B, C)
-        For "text-classification" and "multiple-choice", and for "base" if the checkpoint has a pooler.
+        For "text-classification" and "multiple-choice", and for "base" if the checkpoint has a pooler. Classifiers of
+        a DistilBERT have a layer with ReLU in its place.
     logits : ndarray
         "text-classification": (B, num_labels). "multiple-choice": (batch, choices). "token-classification": (B, L,
         num_labels). "masked-lm": (B, L, vocab_size). With a ``logits_mask`` of N True values the last two are (N, ...),
@@ -39,9 +40,9 @@ class SqueezeBertOutput:
         The embeddings, then the output of every layer. The last is `last_hidden_state`.
     attentions : tuple of ndarray, (B, H, L, L) each
         Per query (third axis) and key (fourth), as transformers returns them for the type of model. SqueezeBERT: raw
-        scores before the softmax, q . k / sqrt(C / H), with float32's minimum added at masked keys. BERT: probabilities
-        after the softmax, 0 at masked keys. Queries after the last attended token of a row are not computed: their
-        scores at attended keys, and all their probabilities, are zero.
+        scores before the softmax, q . k / sqrt(C / H), with float32's minimum added at masked keys. The others:
+        probabilities after the softmax, 0 at masked keys. Queries after the last attended token of a row are not
+        computed: their scores at attended keys, and all their probabilities, are zero.
     """
 
     last_hidden_state: Floats | None = None

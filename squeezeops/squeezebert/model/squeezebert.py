@@ -1,9 +1,9 @@
-"""The model: SqueezeBERT (Iandola et al. 2020, https://arxiv.org/abs/2006.11316) and BERT, with the head of a task.
+"""The model: SqueezeBERT (Iandola et al. 2020, https://arxiv.org/abs/2006.11316), BERT or DistilBERT, with a head.
 
-A BERT encoder whose linear layers are grouped convolutions over single tokens, so only attention mixes tokens. BERT is
-the special case with one group each. In comments, T is the number of tokens of the batch without padding; N that of the
-tokens that a layer is computed for, which is smaller only in the last; H the number of heads; C and F are hidden and
-intermediate size.
+A BERT encoder whose linear layers are grouped convolutions over single tokens, so only attention mixes tokens. BERT and
+DistilBERT are the special case with one group each. In comments, T is the number of tokens of the batch without
+padding; N that of the tokens that a layer is computed for, which is smaller only in the last; H the number of heads; C
+and F are hidden and intermediate size.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = ["SqueezeBert"]
 
 
 class SqueezeBert:
-    """A SqueezeBERT or BERT encoder with the head of a task. Threads may share a model.
+    """A SqueezeBERT, BERT or DistilBERT encoder with the head of a task. Threads may share a model.
 
     Parameters
     ----------
     config : SqueezeBertConfig
-        Its ``model_type`` says which of the two.
+        Its ``model_type`` says which of the three.
     weights : mapping of str to ndarray
         float32 or float16, under Hugging Face's names. Do not modify them: embedding tables may be used in place.
     dtype : {"float32", "float16", "int8"}, or mapping of str to those
@@ -108,7 +108,10 @@ class SqueezeBert:
         self.config, self.dtype, self.task = config, dtype, task
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
-        self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
+        if config.model_type == "distilbert":  # has no token types: whatever they are, add zeros
+            self.types = np.zeros((config.type_vocab_size, config.hidden_size), np.float32)
+        else:
+            self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
         self.layers = [make_layer(config, w, f"encoder.layers.{i}") for i in range(config.num_hidden_layers)]
         self.head = heads.HEADS[task](config, w)
@@ -198,7 +201,7 @@ class SqueezeBert:
             1 for a token to attend to, 0 for one to leave out. Default: all 1. A row of zeros attends to all tokens
             equally, as in transformers' eager attention.
         token_type_ids : array_like of int, of the same shape, optional
-            Default: all 0.
+            Default: all 0. A DistilBERT ignores them.
         output_hidden_states, output_attentions : bool
             Whether to return them.
         logits_mask : array_like of bool, (B, L), optional

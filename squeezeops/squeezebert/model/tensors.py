@@ -1,7 +1,7 @@
 """The tensors of a model: their names and shapes, and their selection from a checkpoint.
 
 Names are those of transformers' SqueezeBERT, without the prefix of a model with a head. `labels_of` has the other names
-that a file may use, BERT's included.
+that a file may use, those of BERT and DistilBERT included.
 """
 
 from __future__ import annotations
@@ -33,28 +33,47 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
-PREFIXES = {"squeezebert": "transformer.", "bert": "bert."}  # of the encoder's tensors in a model with a head
-HEADS = ("cls.", "classifier.", "qa_outputs.")  # prefixes of the heads' tensors
+# Prefixes of the encoder's tensors in a model with a head.
+PREFIXES = {"squeezebert": "transformer.", "bert": "bert.", "distilbert": "distilbert."}
+HEADS = ("cls.", "classifier.", "qa_outputs.", "pre_classifier.", "vocab_")  # prefixes of the heads' tensors
 BUFFERS = ("position_ids", "token_type_ids")  # buffers that older versions of transformers saved; not used
 WRAPPERS = ("module.", "_orig_mod.")  # prefixes of DataParallel and torch.compile
 NO_HEAD = ("cls.seq_relationship.",)  # next-sentence prediction, for which there is no head here
 SHOWN = 20  # differences that an error message lists
 
-# Parts of our names and of BERT's. No replacement creates the pattern of another.
-BERT = {
-    "encoder.layers.": "encoder.layer.",
-    ".attention.query.": ".attention.self.query.",
-    ".attention.key.": ".attention.self.key.",
-    ".attention.value.": ".attention.self.value.",
-    ".post_attention.conv1d.": ".attention.output.dense.",
-    ".post_attention.layernorm.": ".attention.output.LayerNorm.",
-    ".intermediate.conv1d.": ".intermediate.dense.",
-    ".output.conv1d.": ".output.dense.",
-    ".output.layernorm.": ".output.LayerNorm.",
+# Parts of our names and of theirs. No replacement creates the pattern of another.
+NAMES: dict[str, dict[str, str]] = {
+    "squeezebert": {},
+    "bert": {
+        "encoder.layers.": "encoder.layer.",
+        ".attention.query.": ".attention.self.query.",
+        ".attention.key.": ".attention.self.key.",
+        ".attention.value.": ".attention.self.value.",
+        ".post_attention.conv1d.": ".attention.output.dense.",
+        ".post_attention.layernorm.": ".attention.output.LayerNorm.",
+        ".intermediate.conv1d.": ".intermediate.dense.",
+        ".output.conv1d.": ".output.dense.",
+        ".output.layernorm.": ".output.LayerNorm.",
+    },
+    "distilbert": {
+        "encoder.layers.": "transformer.layer.",
+        ".attention.query.": ".attention.q_lin.",
+        ".attention.key.": ".attention.k_lin.",
+        ".attention.value.": ".attention.v_lin.",
+        ".post_attention.conv1d.": ".attention.out_lin.",
+        ".post_attention.layernorm.": ".sa_layer_norm.",
+        ".intermediate.conv1d.": ".ffn.lin1.",
+        ".output.conv1d.": ".ffn.lin2.",
+        ".output.layernorm.": ".output_layer_norm.",
+        "cls.predictions.transform.dense.": "vocab_transform.",
+        "cls.predictions.transform.LayerNorm.": "vocab_layer_norm.",
+        "cls.predictions.decoder.": "vocab_projector.",
+        "cls.predictions.bias": "vocab_projector.bias",
+    },
 }
 WORDS = "embeddings.word_embeddings.weight"
 DECODER = "cls.predictions.decoder.weight"
-DECODER_BIAS = "cls.predictions.bias"
+DECODER_BIAS, OTHER_DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
 def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
@@ -65,7 +84,8 @@ def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
     c, inner = config.hidden_size, config.intermediate_size
     yield WORDS, (config.vocab_size, c)
     yield "embeddings.position_embeddings.weight", (config.max_position_embeddings, c)
-    yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
+    if config.model_type != "distilbert":
+        yield "embeddings.token_type_embeddings.weight", (config.type_vocab_size, c)
     yield "embeddings.LayerNorm.weight", (c,)
     yield "embeddings.LayerNorm.bias", (c,)
     for i in range(config.num_hidden_layers):
@@ -100,9 +120,18 @@ def groups_of(name: str, config: SqueezeBertConfig) -> int:
     return groups_by_part(config)[name.split(".", 3)[3]] if in_encoder(name) else 1
 
 
-def unused_prefixes(head: Mapping[str, Shape]) -> tuple[str, ...]:
-    """Return the prefixes of tensors that a checkpoint may have for heads other than the one with these tensors."""
-    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in head))
+def unused_prefixes(head: Iterable[str]) -> tuple[str, ...]:
+    """Return the prefixes of tensors that a file may have for heads other than the one with tensors of these names."""
+    names = tuple(head)
+    return tuple(part for part in (*HEADS, "pooler.") if not any(name.startswith(part) for name in names))
+
+
+def label_of(name: str, config: SqueezeBertConfig, prefix: str) -> str:
+    """Return the name of a tensor in checkpoints of the model's type."""
+    label = name if name.startswith(HEADS) else prefix + name
+    for ours, theirs in NAMES[config.model_type].items():
+        label = label.replace(ours, theirs)
+    return label
 
 
 def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
@@ -111,14 +140,11 @@ def labels_of(name: str, config: SqueezeBertConfig, prefix: str) -> list[str]:
     With ``tie_word_embeddings``, a masked-LM head's decoder and the word embeddings stand in for each other where one
     is missing. The decoder's bias has two names. Old files call the parameters of a LayerNorm gamma and beta.
     """
-    label = name if name.startswith(HEADS) else prefix + name
-    if config.model_type == "bert":
-        for ours, theirs in BERT.items():
-            label = label.replace(ours, theirs)
+    label = label_of(name, config, prefix)
     if name == DECODER_BIAS:
-        return ["cls.predictions.decoder.bias", label]
+        return [label_of(OTHER_DECODER_BIAS, config, prefix), label]
     if name in (WORDS, DECODER) and config.tie_word_embeddings:
-        return [label, DECODER if name == WORDS else prefix + WORDS]
+        return [label, label_of(DECODER if name == WORDS else WORDS, config, prefix)]
     if "LayerNorm." in label:
         return [label, label.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")]
     return [label]
@@ -136,7 +162,7 @@ def select_tensors(
     config : SqueezeBertConfig
     weights : mapping of str to ndarray
         Under Hugging Face's names. In the checkpoint of a model with a head, all names but the head's begin with
-        ``transformer.`` (for a BERT ``bert.``); in that of a base model, none.
+        ``transformer.`` (for a BERT ``bert.``, for a DistilBERT ``distilbert.``); in that of a base model, none.
     head : mapping of str to tuple of int
         Names and shapes of the head's tensors.
 
@@ -195,7 +221,7 @@ def compare(
 ) -> Iterator[str]:
     """Yield what is wrong with a checkpoint; put valid tensors into `selected`, and their names there into `known`."""
     prefix = prefix_of(config, weights)
-    axes = 2 if config.model_type == "bert" else None  # shown in messages: BERT's layers are linear, with two
+    axes = None if config.model_type == "squeezebert" else 2  # shown in messages: linear layers have two
     for name, shape in chain(encoder_shapes(config), head.items()):
         labels = labels_of(name, config, prefix)
         there = [label for label in labels if label in weights]
@@ -216,7 +242,8 @@ def unknown_tensors(
     config: SqueezeBertConfig, weights: Mapping[str, NDArray[Any]], head: Mapping[str, Shape], known: set[str]
 ) -> Iterator[str]:
     """Yield the names of tensors that are neither `known`, nor of another head, nor a stale buffer."""
-    prefix, unused = prefix_of(config, weights), unused_prefixes(head)
+    prefix = prefix_of(config, weights)
+    unused = unused_prefixes(label_of(name, config, prefix) for name in head)
     for label in weights:
         stale = label.rpartition(".")[2] in BUFFERS
         if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
@@ -240,7 +267,8 @@ def unwrapped(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 def model_type_of(labels: Iterable[str]) -> str:
     """Return the model type of a checkpoint by the names of its tensors."""
-    return "bert" if any("encoder.layer." in label for label in labels) else "squeezebert"
+    parts = {"encoder.layer.": "bert", "transformer.layer.": "distilbert"}
+    return next((kind for label in labels for part, kind in parts.items() if part in label), "squeezebert")
 
 
 def without_prefix(label: str) -> str:
