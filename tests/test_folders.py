@@ -504,6 +504,17 @@ def test_added_tokens_of_tokenizer_json_have_the_next_ids(tmp_path):
         Tokenizer.from_pretrained(tmp_path)
 
 
+def test_two_files_that_give_an_id_to_different_tokens(tmp_path):
+    theirs = reference()
+    theirs.add_tokens(["<e>"])
+    decoder = {str(len(VOCAB)): {"content": "<f>"}}
+    write_tokenizer(tmp_path, theirs, {"tokenizer_class": "TokenizersBackend", "added_tokens_decoder": decoder})
+    with pytest.raises(
+        ValueError, match=r"tokenizer_config\.json: .*: expected '<e>' as in tokenizer\.json, got '<f>'"
+    ):
+        Tokenizer.from_pretrained(tmp_path)
+
+
 # ---- tables --------------------------------------------------------------------------------------------------------
 
 

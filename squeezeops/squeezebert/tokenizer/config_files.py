@@ -318,7 +318,12 @@ def read_added_tokens(
     with naming(config_file):
         specials = _read_specials(config)
         if has_decoder:
-            added |= {i: (name, record) for name, i, record in _read_decoder_tokens(config)}
+            for name, i, record in _read_decoder_tokens(config):
+                content = added.get(i, (name, record))[1]["content"]
+                if content != record["content"]:
+                    got = reprlib.repr(record["content"])
+                    raise ValueError(f"{name}: expected {reprlib.repr(content)} as in tokenizer.json, got {got}")
+                added[i] = name, record
             free = _next_id(((name, record["content"], i) for i, (name, record) in added.items()), vocab)
     if not has_decoder:
         if map_file.is_file():
