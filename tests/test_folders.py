@@ -510,7 +510,7 @@ def test_two_files_that_give_an_id_to_different_tokens(tmp_path):
     decoder = {str(len(VOCAB)): {"content": "<f>"}}
     write_tokenizer(tmp_path, theirs, {"tokenizer_class": "TokenizersBackend", "added_tokens_decoder": decoder})
     with pytest.raises(
-        ValueError, match=r"tokenizer_config\.json: .*: expected '<e>' as in tokenizer\.json, got '<f>'"
+        ValueError, match=r"tokenizer_config\.json: .*: expected '<e>' as in .*, got '<f>'"
     ):
         Tokenizer.from_pretrained(tmp_path)
 

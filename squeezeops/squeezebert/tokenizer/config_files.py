@@ -17,6 +17,7 @@ __all__ = [
     "ADDED_FLAGS",
     "BERT_FLAGS",
     "SPECIAL_KINDS",
+    "UNLIMITED",
     "Template",
     "bert_templates",
     "check",
@@ -239,9 +240,9 @@ def _next_id(added: Iterable[tuple[str, str, int]], vocab: Mapping[str, int]) ->
 
     `added` has a name for messages, content and id of each.
     """
-    free, seen = len(vocab), dict(vocab)
+    free, seen = len(vocab), dict[str, int]()
     for name, content, i in sorted(added, key=lambda item: item[2]):
-        expected = seen.setdefault(content, free)
+        expected = vocab[content] if content in vocab else seen.setdefault(content, free)
         if i != expected:
             raise ValueError(f"{name}: {reprlib.repr(content)}: expected id {expected}, got {i}")
         free = max(free, i + 1)

@@ -29,6 +29,7 @@ from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
     BERT_FLAGS,
     SPECIAL_KINDS,
+    UNLIMITED,
     Template,
     bert_templates,
     check,
@@ -202,8 +203,9 @@ class Tokenizer:
         if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
         items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
-        for token, i in items:
-            check_id("vocab", token, i)
+        if not all(type(token) is str and type(i) is int and 0 <= i < UNLIMITED for token, i in items):
+            for token, i in items:
+                check_id("vocab", token, i)
         self._vocab = dict(items)
         self.vocab_size = len(self._vocab)
         self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
@@ -240,6 +242,7 @@ class Tokenizer:
             if token is not None and token not in added and token not in self._vocab:
                 added[token] = {"content": token, "id": free, "special": True}
                 free += 1
+        self._added = list(added.values())
         self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
         missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
@@ -357,8 +360,6 @@ class Tokenizer:
             data = read_json(file)
             section = read_model(data.get("model"))
             vocab = section.pop("vocab")
-            for token, i in vocab.items():
-                check_id("model: vocab", token, i)
             listed = read_listed(data.get("added_tokens"), vocab)
             for key in ("truncation", "padding"):
                 if isinstance(data.get(key), dict) and "direction" in data[key]:
@@ -779,9 +780,10 @@ class Tokenizer:
 
         Special tokens do not count if they are in no template and not in the vocabulary: most texts do without.
         """
-        needed = {part for template in self._templates for part, _ in template if isinstance(part, int)}
-        added = {i for token, i in self._ids.items() if token not in self._specials}
-        return max(needed | added | set(self._vocab.values()))
+        needed = [part for template in self._templates for part, _ in template if isinstance(part, int)]
+        needed += [record["id"] for record in self._added if not record.get("special")]
+        largest: int = max([max(self._vocab.values(), default=0), *needed])
+        return largest
 
 
 def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pair: bool) -> tuple[int, int]:
