@@ -331,15 +331,17 @@ def test_other_sections_that_a_bert_class_does_not_use(tmp_path):
     theirs.normalizer, theirs.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Whitespace()
     theirs.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 3)])
     theirs.decoder = decoders.ByteLevel()
-    write_tokenizer(tmp_path, theirs, BERT)
+    theirs.add_tokens(["<e>"])
+    write_tokenizer(tmp_path, theirs, BERT | {"added_tokens_decoder": {}})
     change(
         tmp_path / "tokenizer.json", truncation={"max_length": 8, "direction": "Left"}, padding={"direction": "Left"}
     )
     data = json.loads((tmp_path / "tokenizer.json").read_text())
-    change(tmp_path / "tokenizer.json", model=data["model"] | {"max_input_chars_per_word": 3})
+    change(tmp_path / "tokenizer.json", model=data["model"] | {"max_input_chars_per_word": 3, "unk_token": "a"})
     with pytest.warns(UserWarning) as caught:
         ours = Tokenizer.from_pretrained(tmp_path)
-    sections = "normalizer, pre_tokenizer, model: max_input_chars_per_word 3, post_processor, decoder"
+    sections = 'normalizer, pre_tokenizer, model: unk_token "a", model: max_input_chars_per_word 3, post_processor, '
+    sections += "decoder, added_tokens: '<e>'"
     assert f"tokenizer.json: {sections}: not used" in str(caught[0].message) and len(caught) == 1
     assert_same(ours, reference(), "The film, İstanbul 中文")
     assert (ours.truncation_side, ours.padding_side) == ("left", "left")
@@ -509,9 +511,7 @@ def test_two_files_that_give_an_id_to_different_tokens(tmp_path):
     theirs.add_tokens(["<e>"])
     decoder = {str(len(VOCAB)): {"content": "<f>"}}
     write_tokenizer(tmp_path, theirs, {"tokenizer_class": "TokenizersBackend", "added_tokens_decoder": decoder})
-    with pytest.raises(
-        ValueError, match=r"tokenizer_config\.json: .*: expected '<e>' as in .*, got '<f>'"
-    ):
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: .*: expected '<e>' as in .*, got '<f>'"):
         Tokenizer.from_pretrained(tmp_path)
 
 

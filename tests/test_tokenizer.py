@@ -770,7 +770,8 @@ def test_tokenizer_classes(tmp_path):
         assert Tokenizer.from_pretrained(tmp_path).tokenize("the ab") == ["the", "a", "##b"]
     # tokenizer.json decides, whatever class is named.
     reference().save(str(tmp_path / "tokenizer.json"))
-    write_vocab_folder(tmp_path, {"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}})
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["token_type_ids"]}
+    write_vocab_folder(tmp_path, {"tokenizer_config": config})
     assert Tokenizer.from_pretrained(tmp_path).tokenize("the") == ["the"]
 
 

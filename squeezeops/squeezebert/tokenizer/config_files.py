@@ -499,7 +499,7 @@ def read_template(post: Mapping[str, Any], kind: str) -> Template:
 
 
 def contradictions(
-    data: Mapping[str, Any], section: Mapping[str, Any], flags: Mapping[str, bool], templates: list[Template]
+    data: Mapping[str, Any], used: Mapping[str, Any], flags: Mapping[str, bool], templates: list[Template]
 ) -> list[str]:
     """Return what a ``tokenizer.json`` has otherwise than a tokenizer of a BERT class, which does not use it.
 
@@ -507,8 +507,8 @@ def contradictions(
     ----------
     data : mapping
         Contents of the file.
-    section : mapping
-        Its model, as read.
+    used : mapping
+        What the tokenizer has for keys of the section ``model``.
     flags : mapping of str to bool
         How the tokenizer normalises.
     templates : list
@@ -528,9 +528,9 @@ def contradictions(
         read_pre_tokenizer(data.get("pre_tokenizer"))
     except (TypeError, ValueError):
         found.append("pre_tokenizer")
-    for key, usual in (("continuing_subword_prefix", "##"), ("max_input_chars_per_word", 100)):
-        if section[key] not in (None, usual):
-            found.append(f"model: {key} {json.dumps(section[key])}")
+    for key, value in used.items():
+        if data["model"].get(key) not in (None, value):
+            found.append(f"model: {key} {json.dumps(data['model'][key])}")
     try:
         if data.get("post_processor") is not None and read_post_processor(data["post_processor"])[0] != templates:
             found.append("post_processor")

@@ -372,7 +372,14 @@ class Tokenizer:
         with naming(file):
             if bert_class:
                 self = cls(vocab, **options, **{BERT_FLAGS[key]: flag for key, flag in flags.items()})
-                unused = contradictions(data, section, self._flags(), self._templates)
+                used = {
+                    "unk_token": self.unk_token,
+                    "continuing_subword_prefix": self._prefix,
+                    "max_input_chars_per_word": self._max_chars,
+                }
+                unused = contradictions(data, used, self._flags(), self._templates)
+                dropped = [record["content"] for record in listed if record["content"] not in self._ids]
+                unused += [f"added_tokens: {reprlib.repr(content)}" for content in dropped]
             else:
                 self = cls._from_sections(data, section, vocab, options)
                 where, other, now = other, where, self._flags()
