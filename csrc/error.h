@@ -9,7 +9,7 @@ namespace sqz {
 constexpr int kMessageSize = 4096;
 
 // Keeps the formatted message for sqz_error_message() and returns `status`.
-__attribute__((format(printf, 2, 3))) sqz_status fail(sqz_status status, const char *format, ...);
+__attribute__((cold, format(printf, 2, 3))) sqz_status fail(sqz_status status, const char *format, ...);
 
 // Returns from the calling function unless the status is SQZ_OK.
 #define SQZ_TRY(expression)                                      \

@@ -13,7 +13,7 @@ namespace squeezeops {
 
 namespace {
 
-constexpr size_t kMaxStruct = 1024;  // as in api/call.h; add_operations checks it
+constexpr size_t kMaxStruct = 1024;  // add_operations checks it
 
 // The first arguments of many calls, converted once: those that describe a packed weight.
 struct Bound {
@@ -24,9 +24,9 @@ struct Bound {
 };
 constexpr char kBound[] = "bound";
 
-sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count) {
+sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count, int32_t checked) {
   PyThreadState *thread = PyEval_SaveThread();
-  const sqz_status status = operation.run(args, count);
+  const sqz_status status = operation.run(args, count, checked);
   try {
     PyEval_RestoreThread(thread);
   } catch (...) {
@@ -44,11 +44,10 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
   bool has_result = false;
   for (size_t i = 0; i < count; ++i) has_result = has_result || arguments[i].has_result();
   // Without results it checks the arguments and returns: that is not worth a switch of threads.
-  sqz_status status = has_result ? run_without_gil(operation, args, n) : operation.run(args, n);
+  sqz_status status = has_result ? run_without_gil(operation, args, n, 0) : operation.run(args, n, 0);
   if (status == SQZ_NEEDS_OUT) {
-    for (size_t i = 0; i < count; ++i) arguments[i].keep_asked();
     for (size_t i = 0; i < count; ++i) arguments[i].allocate(operation.label);
-    status = run_without_gil(operation, args, n);
+    status = run_without_gil(operation, args, n, 1);
   }
   check(operation.label, status);
 }
@@ -57,7 +56,7 @@ void run(const sqz_operation &operation, Arguments *arguments, char *args, size_
 const Bound *bound_of(PyObject *value) {
   // By address: it is the name of no other capsule, and there is nothing to compare.
   if (!PyCapsule_CheckExact(value) || PyCapsule_GetName(value) != kBound) return nullptr;
-  return static_cast<const Bound *>(PyCapsule_GetPointer(value, kBound));
+  return static_cast<const Bound *>(PyCapsule_GetContext(value));  // faster than the pointer, which compares the names
 }
 
 void convert(const sqz_operation &operation, PyObject *const *given, Py_ssize_t count, Arguments *arguments,
@@ -80,8 +79,8 @@ py::object call(const sqz_operation &operation, PyObject *const *given, Py_ssize
   return arguments.results();
 }
 
-// f(bounds, ..., results): runs one call per entry of `bounds`. All calls share the arguments that follow; call i
-// writes to results[i].
+// f(bounds, ..., results): runs one call per entry of `bounds`. All calls share the arguments that follow, which are
+// converted once; call i writes to results[i].
 py::object call_several(const sqz_operation &operation, PyObject *const *given, Py_ssize_t given_count) {
   if (given_count < 2) throw py::type_error(std::string(operation.name) + ": expected bounds and results");
   const py::tuple bounds(py::reinterpret_borrow<py::object>(given[0]));
@@ -95,17 +94,24 @@ py::object call_several(const sqz_operation &operation, PyObject *const *given, 
   std::unique_ptr<char[]> more_args(count > kFew ? new char[count * operation.size] : nullptr);
   Arguments *const arguments = count > kFew ? more_arguments.get() : few_arguments;
   char *const args = count > kFew ? more_args.get() : few_args;
-  std::memset(args, 0, count * operation.size);
-  int result = 0;
-  while (operation.arguments[result].kind != SQZ_ARG_OUT) ++result;
+  Arguments shared;
   for (size_t i = 0; i < count; ++i) {
-    PyObject *values[kMaxArguments];
-    const Bound *bound = bound_of(bounds[i].ptr());
-    const int wanted = operation.argument_count - (bound ? bound->count : 0) + 1;
-    for (int j = 0; j < wanted; ++j) values[j] = j < given_count - 1 ? given[j] : Py_None;
-    values[0] = bounds[i].ptr();
-    values[wanted - operation.argument_count + result] = outs[i].ptr();
-    convert(operation, values, wanted, &arguments[i], args + i * operation.size);
+    char *own = args + i * operation.size;
+    const Bound *bound = bound_of(PyTuple_GET_ITEM(bounds.ptr(), static_cast<Py_ssize_t>(i)));
+    if (!bound || bound->count >= operation.argument_count)
+      throw py::type_error(std::string(operation.name) + ": expected bounds");
+    const int first = bound->count;
+    const size_t begin = operation.arguments[first].offset;
+    std::memcpy(own, bound->args, i == 0 ? operation.size : begin);
+    if (i == 0) {
+      PyObject *values[kMaxArguments];
+      for (int j = first; j < operation.argument_count; ++j)
+        values[j - first] = j - first < given_count - 2 ? given[j - first + 1] : Py_None;
+      shared.fill(operation, values, own, first, operation.argument_count);
+    } else {
+      std::memcpy(own + begin, args + begin, operation.size - begin);
+    }
+    arguments[i].fill_results(operation, PyTuple_GET_ITEM(outs.ptr(), static_cast<Py_ssize_t>(i)), own);
   }
   run(operation, arguments, args, count);
   py::tuple results(count);
@@ -121,7 +127,9 @@ py::object bind(const sqz_operation &operation, PyObject *const *given, Py_ssize
   bound->values = py::tuple(static_cast<size_t>(count));
   for (size_t i = 0; i < bound->values.size(); ++i) bound->values[i] = py::handle(given[i]);
   bound->arguments.fill(operation, given, bound->args, 0, bound->count);
-  return py::capsule(bound.release(), kBound, [](void *p) { delete static_cast<Bound *>(p); });
+  PyObject *capsule = PyCapsule_New(bound.get(), kBound, [](PyObject *self) { delete bound_of(self); });
+  if (!capsule || PyCapsule_SetContext(capsule, bound.release())) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(capsule);
 }
 
 // What `bind` was given.
@@ -136,9 +144,8 @@ py::object missing(const sqz_operation &operation, PyObject *const *given, Py_ss
   alignas(8) char args[kMaxStruct] = {};
   Arguments arguments;
   convert(operation, given, count, &arguments, args);
-  const sqz_status status = operation.run(args, 1);
+  const sqz_status status = operation.run(args, 1, 0);
   check(operation.label, status == SQZ_NEEDS_OUT ? SQZ_OK : status);
-  arguments.keep_asked();
   return arguments.missing();
 }
 

@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <algorithm>
 #include <string>
 
 namespace py = pybind11;
@@ -92,17 +93,13 @@ Arguments::~Arguments() {
     if (results_[i].owned) Py_DECREF(results_[i].object);
 }
 
-const intptr_t *Arguments::keep(int rank, const intptr_t *sizes) {
-  intptr_t *to = sizes_ + sizes_used_;
-  if (rank > kUsualSizes - sizes_used_) {
-    more_sizes_.emplace_back(new intptr_t[static_cast<size_t>(rank)]);
-    to = more_sizes_.back().get();
-  } else {
-    sizes_used_ += rank;
-  }
-  for (int i = 0; i < rank; ++i) to[i] = sizes[i];
-  return to;
+intptr_t *Arguments::room(int rank) {
+  if (rank > kUsualSizes - sizes_used_) return more_sizes_.emplace_back(new intptr_t[static_cast<size_t>(rank)]).get();
+  sizes_used_ += rank;
+  return sizes_ + sizes_used_ - rank;
 }
+
+const intptr_t *Arguments::keep(int rank, const intptr_t *sizes) { return std::copy_n(sizes, rank, room(rank)) - rank; }
 
 const char *Arguments::keep(py::object text) {
   const char *s = PyUnicode_AsUTF8(text.ptr());
@@ -135,9 +132,8 @@ void Arguments::fill(const sqz_operation &operation, PyObject *const *values, ch
     PyObject *value = values[i - first];
     char *field = args + argument.offset;
     if (argument.kind == SQZ_ARG_ARRAY || argument.kind == SQZ_ARG_OUT) {
-      auto *array = reinterpret_cast<sqz_array *>(field);
-      if (argument.kind == SQZ_ARG_OUT) results_[results_used_++] = {array, value == Py_None ? nullptr : value, false};
-      to_array(value, array);
+      to_array(value, reinterpret_cast<sqz_array *>(field));
+      if (argument.kind == SQZ_ARG_OUT) add_result(value, reinterpret_cast<sqz_array *>(field));
     } else if (argument.kind == SQZ_ARG_WORD) {
       *reinterpret_cast<int32_t *>(field) = to_word(operation.label, argument, value);
     } else if (!argument.optional || value != Py_None) {
@@ -154,17 +150,26 @@ void Arguments::fill(const sqz_operation &operation, PyObject *const *values, ch
   }
 }
 
+void Arguments::add_result(PyObject *value, sqz_array *array) {
+  results_[results_used_++] = {array, value == Py_None ? nullptr : value, false};
+  if (value == Py_None) array->shape = room(array->rank = SQZ_MAX_RANK);
+}
+
+void Arguments::fill_results(const sqz_operation &operation, PyObject *value, char *args) {
+  for (int i = 0; i < operation.argument_count; ++i) {
+    if (operation.arguments[i].kind != SQZ_ARG_OUT) continue;
+    auto *array = reinterpret_cast<sqz_array *>(args + operation.arguments[i].offset);
+    *array = {};
+    to_array(value, array);
+    add_result(value, array);
+    value = Py_None;
+  }
+}
+
 bool Arguments::has_result() const {
   bool any = false;
   for (int i = 0; i < results_used_; ++i) any = any || results_[i].object;
   return any;
-}
-
-void Arguments::keep_asked() {
-  for (int i = 0; i < results_used_; ++i) {
-    sqz_array &array = *results_[i].array;
-    if (!results_[i].object && array.dtype != SQZ_NONE) array.shape = keep(array.rank, array.shape);
-  }
 }
 
 void Arguments::allocate(const char *op) {

@@ -13,7 +13,7 @@
 
 namespace squeezeops {
 
-constexpr int kMaxArguments = 16, kUsualSizes = 128;
+constexpr int kMaxArguments = 16, kUsualSizes = 256;
 
 // A function of squeezeops/backends/_scalars.py.
 pybind11::object scalars(const char *function);
@@ -32,16 +32,17 @@ class Arguments {
 
   // Fills the fields of the arguments from `first` up to `last`, which are zero. Remembers where the results are.
   void fill(const sqz_operation &operation, PyObject *const *values, char *args, int first, int last);
-  bool has_result() const;  // whether one of the results was given
-  // After a call that asks for results, and before anything of Python, whose garbage collection may call the library:
-  // copies their shapes, which last until its next call.
-  void keep_asked();
+  // Fills those of the results alone: `value` is the first of them, the others are not given.
+  void fill_results(const sqz_operation &operation, PyObject *value, char *args);
+  bool has_result() const;           // whether one of the results was given
   void allocate(const char *op);     // those that the operation asks for
   pybind11::object results() const;  // one, or a tuple
   pybind11::list missing() const;    // (dtype, shape) of those that the operation asks for
 
  private:
   void to_array(PyObject *value, sqz_array *array);
+  void add_result(PyObject *value, sqz_array *array);
+  intptr_t *room(int rank);
   const intptr_t *keep(int rank, const intptr_t *sizes);
   const char *keep(pybind11::object text);
 

@@ -295,8 +295,8 @@ class PointwiseConv:
         self._is_packed = False
         self._bias = bias
         self.groups = int(groups)
-        self.in_channels = int(weight.shape[1]) * self.groups
-        self.out_channels = int(weight.shape[0])
+        shape: Any = memoryview(weight).shape  # type: ignore[arg-type]  # not every buffer says it itself
+        self.out_channels, self.in_channels = shape[0], shape[1] * self.groups
         self.dtype = dtype
         self._memory = memory
 

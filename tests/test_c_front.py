@@ -4,8 +4,6 @@ test_contract.py holds the same checks to those of Python's backends, with the a
 other callers can pass.
 """
 
-import threading
-
 import numpy as np
 import pytest
 from op_helpers import native, normal
@@ -42,6 +40,8 @@ class Args:
         self.kept = []
         self.pointer = ffi.new(f"{self.name}_args *")
         self.pointer.size = ffi.sizeof(f"{self.name}_args") if size is None else size
+        for result in RESULTS.get(op, ()):
+            self.set(result, {"rank": lib.SQZ_MAX_RANK, "shape": self.keep(ffi.new("intptr_t[]", lib.SQZ_MAX_RANK))})
         for name, value in values.items():
             self.set(name, value)
 
@@ -84,6 +84,12 @@ class Args:
             self.set(name, result)
         assert self.call() == lib.SQZ_OK, message()
         return results
+
+
+RESULTS = {
+    text(row.name): [text(a.name) for a in row.arguments[0 : row.argument_count] if a.kind == lib.SQZ_ARG_OUT]
+    for row in TABLE
+}
 
 
 def refused(args, status, start):
@@ -133,54 +139,47 @@ def test_every_operation_is_reached_by_its_pointer(row):
     """Which runs the checks: a struct of zeros lacks an argument."""
     args = ffi.new("char[]", row.size)
     ffi.cast("size_t *", args)[0] = row.size
-    status = row.run(args, 1)
+    status = row.run(args, 1, 0)
     assert status in (lib.SQZ_TYPE, lib.SQZ_INVALID)
     assert text(lib.sqz_error_argument()) in {text(row.arguments[i].name) for i in range(row.argument_count)}
     if not row.several:
-        assert row.run(args, 2) == lib.SQZ_INVALID and message() == "count: expected 1, got 2"
+        assert row.run(args, 2, 0) == lib.SQZ_INVALID and message() == "count: expected 1, got 2"
 
 
 def test_a_result_by_the_pointer():
     (row,) = [row for row in TABLE if text(row.name) == "tanh"]
     args = Args("tanh", x=X)
-    assert row.run(args.pointer, 1) == lib.SQZ_NEEDS_OUT
+    assert row.run(args.pointer, 1, 0) == lib.SQZ_NEEDS_OUT
     args.set("out", np.empty_like(X))
-    assert row.run(args.pointer, 1) == lib.SQZ_OK
+    assert row.run(args.pointer, 1, 1) == lib.SQZ_OK
     np.testing.assert_array_equal(args.kept[-3], ops.tanh(X))
 
 
 # Results.
 
 
-def test_needs_out_asks_as_often_as_it_is_called():
+def test_a_result_that_was_asked_for_needs_memory():
     args = Args("embedding", ids=IDS.reshape(3, 1), table=X)
-    for _ in range(3):
-        assert args.call() == lib.SQZ_NEEDS_OUT
-        out = args.pointer.out
-        assert (out.dtype, out.rank, out.shape[0:3], out.data) == (lib.SQZ_F32, 3, out.shape[0:3], ffi.NULL)
-        assert list(out.shape[0:3]) == [3, 1, 8]
+    assert args.call() == lib.SQZ_NEEDS_OUT
+    out = args.pointer.out
+    assert (out.dtype, out.rank, list(out.shape[0:3]), out.data) == (lib.SQZ_F32, 3, [3, 1, 8], ffi.NULL)
+    refused(args, lib.SQZ_INVALID, "out: expected a pointer, got NULL")
+    out.dtype = lib.SQZ_NONE  # asks once more
     (result,) = args.finish("out")
     np.testing.assert_array_equal(result, X[IDS][:, None])
 
 
-def test_threads_ask_apart():
-    """Each has a shape of its own."""
-    results = {}
-    barrier = threading.Barrier(2)
-
-    def ask(rows):
-        args = Args("tanh", x=np.zeros((rows, 2), np.float32))
-        barrier.wait()
-        assert args.call() == lib.SQZ_NEEDS_OUT
-        barrier.wait()
-        results[rows] = list(args.pointer.out.shape[0:2])
-
-    threads = [threading.Thread(target=ask, args=(rows,)) for rows in (3, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == {3: [3, 2], 5: [5, 2]}
+def test_room_for_a_shape():
+    """The caller's memory, of as many sizes as `rank` says."""
+    args = Args("embedding", ids=IDS, table=X)
+    for rank, room, got in [(1, ffi.new("intptr_t[]", 1), "2 sizes, got 1"), (64, ffi.NULL, "its shape, got NULL")]:
+        args.set("out", {"rank": rank, "shape": args.keep(room)})
+        refused(args, lib.SQZ_INVALID, "out: expected ")
+        assert message().endswith(got)
+    room = args.keep(ffi.new("intptr_t[]", [7, 7, 7]))
+    args.set("out", {"rank": 2, "shape": room})
+    assert args.call() == lib.SQZ_NEEDS_OUT
+    assert list(room) == [3, 8, 7]
 
 
 def test_two_results():

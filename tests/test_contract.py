@@ -798,6 +798,28 @@ def test_no_memory_for_a_copy(backend, call):
             assert outcome(call) == result
 
 
+LARGE = np.broadcast_to(np.float32(1), (2**40, 2**18))  # more than any memory holds, though one number is stored
+WRONG_NEXT_TO_LARGE = {
+    "pointwise_conv": lambda: ops.pointwise_conv(LARGE, np.ones((4, 5), np.float32)),
+    "pointwise_conv with groups": lambda: ops.pointwise_conv(LARGE, np.ones((4, 2**18), np.float32), groups=3),
+    "PointwiseConv": lambda: ops.PointwiseConv(np.ones((4, 5), np.float32))(LARGE),
+    "quantize_rows": lambda: ops.quantize_rows(LARGE, groups=3),
+    "layer_norm": lambda: ops.layer_norm(LARGE, eps=-1),
+    "softmax": lambda: ops.softmax(LARGE, mask=np.broadcast_to(True, LARGE.shape), fully_masked="neither"),
+    "gelu": lambda: ops.gelu(LARGE, approximate="x"),
+    "mean_pool": lambda: ops.mean_pool(LARGE, mask=np.ones(3, bool)),
+    "out": lambda: ops.tanh(LARGE, out=np.ones(3, np.float32)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_NEXT_TO_LARGE)
+def test_a_wrong_argument_comes_before_a_copy(backend, what):
+    result = outcome(WRONG_NEXT_TO_LARGE[what])
+    assert result[0] is ValueError
+    with ops.backend("numpy"):
+        assert outcome(WRONG_NEXT_TO_LARGE[what]) == result
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=str, indirect=True)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_more_groups_than_channels_could_have(variant, dtype):

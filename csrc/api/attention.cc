@@ -11,18 +11,6 @@ namespace {
 
 // ---- arrays --------------------------------------------------------------------------------------------------------
 
-const sqz_argument kAttentionArguments[] = {SQZ_IN(attention, q),
-                                            SQZ_IN(attention, k),
-                                            SQZ_IN(attention, v),
-                                            SQZ_INT(attention, num_heads),
-                                            SQZ_IN_OPTIONAL(attention, cu_seqlens),
-                                            SQZ_IN_OPTIONAL(attention, cu_seqlens_q),
-                                            SQZ_IN_OPTIONAL(attention, cu_seqlens_k),
-                                            SQZ_IN_OPTIONAL(attention, mask),
-                                            SQZ_REAL_OPTIONAL(attention, scale),
-                                            SQZ_WORD(attention, fully_masked, 0, kFullyMaskedWords),
-                                            SQZ_OUT(attention, out)};
-
 sqz_status heads(int64_t num_heads, int64_t channels, AttentionArgs *to) {
   SQZ_TRY(divisor("num_heads", num_heads, "C", channels));
   SQZ_CHECK(num_heads <= kMaxHeads && channels / num_heads <= kMaxHeads,
@@ -31,10 +19,6 @@ sqz_status heads(int64_t num_heads, int64_t channels, AttentionArgs *to) {
   to->heads = num_heads;
   to->head_size = channels / num_heads;
   return SQZ_OK;
-}
-
-double scale_of(const double *scale, const AttentionArgs &a) {
-  return scale ? *scale : sqz_attention_scale(a.head_size);
 }
 
 // q (B, Lq, C) and k (B, Lk, C); the shapes of the scores.
@@ -54,33 +38,31 @@ sqz_status padded(const sqz_array &q, const sqz_array &k, int64_t num_heads, Att
 }
 
 // 0, length, 2 length, ...
-sqz_status equal_offsets(Call &call, const char *name, int64_t batch, int64_t length, const int32_t **offsets) {
-  sqz_status status;
-  int32_t *at = static_cast<int32_t *>(call.take(name, (batch + 1) * 4, &status));
-  *offsets = at;
+const int32_t *equal_offsets(Call &call, const char *name, int64_t batch, int64_t length) {
+  int32_t *at = static_cast<int32_t *>(call.take(name, (batch + 1) * 4));
   for (int64_t b = 0; at && b <= batch; ++b) at[b] = static_cast<int32_t>(b * length);
-  return status;
+  return at;
 }
 
-// What kernels read of a padded batch.
-sqz_status read_padded(Call &call, const sqz_array &q, const sqz_array &k, const sqz_array &mask, const Shape &scores,
-                       AttentionArgs *to) {
-  SQZ_TRY(equal_offsets(call, "q", to->batch, q.shape[1], &to->q_offsets));
-  SQZ_TRY(equal_offsets(call, "k", to->batch, k.shape[1], &to->k_offsets));
-  Rows<float> queries, keys;
-  SQZ_TRY(call.rows("q", q, &queries));
-  SQZ_TRY(call.rows("k", k, &keys));
+// What kernels read. The offsets of a ragged batch are there already.
+void read(Call &call, const sqz_array &q, const sqz_array &k, const sqz_array &mask, const Shape &scores,
+          const double *scale, AttentionArgs *to) {
+  if (!to->q_offsets) {
+    to->q_offsets = equal_offsets(call, "q", to->batch, q.shape[1]);
+    to->k_offsets = equal_offsets(call, "k", to->batch, k.shape[1]);
+  }
+  const auto queries = call.rows("q", q), keys = call.rows("k", k);
   to->q = queries.p, to->ldq = queries.ld;
   to->k = keys.p, to->ldk = keys.ld;
-  Mask m;
-  SQZ_TRY(call.mask_axes("mask", mask, scores, &m));
+  const Mask m = call.mask_axes("mask", mask, to->mask_ragged ? Shape(mask) : scores);
   to->mask = m.p;
   to->mask_kind = m.kind;
   for (int i = 0; i < 3; ++i) to->mask_strides[i] = m.strides[i];
-  return SQZ_OK;
+  to->scale = scale ? *scale : sqz_attention_scale(to->head_size);
 }
 
-sqz_status check_and_run_ragged(sqz_attention_args &a) {
+// A ragged batch. Its offsets are checked before the mask and the output, in the order of the Python front.
+sqz_status check_ragged(Call &call, sqz_attention_args &a, AttentionArgs *to) {
   const bool both = given(a.cu_seqlens);
   SQZ_CHECK(!both || !(given(a.cu_seqlens_q) || given(a.cu_seqlens_k)),
             "cu_seqlens: expected None next to cu_seqlens_q and cu_seqlens_k, got %s", type_name(a.cu_seqlens));
@@ -91,23 +73,36 @@ sqz_status check_and_run_ragged(sqz_attention_args &a) {
   SQZ_TRY(array("k", a.k));
   SQZ_CHECK(a.k.rank == 2 && a.k.shape[1] == shape.last(), "k: expected shape (total, %lld), got %s",
             (long long)shape.last(), text(a.k).s);
-  const Shape of_keys(a.k);
-  SQZ_TRY(shaped("v", a.v, of_keys));
-  AttentionArgs args = {};
-  SQZ_TRY(heads(a.num_heads, shape.last(), &args));
-  const char *const names[2] = {both ? "cu_seqlens" : "cu_seqlens_q", both ? "cu_seqlens" : "cu_seqlens_k"};
+  SQZ_TRY(shaped("v", a.v, Shape(a.k)));
+  SQZ_TRY(heads(a.num_heads, shape.last(), to));
+  const char *const of_queries = both ? "cu_seqlens" : "cu_seqlens_q", *const of_keys =
+                                                                           both ? of_queries : "cu_seqlens_k";
   const sqz_array &queries = both ? a.cu_seqlens : a.cu_seqlens_q, &keys = both ? a.cu_seqlens : a.cu_seqlens_k;
-  SQZ_TRY(offsets(names[0], queries));
-  SQZ_TRY(offsets(names[1], keys));
-  // Offsets are checked before the mask and the output, in the order of the Python front.
-  Call call(1);
-  SQZ_TRY(call.offsets(names[0], queries, shape.n[0], &args.q_offsets));
-  args.k_offsets = args.q_offsets;
-  if (!both) SQZ_TRY(call.offsets(names[1], keys, of_keys.n[0], &args.k_offsets));
-  SQZ_TRY(shaped(names[0], queries, Shape(keys), kS32));
-  if (given(a.mask)) SQZ_TRY(shaped("mask", a.mask, {of_keys.n[0]}, kBool | kF32));
+  SQZ_TRY(offsets(of_queries, queries));
+  SQZ_TRY(offsets(of_keys, keys));
+  to->batch = queries.shape[0] - 1;
+  to->q_offsets = call.offsets(of_queries, queries, a.q.shape[0]);
+  to->k_offsets = both ? to->q_offsets : call.offsets(of_keys, keys, a.k.shape[0]);
+  SQZ_TRY(call.status());
+  SQZ_TRY(shaped(of_queries, queries, Shape(keys), kS32));
+  to->mask_ragged = given(a.mask);
+  return given(a.mask) ? shaped("mask", a.mask, {a.k.shape[0]}, kBool | kF32) : SQZ_OK;
+}
+
+sqz_status check_and_run(Call &call, sqz_attention_args &a) {
+  const bool ragged = given(a.cu_seqlens) || given(a.cu_seqlens_q) || given(a.cu_seqlens_k);
+  AttentionArgs args = {};
+  Shape scores;
+  if (ragged) {
+    SQZ_TRY(check_ragged(call, a, &args));
+  } else {
+    SQZ_TRY(padded(a.q, a.k, a.num_heads, &args, &scores));
+    SQZ_TRY(shaped("v", a.v, Shape(a.k)));
+    SQZ_TRY(heads(a.num_heads, a.q.shape[2], &args));
+    SQZ_TRY(mask("mask", a.mask, scores));
+  }
   SQZ_TRY(choice("fully_masked", a.fully_masked, SQZ_MASKED_UNIFORM, SQZ_MASKED_ZERO));
-  SQZ_TRY(call.output(a.out, shape,
+  SQZ_TRY(call.result(a.out, Shape(a.q),
                       {{"q", &a.q},
                        {"k", &a.k},
                        {"v", &a.v},
@@ -115,74 +110,35 @@ sqz_status check_and_run_ragged(sqz_attention_args &a) {
                        {"cu_seqlens", &a.cu_seqlens},
                        {"cu_seqlens_q", &a.cu_seqlens_q},
                        {"cu_seqlens_k", &a.cu_seqlens_k}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  Rows<float> q, k, v;
-  SQZ_TRY(call.rows("q", a.q, &q));
-  SQZ_TRY(call.rows("k", a.k, &k));
-  SQZ_TRY(call.rows("v", a.v, &v));
-  args.batch = keys.shape[0] - 1;
-  args.q = q.p, args.ldq = q.ld;
-  args.k = k.p, args.ldk = k.ld;
+  read(call, a.q, a.k, a.mask, scores, a.scale, &args);
+  const auto v = call.rows("v", a.v);
+  SQZ_TRY(call.status());
   args.v = v.p, args.ldv = v.ld;
-  SQZ_TRY(call.dense("mask", a.mask, &args.mask));
-  if (given(a.mask)) args.mask_kind = a.mask.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL;
-  args.mask_ragged = given(a.mask);
-  args.scale = scale_of(a.scale, args);
   args.fully_masked = a.fully_masked;
-  args.out = floats(a.out), args.ldo = shape.last();
+  args.out = floats(a.out), args.ldo = args.heads * args.head_size;
   return run_attention(args);
 }
 
-sqz_status check_and_run(sqz_attention_args &a) {
-  if (given(a.cu_seqlens) || given(a.cu_seqlens_q) || given(a.cu_seqlens_k)) return check_and_run_ragged(a);
-  AttentionArgs args = {};
-  Shape scores;
-  SQZ_TRY(padded(a.q, a.k, a.num_heads, &args, &scores));
-  SQZ_TRY(shaped("v", a.v, Shape(a.k)));
-  SQZ_TRY(heads(a.num_heads, a.q.shape[2], &args));
-  SQZ_TRY(mask("mask", a.mask, scores));
-  SQZ_TRY(choice("fully_masked", a.fully_masked, SQZ_MASKED_UNIFORM, SQZ_MASKED_ZERO));
-  Call call(1);
-  SQZ_TRY(call.output(a.out, Shape(a.q), {{"q", &a.q}, {"k", &a.k}, {"v", &a.v}, {"mask", &a.mask}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  SQZ_TRY(read_padded(call, a.q, a.k, a.mask, scores, &args));
-  Rows<float> v;
-  SQZ_TRY(call.rows("v", a.v, &v));
-  args.v = v.p, args.ldv = v.ld;
-  args.scale = scale_of(a.scale, args);
-  args.fully_masked = a.fully_masked;
-  args.out = floats(a.out), args.ldo = a.q.shape[2];
-  return run_attention(args);
-}
-
-const sqz_argument kAttentionScoresArguments[] = {SQZ_IN(attention_scores, q),
-                                                  SQZ_IN(attention_scores, k),
-                                                  SQZ_INT(attention_scores, num_heads),
-                                                  SQZ_IN_OPTIONAL(attention_scores, mask),
-                                                  SQZ_REAL_OPTIONAL(attention_scores, scale),
-                                                  SQZ_OUT(attention_scores, out)};
-
-sqz_status check_and_run(sqz_attention_scores_args &a) {
+sqz_status check_and_run(Call &call, sqz_attention_scores_args &a) {
   AttentionArgs args = {};
   Shape scores;
   SQZ_TRY(padded(a.q, a.k, a.num_heads, &args, &scores));
   SQZ_TRY(heads(a.num_heads, a.q.shape[2], &args));
   SQZ_TRY(mask("mask", a.mask, scores));
-  Call call(1);
-  SQZ_TRY(call.output(a.out, scores, {{"q", &a.q}, {"k", &a.k}, {"mask", &a.mask}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
+  SQZ_TRY(call.result(a.out, scores, {{"q", &a.q}, {"k", &a.k}, {"mask", &a.mask}}));
   if (scores.elements() == 0) return SQZ_OK;
-  SQZ_TRY(read_padded(call, a.q, a.k, a.mask, scores, &args));
-  args.scale = scale_of(a.scale, args);
+  read(call, a.q, a.k, a.mask, scores, a.scale, &args);
+  SQZ_TRY(call.status());
   args.scores = floats(a.out);
   return run_attention(args);
 }
 
 // ---- pointers ------------------------------------------------------------------------------------------------------
 
-sqz_status offsets_of(Call &call, const char *name, const int32_t *offsets, int64_t batch, const int32_t **copy) {
-  SQZ_TRY(call.values(name, offsets, batch + 1, copy));
-  return ascending(name, *copy, batch);
+sqz_status offsets_of(Call &call, const char *name, int64_t batch, const int32_t **offsets) {
+  *offsets = call.values(name, *offsets, batch + 1);
+  SQZ_TRY(call.status());
+  return ascending(name, *offsets, batch);
 }
 
 }  // namespace
@@ -191,9 +147,11 @@ sqz_status offsets_of(Call &call, const char *name, const int32_t *offsets, int6
 
 using namespace sqz;
 
-SQZ_OPERATION(attention, "attention", kAttentionArguments)
-SQZ_OPERATION(attention_scores, "attention_scores", kAttentionScoresArguments)
-SQZ_OPERATIONS(kAttention, &operation_attention, &operation_attention_scores)
+SQZ_OPERATION(attention, "attention", SQZ_IN(q), SQZ_IN(k), SQZ_IN(v), SQZ_INT(num_heads), SQZ_IN_OPTIONAL(cu_seqlens),
+              SQZ_IN_OPTIONAL(cu_seqlens_q), SQZ_IN_OPTIONAL(cu_seqlens_k), SQZ_IN_OPTIONAL(mask),
+              SQZ_REAL_OPTIONAL(scale), SQZ_WORD(fully_masked, 0, kFullyMaskedWords), SQZ_OUT(out))
+SQZ_OPERATION(attention_scores, "attention_scores", SQZ_IN(q), SQZ_IN(k), SQZ_INT(num_heads), SQZ_IN_OPTIONAL(mask),
+              SQZ_REAL_OPTIONAL(scale), SQZ_OUT(out))
 
 extern "C" {
 
@@ -206,9 +164,9 @@ sqz_status sqz_attention_f32(const sqz_attention_f32_args *args) {
             (long long)a.batch);
   SQZ_CHECK(a.heads >= 0 && a.head_size >= 0 && a.heads <= kMaxHeads && a.head_size <= kMaxHeads,
             "heads: expected sizes from 0 to 2^24, got %lld heads of %lld", (long long)a.heads, (long long)a.head_size);
-  Call call(0);
-  SQZ_TRY(offsets_of(call, "q_offsets", a.q_offsets, a.batch, &a.q_offsets));
-  SQZ_TRY(offsets_of(call, "k_offsets", a.k_offsets, a.batch, &a.k_offsets));
+  Call call;
+  SQZ_TRY(offsets_of(call, "q_offsets", a.batch, &a.q_offsets));
+  SQZ_TRY(offsets_of(call, "k_offsets", a.batch, &a.k_offsets));
   int64_t longest = 0, most_queries = 0, pairs = 0;  // fewer than 2^62, because all rows are fewer than 2^31
   for (int64_t b = 0; b < a.batch; ++b) {
     const int64_t queries = a.q_offsets[b + 1] - a.q_offsets[b], keys = a.k_offsets[b + 1] - a.k_offsets[b];

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "threading/pool.h"
-
 namespace sqz {
 
 namespace {
@@ -16,6 +14,8 @@ void fill_strides(int rank, const intptr_t *shape, int64_t item, intptr_t *strid
     item *= shape[i] > 0 ? shape[i] : 1;
   }
 }
+
+}  // namespace
 
 // An array as its elements lie in memory, broadcast to other sizes by strides of 0.
 struct View {
@@ -96,6 +96,8 @@ struct View {
   }
 };
 
+namespace {
+
 // From the first to after the last byte of an array's elements; both 0 if there are none.
 struct Span {
   uintptr_t low = 0, high = 0;
@@ -152,17 +154,17 @@ Call::~Call() {
   }
 }
 
-void *Call::take(const char *name, int64_t bytes, sqz_status *status) {
+void *Call::take(const char *name, int64_t bytes) {
   constexpr int64_t kLine = 64;
+  if (status_) return nullptr;
   void *memory = bytes < PTRDIFF_MAX - 2 * kLine ? malloc(static_cast<size_t>(bytes + 2 * kLine)) : nullptr;
   if (!memory) {
-    *status = fail(SQZ_NO_MEMORY, "%s: expected memory for a copy, got none", name);
+    status_ = fail(SQZ_NO_MEMORY, "%s: expected memory for a copy, got none", name);
     return nullptr;
   }
   Block *block = static_cast<Block *>(memory);
   block->next = blocks_;
   blocks_ = block;
-  *status = SQZ_OK;
   const uintptr_t after = reinterpret_cast<uintptr_t>(block + 1);
   return reinterpret_cast<void *>((after + kLine - 1) / kLine * kLine);
 }
@@ -173,21 +175,17 @@ sqz_status Call::output(sqz_array &out, const Shape &shape, std::initializer_lis
   for (int i = 0; i < shape.rank; ++i)
     SQZ_CHECK(multiply(&elements, shape.n[i] == 0 ? 1 : shape.n[i]),
               "out: expected fewer than 2^58 elements, got shape %s", text(shape).s);
-  if (!given(out) || (out.dtype == dtype && !out.data && shape.elements() > 0)) {
-    if (!shapes_) {
-      // Not used by anything else before the call returns, because it will compute nothing.
-      shapes_ = reinterpret_cast<intptr_t *>(scratch(results_ * kMaxRank * int64_t{sizeof(intptr_t)} / 4));
-      if (!shapes_) return fail(SQZ_NO_MEMORY, "out: expected memory for a shape, got none");
-    }
-    intptr_t *sizes = shapes_ + asked_++ * kMaxRank;
+  if (!given(out)) {
+    SQZ_CHECK(out.shape || shape.rank == 0, "out: expected memory, or room for its shape, got NULL");
+    SQZ_CHECK(out.rank >= shape.rank, "out: expected room for %d sizes, got %d", shape.rank, out.rank);
+    intptr_t *sizes = const_cast<intptr_t *>(out.shape);
     for (int i = 0; i < shape.rank; ++i) sizes[i] = shape.n[i];
-    out = {};
     out.dtype = dtype;
     out.rank = shape.rank;
-    out.shape = sizes;
+    asked_ = true;
     return SQZ_OK;
   }
-  SQZ_TRY(array("out", out, 1u << dtype));
+  if (out.dtype != dtype || !out.data || !same_shape(out, shape)) SQZ_TRY(array("out", out, 1u << dtype));
   SQZ_CHECK(same_shape(out, shape), "out: expected shape %s, got %s", text(shape).s, text(out).s);
   SQZ_CHECK(contiguous(out), "out: expected a C-contiguous array, got strides %s", text(out.rank, out.strides).s);
   SQZ_CHECK(at_multiple(out) || shape.elements() == 0, "out: expected an aligned array, got an unaligned one");
@@ -196,177 +194,144 @@ sqz_status Call::output(sqz_array &out, const Shape &shape, std::initializer_lis
   SQZ_CHECK(!in_place || same_memory(out, *in_place) || !span.overlaps(Span(*in_place)),
             "out: expected x itself or memory apart from it, got a partial overlap with x");
   for (const Input &input : inputs)
-    SQZ_CHECK(!span.overlaps(Span(*input.array)), "out: expected memory apart from the inputs, got an overlap with %s",
-              input.name);
+    SQZ_CHECK(!given(*input.array) || !span.overlaps(Span(*input.array)),
+              "out: expected memory apart from the inputs, got an overlap with %s", input.name);
   return SQZ_OK;
 }
 
-sqz_status Call::copy(const char *name, const sqz_array &a, void **p) {
-  const View view(a);
-  sqz_status status;
-  *p = take(name, view.shape.elements() * view.item, &status);
-  if (*p) view.copy(static_cast<char *>(*p));
-  return status;
+// All elements of a view, in C order.
+void *Call::copy(const char *name, const View &view) {
+  void *to = take(name, view.shape.elements() * view.item);
+  if (to) view.copy(static_cast<char *>(to));
+  return to;
 }
 
-sqz_status Call::dense(const char *name, const sqz_array &a, const void **p) {
-  *p = a.data;
-  if (!given(a) || (contiguous(a) && at_multiple(a))) return SQZ_OK;
-  void *copied;
-  const sqz_status status = copy(name, a, &copied);
-  *p = copied;
-  return status;
+void *Call::copy_of(const char *name, const void *p, int64_t count, int64_t item) {
+  if (!p && count > 0 && !status_) status_ = fail(SQZ_INVALID, "%s: expected a pointer, got NULL", name);
+  void *to = take(name, count <= kMaxElements ? count * item : INT64_MAX);
+  if (to && count > 0) memcpy(to, p, static_cast<size_t>(count * item));
+  return to;
 }
 
-sqz_status Call::dense(const char *name, const sqz_array &a, const float **p) {
-  const void *data;
-  const sqz_status status = dense(name, a, &data);
-  *p = static_cast<const float *>(data);
-  return status;
+const void *Call::dense_of(const char *name, const sqz_array &a) {
+  return contiguous(a) && at_multiple(a) ? a.data : copy(name, View(a));
 }
 
-sqz_status Call::rows_of(const char *name, const sqz_array &a, const void **p, int64_t *ld) {
-  *p = a.data;
-  *ld = 0;
-  if (!given(a)) return SQZ_OK;
+const void *Call::rows_of(const char *name, const sqz_array &a, int64_t *ld) {
   *ld = a.shape[a.rank - 1];
-  if (a.strides) {
+  if (!contiguous(a)) {
     const View view(a);
     const int64_t stride = view.row_stride();
     if (view.aligned() && view.dense_last() && stride >= *ld) {
       *ld = stride;
-      return SQZ_OK;
+      return a.data;
     }
   }
-  return dense(name, a, p);
+  return dense_of(name, a);
 }
 
-sqz_status Call::ids(const char *name, const sqz_array &a, int64_t limit, const int64_t **ids) {
+const int64_t *Call::ids(const char *name, const sqz_array &a, int64_t limit) {
   const View view(a);
   const int64_t count = view.shape.elements();
-  sqz_status status;
-  int64_t *numbers = static_cast<int64_t *>(take(name, count * 8, &status));
-  if (!numbers) return status;
-  *ids = numbers;
+  int64_t *ids = static_cast<int64_t *>(take(name, count * 8));
+  if (!ids) return nullptr;
   if (a.dtype == SQZ_S32) {
-    const int32_t *narrow = reinterpret_cast<const int32_t *>(numbers) + count;  // widened in place, from the front
-    view.copy(reinterpret_cast<char *>(numbers) + 4 * count);
+    const int32_t *narrow = reinterpret_cast<const int32_t *>(ids) + count;  // widened in place, from the front
+    view.copy(reinterpret_cast<char *>(ids) + 4 * count);
     for (int64_t i = 0; i < count; ++i) {
       int32_t id;
       memcpy(&id, narrow + i, 4);
-      numbers[i] = id;
+      ids[i] = id;
     }
   } else {
-    view.copy(reinterpret_cast<char *>(numbers));
+    view.copy(reinterpret_cast<char *>(ids));
   }
-  return in_range(name, numbers, count, limit);
+  status_ = in_range(name, ids, count, limit);
+  return ids;
 }
 
-sqz_status Call::offsets(const char *name, const sqz_array &a, int64_t total, const int32_t **offsets) {
-  void *copied;
-  SQZ_TRY(copy(name, a, &copied));
-  const int32_t *at = static_cast<const int32_t *>(copied);
-  *offsets = at;
+const int32_t *Call::offsets(const char *name, const sqz_array &a, int64_t total) {
+  const int32_t *offsets = static_cast<const int32_t *>(copy(name, View(a)));
+  if (!offsets) return nullptr;
   const intptr_t batch = a.shape[0] - 1;
-  SQZ_TRY(ascending(name, at, batch));
-  SQZ_CHECK(at[batch] == total, "%s: expected to end at %lld, got %d", name, (long long)total, at[batch]);
-  return SQZ_OK;
+  status_ = ascending(name, offsets, batch);
+  if (!status_ && offsets[batch] != total)
+    status_ = fail(SQZ_INVALID, "%s: expected to end at %lld, got %d", name, (long long)total, offsets[batch]);
+  return offsets;
 }
 
-sqz_status Call::mask_rows(const char *name, const sqz_array &a, const Shape &shape, Mask *mask) {
-  if (!given(a)) return SQZ_OK;
-  mask->kind = a.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL;
+namespace {
+
+sqz_mask_kind kind_of(const sqz_array &mask) { return mask.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL; }
+
+}  // namespace
+
+Mask Call::mask_rows(const char *name, const sqz_array &a, const Shape &shape) {
+  if (!given(a)) return {};
+  if (shape.elements() == 0) return {a.data, kind_of(a), {}};
   View view(a);
   view.broadcast(shape);
   const int64_t stride = view.row_stride();
-  if (view.aligned() && view.dense_last() && (stride == 0 || stride >= shape.last())) {
-    mask->p = a.data;
-    mask->strides[0] = stride;
-    return SQZ_OK;
-  }
-  sqz_status status;
+  if (view.aligned() && view.dense_last() && (stride == 0 || stride >= shape.last()))
+    return {a.data, kind_of(a), {stride}};
   if (stride == 0) view.shape = {shape.last()}, view.strides[0] = view.strides[shape.rank - 1];  // one row for all
-  void *p = take(name, view.shape.elements() * view.item, &status);
-  if (p) view.copy(static_cast<char *>(p));
-  mask->p = p;
-  mask->strides[0] = stride == 0 ? 0 : shape.last();
-  return status;
+  return {copy(name, view), kind_of(a), {stride == 0 ? 0 : shape.last()}};
 }
 
-sqz_status Call::mask_axes(const char *name, const sqz_array &a, const Shape &shape, Mask *mask) {
-  if (!given(a)) return SQZ_OK;
-  mask->kind = a.dtype == SQZ_F32 ? SQZ_MASK_ADD : SQZ_MASK_BOOL;
+Mask Call::mask_axes(const char *name, const sqz_array &a, const Shape &shape) {
+  if (!given(a)) return {};
   View view(a);
   view.broadcast(shape);
   const int last = shape.rank - 1;
   bool usable = view.aligned() && view.dense_last();
   for (int i = 0; i < last; ++i) usable = usable && view.strides[i] >= 0;
-  sqz_status status = SQZ_OK;
-  mask->p = a.data;
+  Mask mask = {a.data, kind_of(a), {}};
   if (!usable) {
     for (int i = 0; i < last; ++i)
       if (view.strides[i] == 0) view.shape.n[i] = 1;
-    void *p = take(name, view.shape.elements() * view.item, &status);
-    if (!p) return status;
-    view.copy(static_cast<char *>(p));
-    mask->p = p;
+    mask.p = copy(name, view);
     fill_strides(shape.rank, view.shape.n, view.item, view.strides);
   }
-  for (int i = 0; i < last; ++i) mask->strides[i] = view.shape.n[i] == 1 ? 0 : view.strides[i] / view.item;
-  return status;
+  for (int i = 0; i < last; ++i) mask.strides[i] = view.shape.n[i] == 1 ? 0 : view.strides[i] / view.item;
+  return mask;
 }
 
 namespace {
 
 // Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there.
-sqz_status check_size(const void *args, size_t size, size_t given) {
-  SQZ_CHECK(*static_cast<const size_t *>(args) == given && given >= sizeof size,
-            "size: expected that of the struct, %zu bytes, got %zu", size, *static_cast<const size_t *>(args));
+sqz_status check_size(const char *args, size_t size, size_t given) {
+  size_t stated;
+  memcpy(&stated, args, sizeof stated);
+  SQZ_CHECK(stated == given && given >= sizeof size, "size: expected that of the struct, %zu bytes, got %zu", size,
+            stated);
   for (size_t i = size; i < given; ++i)
-    SQZ_CHECK(static_cast<const char *>(args)[i] == 0,
-              "size: expected a struct of %zu bytes with nothing set beyond them, got one of %zu", size, given);
+    SQZ_CHECK(args[i] == 0, "size: expected a struct of %zu bytes with nothing set beyond them, got one of %zu", size,
+              given);
   return SQZ_OK;
 }
 
 }  // namespace
 
-sqz_status with_sizes(void *args, size_t size, int64_t count, sqz_status (*run)(void *args, int64_t count)) {
-  if (count == 0) return run(args, 0);
-  const size_t given = *static_cast<const size_t *>(args);
-  char *theirs = static_cast<char *>(args);
-  for (int64_t i = 0; i < count; ++i) SQZ_TRY(check_size(theirs + static_cast<size_t>(i) * given, size, given));
-  if (given == size) return run(args, count);
-  const size_t common = given < size ? given : size;
-  Call call(0);
-  sqz_status status;
-  char *ours = static_cast<char *>(call.take("args", static_cast<int64_t>(size) * count, &status));
-  if (!ours) return status;
-  memset(ours, 0, size * static_cast<size_t>(count));
-  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-    memcpy(ours + i * size, theirs + i * given, common);
-    memcpy(ours + i * size, &size, sizeof size);
-  }
-  status = run(ours, count);
-  for (size_t i = 0; i < static_cast<size_t>(count); ++i)
-    memcpy(theirs + i * given + sizeof size, ours + i * size + sizeof size, common - sizeof size);
-  return status;
-}
-
-sqz_status with_size(void *args, size_t size, sqz_status (*run)(void *args)) {
+sqz_status with_size(void *args, size_t size, int64_t count, bool checked,
+                     sqz_status (*run)(Call &call, void *args, int64_t count)) {
+  SQZ_CHECK(count >= 0, "count: expected a number >= 0, got %lld", (long long)count);
+  if (count == 0) return SQZ_OK;
   SQZ_CHECK(args, "args: expected a pointer, got NULL");
-  const size_t given = *static_cast<const size_t *>(args);
-  if (given == size) return run(args);
-  SQZ_TRY(check_size(args, size, given));
-  struct {
-    size_t size;
-    char rest[kMaxStruct - sizeof(size_t)];
-  } ours = {};
+  const size_t given = *static_cast<const size_t *>(args), n = static_cast<size_t>(count);
+  char *theirs = static_cast<char *>(args);
+  for (size_t i = 0; i < n; ++i) SQZ_TRY(check_size(theirs + i * given, size, given));
+  Call call(checked);
+  if (given == size) return run(call, args, count);
   const size_t common = (given < size ? given : size) - sizeof size;
-  char *theirs = static_cast<char *>(args) + sizeof size;
-  ours.size = size;
-  memcpy(ours.rest, theirs, common);
-  const sqz_status status = run(&ours);
-  memcpy(theirs, ours.rest, common);
+  char *ours = static_cast<char *>(call.take("args", static_cast<int64_t>(size) * count));
+  if (!ours) return call.status();
+  memset(ours, 0, size * n);
+  for (size_t i = 0; i < n; ++i) {
+    memcpy(ours + i * size, &size, sizeof size);
+    memcpy(ours + i * size + sizeof size, theirs + i * given + sizeof size, common);
+  }
+  const sqz_status status = run(call, ours, count);
+  for (size_t i = 0; i < n; ++i) memcpy(theirs + i * given + sizeof size, ours + i * size + sizeof size, common);
   return status;
 }
 

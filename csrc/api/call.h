@@ -2,8 +2,6 @@
 #ifndef SQZ_API_CALL_H_
 #define SQZ_API_CALL_H_
 
-#include <string.h>
-
 #include "api/checks.h"
 
 namespace sqz {
@@ -30,57 +28,61 @@ struct Mask {
 // One call: the results that it lacks, and copies of arguments that no kernel can read in place.
 class Call {
  public:
-  explicit Call(int64_t results) : results_(results) {}
+  explicit Call(bool checked = false) : checked(checked) {}
   ~Call();
   Call(const Call &) = delete;
   Call &operator=(const Call &) = delete;
+
+  // Whether the same call was made before and returned SQZ_NEEDS_OUT. Checks that take time may then be left out.
+  const bool checked;
 
   // Checks a result that is given, or asks for it. It may be exactly the same memory as `in_place`; otherwise it
   // overlaps no input.
   sqz_status output(sqz_array &out, const Shape &shape, std::initializer_list<Input> inputs,
                     const sqz_array *in_place = nullptr, sqz_dtype dtype = SQZ_F32);
-  // After the last check: whether to return SQZ_NEEDS_OUT.
-  bool needs_out() const { return asked_ > 0; }
+  // After the last check: SQZ_NEEDS_OUT if a result was asked for.
+  sqz_status ready() const { return asked_ ? SQZ_NEEDS_OUT : SQZ_OK; }
+  // Both, for the only result.
+  sqz_status result(sqz_array &out, const Shape &shape, std::initializer_list<Input> inputs,
+                    const sqz_array *in_place = nullptr) {
+    SQZ_TRY(output(out, shape, inputs, in_place));
+    return ready();
+  }
 
-  // What kernels read, of an argument that passed its check. Copies where the strides or the address make that
-  // necessary.
-  sqz_status dense(const char *name, const sqz_array &a, const void **p);
-  sqz_status dense(const char *name, const sqz_array &a, const float **p);  // null if not given
-  template <class T>
-  sqz_status rows(const char *name, const sqz_array &a, Rows<T> *rows) {  // of axes before the last; null likewise
-    const void *p;
-    const sqz_status status = rows_of(name, a, &p, &rows->ld);
-    rows->p = static_cast<const T *>(p);
-    return status;
+  // What kernels read of an argument that passed its check; null if it is not given. Copies where the strides or the
+  // address make that necessary. When one of these functions has failed, the next ones do nothing, and status() tells.
+  sqz_status status() const { return status_; }
+  const void *dense(const char *name, const sqz_array &a) { return given(a) ? dense_of(name, a) : nullptr; }
+  const float *vector(const char *name, const sqz_array &a) { return static_cast<const float *>(dense(name, a)); }
+  template <class T = float>
+  Rows<T> rows(const char *name, const sqz_array &a) {  // of the axes before the last
+    Rows<T> rows;
+    if (given(a)) rows.p = static_cast<const T *>(rows_of(name, a, &rows.ld));
+    return rows;
   }
   // Always a copy, and then checked.
-  sqz_status ids(const char *name, const sqz_array &a, int64_t limit, const int64_t **ids);
-  sqz_status offsets(const char *name, const sqz_array &a, int64_t total, const int32_t **offsets);
+  const int64_t *ids(const char *name, const sqz_array &a, int64_t limit);
+  const int32_t *offsets(const char *name, const sqz_array &a, int64_t total);
   // For a matrix of all rows of `shape`: one stride, 0 or at least the length of a row.
-  sqz_status mask_rows(const char *name, const sqz_array &a, const Shape &shape, Mask *mask);
+  Mask mask_rows(const char *name, const sqz_array &a, const Shape &shape);
   // For `shape`: a stride for each axis but the last.
-  sqz_status mask_axes(const char *name, const sqz_array &a, const Shape &shape, Mask *mask);
-
-  // The same of `count` values behind a pointer, which is checked for NULL alone.
+  Mask mask_axes(const char *name, const sqz_array &a, const Shape &shape);
+  // A copy of `count` values behind a pointer, which is checked for NULL alone.
   template <class T>
-  sqz_status values(const char *name, const T *p, int64_t count, const T **copy) {
-    SQZ_CHECK(p || count == 0, "%s: expected a pointer, got NULL", name);
-    sqz_status status;
-    void *to = take(name, count <= kMaxElements ? count * int64_t{sizeof(T)} : INT64_MAX, &status);
-    if (to && count > 0) memcpy(to, p, static_cast<size_t>(count) * sizeof(T));
-    *copy = static_cast<const T *>(to);
-    return status;
+  const T *values(const char *name, const T *p, int64_t count) {
+    return static_cast<const T *>(copy_of(name, p, count, sizeof(T)));
   }
-
-  // Memory until the end of the call, at a multiple of 64.
-  void *take(const char *name, int64_t bytes, sqz_status *status);
+  // Memory until the end of the call, at a multiple of 64; null if there is none.
+  void *take(const char *name, int64_t bytes);
 
  private:
-  sqz_status rows_of(const char *name, const sqz_array &a, const void **p, int64_t *ld);
-  sqz_status copy(const char *name, const sqz_array &a, void **p);
+  const void *dense_of(const char *name, const sqz_array &a);
+  const void *rows_of(const char *name, const sqz_array &a, int64_t *ld);
+  void *copy(const char *name, const struct View &view);
+  void *copy_of(const char *name, const void *p, int64_t count, int64_t item);
 
-  int64_t results_, asked_ = 0;
-  intptr_t *shapes_ = nullptr;
+  bool asked_ = false;
+  sqz_status status_ = SQZ_OK;
   struct Block *blocks_ = nullptr;
 };
 
@@ -90,12 +92,10 @@ bool same_view(const sqz_array &a, const sqz_array &b);
 
 inline float *floats(const sqz_array &a) { return static_cast<float *>(a.data); }
 
-constexpr size_t kMaxStruct = 1024;  // bytes of an operation's arguments; python/call.cc has the same limit
-
-// Calls `run` with a struct of the size of this version, whatever version the caller was compiled for.
-sqz_status with_size(void *args, size_t size, sqz_status (*run)(void *args));
-// Of `count` structs, all of the size that the first one states.
-sqz_status with_sizes(void *args, size_t size, int64_t count, sqz_status (*run)(void *args, int64_t count));
+// Calls `run` with `count` structs of the size of this version, whatever version the caller was compiled for. All have
+// the size that the first one states.
+sqz_status with_size(void *args, size_t size, int64_t count, bool checked,
+                     sqz_status (*run)(Call &call, void *args, int64_t count));
 
 }  // namespace sqz
 

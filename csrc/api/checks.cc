@@ -26,8 +26,8 @@ const char *dtype_name(sqz_dtype dtype) {
 }
 
 bool is_one_of(const sqz_array &a, Types types) {
-  if (a.dtype < SQZ_F32 || a.dtype > SQZ_BYTE) return false;
-  return a.dtype == SQZ_BYTE ? (types & (kU8 | kBool)) != 0 : (types >> a.dtype & 1) != 0;
+  if (a.dtype == SQZ_BYTE) return (types & (kU8 | kBool)) != 0;
+  return static_cast<unsigned>(a.dtype) < SQZ_BYTE && (types >> a.dtype & 1);
 }
 
 }  // namespace
@@ -88,18 +88,7 @@ Text text(const sqz_array &a) { return text(a.rank, a.shape); }
 
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
-int64_t item_size(sqz_dtype dtype) {
-  switch (dtype) {
-    case SQZ_F32:
-    case SQZ_S32: return 4;
-    case SQZ_F16: return 2;
-    case SQZ_S64: return 8;
-    default: return 1;
-  }
-}
-
-bool contiguous(const sqz_array &a) {
-  if (!a.strides) return true;
+bool contiguous_strides(const sqz_array &a) {
   int64_t stride = item_size(a.dtype);
   bool good = true;
   for (int i = a.rank - 1; i >= 0; --i) {
@@ -193,7 +182,7 @@ sqz_status offsets(const char *name, const sqz_array &a) {
 sqz_status divisor(const char *name, int64_t n, const char *of, int64_t size, const char *of_too, int64_t size_too) {
   SQZ_CHECK(n >= 1, "%s: expected a positive int, got %lld", name, (long long)n);
   SQZ_TRY(no_more_than(name, n, kMaxChannels));
-  if (size % n == 0 && size_too % n == 0) return SQZ_OK;
+  if (n == 1 || (size % n == 0 && size_too % n == 0)) return SQZ_OK;
   SQZ_CHECK(of_too, "%s: expected a divisor of %s = %lld, got %lld", name, of, (long long)size, (long long)n);
   return fail(SQZ_INVALID, "%s: expected a divisor of %s = %lld and %s = %lld, got %lld", name, of, (long long)size,
               of_too, (long long)size_too, (long long)n);

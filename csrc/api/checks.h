@@ -17,7 +17,7 @@ namespace sqz {
 #define SQZ_CHECK(condition, ...) \
   if (!(condition)) return fail(SQZ_INVALID, __VA_ARGS__)
 
-constexpr int kMaxRank = 64;
+constexpr int kMaxRank = SQZ_MAX_RANK;
 constexpr int64_t kMaxElements = INT64_C(1) << 58;  // of an array, so that all offsets fit int64_t
 constexpr int64_t kMaxChannels = INT64_C(1) << 28;  // of a convolution; its groups too
 constexpr int64_t kMaxHeads = INT64_C(1) << 24;     // of attention; its head size too
@@ -72,8 +72,17 @@ Text text(const sqz_array &a);
 // ---- arguments -----------------------------------------------------------------------------------------------------
 
 inline bool given(const sqz_array &a) { return a.dtype != SQZ_NONE; }
-int64_t item_size(sqz_dtype dtype);
-bool contiguous(const sqz_array &a);
+inline int64_t item_size(sqz_dtype dtype) {
+  switch (dtype) {
+    case SQZ_F32:
+    case SQZ_S32: return 4;
+    case SQZ_F16: return 2;
+    case SQZ_S64: return 8;
+    default: return 1;
+  }
+}
+bool contiguous_strides(const sqz_array &a);
+inline bool contiguous(const sqz_array &a) { return !a.strides || contiguous_strides(a); }
 const char *type_name(const sqz_array &a);
 
 // An array of one of the types in a set such as kF32 | kBool.

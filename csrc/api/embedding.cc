@@ -1,95 +1,84 @@
 // Embedding lookup, alone and as the sum of three tables with LayerNorm.
-#include "run/embedding.h"
+#include "kernels/embedding/embedding.h"
 
 #include "api/call.h"
 #include "api/operations.h"
-#include "threading/float_environment.h"
+#include "run/run.h"
 
 namespace sqz {
 
 namespace {
 
-// ---- arrays --------------------------------------------------------------------------------------------------------
+constexpr const char *kIdsNames[3] = {"ids", "position_ids", "type_ids"};
+constexpr const char *kTableNames[3] = {"table", "position_table", "type_table"};
 
-// What a kernel reads of a table and of ids, which are copied and checked.
-sqz_status lookup(Call &call, const char *ids_name, const sqz_array &ids, const char *table_name,
-                  const sqz_array &table, EmbeddingTable *to) {
-  to->dtype = table.dtype;
-  SQZ_TRY(call.ids(ids_name, ids, table.shape[0], &to->ids));
-  return call.dense(table_name, table, &to->table);
+// The table with its ids from `first` on.
+EmbeddingTable from(const EmbeddingTable &table, int64_t first) {
+  return {table.ids + first, table.table, table.dtype};
 }
 
-const sqz_argument kEmbeddingArguments[] = {SQZ_IN(embedding, ids), SQZ_IN(embedding, table), SQZ_OUT(embedding, out)};
+// On checked ids, which no other thread can change.
+sqz_status run_embedding(int64_t count, int64_t n, const EmbeddingTable &table, float *out, int64_t ldo) {
+  return run_rows(Op::embedding_f32, count, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    kernels.embedding_f32(end - begin, n, from(table, begin), out + begin * ldo, ldo);
+  });
+}
 
-sqz_status check_and_run(sqz_embedding_args &a) {
+sqz_status run_embedding_layer_norm(int64_t count, int64_t n, const EmbeddingTable (&tables)[3], const float *weight,
+                                    const float *bias, double eps, float *out, int64_t ldo) {
+  return run_rows(Op::embedding_layer_norm_f32, count, n, [&](const Kernels &kernels, int64_t begin, int64_t end) {
+    const EmbeddingTable t[3] = {from(tables[0], begin), from(tables[1], begin), from(tables[2], begin)};
+    kernels.embedding_layer_norm_f32(end - begin, n, t, weight, bias, narrow(eps), out + begin * ldo, ldo);
+  });
+}
+
+// ---- arrays --------------------------------------------------------------------------------------------------------
+
+sqz_status check_and_run(Call &call, sqz_embedding_args &a) {
   int64_t channels = -1;
   SQZ_TRY(table("table", a.table, &channels));
   SQZ_TRY(numbers("ids", a.ids));
   const Shape shape(a.ids);
-  Call call(1);
-  SQZ_TRY(call.output(a.out, shape.plus(channels), {{"table", &a.table}, {"ids", &a.ids}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  EmbeddingTable t;
-  SQZ_TRY(lookup(call, "ids", a.ids, "table", a.table, &t));
+  SQZ_TRY(call.result(a.out, shape.plus(channels), {{"table", &a.table}, {"ids", &a.ids}}));
+  const EmbeddingTable t = {call.ids("ids", a.ids, a.table.shape[0]), call.dense("table", a.table), a.table.dtype};
+  SQZ_TRY(call.status());
   return run_embedding(shape.elements(), channels, t, floats(a.out), channels);
 }
 
-const sqz_argument kEmbeddingLayerNormArguments[] = {SQZ_IN(embedding_layer_norm, ids),
-                                                     SQZ_IN(embedding_layer_norm, table),
-                                                     SQZ_IN(embedding_layer_norm, position_ids),
-                                                     SQZ_IN(embedding_layer_norm, position_table),
-                                                     SQZ_IN(embedding_layer_norm, type_ids),
-                                                     SQZ_IN(embedding_layer_norm, type_table),
-                                                     SQZ_IN_OPTIONAL(embedding_layer_norm, weight),
-                                                     SQZ_IN_OPTIONAL(embedding_layer_norm, bias),
-                                                     SQZ_REAL(embedding_layer_norm, eps),
-                                                     SQZ_OUT(embedding_layer_norm, out)};
-
-constexpr const char *kIdsNames[3] = {"ids", "position_ids", "type_ids"};
-constexpr const char *kTableNames[3] = {"table", "position_table", "type_table"};
-
-sqz_status check_and_run(sqz_embedding_layer_norm_args &a) {
-  const sqz_array *const tables[3] = {&a.table, &a.position_table, &a.type_table};
-  const sqz_array *const ids[3] = {&a.ids, &a.position_ids, &a.type_ids};
+sqz_status check_and_run(Call &call, sqz_embedding_layer_norm_args &a) {
+  const Input tables[3] = {
+      {kTableNames[0], &a.table}, {kTableNames[1], &a.position_table}, {kTableNames[2], &a.type_table}};
+  const Input ids[3] = {{kIdsNames[0], &a.ids}, {kIdsNames[1], &a.position_ids}, {kIdsNames[2], &a.type_ids}};
   int64_t channels = -1;
-  for (int t = 0; t < 3; ++t) SQZ_TRY(table(kTableNames[t], *tables[t], &channels));
-  SQZ_TRY(numbers(kIdsNames[0], *ids[0]));
-  const Shape shape(*ids[0]), row = {channels};
-  for (int t = 1; t < 3; ++t) SQZ_TRY(shaped(kIdsNames[t], *ids[t], shape, kS32 | kS64));
+  for (const Input &t : tables) SQZ_TRY(table(t.name, *t.array, &channels));
+  SQZ_TRY(numbers(ids[0].name, a.ids));
+  const Shape shape(a.ids), row = {channels};
+  for (int t = 1; t < 3; ++t) SQZ_TRY(shaped(ids[t].name, *ids[t].array, shape, kS32 | kS64));
   SQZ_TRY(optional("weight", a.weight, row));
   SQZ_TRY(optional("bias", a.bias, row));
   SQZ_TRY(epsilon(a.eps));
-  Call call(1);
-  SQZ_TRY(call.output(a.out, shape.plus(channels),
-                      {{kTableNames[0], tables[0]},
-                       {kTableNames[1], tables[1]},
-                       {kTableNames[2], tables[2]},
-                       {kIdsNames[0], ids[0]},
-                       {kIdsNames[1], ids[1]},
-                       {kIdsNames[2], ids[2]},
-                       {"weight", &a.weight},
-                       {"bias", &a.bias}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  EmbeddingTable t[3];
-  for (int i = 0; i < 3; ++i) SQZ_TRY(lookup(call, kIdsNames[i], *ids[i], kTableNames[i], *tables[i], &t[i]));
-  const float *weight, *bias;
-  SQZ_TRY(call.dense("weight", a.weight, &weight));
-  SQZ_TRY(call.dense("bias", a.bias, &bias));
-  return run_embedding_layer_norm(shape.elements(), channels, t, weight, bias, narrow(a.eps), floats(a.out), channels);
+  SQZ_TRY(
+      call.result(a.out, shape.plus(channels),
+                  {tables[0], tables[1], tables[2], ids[0], ids[1], ids[2], {"weight", &a.weight}, {"bias", &a.bias}}));
+  EmbeddingTable read[3];
+  for (int t = 0; t < 3; ++t)
+    read[t] = {call.ids(ids[t].name, *ids[t].array, tables[t].array->shape[0]),
+               call.dense(tables[t].name, *tables[t].array), tables[t].array->dtype};
+  const float *weight = call.vector("weight", a.weight), *bias = call.vector("bias", a.bias);
+  SQZ_TRY(call.status());
+  return run_embedding_layer_norm(shape.elements(), channels, read, weight, bias, a.eps, floats(a.out), channels);
 }
 
 // ---- pointers ------------------------------------------------------------------------------------------------------
 
-// A table of bytes has its rows' scales behind them.
-sqz_status table_matrix(const char *name, const void *table, sqz_dtype dtype, int64_t rows, int64_t n) {
-  const int64_t width = dtype == SQZ_S8 && n >= 0 && n <= INT64_MAX - 4 ? n + 4 : n;
-  return matrix(name, table, rows, width, width);
-}
-
-sqz_status ids_below(Call &call, const char *name, const int64_t *ids, int64_t count, int64_t limit,
-                     const int64_t **copy) {
-  SQZ_TRY(call.values(name, ids, count, copy));
-  return in_range(name, *copy, count, limit);
+// Checks a table, of which the rows of bytes end with their scales, and the ids, which are copied.
+sqz_status lookup(Call &call, int t, const int64_t *ids, int64_t count, int64_t n, int64_t rows,
+                  EmbeddingTable *table) {
+  const int64_t width = table->dtype == SQZ_S8 && n >= 0 && n <= INT64_MAX - 4 ? n + 4 : n;
+  SQZ_TRY(matrix(kTableNames[t], table->table, rows, width, width));
+  table->ids = call.values(kIdsNames[t], ids, count);
+  SQZ_TRY(call.status());
+  return in_range(kIdsNames[t], table->ids, count, rows);
 }
 
 }  // namespace
@@ -98,20 +87,20 @@ sqz_status ids_below(Call &call, const char *name, const int64_t *ids, int64_t c
 
 using namespace sqz;
 
-SQZ_OPERATION(embedding, "embedding", kEmbeddingArguments)
-SQZ_OPERATION(embedding_layer_norm, "embedding_layer_norm", kEmbeddingLayerNormArguments)
-SQZ_OPERATIONS(kEmbeddings, &operation_embedding, &operation_embedding_layer_norm)
+SQZ_OPERATION(embedding, "embedding", SQZ_IN(ids), SQZ_IN(table), SQZ_OUT(out))
+SQZ_OPERATION(embedding_layer_norm, "embedding_layer_norm", SQZ_IN(ids), SQZ_IN(table), SQZ_IN(position_ids),
+              SQZ_IN(position_table), SQZ_IN(type_ids), SQZ_IN(type_table), SQZ_IN_OPTIONAL(weight),
+              SQZ_IN_OPTIONAL(bias), SQZ_REAL(eps), SQZ_OUT(out))
 
 extern "C" {
 
 sqz_status sqz_embedding_f32(int64_t count, int64_t n, const int64_t *ids, const void *table, sqz_dtype table_dtype,
                              int64_t table_rows, float *out, int64_t ldo) {
   SQZ_TRY(choice("table_dtype", table_dtype, SQZ_F32, SQZ_S8));
-  SQZ_TRY(table_matrix("table", table, table_dtype, table_rows, n));
   SQZ_TRY(matrix("out", out, count, n, ldo));
-  Call call(0);
+  Call call;
   EmbeddingTable t = {nullptr, table, table_dtype};
-  SQZ_TRY(ids_below(call, "ids", ids, count, table_rows, &t.ids));
+  SQZ_TRY(lookup(call, 0, ids, count, n, table_rows, &t));
   return run_embedding(count, n, t, out, ldo);
 }
 
@@ -124,18 +113,15 @@ sqz_status sqz_embedding_layer_norm_f32(int64_t count, int64_t n, const int64_t 
   SQZ_CHECK(dtypes, "dtypes: expected an array of 3, got NULL");
   SQZ_CHECK(table_rows, "table_rows: expected an array of 3, got NULL");
   SQZ_TRY(matrix("out", out, count, n, ldo));
-  Call call(0);
+  Call call;
   EmbeddingTable t[3];
   for (int i = 0; i < 3; ++i) {
-    const int64_t limit = table_rows[i];
-    t[i].table = tables[i];
-    t[i].dtype = dtypes[i];
+    t[i] = {nullptr, tables[i], dtypes[i]};
     SQZ_TRY(choice("dtypes", t[i].dtype, SQZ_F32, SQZ_S8));
-    SQZ_TRY(table_matrix(kTableNames[i], t[i].table, t[i].dtype, limit, n));
-    SQZ_TRY(ids_below(call, kIdsNames[i], ids[i], count, limit, &t[i].ids));
+    SQZ_TRY(lookup(call, i, ids[i], count, n, table_rows[i], &t[i]));
   }
   SQZ_TRY(epsilon(eps));
-  return run_embedding_layer_norm(count, n, t, weight, bias, narrow(eps), out, ldo);
+  return run_embedding_layer_norm(count, n, t, weight, bias, eps, out, ldo);
 }
 
 }  // extern "C"

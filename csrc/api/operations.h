@@ -1,4 +1,4 @@
-// The table of operations, in parts: each row stands next to the checks of its operation.
+// The table of operations. Each row stands below the checks of its operation; operations.cc lists them.
 #ifndef SQZ_API_OPERATIONS_H_
 #define SQZ_API_OPERATIONS_H_
 
@@ -8,56 +8,56 @@
 
 namespace sqz {
 
-struct Operations {
-  const sqz_operation *const *rows;
-  int32_t count;
-};
-extern const Operations kConvolutions, kRowOperations, kEmbeddings, kAttention;
-
 constexpr const char *kActivationWords[] = {nullptr, "gelu", "gelu_tanh", "relu", "tanh"};
 constexpr const char *kFullyMaskedWords[] = {"uniform", "zero"};
 constexpr const char *kApproximateWords[] = {"none", "tanh"};
 constexpr const char *kDtypeWords[] = {"float32", "float16", "int8"};  // from SQZ_F32
 
-// Arguments of an operation `op`.
-#define SQZ_ROW(op, field, kind, optional, first, count, words) \
-  {#field, kind, optional, offsetof(sqz_##op##_args, field), count, first, words}
-#define SQZ_IN(op, field) SQZ_ROW(op, field, SQZ_ARG_ARRAY, 0, 0, 0, nullptr)
-#define SQZ_IN_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_ARRAY, 1, 0, 0, nullptr)
-#define SQZ_OUT(op, field) SQZ_ROW(op, field, SQZ_ARG_OUT, 1, 0, 0, nullptr)
-#define SQZ_INT(op, field) SQZ_ROW(op, field, SQZ_ARG_INT, 0, 0, 0, nullptr)
-#define SQZ_INT_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_INT, 1, 0, 0, nullptr)
-#define SQZ_REAL(op, field) SQZ_ROW(op, field, SQZ_ARG_REAL, 0, 0, 0, nullptr)
-#define SQZ_REAL_OPTIONAL(op, field) SQZ_ROW(op, field, SQZ_ARG_REAL, 1, 0, 0, nullptr)
-#define SQZ_WORD(op, field, first, words) \
-  SQZ_ROW(op, field, SQZ_ARG_WORD, 0, first, static_cast<int32_t>(sizeof(words) / sizeof(*words)), words)
+// Arguments of an operation, for SQZ_OPERATION: its struct is `Args` there.
+#define SQZ_ARGUMENT(field, kind, optional, first, count, words) \
+  {#field, kind, optional, offsetof(Args, field), count, first, words}
+#define SQZ_IN(field) SQZ_ARGUMENT(field, SQZ_ARG_ARRAY, 0, 0, 0, nullptr)
+#define SQZ_IN_OPTIONAL(field) SQZ_ARGUMENT(field, SQZ_ARG_ARRAY, 1, 0, 0, nullptr)
+#define SQZ_OUT(field) SQZ_ARGUMENT(field, SQZ_ARG_OUT, 1, 0, 0, nullptr)
+#define SQZ_INT(field) SQZ_ARGUMENT(field, SQZ_ARG_INT, 0, 0, 0, nullptr)
+#define SQZ_INT_OPTIONAL(field) SQZ_ARGUMENT(field, SQZ_ARG_INT, 1, 0, 0, nullptr)
+#define SQZ_REAL(field) SQZ_ARGUMENT(field, SQZ_ARG_REAL, 0, 0, 0, nullptr)
+#define SQZ_REAL_OPTIONAL(field) SQZ_ARGUMENT(field, SQZ_ARG_REAL, 1, 0, 0, nullptr)
+#define SQZ_WORD(field, first, words) \
+  SQZ_ARGUMENT(field, SQZ_ARG_WORD, 0, first, static_cast<int32_t>(sizeof(words) / sizeof(*words)), words)
 
-// The row and the C function of an operation; sqz::check_and_run(Args &) does the work. Outside of namespaces.
-#define SQZ_OPERATION(op, label, arguments)                                                                          \
-  static const sqz_operation operation_##op = {#op,                                                                  \
-                                               label,                                                                \
-                                               sizeof(sqz_##op##_args),                                              \
-                                               0,                                                                    \
-                                               static_cast<int32_t>(sizeof(arguments) / sizeof(*arguments)),         \
-                                               arguments,                                                            \
-                                               [](void *args, int64_t count) {                                       \
-                                                 SQZ_TRY(single(count));                                             \
-                                                 return sqz_##op(static_cast<sqz_##op##_args *>(args));              \
-                                               }};                                                                   \
-  static_assert(sizeof(sqz_##op##_args) <= sqz::kMaxStruct, "with_size() copies the arguments to its stack");        \
-  extern "C" sqz_status sqz_##op(sqz_##op##_args *args) {                                                            \
-    return with_size(args, sizeof *args, [](void *a) { return check_and_run(*static_cast<sqz_##op##_args *>(a)); }); \
-  }
-
-// The rows of one file. Outside of namespaces.
-#define SQZ_OPERATIONS(part, ...)                                  \
-  static const sqz_operation *const part##_rows[] = {__VA_ARGS__}; \
-  const sqz::Operations sqz::part = {part##_rows, static_cast<int32_t>(sizeof(part##_rows) / sizeof(*part##_rows))};
-
-inline sqz_status single(int64_t count) {
-  SQZ_CHECK(count == 1, "count: expected 1, got %lld", (long long)count);
-  return SQZ_OK;
+template <class Table>
+constexpr sqz_operation row_of(const char *name, const char *label, int32_t several, decltype(sqz_operation::run) run) {
+  constexpr auto count = static_cast<int32_t>(sizeof Table::arguments / sizeof *Table::arguments);
+  return {name, label, sizeof(typename Table::Args), several, count, Table::arguments, run};
 }
+
+// The row and the C function of an operation; sqz::check_and_run(Call &, Args &) does the work. Outside of namespaces.
+#define SQZ_OPERATION(op, label, ...)                                                                              \
+  namespace {                                                                                                      \
+  struct op##_table {                                                                                              \
+    using Args = sqz_##op##_args;                                                                                  \
+    static constexpr sqz_argument arguments[] = {__VA_ARGS__};                                                     \
+    static sqz_status run(void *args, int64_t count, int32_t checked) {                                            \
+      SQZ_CHECK(count == 1, "count: expected 1, got %lld", (long long)count);                                      \
+      return with_size(args, sizeof(Args), 1, checked,                                                             \
+                       [](Call &call, void *a, int64_t) { return check_and_run(call, *static_cast<Args *>(a)); }); \
+    }                                                                                                              \
+  };                                                                                                               \
+  }                                                                                                                \
+  const sqz_operation sqz::operation_##op = row_of<op##_table>(#op, label, 0, op##_table::run);                    \
+  extern "C" sqz_status sqz_##op(sqz_##op##_args *args) { return op##_table::run(args, 1, 0); }
+
+// All operations, in the order of sqz_operation_get().
+// clang-format off
+#define SQZ_OPERATIONS(X) \
+  X(pointwise_conv) X(pack_pointwise_conv) X(use_packed_pointwise_conv) X(run_pointwise_conv) X(run_pointwise_convs) \
+  X(quantize_rows) X(layer_norm) X(rms_norm) X(l2_normalize) X(softmax) X(gelu) X(tanh) X(mean_pool) X(embedding) \
+  X(embedding_layer_norm) X(attention) X(attention_scores)
+// clang-format on
+#define SQZ_DECLARE(op) extern const sqz_operation operation_##op;
+SQZ_OPERATIONS(SQZ_DECLARE)
+#undef SQZ_DECLARE
 
 }  // namespace sqz
 

@@ -72,18 +72,12 @@ sqz_status bias_output(Call &call, const sqz_array &bias, sqz_array &out) {
   return given(bias) ? call.output(out, Shape(bias), {{"bias", &bias}}) : SQZ_OK;
 }
 sqz_status copy_bias(Call &call, const sqz_array &bias, const sqz_array &out) {
-  const float *from;
-  SQZ_TRY(call.dense("bias", bias, &from));
+  const float *from = call.vector("bias", bias);
   for (int64_t i = 0; from && i < bias.shape[0]; ++i) floats(out)[i] = from[i];
-  return SQZ_OK;
+  return call.status();
 }
 
-const sqz_argument kPackArguments[] = {
-    SQZ_IN(pack_pointwise_conv, weight),  SQZ_IN_OPTIONAL(pack_pointwise_conv, bias),
-    SQZ_INT(pack_pointwise_conv, groups), SQZ_WORD(pack_pointwise_conv, dtype, SQZ_F32, kDtypeWords),
-    SQZ_OUT(pack_pointwise_conv, packed), SQZ_OUT(pack_pointwise_conv, bias_out)};
-
-sqz_status check_and_run(sqz_pack_pointwise_conv_args &a) {
+sqz_status check_and_run(Call &call, sqz_pack_pointwise_conv_args &a) {
   SQZ_TRY(weight_shape(a.weight, kF32 | kF16));
   const int64_t c_out = a.weight.shape[0];
   SQZ_TRY(optional("bias", a.bias, {c_out}));
@@ -94,13 +88,11 @@ sqz_status check_and_run(sqz_pack_pointwise_conv_args &a) {
   const int64_t bytes = packed_bytes(a.dtype, a.groups, c_in, c_out);
   if (bytes > PTRDIFF_MAX)  // on 32-bit systems
     return fail(SQZ_NO_MEMORY, "weight: expected memory for its packed form, got none");
-  Call call(2);
   SQZ_TRY(call.output(a.packed, {bytes}, {{"weight", &a.weight}, {"bias", &a.bias}}, nullptr, SQZ_U8));
   SQZ_TRY(bias_output(call, a.bias, a.bias_out));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
+  SQZ_TRY(call.ready());
   SQZ_TRY(at_line(a.packed, bytes));
-  const void *weight;
-  SQZ_TRY(call.dense("weight", a.weight, &weight));
+  const void *weight = call.dense("weight", a.weight);
   SQZ_TRY(copy_bias(call, a.bias, a.bias_out));
   return pack(a.dtype, a.groups, c_in, c_out, weight, a.weight.dtype, a.packed.data);
 }
@@ -118,64 +110,36 @@ sqz_status packed_weight(const Args &a) {
   return optional("bias", a.bias, {a.c_out});
 }
 
-const sqz_argument kUsePackedArguments[] = {
-    SQZ_IN(use_packed_pointwise_conv, packed),   SQZ_IN_OPTIONAL(use_packed_pointwise_conv, bias),
-    SQZ_INT(use_packed_pointwise_conv, c_in),    SQZ_INT(use_packed_pointwise_conv, c_out),
-    SQZ_INT(use_packed_pointwise_conv, groups),  SQZ_WORD(use_packed_pointwise_conv, dtype, SQZ_F32, kDtypeWords),
-    SQZ_OUT(use_packed_pointwise_conv, bias_out)};
-
-sqz_status check_and_run(sqz_use_packed_pointwise_conv_args &a) {
+sqz_status check_and_run(Call &call, sqz_use_packed_pointwise_conv_args &a) {
   SQZ_TRY(packed_weight(a));
-  Call call(1);
   SQZ_TRY(bias_output(call, a.bias, a.bias_out));
-  return call.needs_out() ? SQZ_NEEDS_OUT : copy_bias(call, a.bias, a.bias_out);
+  SQZ_TRY(call.ready());
+  return copy_bias(call, a.bias, a.bias_out);
 }
 
 // ---- convolutions of arrays ----------------------------------------------------------------------------------------
 
-const sqz_argument kPointwiseConvArguments[] = {SQZ_IN(pointwise_conv, x),
-                                                SQZ_IN(pointwise_conv, weight),
-                                                SQZ_IN_OPTIONAL(pointwise_conv, bias),
-                                                SQZ_INT(pointwise_conv, groups),
-                                                SQZ_WORD(pointwise_conv, activation, 0, kActivationWords),
-                                                SQZ_IN_OPTIONAL(pointwise_conv, residual),
-                                                SQZ_OUT(pointwise_conv, out)};
-
-sqz_status check_and_run(sqz_pointwise_conv_args &a) {
+sqz_status check_and_run(Call &call, sqz_pointwise_conv_args &a) {
   SQZ_TRY(rows("x", a.x));
   SQZ_TRY(weight_shape(a.weight, kF32));
   const int64_t c_out = a.weight.shape[0];
   SQZ_TRY(optional("bias", a.bias, {c_out}));
   const Shape from(a.x), to = from.with_last(c_out);
-  SQZ_TRY(divisor("groups", a.groups, "C_in", from.last(), "C_out", c_out));
-  SQZ_CHECK(a.weight.shape[1] == from.last() / a.groups, "weight: expected shape (C_out, %lld), got %s",
-            (long long)(from.last() / a.groups), text(a.weight).s);
+  const int64_t c_in = from.last();
+  SQZ_TRY(divisor("groups", a.groups, "C_in", c_in, "C_out", c_out));
+  SQZ_CHECK(a.weight.shape[1] == c_in / a.groups, "weight: expected shape (C_out, %lld), got %s",
+            (long long)(c_in / a.groups), text(a.weight).s);
   SQZ_TRY(weight_sizes(a.weight, a.groups, SQZ_F32));
   SQZ_TRY(choice("activation", a.activation, SQZ_ACT_NONE, SQZ_ACT_TANH));
   SQZ_TRY(optional("residual", a.residual, to));
-  Call call(1);
-  SQZ_TRY(call.output(a.out, to, {{"x", &a.x}, {"weight", &a.weight}, {"bias", &a.bias}, {"residual", &a.residual}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  PwconvInput x = {};
-  PwconvPart part = {};
-  Rows<float> input, residual;
-  const void *weight;
-  SQZ_TRY(call.rows("x", a.x, &input));
-  SQZ_TRY(call.rows("residual", a.residual, &residual));
-  SQZ_TRY(call.dense("bias", a.bias, &part.bias));
-  SQZ_TRY(call.dense("weight", a.weight, &weight));
-  sqz_status status;
-  void *packed = call.take("weight", packed_bytes(SQZ_F32, a.groups, from.last(), c_out), &status);
-  if (!packed) return status;
-  SQZ_TRY(pack(SQZ_F32, a.groups, from.last(), c_out, weight, SQZ_F32, packed));
-  x.rows = from.rows(), x.c_in = from.last();
-  x.x = input.p, x.ldx = input.ld;
-  part.dtype = SQZ_F32, part.groups = a.groups, part.c_out = c_out;
-  part.packed = packed;
-  part.activation = a.activation;
-  part.residual = residual.p, part.ldr = residual.ld;
-  part.out = floats(a.out), part.ldo = c_out;
-  return run_pwconv(x, 1, &part);
+  SQZ_TRY(call.result(a.out, to, {{"x", &a.x}, {"weight", &a.weight}, {"bias", &a.bias}, {"residual", &a.residual}}));
+  const auto x = call.rows("x", a.x), residual = call.rows("residual", a.residual);
+  const float *bias = call.vector("bias", a.bias), *weight = call.vector("weight", a.weight);
+  float *packed = static_cast<float *>(call.take("weight", packed_bytes(SQZ_F32, a.groups, c_in, c_out)));
+  SQZ_TRY(call.status());
+  SQZ_TRY(pack(SQZ_F32, a.groups, c_in, c_out, weight, SQZ_F32, packed));
+  return sqz_pwconv_f32(from.rows(), a.groups, c_in, c_out, x.p, x.ld, packed, bias, a.activation, residual.p,
+                        residual.ld, floats(a.out), c_out);
 }
 
 // Bytes (..., width) and scales (..., groups).
@@ -195,23 +159,9 @@ sqz_status quantized_output(Call &call, sqz_array &values, sqz_array &scales, co
                             std::initializer_list<Input> inputs) {
   SQZ_TRY(call.output(values, shape.with_last(quantized_width(shape.last(), groups)), inputs, nullptr, SQZ_U8));
   SQZ_TRY(call.output(scales, shape.with_last(groups), inputs));
-  SQZ_CHECK(call.needs_out() || !overlap(values, scales), "out: expected values apart from scales, got an overlap");
+  SQZ_CHECK(call.ready() || !overlap(values, scales), "out: expected values apart from scales, got an overlap");
   return SQZ_OK;
 }
-
-const sqz_argument kRunArguments[] = {SQZ_IN(run_pointwise_conv, packed),
-                                      SQZ_IN_OPTIONAL(run_pointwise_conv, bias),
-                                      SQZ_INT(run_pointwise_conv, c_in),
-                                      SQZ_INT(run_pointwise_conv, c_out),
-                                      SQZ_INT(run_pointwise_conv, groups),
-                                      SQZ_WORD(run_pointwise_conv, dtype, SQZ_F32, kDtypeWords),
-                                      SQZ_IN(run_pointwise_conv, x),
-                                      SQZ_IN_OPTIONAL(run_pointwise_conv, x_scales),
-                                      SQZ_WORD(run_pointwise_conv, activation, 0, kActivationWords),
-                                      SQZ_IN_OPTIONAL(run_pointwise_conv, residual),
-                                      SQZ_INT_OPTIONAL(run_pointwise_conv, quantize_groups),
-                                      SQZ_OUT(run_pointwise_conv, out),
-                                      SQZ_OUT(run_pointwise_conv, out_scales)};
 
 sqz_status check_conv(Call &call, sqz_run_pointwise_conv_args &a) {
   SQZ_TRY(packed_weight(a));
@@ -239,29 +189,27 @@ sqz_status check_conv(Call &call, sqz_run_pointwise_conv_args &a) {
   return quantized_output(call, a.out, a.out_scales, shape, *a.quantize_groups, inputs);
 }
 
-sqz_status read_input(Call &call, const sqz_run_pointwise_conv_args &a, PwconvInput *x) {
+void read_input(Call &call, const sqz_run_pointwise_conv_args &a, PwconvInput *x) {
   x->rows = Shape(a.x).rows();
   x->c_in = a.c_in;
-  if (!given(a.x_scales)) {
-    Rows<float> rows;
-    SQZ_TRY(call.rows("x", a.x, &rows));
+  if (given(a.x_scales)) {
+    const auto bytes = call.rows<uint8_t>("x", a.x);
+    x->q = bytes.p, x->ldq = bytes.ld;
+    x->groups = a.groups;
+    x->scales = call.vector("x", a.x_scales);
+  } else {
+    const auto rows = call.rows("x", a.x);
     x->x = rows.p, x->ldx = rows.ld;
-    return SQZ_OK;
   }
-  Rows<uint8_t> rows;
-  SQZ_TRY(call.rows("x", a.x, &rows));
-  x->q = rows.p, x->ldq = rows.ld;
-  x->groups = a.groups;
-  return call.dense("x", a.x_scales, &x->scales);
 }
 
-sqz_status read_part(Call &call, const sqz_run_pointwise_conv_args &a, PwconvPart *part) {
+void read_part(Call &call, const sqz_run_pointwise_conv_args &a, PwconvPart *part) {
   *part = {};
   part->dtype = a.dtype, part->groups = a.groups, part->c_out = a.c_out;
   part->packed = a.packed.data;
+  part->bias = call.vector("bias", a.bias);
   part->activation = a.activation;
-  Rows<float> residual;
-  SQZ_TRY(call.rows("residual", a.residual, &residual));
+  const auto residual = call.rows("residual", a.residual);
   part->residual = residual.p, part->ldr = residual.ld;
   if (a.quantize_groups) {
     part->groups_out = *a.quantize_groups;
@@ -271,18 +219,6 @@ sqz_status read_part(Call &call, const sqz_run_pointwise_conv_args &a, PwconvPar
   } else {
     part->out = floats(a.out), part->ldo = a.c_out;
   }
-  return call.dense("bias", a.bias, &part->bias);
-}
-
-sqz_status check_and_run(sqz_run_pointwise_conv_args &a) {
-  Call call(2);
-  SQZ_TRY(check_conv(call, a));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  PwconvInput x = {};
-  PwconvPart part;
-  SQZ_TRY(read_input(call, a, &x));
-  SQZ_TRY(read_part(call, a, &part));
-  return run_pwconv(x, 1, &part);
 }
 
 // Results of convolutions in one call lie apart.
@@ -295,11 +231,8 @@ sqz_status apart(const sqz_run_pointwise_conv_args *args, int64_t i) {
   return SQZ_OK;
 }
 
-// Of structs of the size of this version.
-sqz_status check_and_run_several(sqz_run_pointwise_conv_args *args, int64_t count) {
-  if (count == 0) return SQZ_OK;
-  Call call(2 * count);
-  for (int64_t i = 0; i < count; ++i) {
+sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args *args, int64_t count) {
+  for (int64_t i = 0; i < count && !call.checked; ++i) {
     SQZ_TRY(check_conv(call, args[i]));
     SQZ_CHECK(same_view(args[i].x, args[0].x) && args[i].x_scales.data == args[0].x_scales.data,
               "x: expected one array for all convolutions, got another for the one at position %lld", (long long)i);
@@ -307,30 +240,29 @@ sqz_status check_and_run_several(sqz_run_pointwise_conv_args *args, int64_t coun
               "x: expected floats for weights of other types and groups, got quantised rows");
     SQZ_TRY(apart(args, i));
   }
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
+  SQZ_TRY(call.ready());
+  constexpr int64_t kFew = 4;  // that need no memory of the heap
   PwconvInput x = {};
-  SQZ_TRY(read_input(call, args[0], &x));
-  sqz_status status;
-  PwconvPart *parts =
-      static_cast<PwconvPart *>(call.take("args", count * static_cast<int64_t>(sizeof *parts), &status));
-  if (!parts) return status;
-  for (int64_t i = 0; i < count; ++i) SQZ_TRY(read_part(call, args[i], parts + i));
+  PwconvPart few[kFew];
+  PwconvPart *parts = few;
+  if (count > kFew) parts = static_cast<PwconvPart *>(call.take("args", count * int64_t{sizeof *parts}));
+  read_input(call, args[0], &x);
+  for (int64_t i = 0; parts && i < count; ++i) read_part(call, args[i], parts + i);
+  SQZ_TRY(call.status());
   return run_pwconv(x, count, parts);
 }
 
-const sqz_argument kQuantizeRowsArguments[] = {SQZ_IN(quantize_rows, x), SQZ_INT(quantize_rows, groups),
-                                               SQZ_OUT(quantize_rows, values), SQZ_OUT(quantize_rows, scales)};
+sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args &a) { return check_and_run(call, &a, 1); }
 
-sqz_status check_and_run(sqz_quantize_rows_args &a) {
+sqz_status check_and_run(Call &call, sqz_quantize_rows_args &a) {
   SQZ_TRY(rows("x", a.x));
   const Shape shape(a.x);
   SQZ_TRY(no_more_than("x", shape.last(), kMaxChannels, " channels"));
   SQZ_TRY(divisor("groups", a.groups, "C", shape.last()));
-  Call call(2);
   SQZ_TRY(quantized_output(call, a.values, a.scales, shape, a.groups, {{"x", &a.x}}));
-  if (call.needs_out()) return SQZ_NEEDS_OUT;
-  Rows<float> x;
-  SQZ_TRY(call.rows("x", a.x, &x));
+  SQZ_TRY(call.ready());
+  const auto x = call.rows("x", a.x);
+  SQZ_TRY(call.status());
   return run_quantize_rows(shape.rows(), shape.last(), a.groups, x.p, x.ld, static_cast<uint8_t *>(a.values.data),
                            quantized_width(shape.last(), a.groups), floats(a.scales));
 }
@@ -391,34 +323,31 @@ int64_t packed_size(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out
 
 using namespace sqz;
 
-SQZ_OPERATION(pointwise_conv, "pointwise_conv", kPointwiseConvArguments)
-SQZ_OPERATION(pack_pointwise_conv, "PointwiseConv", kPackArguments)
-SQZ_OPERATION(use_packed_pointwise_conv, "PointwiseConv", kUsePackedArguments)
-SQZ_OPERATION(run_pointwise_conv, "PointwiseConv", kRunArguments)
-SQZ_OPERATION(quantize_rows, "quantize_rows", kQuantizeRowsArguments)
+SQZ_OPERATION(pointwise_conv, "pointwise_conv", SQZ_IN(x), SQZ_IN(weight), SQZ_IN_OPTIONAL(bias), SQZ_INT(groups),
+              SQZ_WORD(activation, 0, kActivationWords), SQZ_IN_OPTIONAL(residual), SQZ_OUT(out))
+SQZ_OPERATION(pack_pointwise_conv, "PointwiseConv", SQZ_IN(weight), SQZ_IN_OPTIONAL(bias), SQZ_INT(groups),
+              SQZ_WORD(dtype, SQZ_F32, kDtypeWords), SQZ_OUT(packed), SQZ_OUT(bias_out))
+SQZ_OPERATION(use_packed_pointwise_conv, "PointwiseConv", SQZ_IN(packed), SQZ_IN_OPTIONAL(bias), SQZ_INT(c_in),
+              SQZ_INT(c_out), SQZ_INT(groups), SQZ_WORD(dtype, SQZ_F32, kDtypeWords), SQZ_OUT(bias_out))
+SQZ_OPERATION(run_pointwise_conv, "PointwiseConv", SQZ_IN(packed), SQZ_IN_OPTIONAL(bias), SQZ_INT(c_in), SQZ_INT(c_out),
+              SQZ_INT(groups), SQZ_WORD(dtype, SQZ_F32, kDtypeWords), SQZ_IN(x), SQZ_IN_OPTIONAL(x_scales),
+              SQZ_WORD(activation, 0, kActivationWords), SQZ_IN_OPTIONAL(residual), SQZ_INT_OPTIONAL(quantize_groups),
+              SQZ_OUT(out), SQZ_OUT(out_scales))
+SQZ_OPERATION(quantize_rows, "quantize_rows", SQZ_IN(x), SQZ_INT(groups), SQZ_OUT(values), SQZ_OUT(scales))
 
-static const sqz_operation operation_run_pointwise_convs = {
-    "run_pointwise_convs",
-    "pointwise_convs",
-    sizeof(sqz_run_pointwise_conv_args),
-    1,
-    sizeof kRunArguments / sizeof *kRunArguments,
-    kRunArguments,
-    [](void *args, int64_t count) {
-      return sqz_run_pointwise_convs(static_cast<sqz_run_pointwise_conv_args *>(args), count);
-    }};
-SQZ_OPERATIONS(kConvolutions, &operation_pointwise_conv, &operation_pack_pointwise_conv,
-               &operation_use_packed_pointwise_conv, &operation_run_pointwise_conv, &operation_run_pointwise_convs,
-               &operation_quantize_rows)
+static sqz_status run_pointwise_convs(void *args, int64_t count, int32_t checked) {
+  constexpr size_t size = sizeof(sqz_run_pointwise_conv_args);
+  return with_size(args, size, count, checked, [](Call &call, void *a, int64_t n) {
+    return check_and_run(call, static_cast<sqz_run_pointwise_conv_args *>(a), n);
+  });
+}
+const sqz_operation sqz::operation_run_pointwise_convs =
+    row_of<run_pointwise_conv_table>("run_pointwise_convs", "pointwise_convs", 1, run_pointwise_convs);
 
 extern "C" {
 
 sqz_status sqz_run_pointwise_convs(sqz_run_pointwise_conv_args *args, int64_t count) {
-  SQZ_CHECK(count >= 0, "count: expected a number >= 0, got %lld", (long long)count);
-  SQZ_CHECK(args || count == 0, "args: expected a pointer, got NULL");
-  return with_sizes(args, sizeof *args, count, [](void *a, int64_t n) {
-    return check_and_run_several(static_cast<sqz_run_pointwise_conv_args *>(a), n);
-  });
+  return run_pointwise_convs(args, count, 0);
 }
 
 int64_t sqz_pwconv_packed_size_f32(int64_t groups, int64_t c_in, int64_t c_out) {
@@ -463,22 +392,9 @@ sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t groups, 
 sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,
                           const float *packed, const float *bias, sqz_activation activation, const float *residual,
                           int64_t ldr, float *out, int64_t ldo) {
-  sqz_pwconv_input input = {};
-  input.rows = rows;
-  input.c_in = c_in;
-  input.x = x;
-  input.ldx = ldx;
-  sqz_pwconv_part part = {};
-  part.dtype = SQZ_F32;
-  part.groups = groups;
-  part.c_out = c_out;
-  part.packed = packed;
-  part.bias = bias;
-  part.activation = activation;
-  part.residual = residual;
-  part.ldr = ldr;
-  part.out = out;
-  part.ldo = ldo;
+  const sqz_pwconv_input input = {rows, c_in, x, ldx, nullptr, 0, nullptr, 0};
+  const sqz_pwconv_part part = {SQZ_F32, groups, c_out, packed,  bias, activation, residual,
+                                ldr,     out,    ldo,   nullptr, 0,    nullptr,    0};
   SQZ_TRY(check_part(input, part));
   SQZ_TRY(check_input(input));
   return run_pwconv(input, 1, &part);

@@ -37,6 +37,7 @@ ffi, lib, mode = _load()
 _library.check_version(ffi.string(lib.sqz_version()).decode())
 NULL = ffi.NULL
 _VOID, _SIZES = ffi.typeof("void *"), ffi.typeof("intptr_t[]")
+_ROOM = ffi.typeof(f"intptr_t[{lib.SQZ_MAX_RANK}]")
 
 SQZ_OTHER = lib.SQZ_OTHER
 # By format, which has the machine's byte order unless it says otherwise, and item size.
@@ -71,7 +72,8 @@ def _type_of(name: str, format: str) -> Any:
     return ffi.new("char[]", f"{name} of format {format!r}".encode())
 
 
-NOT_GIVEN = (_c_text("NoneType"), NULL, lib.SQZ_NONE, 0, NULL, NULL, 0)
+_NONE_TYPE = _c_text("NoneType")
+NOT_GIVEN = (_NONE_TYPE, NULL, lib.SQZ_NONE, 0, NULL, NULL, 0)
 
 
 def pointer(contiguous: Any) -> Any:
@@ -127,7 +129,11 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
 
 def describe_result(value: Any, keep: list[Any]) -> tuple[Any, ...]:
     """Return the fields of an sqz_array that is written to."""
-    return NOT_GIVEN if value is None else describe(value, keep, True)
+    if value is not None:
+        return describe(value, keep, True)
+    sizes = ffi.new(_ROOM)  # for the shape
+    keep.append(sizes)
+    return (_NONE_TYPE, NULL, lib.SQZ_NONE, lib.SQZ_MAX_RANK, sizes, NULL, 0)
 
 
 def _no_memory(op: str, shape: Shape) -> Exception:

@@ -29,6 +29,7 @@ class Arguments:
     def __init__(self, op: str) -> None:
         self.op = op
         self.inputs: list[tuple[str, np.ndarray]] = []  # as given, for `output`
+        self.no_memory: Exception | None = None  # for a copy: raised by `done`, since a wrong argument comes first
 
     def given(self, name: str, value: Any, *dtypes: str, what: str = "an array") -> np.ndarray:
         """Check an input of one of `dtypes` in native byte order."""
@@ -41,13 +42,19 @@ class Arguments:
             raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", kind(value))
 
     def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
-        """Return the array C-contiguous and aligned, copied if it is not."""
+        """Return the array C-contiguous and aligned, copied if it is not; as it is if there is no memory for that."""
         if value.flags.c_contiguous and value.flags.aligned and not copy:
             return np.asarray(value)
         try:
             return np.array(value, dtype, order="C")
         except (MemoryError, ValueError):  # ValueError: the size overflows
-            raise error(MemoryError, self.op, name, "memory for a copy", "none") from None
+            self.no_memory = self.no_memory or error(MemoryError, self.op, name, "memory for a copy", "none")
+            return value
+
+    def done(self) -> None:
+        """Raise the error of a copy, after the last check."""
+        if self.no_memory:
+            raise self.no_memory
 
     def array(self, name: str, value: Any, *dtypes: str) -> np.ndarray:
         """Check an array of one of `dtypes` (float32 if none is given) and any shape."""
@@ -99,6 +106,7 @@ class Arguments:
         if value.ndim >= MOST_AXES:
             raise error(ValueError, self.op, name, f"at most {MOST_AXES - 1} dimensions", value.ndim)
         numbers = self.plain(name, value, np.int64, copy=True)
+        self.done()
         bad = np.flatnonzero((numbers < 0) | (numbers >= limit))
         if bad.size:
             first = f"{numbers.flat[bad[0]]} at position {bad[0]}"
@@ -111,6 +119,7 @@ class Arguments:
         if value.ndim != 1 or value.size == 0:
             raise error(ValueError, self.op, name, "shape (batch + 1,)", value.shape)
         numbers = self.plain(name, value, np.int64, copy=True)
+        self.done()
         if numbers[0] != 0:
             raise error(ValueError, self.op, name, "to start at 0", numbers[0])
         falls = np.flatnonzero(numbers[1:] < numbers[:-1])
@@ -132,17 +141,15 @@ class Arguments:
         own = (1,) * (len(shape) - value.ndim) + value.shape
         if len(own) > len(shape) or any(n not in (1, m) for n, m in zip(own, shape, strict=True)):
             raise error(ValueError, self.op, "mask", f"a shape that broadcasts to {shape}", value.shape)
-        if len(dtypes) > 1:
-            value = additive(value)
-        value = value.reshape(own)
-        return self.plain("mask", value if own[-1] == shape[-1] else np.broadcast_to(value, (*own[:-1], shape[-1])))
+        value = self.plain("mask", np.broadcast_to(value.reshape(own), (*own[:-1], shape[-1])))
+        return additive(value) if len(dtypes) > 1 and not self.no_memory else value
 
     def mask_rows(self, value: Any, shape: Shape, *dtypes: str) -> np.ndarray | None:
         """Check a mask as `mask` does; return a matrix of one row, or with all rows of `shape`."""
         mask = self.mask(value, shape, *dtypes)
         if mask is not None and mask.size != shape[-1] and mask.shape != shape:
             mask = self.plain("mask", np.broadcast_to(mask, shape))
-        return None if mask is None else matrix(mask)
+        return mask if self.no_memory else matrix(mask)
 
     def output(self, out: Any, shape: Shape, dtype: str = "float32", in_place: bool = False) -> np.ndarray:
         """Check `out`, or allocate it. It must not overlap an input, but if `in_place` it may be the first one, x.
@@ -151,11 +158,13 @@ class Arguments:
         """
         if out is None:
             try:
-                return np.empty(shape, dtype)
+                made = np.empty(shape, dtype)
             except (MemoryError, ValueError):
                 wrong = MemoryError(f"{self.op}: expected memory for a result of shape {shape}, got none")
                 wrong.argument = None  # type: ignore[attr-defined]
                 raise wrong from None
+            self.done()
+            return made
         op, inputs = self.op, iter(self.inputs)
         self._check_type("out", out, "an array", dtype)
         if out.shape != shape:
@@ -174,6 +183,7 @@ class Arguments:
         for name, value in inputs:
             if np.may_share_memory(out, value):
                 raise error(ValueError, op, "out", "memory apart from the inputs", f"an overlap with {name}")
+        self.done()
         checked: np.ndarray = out
         return checked
 
@@ -248,11 +258,12 @@ class Front:
         groups = check.divisor(a.op, "groups", groups, C_in=c_in, C_out=len(w))
         if groups * w.shape[1] != c_in:
             raise error(ValueError, a.op, "weight", f"shape (C_out, {c_in // groups})", w.shape)
-        conv = self._pack(a, w, bias, groups, "float32")
+        self._weight_sizes(a, w, groups, "float32")
         activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
         shape = (*x.shape[:-1], len(w))
         residual = a.optional("residual", residual, shape)
         out = a.output(out, shape)
+        conv = self._pack(a, w, bias, groups, "float32")
         self.kernels.convolve(matrix(x), None, conv, activation, matrix(residual), matrix(out))
         return out
 
@@ -262,9 +273,11 @@ class Front:
         bias = a.optional("bias", bias, w.shape[:1])
         groups = check.divisor(a.op, "groups", groups, C_out=len(w))
         dtype = check.choice(a.op, "dtype", dtype, packing.STORAGE)
+        self._weight_sizes(a, w, groups, dtype)
+        a.done()
         return self._pack(a, w, None if bias is None else bias.copy(), groups, dtype)
 
-    def _pack(self, a: Arguments, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
+    def _weight_sizes(self, a: Arguments, weight: np.ndarray, groups: int, dtype: str) -> None:
         op, (c_out, k) = a.op, weight.shape[:2]
         if groups * k > MOST_CHANNELS:
             raise error(ValueError, op, "weight", "at most 2^28 input channels", f"{groups} groups of {k}")
@@ -272,7 +285,12 @@ class Front:
             raise error(ValueError, op, "weight", "at most 2^28 output channels", c_out)
         if dtype == "int8" and k > MOST_INT8_DEPTH:
             raise error(ValueError, op, "weight", "at most 2^17 input channels per group for int8", k)
-        w, scales = a.plain("weight", weight).reshape(c_out, k).astype(F), np.empty(0, F)
+
+    def _pack(self, a: Arguments, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
+        op, (c_out, k) = a.op, weight.shape[:2]
+        weight = a.plain("weight", weight)
+        a.done()
+        w, scales = weight.reshape(c_out, k).astype(F), np.empty(0, F)
         with np.errstate(all="ignore"):  # NaN and infinity are weights like others
             if dtype == "float16" and weight.dtype != np.float16:
                 finite = np.where(np.isfinite(w), w, 0)
@@ -297,6 +315,7 @@ class Front:
         a = Arguments("PointwiseConv")
         check_address(a.op, packing.address(packed), packed.nbytes)
         bias = a.optional("bias", bias, (c_out,))
+        a.done()
         weight, scales = packing.unpack(packed, c_in, c_out, groups, dtype)
         kept = None if bias is None else bias.copy()
         return Convolution(dtype, groups, c_in // groups, c_out // groups, self.kernels.pack(weight), scales, kept)

@@ -12,7 +12,7 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
-import threading
+from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,6 @@ from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import (
     NULL,
     address,
-    c_sizes,
     describe,
     describe_result,
     empty,
@@ -49,15 +48,6 @@ class _Bound:
 
     def __init__(self, values: tuple[Any, ...], fields: list[Any], keep: list[Any]) -> None:
         self.values, self.fields, self.keep = values, fields, keep
-
-
-class _Calls(threading.local):
-    """How many calls of operations this thread has made."""
-
-    count = 0
-
-
-_calls = _Calls()
 
 
 class _Operation:
@@ -122,15 +112,9 @@ class _Operation:
         keep: list[Any] = []
         values, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        _calls.count = number = _calls.count + 1
         status = self.run(args)
-        while status == lib.SQZ_NEEDS_OUT:
-            asked = self._asked(args)
-            if _calls.count == number:
-                self._allocate(values, args, asked, keep)
-            else:
-                self._forget(args)
-                number = _calls.count
+        if status == lib.SQZ_NEEDS_OUT:
+            self._allocate(values, args)
             status = self.run(args)
         if status:
             raise _error(self.label, status)
@@ -138,25 +122,25 @@ class _Operation:
 
     def several(self, bounds: tuple[_Bound, ...], *given: Any) -> tuple[Any, ...]:
         """Run one call per entry of `bounds`. All share the arguments that follow; the last has a result for each."""
+        if not bounds:
+            return ()
         keep: list[Any] = []
         calls = []
+        first = len(bounds[0].values)
+        shared = [*given[:-1], *[None] * (len(self.names) - first - len(given) + 1)]
+        common = [convert(value, keep) for convert, value in zip(self.converters[first:], shared, strict=True)]
         for bound, out in zip(bounds, given[-1], strict=True):
-            rest = [*given[:-1], *[None] * (len(self.names) - len(bound.values) - len(given) + 1)]
-            rest[self.results[0] - len(bound.values)] = out
-            calls.append(self.convert((bound, *rest), keep))
+            values, fields = [*bound.values, *shared], [*bound.fields, *common]
+            values[self.results[0]] = out
+            for i in self.results:
+                fields[i + 1] = describe_result(values[i], keep)
+            calls.append((values, fields))
         args = ffi.new(self.structs, [fields for _, fields in calls])
-        count = len(calls)
-        _calls.count = number = _calls.count + 1
-        status = self.run(args, count)
-        while status == lib.SQZ_NEEDS_OUT:
-            asked = [self._asked(args[i]) for i in range(count)]
+        status = self.run(args, len(calls))
+        if status == lib.SQZ_NEEDS_OUT:
             for i, (values, _) in enumerate(calls):
-                if _calls.count == number:
-                    self._allocate(values, args[i], asked[i], keep)
-                else:
-                    self._forget(args[i])
-            number = _calls.count
-            status = self.run(args, count)
+                self._allocate(values, args[i])
+            status = self.run(args, len(calls))
         if status:
             raise _error(self.label, status)
         return tuple([self._result(values) for values, _ in calls])
@@ -170,54 +154,31 @@ class _Operation:
     def missing(self, *given: Any) -> list[tuple[str, tuple[int, ...]]]:
         """Return the dtypes and shapes of the results that a call would allocate."""
         keep: list[Any] = []
-        _, fields = self.convert(given, keep)
+        values, fields = self.convert(given, keep)
         args = ffi.new(self.struct, fields)
-        while True:
-            _calls.count = number = _calls.count + 1
-            status = self.run(args)
-            if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
-                raise _error(self.label, status)
-            asked = [(dtype, shape) for _, dtype, shape in self._asked(args)]
-            if _calls.count == number:
-                return asked
-            self._forget(args)
+        status = self.run(args)
+        if status not in (lib.SQZ_OK, lib.SQZ_NEEDS_OUT):
+            raise _error(self.label, status)
+        return [(dtype, shape) for _, _, dtype, shape in self._asked(values, args)]
 
-    def _forget(self, args: Any) -> None:
-        """Let an operation ask for its results again.
-
-        The shapes last until the library's next call in this thread. A signal handler or a finaliser may make one
-        before they are read: whoever reads them looks at the number of calls afterwards.
-        """
-        for i in self.results:
-            out = getattr(args, self.names[i])
-            if not out.data:
-                out.dtype = lib.SQZ_NONE
-
-    def _asked(self, args: Any) -> list[tuple[int, str, tuple[int, ...]]]:
-        """Return which results an operation asks for, with their dtypes and shapes."""
+    def _asked(self, values: list[Any], args: Any) -> list[tuple[int, Any, str, tuple[int, ...]]]:
+        """Return which results an operation asks for: their places, descriptors, dtypes and shapes."""
         found = []
         for i in self.results:
-            out = getattr(args, self.names[i])
-            dtype = out.dtype
-            if dtype and not out.data:
-                shape = tuple(out.shape[0 : out.rank]) if out.rank else ()
-                found.append((i, "float32" if dtype == lib.SQZ_F32 else "uint8", shape))
+            if values[i] is None:
+                out = getattr(args, self.names[i])
+                if dtype := out.dtype:
+                    shape = tuple(ffi.unpack(out.shape, out.rank))
+                    found.append((i, out, "float32" if dtype == lib.SQZ_F32 else "uint8", shape))
         return found
 
-    def _allocate(
-        self, values: list[Any], args: Any, asked: list[tuple[int, str, tuple[int, ...]]], keep: list[Any]
-    ) -> None:
+    def _allocate(self, values: list[Any], args: Any) -> None:
         """Make room for results, in the struct and among the values."""
         ndarray = getattr(sys.modules.get("numpy"), "ndarray", ())
-        of_numpy = False
-        for value in values:
-            of_numpy = of_numpy or isinstance(value, ndarray)
-        for i, dtype, shape in asked:
+        of_numpy = any(map(isinstance, values, repeat(ndarray)))
+        for i, out, dtype, shape in self._asked(values, args):
             values[i] = empty(self.label, shape, dtype, of_numpy)
-            sizes = c_sizes(shape)
-            keep.append(sizes)
-            out = getattr(args, self.names[i])
-            out.data, out.shape = pointer(values[i]), sizes
+            out.data = pointer(values[i])
 
     def _result(self, values: list[Any]) -> Any:
         results = [values[i] for i in self.results if values[i] is not None]

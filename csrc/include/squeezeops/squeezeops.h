@@ -189,17 +189,20 @@ typedef struct {
   const char *type;        /**< what messages call its type, such as "float64"; NULL: the name of dtype */
   void *data;              /**< the first element: that with all indices 0 */
   sqz_dtype dtype;         /**< type of the elements */
-  int32_t rank;            /**< number of axes, 0 to 64 */
+  int32_t rank;            /**< number of axes, 0 to SQZ_MAX_RANK */
   const intptr_t *shape;   /**< (rank) */
   const intptr_t *strides; /**< (rank), in bytes, of any sign; NULL: C-contiguous */
   int32_t readonly;        /**< not 0: must not be written to */
 } sqz_array;
 
+/** The most axes of an array. */
+enum { SQZ_MAX_RANK = 64 };
+
 /*
- * The result of an operation is the array `out`: C-contiguous, aligned, writeable and of the right shape. If its data
- * is NULL, the call checks the other arguments, sets out's dtype, rank and shape, and returns SQZ_NEEDS_OUT: allocate
- * the memory, set out.data and call again. That shape lies in memory of the library and is valid until the next call on
- * this thread. The values of ids, offsets and weights are checked by the call that computes.
+ * The result of an operation is the array `out`: C-contiguous, aligned, writeable and of the right shape. If its dtype
+ * is SQZ_NONE, its shape is memory to write to, with room for `rank` sizes (SQZ_MAX_RANK always suffices). Then the
+ * call checks the other arguments, sets out's dtype, rank and sizes, and returns SQZ_NEEDS_OUT: allocate the memory,
+ * set out.data and call again. The values of ids and weights are checked by the call that computes.
  */
 
 /** Arguments of sqz_layer_norm(). */
@@ -460,13 +463,15 @@ typedef struct {
 
 /** An operation, described for those who call it from another language: one loop over the table serves all. */
 typedef struct {
-  const char *name;                             /**< of the function, without "sqz_" */
-  const char *label;                            /**< what messages for a user call it */
-  size_t size;                                  /**< of the struct of its arguments */
-  int32_t several;                              /**< 1 if it takes any number of structs, else 0 */
-  int32_t argument_count;                       /**< number of its arguments */
-  const sqz_argument *arguments;                /**< in order of the fields */
-  sqz_status (*run)(void *args, int64_t count); /**< the function; count is 1 unless `several` */
+  const char *name;              /**< of the function, without "sqz_" */
+  const char *label;             /**< what messages for a user call it */
+  size_t size;                   /**< of the struct of its arguments */
+  int32_t several;               /**< 1 if it takes any number of structs, else 0 */
+  int32_t argument_count;        /**< number of its arguments */
+  const sqz_argument *arguments; /**< in order of the fields */
+  /** The function; count is 1 unless `several`. With `checked` not 0, checks may be left out: only for a call that was
+   * made before and returned SQZ_NEEDS_OUT, when nothing but the data of results was set since. */
+  sqz_status (*run)(void *args, int64_t count, int32_t checked);
 } sqz_operation;
 
 /** Number of operations. */
