@@ -137,8 +137,10 @@ def read_side(key: str, value: Any) -> str:
 
 
 def read_flags(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read how a tokenizer of a BERT class normalises: arguments of the constructor by the keys of `BERT_FLAGS`."""
-    flags: dict[str, Any] = {key: check(key, config.get(key, True), bool) for key in list(BERT_FLAGS)[:2]}
+    """Read how a tokenizer of a BERT class normalises: arguments of the constructor."""
+    flags: dict[str, Any] = {
+        BERT_FLAGS[key]: check(key, config.get(key, True), bool) for key in ("do_lower_case", "tokenize_chinese_chars")
+    }
     return flags | {"strip_accents": check("strip_accents", config.get("strip_accents"), bool, type(None))}
 
 

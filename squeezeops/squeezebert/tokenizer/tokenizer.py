@@ -334,13 +334,10 @@ class Tokenizer:
                 vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
             options |= read_added_tokens(file.parent, config, vocab)
             with naming(file):
-                self = cls(vocab, **options, **{BERT_FLAGS[key]: flag for key, flag in flags.items()})
+                self = cls(vocab, **options, **flags)
         if no_types:
-            if (
-                "model_input_names" not in config
-                and not bert_class
-                and any(type_id for _, type_id in self._templates[1])
-            ):
+            said = bert_class or "model_input_names" in config or not any(type_id for _, type_id in self._templates[1])
+            if not said:
                 reason = "not used, because the tokenizer's class needs token_type_ids in model_input_names for them"
                 warnings.warn(f"{file}: post_processor: token types: {reason}", UserWarning, stacklevel=2)
             self._templates = [[(part, 0) for part, _ in template] for template in self._templates]
@@ -355,7 +352,7 @@ class Tokenizer:
         options: dict[str, Any],
         bert_class: bool,
     ) -> Tokenizer:
-        """Read a ``tokenizer.json``; `flags` and `options` are those of ``tokenizer_config.json``."""
+        """Read a ``tokenizer.json``; `options` and, for a BERT class, `flags` are of ``tokenizer_config.json``."""
         with naming(file):
             data = read_json(file)
             section = read_model(data.get("model"))
@@ -371,7 +368,7 @@ class Tokenizer:
         where, other = file, file.parent / "tokenizer_config.json"
         with naming(file):
             if bert_class:
-                self = cls(vocab, **options, **{BERT_FLAGS[key]: flag for key, flag in flags.items()})
+                self = cls(vocab, **options, **flags)
                 used = {
                     "unk_token": self.unk_token,
                     "continuing_subword_prefix": self._prefix,
