@@ -199,7 +199,7 @@ def select_tensors(
             listed = ", ".join(map(shown, unknown[:SHOWN]))
             listed += f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
             message = f"checkpoint: expected the tensors of the model, got others too, which are not used: {listed}"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warnings.warn(message, UserWarning, stacklevel=1)  # one place, so that Python shows it once
         return selected
     more += len(unknown)  # one of them may be a missing tensor under another name
     while more and len(faults) < SHOWN:
