@@ -63,36 +63,29 @@ def embed(g: Graph) -> str:
     return g.norm(g.op("Add", words, g.op("Gather", g.constant(table, "places"), places)), "embeddings.LayerNorm")
 
 
-def conv(g: Graph, x: str, name: str, groups: int, form: str) -> str:
-    """Channels first: [B, C, L], or [B, C, 1, L]."""
-    w = g.weights[name + ".weight"]
-    if form == "conv2d":
-        w = w[..., None]
-    y = g.op("Conv", x, g.constant(w, name + ".weight"), g.weight(name + ".bias"), group=groups)
-    return str(y)
+def project(g: Graph, x: str, name: str, groups: int, form: str) -> str:
+    """Apply a convolution of the model.
 
-
-def linear(g: Graph, x: str, name: str, groups: int, form: str) -> str:
-    """Channels last: [B, L, C_in] to [B, L, C_out]."""
-    w, bias = g.weights[name + ".weight"][..., 0], g.weights[name + ".bias"]
+    "conv1d" and "conv2d": channels first, [B, C, L] or [B, C, 1, L]. "split" and "contrib": channels last, [B, L, C].
+    "batched": groups first, [G, T, C / G], or [B, L, C] without groups.
+    """
+    weight, bias = g.weights[name + ".weight"], g.weights[name + ".bias"]
+    if form in ("conv1d", "conv2d"):
+        weight = weight[..., None] if form == "conv2d" else weight
+        return str(g.op("Conv", x, g.constant(weight, name + ".weight"), g.weight(name + ".bias"), group=groups))
+    weight = weight[..., 0]
     if groups == 1:
-        return str(g.op("Add", g.op("MatMul", x, g.constant(w.T, name)), g.constant(bias, name + ".bias")))
-    c_out = len(w) // groups
-    parts = g.op("Split", x, outputs=groups, axis=-1, num_outputs=groups)
-    results = []
-    for i, part in enumerate(parts):
-        rows = slice(i * c_out, (i + 1) * c_out)
-        results.append(g.op("MatMul", part, g.constant(w[rows].T, f"{name}.{i}")))
-    y = g.op("Concat", *results, axis=-1)
+        y = g.op("MatMul", x, g.constant(weight.T, name))
+    elif form == "batched":
+        y = g.op("MatMul", x, g.constant(weight.reshape(groups, len(weight) // groups, -1).transpose(0, 2, 1), name))
+        bias = bias.reshape(groups, 1, -1)
+    else:
+        parts = zip(
+            g.op("Split", x, outputs=groups, axis=-1, num_outputs=groups), np.split(weight, groups), strict=True
+        )
+        products = [g.op("MatMul", part, g.constant(w.T, f"{name}.{i}")) for i, (part, w) in enumerate(parts)]
+        y = g.op("Concat", *products, axis=-1)
     return str(g.op("Add", y, g.constant(bias, name + ".bias")))
-
-
-def batched(g: Graph, x: str, name: str, groups: int) -> str:
-    """Groups first: [G, T, C_in / G] to [G, T, C_out / G]."""
-    w, bias = g.weights[name + ".weight"][..., 0], g.weights[name + ".bias"]
-    w = w.reshape(groups, len(w) // groups, -1).transpose(0, 2, 1)
-    y = g.op("MatMul", x, g.constant(w, name))
-    return str(g.op("Add", y, g.constant(bias.reshape(groups, 1, -1), name + ".bias")))
 
 
 def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
@@ -106,88 +99,55 @@ def attention(g: Graph, q: str, k: str, v: str, masked: bool) -> str:
 
 
 def layer(g: Graph, x: str, name: str, form: str, masked: bool) -> str:
-    """Add an encoder layer in one of `FORMS`."""
-    if form == "batched":
-        return layer_batched(g, x, name, masked)
-    return (layer_first if form.startswith("conv") else layer_last)(g, x, name, form, masked)
+    """Add an encoder layer in one of `FORMS`; x and y are [B, L, C]. Channels first is the reference implementation."""
+    heads, c, n = CONFIG["num_attention_heads"], CONFIG["hidden_size"], CONFIG["q_groups"]
+    size, first = c // heads, form in ("conv1d", "conv2d")
 
+    def convolve(x: str, part: str) -> str:
+        return project(g, x, f"{name}.{part}", convolutions()[part][2], form)
 
-def layer_first(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels first, as in the reference implementation. x and y are [B, L, C]."""
-    heads = CONFIG["num_attention_heads"]
-    size = CONFIG["hidden_size"] // heads
-    groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
+    def enter(x: str) -> str:
+        """From [B, L, C] to what a convolution takes."""
+        if form == "batched":
+            return g.transpose(g.reshape(x, -1, n, c // n), 1, 0, 2)
+        x = g.transpose(x, 0, 2, 1) if first else x
+        return str(g.op("Unsqueeze", x, g.ints(2))) if form == "conv2d" else x
 
-    def first(x: str) -> str:
-        x = g.transpose(x, 0, 2, 1)
-        return g.op("Unsqueeze", x, g.ints(2)) if form == "conv2d" else x
-
-    def last(x: str) -> str:
+    def leave(x: str) -> str:
+        if form == "batched":
+            return str(g.op("Reshape", g.transpose(x, 1, 0, 2), joined))
         x = g.op("Squeeze", x, g.ints(2)) if form == "conv2d" else x
-        return g.transpose(x, 0, 2, 1)
+        return g.transpose(x, 0, 2, 1) if first else x
 
-    t = first(x)
-    q, k, v = (
-        g.reshape(conv(g, t, f"{layer}.attention.{n}", groups[f"attention.{n}"], form), 0, heads, size, -1)
-        for n in ("query", "key", "value")
-    )
-    a = attention(g, g.transpose(q, 0, 1, 3, 2), k, g.transpose(v, 0, 1, 3, 2), masked)
-    a = g.reshape(g.transpose(a, 0, 1, 3, 2), 0, CONFIG["hidden_size"], -1)
-    a = g.op("Unsqueeze", a, g.ints(2)) if form == "conv2d" else a
-    a = last(conv(g, a, f"{layer}.post_attention.conv1d", groups["post_attention.conv1d"], form))
-    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
-    y = g.op("Gelu", conv(g, first(a), f"{layer}.intermediate.conv1d", groups["intermediate.conv1d"], form))
-    y = last(conv(g, y, f"{layer}.output.conv1d", groups["output.conv1d"], form))
-    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
-
-
-def layer_last(g: Graph, x: str, layer: str, form: str, masked: bool) -> str:
-    """Channels last, one matrix product per group."""
-    heads, c = CONFIG["num_attention_heads"], CONFIG["hidden_size"]
-    groups = {name: g_ for name, (_, _, g_) in convolutions().items()}
-    q, k, v = (
-        linear(g, x, f"{layer}.attention.{n}", groups[f"attention.{n}"], form) for n in ("query", "key", "value")
-    )
+    if form == "batched":
+        batch = g.op("Slice", g.op("Shape", "input_ids"), g.ints(0), g.ints(1))
+        length = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2))
+        split = g.op("Concat", g.ints(n), batch, length, g.ints(heads // n), g.ints(size), axis=0)
+        joined = g.op("Concat", batch, length, g.ints(c), axis=0)
+    t = enter(x)
+    q, k, v = (convolve(t, f"attention.{part}") for part in ("query", "key", "value"))
     if form == "contrib":  # onnxruntime's own attention
         inputs = (q, k, v, "", "", "bias") if masked else (q, k, v)
         a = g.op("MultiHeadAttention", *inputs, domain="com.microsoft", num_heads=heads)
+    elif first:
+        q, k, v = (g.reshape(y, 0, heads, size, -1) for y in (q, k, v))
+        a = attention(g, g.transpose(q, 0, 1, 3, 2), k, g.transpose(v, 0, 1, 3, 2), masked)
+        a = g.reshape(g.transpose(a, 0, 1, 3, 2), 0, c, -1)
+        a = g.op("Unsqueeze", a, g.ints(2)) if form == "conv2d" else a
+    elif form == "batched":
+        q, k, v = (g.op("Reshape", y, split) for y in (q, k, v))  # [G, B, L, H / G, D]
+        q, k, v = g.transpose(q, 1, 0, 3, 2, 4), g.transpose(k, 1, 0, 3, 4, 2), g.transpose(v, 1, 0, 3, 2, 4)
+        q, v = (g.reshape(y, 0, heads, -1, size) for y in (q, v))
+        a = attention(g, q, g.reshape(k, 0, heads, size, -1), v, masked)
+        a = g.op("Reshape", g.transpose(a, 0, 2, 1, 3), joined)
     else:
-        q, k, v = (g.reshape(t, 0, -1, heads, c // heads) for t in (q, k, v))
+        q, k, v = (g.reshape(y, 0, -1, heads, size) for y in (q, k, v))
         a = attention(g, g.transpose(q, 0, 2, 1, 3), g.transpose(k, 0, 2, 3, 1), g.transpose(v, 0, 2, 1, 3), masked)
         a = g.reshape(g.transpose(a, 0, 2, 1, 3), 0, -1, c)
-    a = linear(g, a, f"{layer}.post_attention.conv1d", groups["post_attention.conv1d"], form)
-    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
-    y = g.op("Gelu", linear(g, a, f"{layer}.intermediate.conv1d", groups["intermediate.conv1d"], form))
-    y = linear(g, y, f"{layer}.output.conv1d", groups["output.conv1d"], form)
-    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
-
-
-def layer_batched(g: Graph, x: str, layer: str, masked: bool) -> str:
-    """Groups first: one batched matrix product per convolution; each group keeps its own block from end to end."""
-    heads, c, n = CONFIG["num_attention_heads"], CONFIG["hidden_size"], CONFIG["q_groups"]
-
-    def grouped(x: str) -> str:
-        return g.transpose(g.reshape(x, -1, n, c // n), 1, 0, 2)
-
-    batch = g.op("Slice", g.op("Shape", "input_ids"), g.ints(0), g.ints(1))
-    length = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2))
-    split = g.op("Concat", g.ints(n), batch, length, g.ints(heads // n), g.ints(c // heads), axis=0)
-    joined = g.op("Concat", batch, length, g.ints(c), axis=0)
-    t = grouped(x)
-    q, k, v = (
-        g.op("Reshape", batched(g, t, f"{layer}.attention.{name}", n), split) for name in ("query", "key", "value")
-    )  # [G, B, L, H / G, D]
-    q, k, v = g.transpose(q, 1, 0, 3, 2, 4), g.transpose(k, 1, 0, 3, 4, 2), g.transpose(v, 1, 0, 3, 2, 4)
-    q, v = (g.reshape(t, 0, heads, -1, c // heads) for t in (q, v))
-    k = g.reshape(k, 0, heads, c // heads, -1)
-    a = attention(g, q, k, v, masked)
-    a = g.op("Reshape", g.transpose(a, 0, 2, 1, 3), joined)
-    a = linear(g, a, f"{layer}.post_attention.conv1d", 1, "split")
-    a = g.norm(g.op("Add", a, x), f"{layer}.post_attention.layernorm")
-    y = g.op("Gelu", batched(g, grouped(a), f"{layer}.intermediate.conv1d", n))
-    y = batched(g, y, f"{layer}.output.conv1d", n)
-    y = g.op("Reshape", g.transpose(y, 1, 0, 2), joined)
-    return g.norm(g.op("Add", y, a), f"{layer}.output.layernorm")
+    a = convolve(a, "post_attention.conv1d")
+    a = g.norm(g.op("Add", leave(a) if first else a, x), f"{name}.post_attention.layernorm")
+    y = g.op("Gelu", convolve(enter(a), "intermediate.conv1d"))
+    return g.norm(g.op("Add", leave(convolve(y, "output.conv1d")), a), f"{name}.output.layernorm")
 
 
 def classify(g: Graph, x: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,25 +18,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 CONFIG: dict[str, Any] = {
-    "model_type": "squeezebert",
-    "vocab_size": 30528,
-    "embedding_size": 768,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "q_groups": 4,
-    "k_groups": 4,
-    "v_groups": 4,
-    "post_attention_groups": 1,
-    "intermediate_groups": 4,
+    "model_type": "squeezebert", "vocab_size": 30528, "embedding_size": 768, "hidden_size": 768,
+    "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
+    "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "num_labels": 3,
+    "q_groups": 4, "k_groups": 4, "v_groups": 4, "post_attention_groups": 1, "intermediate_groups": 4,
     "output_groups": 4,
-    "layer_norm_eps": 1e-12,
-    "num_labels": 3,
-}
+}  # fmt: skip
 
 
 def convolutions() -> dict[str, tuple[int, int, int]]:
@@ -133,19 +119,12 @@ def write_once(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_tensors(path: Path, weights: dict[str, Floats]) -> None:
-    """Write a safetensors file: the length of the header, the header in JSON, the data."""
-    header, offset = {}, 0
-    for name, array in weights.items():
-        label = name if name.startswith("classifier.") else "transformer." + name
-        end = offset + array.nbytes
-        header[label] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    """Write a safetensors file, with Hugging Face's prefix."""
+    from squeezeops.squeezebert.files.safetensors import write_file
+
+    named = {name if name.startswith("classifier.") else "transformer." + name: a for name, a in weights.items()}
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in weights.values():
-            file.write(array.tobytes())
+        write_file(file, {name: ("F32", array.shape) for name, array in named.items()}, {}, named.values())
 
 
 def saved_weights() -> dict[str, Any]:

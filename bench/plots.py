@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,12 @@ MARKERS = {"pointwise_conv": "o", "attention": "s"}
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     """Write the pictures that have results. Return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, picture in (("latency", latency), ("roofline", roofline), ("scaling", scaling)):
-        figure = picture(results)
-        if figure is not None:
-            written.append(folder / f"{name}.png")
-            figure.savefig(written[-1], dpi=120, bbox_inches="tight")
-            pyplot.close(figure)
-    return written
+    figures = {picture.__name__: picture(results) for picture in (latency, roofline, scaling)}
+    written = {folder / f"{name}.png": figure for name, figure in figures.items() if figure is not None}
+    for path, figure in written.items():
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        pyplot.close(figure)
+    return list(written)
 
 
 def encoders(results: dict[str, Any], **wanted: Any) -> list[Any]:
@@ -52,6 +51,14 @@ def line(axes: Any, points: list[tuple[float, float]], **style: Any) -> None:
         axes.plot(*zip(*points, strict=True), **style)
 
 
+def finish(axes: Any, ticks: Sequence[int]) -> None:
+    """Put marks at these sizes alone, on a logarithmic axis, and add the legend."""
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
 def milliseconds(rows: list[Any], library: str, by: str) -> list[tuple[float, float]]:
     found = [(row, row["libraries"].get(library, {}).get("seconds")) for row in rows]
     return [(float(row["case"][by]), 1e3 * seconds["median"]) for row, seconds in found if seconds]
@@ -70,17 +77,10 @@ def latency(results: dict[str, Any]) -> Any:
         floors = [(float(row["case"]["tokens"]), floor(row)) for row in rows]
         known = [(x, 1e3 * y) for x, y in floors if y]
         line(axes, known, label="floor: read the weights, do the multiply-adds", color="0.4", linestyle="--")
-        axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="ms", title=title("batch 1", threads))
-        ticks = [row["case"]["tokens"] for row in rows]
-        axes.set_xticks([int(tick) for tick in ticks], ticks)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="ms")
+        axes.set_title(f"SqueezeBERT-base encoder, batch 1, {plural(threads)}")
+        finish(axes, [int(row["case"]["tokens"]) for row in rows])
     return figure
-
-
-def title(what: str, threads: int) -> str:
-    return f"SqueezeBERT-base encoder, {what}, {plural(threads)}"
 
 
 def roofline(results: dict[str, Any]) -> Any:
@@ -149,7 +149,6 @@ def scaling(results: dict[str, Any]) -> Any:
         ]
         line(left, limits, label=f"multiply-adds only, {threads}", color="0.5", linestyle=style)
     left.set(xscale="log", xlabel="texts of 32 tokens in a batch", ylabel="texts per second")
-    left.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
     for name in (*PEERS, OURS):
         one = dict(milliseconds(encoders(results, batch=1, threads=1), name, "tokens"))
         two = dict(milliseconds(encoders(results, batch=1, threads=2), name, "tokens"))
@@ -158,12 +157,8 @@ def scaling(results: dict[str, Any]) -> Any:
         line(right, points, label=name, color=COLOURS[name], marker="o")
     right.axhline(2, color="0.5", linestyle="--")
     right.set(xscale="log", xlabel="tokens, batch 1", ylabel="time on 1 thread / time on 2")
-    ticks = [16, 32, 128, 384]
-    right.set_xticks(ticks, [str(tick) for tick in ticks])
-    for axes in (left, right):
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    finish(left, [1, 2, 4, 8, 16, 32])
+    finish(right, [16, 32, 128, 384])
     if not drawn:
         pyplot.close(figure)
         return None

@@ -38,6 +38,14 @@ def median(quartiles: Any) -> float | None:
     return quartiles["median"] if quartiles else None
 
 
+def p75(quartiles: Any) -> float | None:
+    return quartiles["p75"] if quartiles else None
+
+
+def scaled(value: float | None, factor: float, digits: int = 2) -> str:
+    return "-" if value is None else f"{factor * value:.{digits}f}"
+
+
 def spread(quartiles: Any) -> str:
     return f"{quartiles['p25']:.2f} / {quartiles['median']:.2f} / {quartiles['p75']:.2f}" if quartiles else "-"
 
@@ -46,29 +54,19 @@ def forward_table(rows: Sequence[Any]) -> str:
     """One line per case and library. The last columns are shown if some results have a lower precision than float32."""
     head = ["case", "library", "ms", "peer / ours", "pairs", "dropped", "of peak", "of read", "x floor", "read GB/s"]
     rounds = any("cosine" in figures for row in rows for figures in row["libraries"].values())
-    head += ["off by", "cosine", "worst"] if rounds else []
-    lines = [head]
+    lines = [head + (["off by", "cosine", "worst"] if rounds else [])]
     for row in rows:
         name = Forward(**fields_of(row)).describe()
         for library, figures in row["libraries"].items():
             found = row["ratios"].get(library)
-            seconds, share = figures["seconds"], figures["share"]
-            best = " *" if library == row["best"] else ""
-            lines.append(
-                [
-                    name,
-                    library + best,
-                    f"{1e3 * seconds['median']:.2f}" if seconds else "-",
-                    spread(found["quartiles"]) if found else "",
-                    str(found["pairs"]) if found else str(figures["accepted"]),
-                    percent(found["dropped"] if found else 1 - figures["accepted"] / figures["samples"]),
-                    percent(share["p75"]) if share else "-",
-                    percent(figures.get("of_read")),
-                    times(median(figures.get("over_floor"))),
-                    f"{row['read'] / 1e9:.1f}" if library == OURS and row["read"] else "",
-                    *(accuracy(figures) if rounds else ()),
-                ]
-            )
+            milliseconds = scaled(median(figures["seconds"]), 1e3)
+            dropped = found["dropped"] if found else 1 - figures["accepted"] / figures["samples"]
+            pairs = [spread(found["quartiles"]), str(found["pairs"])] if found else ["", str(figures["accepted"])]
+            read = scaled(row["read"], 1e-9, 1) if library == OURS and row["read"] else ""
+            shares = [percent(dropped), percent(p75(figures["share"])), percent(figures.get("of_read"))]
+            label = library + (" *" if library == row["best"] else "")
+            cells = [name, label, milliseconds, *pairs, *shares, times(median(figures.get("over_floor"))), read]
+            lines.append(cells + (accuracy(figures) if rounds else []))
             name = ""
     return columns(lines, left=2)
 
@@ -93,17 +91,11 @@ def op_table(rows: Sequence[Any]) -> str:
             work, unit = (row["flops"], op_of(case["op"]).unit) if row["flops"] else (row["bytes"], "GB/s")
             rate = f"{work / seconds / 1e9:.1f} {unit}"
             rate = f"{ours['gigaelements']:.2f} Gelem/s" if "gigaelements" in ours else rate
-        ratios = [row["ratios"].get(name, {}).get("quartiles") for name in names]
-        lines.append(
-            [
-                f"{case['op']} {sizes}{' cold' if case['cold'] else ''}",
-                f"{1e6 * seconds:.1f}" if seconds else "-",
-                rate,
-                percent(ours["share"]["p75"]) if ours["share"] else "",
-                *(times(median(found)) for found in ratios),
-                percent(1 - ours["accepted"] / ours["samples"]),
-            ]
-        )
+        ratios = [times(median(row["ratios"].get(name, {}).get("quartiles"))) for name in names]
+        share = percent(p75(ours["share"])) if ours["share"] else ""
+        name = f"{case['op']} {sizes}{' cold' if case['cold'] else ''}"
+        dropped = percent(1 - ours["accepted"] / ours["samples"])
+        lines.append([name, scaled(seconds, 1e6, 1), rate, share, *ratios, dropped])
     return columns(lines)
 
 
@@ -111,17 +103,10 @@ def footprint_table(rows: dict[str, Any]) -> str:
     """One line per library."""
     lines = [["library", "import s", "load s", "peak memory MiB", "after import", "installed MiB", "wheel MiB"]]
     for name, row in rows.items():
-        lines.append(
-            [
-                name,
-                f"{row['import_seconds']:.2f}",
-                f"{row['load_seconds']:.2f}",
-                f"{row['memory'] / MEBI:.0f}",
-                f"{row['memory_after_import'] / MEBI:.0f}",
-                f"{row['installed'] / MEBI:.1f}",
-                f"{row['wheel'] / MEBI:.1f}" if row.get("wheel") else "-",
-            ]
-        )
+        seconds = [scaled(row[figure], 1) for figure in ("import_seconds", "load_seconds")]
+        memory = [scaled(row[figure], 1 / MEBI, 0) for figure in ("memory", "memory_after_import")]
+        sizes = [scaled(row.get(figure) or None, 1 / MEBI, 1) for figure in ("installed", "wheel")]
+        lines.append([name, *seconds, *memory, *sizes])
     return columns(lines)
 
 

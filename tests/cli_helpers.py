@@ -62,6 +62,13 @@ def caller(capsys, monkeypatch):
     return call
 
 
+def output(result):
+    """Check that a call ended without an error or a warning; return its output."""
+    status, out, err = result
+    assert (status, err) == (0, "")
+    return out
+
+
 def check_error(result, pattern):
     """Check that a call ended with an error of one line; return its output."""
     status, out, err = result

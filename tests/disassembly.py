@@ -246,14 +246,8 @@ def main(build, part=""):
         if part in os.fspath(path):
             isa = re.search(r"/squeezeops_(\w+)\.dir/", path.as_posix())
             for loop in find_loops(disassemble(path), f"{isa[1]} {path.name}"):
-                counts = (
-                    loop.outputs,
-                    loop.multiply_adds,
-                    loop.loads,
-                    len(loop.instructions),
-                    len(loop.stack_accesses),
-                    len(loop.spills),
-                )
+                sizes = map(len, (loop.instructions, loop.stack_accesses, loop.spills))
+                counts = loop.outputs, loop.multiply_adds, loop.loads, *sizes
                 print("{:8} {:14} {:6} {:6} {:6} {:6}".format(*counts), f" {loop.file} {loop.symbol}")
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,40 +58,34 @@ def specials() -> np.ndarray:
     return np.array(x + [-value for value in x], np.float32)
 
 
-def conv_cases() -> dict[str, Callable[[], np.ndarray]]:
-    """Odd channels, rows around the tiles, every epilogue, both kinds of weight."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
-    activations = (None, "gelu", "gelu_tanh", "relu", "tanh")
-    shapes = (
-        (1, 1, 1, 1),
-        (13, 7, 5, 1),
-        (7, 17, 16, 3),
-        (9, 33, 17, 2),
-        (8, 64, 48, 4),
-        (17, 31, 49, 5),
-        (6, 192, 96, 1),
-        (100, 40, 65, 1),
-        (5, 600, 33, 2),
-        (130, 96, 200, 1),
-        (130, 24, 50, 4),
-    )
-    for i, (rows, k, n, groups) in enumerate(shapes):
+Cases = dict[str, Callable[[], np.ndarray]]
+ACTIVATIONS = (None, "gelu", "gelu_tanh", "relu", "tanh")
+# Rows, inputs and outputs per group, groups: odd channels, rows around the tiles.
+SHAPES = ((1, 1, 1, 1), (13, 7, 5, 1), (7, 17, 16, 3), (9, 33, 17, 2))
+
+
+def packed(x: np.ndarray, *weights: np.ndarray, groups: int, dtype: str | None = None, **rest: Any) -> np.ndarray:
+    """Pack a weight, and perhaps a bias, and convolve."""
+    return ops.PointwiseConv(*weights, groups=groups, **({} if dtype is None else {"dtype": dtype}))(x, **rest)
+
+
+def conv_cases() -> Cases:
+    """Every epilogue, both kinds of weight."""
+    cases: Cases = {}
+    more = ((8, 64, 48, 4), (17, 31, 49, 5), (6, 192, 96, 1), (100, 40, 65, 1), (5, 600, 33, 2), (130, 96, 200, 1))
+    for i, (rows, k, n, groups) in enumerate((*SHAPES, *more, (130, 24, 50, 4))):
         x, weight = numbers(1, rows, groups * k), numbers(2, groups * n, k)
         bias, residual = numbers(3, groups * n), numbers(4, rows, groups * n)
-        size = f"{rows}x{groups * k}to{groups * n}g{groups}"
-        activation = activations[i % len(activations)]
-        cases[f"pointwise_conv/{size}"] = lambda x=x, w=weight, g=groups: ops.pointwise_conv(x, w, groups=g)
-        cases[f"pointwise_conv/{size}-{activation}"] = (
-            lambda x=x, w=weight, b=bias, g=groups, a=activation, r=residual: ops.pointwise_conv(
-                x, w, b, groups=g, activation=a, residual=r
-            )
+        name, activation = f"{rows}x{groups * k}to{groups * n}g{groups}", ACTIVATIONS[i % len(ACTIVATIONS)]
+        epilogue = {"activation": activation, "residual": residual}
+        cases[f"pointwise_conv/{name}"] = partial(ops.pointwise_conv, x, weight, groups=groups)
+        cases[f"pointwise_conv/{name}-{activation}"] = partial(
+            ops.pointwise_conv, x, weight, bias, groups=groups, **epilogue
         )
-        cases[f"PointwiseConv/{size}-half"] = lambda x=x, w=weight, b=bias, g=groups: ops.PointwiseConv(
-            w.astype(np.float16), b, groups=g
-        )(x)
-    odd, ones = np.append(specials(), every_kind(5, 65)), np.ones((19, 1), np.float32)
-    for a in activations:
-        cases[f"pointwise_conv/every_kind-{a}"] = lambda a=a: ops.pointwise_conv(odd[:, None], ones, activation=a)
+        cases[f"PointwiseConv/{name}-half"] = partial(packed, x, weight.astype(np.float16), bias, groups=groups)
+    odd, ones = np.append(specials(), every_kind(5, 65))[:, None], np.ones((19, 1), np.float32)
+    for activation in ACTIVATIONS:
+        cases[f"pointwise_conv/every_kind-{activation}"] = partial(ops.pointwise_conv, odd, ones, activation=activation)
     return cases
 
 
@@ -97,44 +94,37 @@ def as_floats(rows: ops.QuantizedRows) -> np.ndarray:
     return np.concatenate([rows.values.astype(np.float32).ravel(), rows.scales.ravel()])
 
 
-def storage_cases() -> dict[str, Callable[[], np.ndarray]]:
+def quantized(x: np.ndarray, groups: int) -> np.ndarray:
+    return as_floats(ops.quantize_rows(x, groups=groups))
+
+
+def quantized_conv(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
+    """From quantised rows to quantised rows."""
+    rows = ops.quantize_rows(x, groups=groups)
+    return as_floats(ops.PointwiseConv(weight, groups=groups, dtype="int8")(rows, quantize_groups=groups))
+
+
+def storage_cases() -> Cases:
     """Convolutions in float16 and int8, and quantised rows: shapes like `conv_cases`, sums of more than 2^24."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
-    activations = (None, "gelu", "gelu_tanh", "relu", "tanh")
-    shapes = (
-        (1, 1, 1, 1),
-        (13, 7, 5, 1),
-        (7, 17, 16, 3),
-        (9, 33, 17, 2),
-        (26, 64, 48, 4),
-        (17, 31, 49, 5),
-        (5, 1100, 33, 2),
-    )
-    for i, (rows, k, n, groups) in enumerate((*shapes, (100, 40, 65, 1), (130, 96, 200, 1), (130, 24, 48, 4))):
+    cases: Cases = {}
+    more = ((26, 64, 48, 4), (17, 31, 49, 5), (5, 1100, 33, 2), (100, 40, 65, 1), (130, 96, 200, 1), (130, 24, 48, 4))
+    for i, (rows, k, n, groups) in enumerate((*SHAPES, *more)):
         x, weight = numbers(51, rows, groups * k), numbers(52, groups * n, k)
         bias, residual = numbers(53, groups * n), numbers(54, rows, groups * n)
         x[rows // 2, : (k + 1) // 2] *= np.float32(2.0**-110)
         x[rows // 3, -1] = np.nan if rows > 8 else 2
-        size = f"{rows}x{groups * k}to{groups * n}g{groups}"
-        given = {"activation": activations[i % len(activations)], "residual": residual}
+        name, activation = f"{rows}x{groups * k}to{groups * n}g{groups}", ACTIVATIONS[i % len(ACTIVATIONS)]
         for dtype in ("float16", "int8"):
-            cases[f"PointwiseConv/{size}-{dtype}"] = lambda x=x, w=weight, g=groups, d=dtype: ops.PointwiseConv(
-                w, groups=g, dtype=d
-            )(x)
-            cases[f"PointwiseConv/{size}-{dtype}-{given['activation']}"] = (
-                lambda x=x, w=weight, b=bias, g=groups, d=dtype, r=given: ops.PointwiseConv(w, b, groups=g, dtype=d)(
-                    x, **r
-                )
+            of = {"groups": groups, "dtype": dtype}
+            cases[f"PointwiseConv/{name}-{dtype}"] = partial(packed, x, weight, **of)
+            cases[f"PointwiseConv/{name}-{dtype}-{activation}"] = partial(
+                packed, x, weight, bias, **of, activation=activation, residual=residual
             )
-        cases[f"PointwiseConv/{size}-int8-quantized"] = lambda x=x, w=weight, g=groups: as_floats(
-            ops.PointwiseConv(w, groups=g, dtype="int8")(ops.quantize_rows(x, groups=g), quantize_groups=g)
-        )
-        cases[f"quantize_rows/{size}"] = lambda x=x, g=groups: as_floats(ops.quantize_rows(x, groups=g))
+        cases[f"PointwiseConv/{name}-int8-quantized"] = partial(quantized_conv, x, weight, groups)
+        cases[f"quantize_rows/{name}"] = partial(quantized, x, groups)
     odd = every_kind(55, 400, 33)
-    cases["quantize_rows/every_kind"] = lambda: as_floats(ops.quantize_rows(odd, groups=3))
-    cases["PointwiseConv/every_kind-int8"] = lambda: ops.PointwiseConv(odd[:50, :11], groups=2, dtype="int8")(
-        odd[:, :22]
-    )
+    cases["quantize_rows/every_kind"] = partial(quantized, odd, 3)
+    cases["PointwiseConv/every_kind-int8"] = partial(packed, odd[:, :22], odd[:50, :11], groups=2, dtype="int8")
     return cases
 
 
@@ -154,106 +144,98 @@ def ends_with_its_kernels(name: str) -> bool:
     return name != "embedded_model/int8"
 
 
-def row_cases() -> dict[str, Callable[[], np.ndarray]]:
+def row_cases() -> Cases:
     """gelu, tanh, l2_normalize, layer_norm, rms_norm and softmax at odd lengths, over all kinds of values."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
+    cases: Cases = {}
     wide = np.concatenate([specials(), every_kind(6, 4001), numbers(7, 4000, scale=16.0)])
-    cases["gelu/wide"] = lambda: ops.gelu(wide)
-    cases["gelu/wide-tanh"] = lambda: ops.gelu(wide, approximate="tanh")
-    cases["tanh/wide"] = lambda: ops.tanh(wide)
-    cases["softmax/exp"] = lambda: ops.softmax(np.stack([0 * wide[4036:], -8 * np.abs(wide[4036:])], axis=1))
+    cases["gelu/wide"] = partial(ops.gelu, wide)
+    cases["gelu/wide-tanh"] = partial(ops.gelu, wide, approximate="tanh")
+    cases["tanh/wide"] = partial(ops.tanh, wide)
+    cases["softmax/exp"] = partial(ops.softmax, np.stack([0 * wide[4036:], -8 * np.abs(wide[4036:])], axis=1))
     for length in (1, 2, 7, 8, 15, 16, 17, 31, 33, 47, 49, 96, 100, 768):
         x, residual = numbers(8, 9, length, scale=8.0), numbers(9, 9, length)
         weight, bias, added = numbers(10, length), numbers(11, length), numbers(12, 9, length)
         keep = integers(13, 3, 9, length) > 0
         keep[2] = False
         added[~keep] = -np.inf
-        cases[f"layer_norm/9x{length}"] = lambda x=x: ops.layer_norm(x)
-        cases[f"layer_norm/9x{length}-all"] = lambda x=x, w=weight, b=bias, r=residual: ops.layer_norm(
-            x, w, b, eps=1e-12, residual=r
-        )
-        cases[f"layer_norm/9x{length}-offset"] = lambda x=x, w=weight: ops.layer_norm(x + np.float32(1024), w)
-        cases[f"rms_norm/9x{length}"] = lambda x=x: ops.rms_norm(x)
-        cases[f"rms_norm/9x{length}-all"] = lambda x=x, w=weight, r=residual: ops.rms_norm(x, w, eps=0.7, residual=r)
-        cases[f"softmax/9x{length}"] = lambda x=x: ops.softmax(x, scale=0.7)
-        cases[f"softmax/9x{length}-bool"] = lambda x=x, m=keep: ops.softmax(x, mask=m)
-        cases[f"softmax/9x{length}-added"] = lambda x=x, m=added: ops.softmax(x, mask=m, fully_masked="zero")
-        cases[f"l2_normalize/9x{length}"] = lambda x=x: ops.l2_normalize(x)
-        cases[f"l2_normalize/9x{length}-eps"] = lambda x=x, n=length: ops.l2_normalize(x, eps=4 * math.isqrt(n) + 2)
+        calls = {
+            "layer_norm/9x{}": partial(ops.layer_norm, x),
+            "layer_norm/9x{}-all": partial(ops.layer_norm, x, weight, bias, eps=1e-12, residual=residual),
+            "layer_norm/9x{}-offset": partial(ops.layer_norm, x + np.float32(1024), weight),
+            "rms_norm/9x{}": partial(ops.rms_norm, x),
+            "rms_norm/9x{}-all": partial(ops.rms_norm, x, weight, eps=0.7, residual=residual),
+            "softmax/9x{}": partial(ops.softmax, x, scale=0.7),
+            "softmax/9x{}-bool": partial(ops.softmax, x, mask=keep),
+            "softmax/9x{}-added": partial(ops.softmax, x, mask=added, fully_masked="zero"),
+            "l2_normalize/9x{}": partial(ops.l2_normalize, x),
+            "l2_normalize/9x{}-eps": partial(ops.l2_normalize, x, eps=4 * math.isqrt(length) + 2),
+        }
+        cases |= {name.format(length): call for name, call in calls.items()}
     odd = every_kind(14, 40, 33)
-    cases["l2_normalize/every_kind"] = lambda: ops.l2_normalize(odd, eps=1e-30)
-    cases["layer_norm/every_kind"] = lambda: ops.layer_norm(odd)
-    cases["rms_norm/every_kind"] = lambda: ops.rms_norm(odd)
-    cases["softmax/every_kind"] = lambda: ops.softmax(odd)
+    cases["l2_normalize/every_kind"] = partial(ops.l2_normalize, odd, eps=1e-30)
+    cases["layer_norm/every_kind"] = partial(ops.layer_norm, odd)
+    cases["rms_norm/every_kind"] = partial(ops.rms_norm, odd)
+    cases["softmax/every_kind"] = partial(ops.softmax, odd)
     return cases
 
 
-def pooling_cases() -> dict[str, Callable[[], np.ndarray]]:
+def pooling_cases() -> Cases:
     """Odd channels, lengths around the rows that are added at a time, masks with holes and of nothing."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
+    cases: Cases = {}
     for length, channels in ((1, 1), (2, 16), (3, 7), (4, 33), (5, 15), (7, 96), (8, 17), (9, 47), (13, 49), (70, 384)):
         x, keep = numbers(42, 5, length, channels, scale=8.0), integers(43, 3, 5, length) > 0
         keep[2] = False
-        cases[f"mean_pool/{length}x{channels}"] = lambda x=x: ops.mean_pool(x)
-        cases[f"mean_pool/{length}x{channels}-mask"] = lambda x=x, m=keep: ops.mean_pool(x, mask=m)
+        cases[f"mean_pool/{length}x{channels}"] = partial(ops.mean_pool, x)
+        cases[f"mean_pool/{length}x{channels}-mask"] = partial(ops.mean_pool, x, mask=keep)
     odd = np.where(integers(44, 5, 40, 6, 33) == 0, every_kind(45, 40, 6, 33), numbers(46, 40, 6, 33))
-    cases["mean_pool/every_kind"] = lambda: ops.mean_pool(odd)
+    cases["mean_pool/every_kind"] = partial(ops.mean_pool, odd)
     return cases
 
 
-def embedding_cases() -> dict[str, Callable[[], np.ndarray]]:
+def embedding_cases() -> Cases:
     """Gathers, from float32, float16 and int8."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
-    for channels in (1, 7, 16, 33, 96):
-        for dtype in (np.float32, np.float16, np.int8):
-            tables = [numbers(15 + i, rows, channels) for i, rows in enumerate((50, 20, 2))]
-            tables = [
-                pack_table(*ops.quantize_rows(t), channels=t.shape[1]) if dtype == np.int8 else t.astype(dtype)
-                for t in tables
-            ]
-            ids = [integers(18 + i, len(table), 3, 7) for i, table in enumerate(tables)]
-            gathered = [a for pair in zip(ids, tables, strict=True) for a in pair]
-            affine = (numbers(21, channels), numbers(22, channels))
-            name = f"{channels}-{np.dtype(dtype).name}"
-            cases[f"embedding/{name}"] = lambda a=gathered: ops.embedding(*a[:2])
-            cases[f"embedding_layer_norm/{name}"] = lambda a=gathered, b=affine: ops.embedding_layer_norm(*a, *b)
+    cases: Cases = {}
+    for channels, dtype in itertools.product((1, 7, 16, 33, 96), ("float32", "float16", "int8")):
+        gathered = []
+        for i, rows in enumerate((50, 20, 2)):
+            floats, ids = numbers(15 + i, rows, channels), integers(18 + i, rows, 3, 7)
+            table = pack_table(*ops.quantize_rows(floats), channels) if dtype == "int8" else floats.astype(dtype)
+            gathered += [ids, table]
+        affine = numbers(21, channels), numbers(22, channels)
+        cases[f"embedding/{channels}-{dtype}"] = partial(ops.embedding, *gathered[:2])
+        cases[f"embedding_layer_norm/{channels}-{dtype}"] = partial(ops.embedding_layer_norm, *gathered, *affine)
     return cases
 
 
-def attention_cases() -> dict[str, Callable[[], np.ndarray]]:
+def attention_cases() -> Cases:
     """Odd head sizes and lengths, every kind of mask, ragged batches."""
-    cases: dict[str, Callable[[], np.ndarray]] = {}
+    cases: Cases = {}
     shapes = ((1, 1, 1, 1), (3, 5, 9, 8), (2, 17, 33, 12), (1, 9, 16, 20), (3, 7, 50, 64), (2, 3, 600, 16))
     for heads, lq, lk, size in shapes:
         q, k, v = (numbers(23 + i, 2, n, heads * size) for i, n in enumerate((lq, lk, lk)))
         keep = integers(26, 4, 2, 1, lq, lk) > 0
         keep[1, :, 0] = False
         added = np.where(keep, numbers(27, 2, 1, lq, lk), np.float32(-np.inf))
-        name = f"{lq}x{lk}h{heads}d{size}"
-        cases[f"attention/{name}"] = lambda a=(q, k, v), h=heads: ops.attention(*a, num_heads=h)
-        cases[f"attention/{name}-bool"] = lambda a=(q, k, v), h=heads, m=keep: ops.attention(*a, num_heads=h, mask=m)
-        cases[f"attention/{name}-added"] = lambda a=(q, k, v), h=heads, m=added: ops.attention(
-            *a, num_heads=h, mask=m, fully_masked="zero", scale=0.25
-        )
-        cases[f"attention/{name}-scores"] = lambda a=(q, k), h=heads, m=added: ops.attention_scores(
-            *a, num_heads=h, mask=m
-        )
+        name, attend = f"attention/{lq}x{lk}h{heads}d{size}", partial(ops.attention, q, k, v, num_heads=heads)
+        cases[name] = attend
+        cases[f"{name}-bool"] = partial(attend, mask=keep)
+        cases[f"{name}-added"] = partial(attend, mask=added, fully_masked="zero", scale=0.25)
+        cases[f"{name}-scores"] = partial(ops.attention_scores, q, k, num_heads=heads, mask=added)
     odd = [
         np.where(integers(32 + i, 40, 2, 9, 24) == 0, every_kind(35 + i, 2, 9, 24), numbers(38 + i, 2, 9, 24))
         for i in range(3)
     ]
-    causal = np.tri(9, dtype=bool)
-    cases["attention/every_kind"] = lambda: ops.attention(*odd, num_heads=3)
-    cases["attention/every_kind-causal"] = lambda: ops.attention(*odd, num_heads=3, mask=causal)
-    ragged = tuple(numbers(28 + i, 60, 24) for i in range(3))
+    cases["attention/every_kind"] = partial(ops.attention, *odd, num_heads=3)
+    cases["attention/every_kind-causal"] = partial(ops.attention, *odd, num_heads=3, mask=np.tri(9, dtype=bool))
+    ragged = partial(ops.attention, *(numbers(28 + i, 60, 24) for i in range(3)))
     offsets = np.array([0, 1, 18, 18, 35, 60], np.int32)
+    cases["attention/ragged"] = partial(ragged, num_heads=3, cu_seqlens=offsets)
     kept = integers(31, 3, 60) > 0
-    cases["attention/ragged"] = lambda: ops.attention(*ragged, num_heads=3, cu_seqlens=offsets)
-    cases["attention/ragged-holes"] = lambda: ops.attention(*ragged, num_heads=2, cu_seqlens=offsets, mask=kept)
+    cases["attention/ragged-holes"] = partial(ragged, num_heads=2, cu_seqlens=offsets, mask=kept)
     return cases
 
 
-def model_cases() -> dict[str, Callable[[], np.ndarray]]:
+def model_cases() -> Cases:
     """The logits of the embedded model as it ships, and of the checkpoint that it is made from."""
     from squeezeops import SqueezeBert, Tokenizer
     from squeezeops.pipelines import default_model
@@ -270,10 +252,10 @@ def model_cases() -> dict[str, Callable[[], np.ndarray]]:
         model = SqueezeBert.from_pretrained(folder, dtype=dtype)
         return model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]).logits
 
-    return {f"embedded_model/{dtype}": lambda dtype=dtype: logits(dtype) for dtype in ("float32", "float16", "int8")}
+    return {f"embedded_model/{dtype}": partial(logits, dtype) for dtype in ("float32", "float16", "int8")}
 
 
-def all_cases() -> dict[str, Callable[[], np.ndarray]]:
+def all_cases() -> Cases:
     """Every case by name; calling one runs it on the backend and the instruction set in force."""
     return {
         **conv_cases(),

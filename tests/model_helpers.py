@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ def kept(mask: np.ndarray) -> np.ndarray:
     mask = mask.reshape(-1, mask.shape[-1])
     after = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
     return after | ~mask.any(axis=1, keepdims=True)
+
+
+def edit_weights(folder: Path, change: Callable[[str, np.ndarray], None]) -> Path:
+    """Call `change` with the name of each tensor in a folder and its float32 values, which it may modify in place."""
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    (size,) = struct.unpack_from("<Q", data)
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        start, end = entry["data_offsets"]
+        change(name, np.frombuffer(data, "<f4", (end - start) // 4, 8 + size + start))
+    (folder / "model.safetensors").write_bytes(data)
+    return folder
 
 
 def write_model(
@@ -59,41 +71,37 @@ def write_model(
     values["architectures"] = ["SqueezeBert" + classes[task]]
     (folder / "config.json").write_text(json.dumps(values | config), encoding="utf-8")
 
-    shapes = {
-        "transformer.embeddings.word_embeddings.weight": (len(words), 16),
-        "transformer.embeddings.position_embeddings.weight": (positions, 16),
-        "transformer.embeddings.token_type_embeddings.weight": (2, 16),
-        "transformer.embeddings.LayerNorm.weight": (16,),
-        "transformer.embeddings.LayerNorm.bias": (16,),
-        "transformer.pooler.dense.weight": (16, 16),
-        "transformer.pooler.dense.bias": (16,),
-    }
+    shapes = {}
+
+    def add(name, *shape):
+        shapes[f"{name}.weight"] = shape
+        if len(shape) != 2 or "embeddings" not in name:  # a table has no bias
+            shapes[f"{name}.bias"] = shape[:1]
+
+    for name, rows in (("word", len(words)), ("position", positions), ("token_type", 2)):
+        add(f"transformer.embeddings.{name}_embeddings", rows, 16)
+    add("transformer.embeddings.LayerNorm", 16)
+    add("transformer.pooler.dense", 16, 16)
     for layer in range(2):
-        for name, (c_out, c_in) in {
-            "attention.query": (16, 4),
-            "attention.key": (16, 4),
-            "attention.value": (16, 4),
-            "post_attention.conv1d": (16, 16),
-            "intermediate.conv1d": (32, 4),
-            "output.conv1d": (16, 8),
-        }.items():
-            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (c_out, c_in, 1)
-            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (c_out,)
-        for name in ("post_attention.layernorm", "output.layernorm"):
-            shapes[f"transformer.encoder.layers.{layer}.{name}.weight"] = (16,)
-            shapes[f"transformer.encoder.layers.{layer}.{name}.bias"] = (16,)
+        for name, *shape in [
+            ("attention.query", 16, 4, 1),
+            ("attention.key", 16, 4, 1),
+            ("attention.value", 16, 4, 1),
+            ("post_attention.conv1d", 16, 16, 1),
+            ("intermediate.conv1d", 32, 4, 1),
+            ("output.conv1d", 16, 8, 1),
+            ("post_attention.layernorm", 16),
+            ("output.layernorm", 16),
+        ]:
+            add(f"transformer.encoder.layers.{layer}.{name}", *shape)
     if task in ("text-classification", "token-classification"):
-        shapes |= {"classifier.weight": (len(labels), 16), "classifier.bias": (len(labels),)}
+        add("classifier", len(labels), 16)
     elif task == "question-answering":
-        shapes |= {"qa_outputs.weight": (2, 16), "qa_outputs.bias": (2,)}
+        add("qa_outputs", 2, 16)
     elif task == "masked-lm":
-        shapes |= {
-            "cls.predictions.transform.dense.weight": (16, 16),
-            "cls.predictions.transform.dense.bias": (16,),
-            "cls.predictions.transform.LayerNorm.weight": (16,),
-            "cls.predictions.transform.LayerNorm.bias": (16,),
-            "cls.predictions.bias": (len(words),),
-        }
+        add("cls.predictions.transform.dense", 16, 16)
+        add("cls.predictions.transform.LayerNorm", 16)
+        shapes["cls.predictions.bias"] = (len(words),)
     random = np.random.default_rng(seed)
     header, blobs, end = {}, [], 0
     for name, shape in shapes.items():

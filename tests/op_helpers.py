@@ -19,9 +19,6 @@ from squeezeops import backends, ops
 from squeezeops.benchmark.variants import Variant
 
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
-ROWS = (0, 1, 2, 5, 6, 7, 8, 9, 13, 17)  # around tiles of 6 and 8 rows
-# Around vectors of 4, 8 and 16 lanes, and tiles of 48 columns.
-CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 96)  # fmt: skip
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -125,22 +122,45 @@ class Guards:
             now = buffer.copy()
             now[output] = 0
             assert now.tobytes() == bands.tobytes(), "an op wrote to an input or out of bounds"
+        self._kept.clear()
 
-    def call(self, function: Callable[..., np.ndarray], *args: Any, **kwargs: Any) -> np.ndarray:
-        """Call an op with guarded arrays, with `out` and without. Check that both results agree; return one."""
+    def keep_all(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+
+    def call(self, function: Callable[..., Any], *args: Any, in_place: bool = False, **kwargs: Any) -> Any:
+        """Call an op with guarded arrays, with `out` and without. Check that all results agree; return one."""
         args = tuple(self.keep(a) if isinstance(a, np.ndarray) else a for a in args)
-        kwargs = {name: self.keep(a) if isinstance(a, np.ndarray) else a for name, a in kwargs.items()}
+        kwargs = self.keep_all(kwargs)
         result = function(*args, **kwargs)
-        assert type(result) is np.ndarray and result.dtype == np.float32 and result.flags.c_contiguous
-        out = self.empty(result.shape)
-        assert function(*args, **kwargs, out=out) is out
+        room = [self.empty(part.shape, part.dtype) for part in parts(result)]
+        out = ops.QuantizedRows(*room) if isinstance(result, tuple) else room[0]
+        again = function(*args, **kwargs, out=out)
+        for part, given, wanted in zip(parts(again), room, parts(result), strict=True):
+            assert part is given and wanted.flags.c_contiguous and type(wanted) is np.ndarray
+            assert_repeats(given, wanted)
+        if in_place:
+            x = self.empty(result.shape)
+            x[...] = kwargs.pop("x")
+            assert function(x, **kwargs, out=x) is x
+            assert_repeats(x, result)
         self.check()
-        assert_repeats(out, result)
         return result
 
 
+def parts(result: Any) -> list[np.ndarray]:
+    """The arrays of a result: one, or values and scales."""
+    if isinstance(result, tuple):
+        assert type(result) is ops.QuantizedRows
+        assert (result.values.dtype, result.scales.dtype) == (np.uint8, np.float32)
+        return list(result)
+    assert result.dtype == np.float32
+    return [result]
+
+
 def bits(array: np.ndarray) -> np.ndarray:
-    """The bits of a float32 array. All NaNs get the same bit pattern."""
+    """The bits of a float32 array, and bytes as they are. All NaNs get the same bit pattern."""
+    if array.dtype == np.uint8:
+        return array
     return np.where(array != array, np.float32(np.nan), array).view(np.uint32)
 
 
@@ -161,6 +181,7 @@ def assert_within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | 
     """Check that abs(actual - expected) <= bound for each element. NaN and infinity must match exactly."""
     assert actual.shape == expected.shape
     bound = np.broadcast_to(np.asarray(bound, float), expected.shape)
+    expected = np.asarray(expected)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(actual[~finite].astype(float), expected[~finite])
     error = np.abs(actual[finite].astype(float) - expected[finite])
@@ -178,6 +199,27 @@ def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
+
+
+# The sum of squares of l2_normalize and rms_norm, to the bit.
+
+SQUARES = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 96)  # channels
+
+
+def few_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Values whose square plus a partial sum is exact in float64: rounded, it is that of a fused multiply-add."""
+    x = rng.integers(2**23, 2**24, shape).astype(np.float32) / np.float32(2**24)
+    return x * rng.choice(np.array([-1, 1], np.float32), shape)
+
+
+def sum_of_squares(x: np.ndarray) -> np.ndarray:
+    """16 striped partial sums by fused multiply-add, then a tree: lanes i and i+8, i+4, i+2, i+1."""
+    lanes = np.zeros((len(x), 16), np.float32)
+    for i in range(x.shape[1]):
+        lanes[:, i % 16] = lanes[:, i % 16].astype(float) + x[:, i].astype(float) ** 2
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half : 2 * half]
+    return lanes
 
 
 # References in float64.

@@ -1,13 +1,11 @@
 """Models and comparisons for the tests of the pipelines."""
 
-import json
 import string
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_helpers import WORDS, write_model
+from model_helpers import WORDS, edit_weights, write_model
 
 from squeezeops import ops
 
@@ -22,20 +20,62 @@ def write_lively_model(folder: Path, labels: list[str] | None = None, **options)
 
     The LayerNorms neither scale nor shift and other biases are small, so that the text dominates.
     """
-    write_model(folder, labels, words=PIECES, **options)
-    data = bytearray((folder / "model.safetensors").read_bytes())
-    (size,) = struct.unpack_from("<Q", data)
-    for name, entry in json.loads(data[8 : 8 + size]).items():
-        start, end = entry["data_offsets"]
-        values = np.frombuffer(data, "<f4", (end - start) // 4, 8 + size + start)
+
+    def enliven(name, values):
         if "layernorm" in name.lower():
             values[:] = name.endswith("weight")
         elif name.endswith("bias"):
             values *= 0.2
         elif name == "classifier.weight" or "word_embeddings" in name:
             values *= 3
-    (folder / "model.safetensors").write_bytes(data)
-    return folder
+
+    return edit_weights(write_model(folder, labels, words=PIECES, **options), enliven)
+
+
+POSITIONS = 24
+LONG = "Ada Lovelace saw New York, New England and Yorkland; the good movies in 北京 were awful! " * 4
+# Per pipeline: the labels and other options of `write_lively_model`, and inputs that are all different.
+MODELS = {
+    "text-classification": (
+        {"labels": ["NEGATIVE", "POSITIVE", "NEUTRAL"]},
+        ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"],
+    ),
+    "token-classification": (
+        {"labels": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"], "seed": 2, "task": "token-classification"},
+        [
+            "Ada Lovelace saw New York, the great movies!",
+            "good",
+            "北京 was New Yorkland (a 'good' 🙂 movie).",
+            "the e\u0301a and Ada's \ufeff Émile-Zoë",
+        ],
+    ),
+    "fill-mask": (
+        {"seed": 1, "task": "masked-lm"},
+        [
+            "a good [MASK]!",
+            "[MASK]",
+            "Ada's 北京 🙂 [MASK] É\ufeff",
+            "the [MASK] movies were awful, [MASK]",
+            "is [MASK] it?",
+        ],
+    ),
+    "question-answering": (
+        {"task": "question-answering"},
+        [
+            {"question": "Is it?", "context": text}
+            for text in ("the good, bad movie", LONG, "Ada", LONG[30:], "who? a.")
+        ],
+    ),
+    "feature-extraction": (
+        {},
+        ["a good movie!", "bad", "Ada's 北京 🙂 É\ufeff", "the movies were awful, awful, awful.", "is it?"],
+    ),
+}
+
+
+def write_task_model(folder: Path, task: str) -> Path:
+    """Write the model of a pipeline in `MODELS`."""
+    return write_lively_model(folder, positions=POSITIONS, **MODELS[task][0])
 
 
 def structure(result, types):
@@ -49,14 +89,16 @@ def structure(result, types):
 def assert_same(found, expected, tolerance=1e-5):
     """Compare two runs: the same bits natively, nearly the same scores with NumPy's BLAS."""
     if ops.get_backend() == "native":
-        assert found == expected
+        np.testing.assert_equal(found, expected)
     assert_alike(found, expected, tolerance)
 
 
 def assert_alike(found, expected, tolerance=1e-5):
-    """Compare nested lists of dicts: scores to a tolerance, everything else exactly."""
+    """Compare arrays, or nested lists of dicts: scores to a tolerance, everything else exactly."""
     assert type(found) is type(expected)
-    if isinstance(expected, list):
+    if isinstance(expected, np.ndarray):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    elif isinstance(expected, list):
         assert len(found) == len(expected)
         for ours, theirs in zip(found, expected, strict=True):
             assert_alike(ours, theirs, tolerance)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from op_helpers import INT8_VARIANTS, VARIANTS, run_python
+from op_helpers import run_python
 
 import squeezeops
 from squeezeops import backends, ops
@@ -243,33 +243,16 @@ def test_threads(variant):
         ops.set_num_threads(before)
 
 
-def test_cpu_info():
-    info = ops.cpu_info()
-    assert {"isas", "compiled", "missing", "isa", "kernels"} <= info.keys()
-    assert {v.isa for v in VARIANTS + INT8_VARIANTS if v.isa} == set(info["isas"])
-    assert set(info["isas"]) | info["missing"].keys() == set(info["compiled"])
-    assert info["isa"] in info["isas"] if info["isas"] else info["isa"] is None
-    with ops.backend("numpy"):
-        assert ops.cpu_info()["isas"] == info["isas"]
-
-
 @pytest.mark.filterwarnings("error")
 def test_no_numpy_warnings(variant):
-    """IEEE special values are results, not mistakes."""
+    """IEEE special values are results, not mistakes. test_ops.py puts them into the rows; here they are elsewhere."""
     x = np.array([[np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0, -0.0]], np.float32)
     with np.errstate(all="raise"):
-        ops.gelu(x)
-        ops.gelu(x, approximate="tanh")
-        ops.tanh(x)
-        ops.softmax(x)
         ops.softmax(x, mask=np.zeros(8, bool))
         ops.softmax(x, scale=1e300)
-        ops.layer_norm(x, eps=0)
-        ops.l2_normalize(x)
         ops.l2_normalize(np.zeros_like(x), eps=0)
-        ops.mean_pool(np.repeat(x, 3, axis=0))
+        ops.layer_norm(x, x[0], x[0], eps=0, residual=x)
         ops.mean_pool(np.concatenate([x, x[:, ::-1]]), mask=np.zeros(2, bool))
-        ops.layer_norm(x, x[0], x[0], residual=x)
         ops.pointwise_conv(x, np.repeat(x, 3, axis=0), x[0, :3], activation="gelu")
         ops.PointwiseConv(np.full((2, 8), np.inf, np.float16))(x)
         ops.attention(x[None], x[None], x[None], num_heads=2, mask=x[0, :1])

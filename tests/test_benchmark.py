@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
+from op_helpers import ALL_ISAS, native
 
 from squeezeops import ops
-from squeezeops.benchmark import cases, machine, measure
+from squeezeops.benchmark import cases, measure
 from squeezeops.benchmark.cases import OPS, describe, op_of, parse
 from squeezeops.benchmark.measure import Quartiles, Sample
 from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
@@ -16,6 +16,7 @@ from squeezeops.benchmark.variants import Variant, all_variants, compiled_librar
 compiled = pytest.mark.skipif(native is None, reason="built without the native extension")
 SMALL = {"tokens": 5, "batch": 2, "rows": 3, "columns": 7, "channels": 8, "c_in": 8, "c_out": 12, "heads": 2}
 SMALL |= {"vocabulary": 11, "positions": 4, "groups": 4, "residual": 1}
+SIZES = "tokens=5,channels=8"
 MEMORY = np.ones(2**20, np.float32)
 
 
@@ -33,15 +34,31 @@ def test_shapes_are_written_and_read():
     assert parse(" tokens = 64 ,c_in=768") == {"tokens": 64, "c_in": 768}
 
 
-@pytest.mark.parametrize("text", ["", "tokens", "tokens=", "=3", "tokens=1,", "tokens=1;c=2=", ",", "a=1,,b=2"])
-def test_what_is_no_shape(text):
-    with pytest.raises(ValueError, match="expected"):
-        op_of("gelu").check(parse(text))
-
-
-def test_a_size_comes_once():
-    with pytest.raises(ValueError, match="expected each size once, got tokens twice"):
-        parse("tokens=1,tokens=2")
+@pytest.mark.parametrize(
+    ("op", "text", "message"),
+    [
+        *(("gelu", text, "expected") for text in ("tokens", "tokens=", "=3", "tokens=1,", "tokens=1;c=2=", ",")),
+        ("gelu", "", "expected a shape such as"),
+        ("gelu", "a=1,,b=2", "expected a shape such as"),
+        ("gelu", "tokens=1,tokens=2", "expected each size once, got tokens twice"),
+        ("layer_norm", "tokens=5", "layer_norm: expected sizes tokens, channels, got none for channels"),
+        ("layer_norm", f"{SIZES},depth=3", "layer_norm: expected sizes among tokens, channels, got 'depth'"),
+        *(
+            (
+                "layer_norm",
+                f"tokens={n},channels=8",
+                f"layer_norm: tokens: expected a number from 1 to 2147483647, got {got}",
+            )
+            for n, got in ((0, "0"), (-1, "'-1'"), ("x", "'x'"), (2**31, "2147483648"))
+        ),
+        ("embedding", f"{SIZES},vocabulary=9,table=int4", "table: expected float32, float16 or int8, got 'int4'"),
+        ("pointwise_conv", "tokens=5,c_in=8,c_out=12,groups=3", "groups: expected a divisor of c_in = 8, got 3"),
+        ("conv", SIZES, "expected one of pointwise_conv, .*, got 'conv'"),
+    ],
+)
+def test_wrong_shapes(op, text, message):
+    with pytest.raises(ValueError, match=message):
+        op_of(op).make(**op_of(op).check(parse(text)))
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
@@ -63,32 +80,6 @@ def test_the_shapes_are_the_whole_model():
                 times = 3 if (shape.get("c_out"), shape.get("groups")) == (768, 4) and shape["c_in"] == 768 else 1
                 layer += times * op_of(name).make(**shape).flops
     assert 12 * layer == 12 * (3 * 37748736 + 150994944 + 2 * 150994944 + 50331648)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("tokens=5", "layer_norm: expected sizes tokens, channels, got none for channels"),
-        ("tokens=5,channels=8,depth=3", "layer_norm: expected sizes among tokens, channels, got 'depth'"),
-        ("tokens=0,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 0"),
-        ("tokens=-1,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got '-1'"),
-        ("tokens=x,channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 'x'"),
-        (f"tokens={2**31},channels=8", "layer_norm: tokens: expected a number from 1 to 2147483647, got 2147483648"),
-    ],
-)
-def test_wrong_sizes(text, message):
-    with pytest.raises(ValueError) as error:
-        op_of("layer_norm").check(parse(text))
-    assert str(error.value) == message
-
-
-def test_wrong_words():
-    with pytest.raises(ValueError, match="embedding: table: expected float32, float16 or int8, got 'int4'"):
-        op_of("embedding").make(5, 11, 8, "int4")
-    with pytest.raises(ValueError, match="groups: expected a divisor of c_in = 8, got 3"):
-        op_of("pointwise_conv").make(5, 8, 12, 3)
-    with pytest.raises(ValueError, match="expected one of pointwise_conv, .*, got 'conv'"):
-        op_of("conv")
 
 
 # ---- cases -----------------------------------------------------------------------------------------------------------
@@ -135,19 +126,15 @@ def test_work(name, size, flops):
     assert (case.bytes, case.flops) == (size, flops)
 
 
-def test_work_of_quantized_rows():
-    """The input is bytes plus one scale per group, in place of floats."""
+def test_work_of_other_shapes():
+    """Quantised rows are bytes plus one scale per group, in place of floats. Tables have elements of three types."""
     case = op_of("pointwise_conv_int8").make(5, 8, 12, groups=2, quantized=1)
     assert (case.bytes, case.flops) == (12 * 4 + 5 * (8 + 4 * 2) + 4 * (12 + 5 * 12), 2 * 5 * 12 * 4)
     assert np.array_equal(case.call(), op_of("pointwise_conv_int8").make(5, 8, 12, groups=2).call())
-
-
-@pytest.mark.parametrize("table, row", [("float32", 4 * 8), ("float16", 2 * 8), ("int8", 8 + 4)])
-def test_work_of_tables(table, row):
-    case = op_of("embedding").make(5, 11, 8, table)
-    assert case.bytes == 5 * (8 + row + 4 * 8) and case.call().shape == (5, 8)
-    case = op_of("embedding_layer_norm").make(5, 11, 7, 8, table)
-    assert case.bytes == 5 * (3 * (8 + row) + 4 * 8) + 2 * 4 * 8 and case.call().shape == (5, 8)
+    for table, row in (("float32", 4 * 8), ("float16", 2 * 8), ("int8", 8 + 4)):
+        one, three = op_of("embedding").make(5, 11, 8, table), op_of("embedding_layer_norm").make(5, 11, 7, 8, table)
+        assert one.bytes == 5 * (8 + row + 4 * 8) and three.bytes == 5 * (3 * (8 + row) + 4 * 8) + 2 * 4 * 8
+        assert one.call().shape == three.call().shape == (5, 8)
 
 
 def test_cold_weights_take_turns(monkeypatch):
@@ -234,30 +221,24 @@ def test_peaks_from_two_threads():
 
 
 @compiled
-@pytest.mark.parametrize("seconds", [0, -1, 10.5, float("nan"), float("inf")])
-def test_peak_fma_takes_a_moment(seconds):
-    with pytest.raises(ValueError, match="peak_fma: seconds: expected a number above 0, at most 10, got "):
-        native.peak_fma(seconds)
-
-
-@compiled
-def test_wrong_arguments_of_peaks():
-    for seconds in ("1", None, True):
-        with pytest.raises(TypeError, match="peak_fma: seconds: expected a number, got "):
-            native.peak_fma(seconds)
-    with pytest.raises(ValueError, match="peak_read: n: expected from 2\\^20 to 2\\^58 floats, got 1048575"):
-        native.peak_read(MEMORY[1:])
-    for memory in (MEMORY.astype(float), [1.0], None):
-        with pytest.raises(TypeError, match="peak_read: x: expected an array of float32, got "):
-            native.peak_read(memory)
-
-
-@compiled
-def test_machine_peaks(monkeypatch):
-    monkeypatch.setattr(measure, "TRIES", 2)
-    peaks = measure.machine_peaks(ALL_ISAS, 2, MEMORY)
-    assert peaks["threads"] == 2 and list(peaks["fma"]) == ISAS and list(peaks["int8"]) == INT8_ISAS
-    assert min(*peaks["fma"].values(), *peaks["int8"].values(), peaks["read"]) > 0
+@pytest.mark.parametrize(
+    ("peak", "values", "exception", "message"),
+    [
+        (
+            "fma",
+            [0, -1, 10.5, float("nan"), float("inf")],
+            ValueError,
+            "seconds: expected a number above 0, at most 10",
+        ),
+        ("fma", ["1", None, True], TypeError, "seconds: expected a number"),
+        ("read", [MEMORY[1:]], ValueError, r"n: expected from 2\^20 to 2\^58 floats, got 1048575"),
+        ("read", [MEMORY.astype(float), [1.0], None], TypeError, "x: expected an array of float32"),
+    ],
+)
+def test_wrong_arguments_of_peaks(peak, values, exception, message):
+    for value in values:
+        with pytest.raises(exception, match=f"peak_{peak}: {message}"):
+            getattr(native, f"peak_{peak}")(value)
 
 
 def test_without_the_extension(monkeypatch):
@@ -265,12 +246,8 @@ def test_without_the_extension(monkeypatch):
     monkeypatch.delattr("squeezeops._native", raising=False)
     monkeypatch.setitem(sys.modules, "squeezeops._native", None)
     assert compiled_library() is None and all_variants() == [Variant("numpy")]
-    assert (
-        measure.fma_peak() is None
-        and measure.int8_peak() is None
-        and measure.read_peak(None, 1) is None
-        and measure.some_memory() is None
-    )
+    peaks = measure.fma_peak(), measure.int8_peak(), measure.read_peak(None, 1), measure.some_memory()
+    assert peaks == (None, None, None, None)
     assert measure.machine_peaks([], 1, None) == {"threads": 1, "fma": {}, "int8": {}, "read": None}
     for name in ("gelu", "attention"):
         op = op_of(name)
@@ -349,21 +326,14 @@ def test_summary():
     assert figures.share == Quartiles(0.2, 0.25, 0.5)
 
 
-def test_the_share_is_in_the_peak_of_its_own_sample():
+def test_other_summaries():
     samples = [Sample(1.0, 20e9, 20e9), Sample(2.0, 10e9, 10e9)]
-    figures = measure.summarize(samples, 10**10)
-    assert figures.share == Quartiles(0.5, 0.5, 0.5)
-
-
-def test_summary_of_bytes():
-    figures = measure.summarize([Sample(1.0, 39e9, 41e9)], 5 * 10**9, speed=20e9)
+    assert measure.summarize(samples, 10**10).share == Quartiles(0.5, 0.5, 0.5)  # of each sample's own peak
+    assert measure.summarize(samples, 0).share is None
+    figures = measure.summarize([Sample(1.0, 39e9, 41e9)], 5 * 10**9, speed=20e9)  # of bytes
     assert figures.rate == Quartiles(5e9, 5e9, 5e9) and figures.peak == 20e9
     assert figures.share == Quartiles(0.25, 0.25, 0.25)
-
-
-def test_summary_of_nothing_accepted():
-    figures = measure.summarize([Sample(1.0, 10e9, 40e9)], 1)
-    assert figures == (1, 0, None, None, None, None)
+    assert measure.summarize([Sample(1.0, 10e9, 40e9)], 1) == (1, 0, None, None, None, None)
 
 
 def test_a_result_for_json_is_in_microseconds_and_billions():
@@ -375,27 +345,3 @@ def test_a_result_for_json_is_in_microseconds_and_billions():
         "microseconds": 5e5, "rate": 2, "share": 0.5,
     }  # fmt: skip
     assert (found["samples"], found["accepted"], found["peak"]) == (1, 1, 4)
-
-
-@compiled
-@pytest.mark.parametrize("name", ["pointwise_conv", "pointwise_conv_int8", "layer_norm"])
-def test_bench(name):
-    op, threads = op_of(name), native.get_num_threads()
-    variants = [variant for variant in all_variants() if has_kernel(variant, op)]
-    results = measure.bench(op, small(op), variants, threads=2, seconds=1e-4, cold=False, memory=MEMORY)
-    assert [result.variant for result in results] == variants
-    for result in results:
-        figures = result.figures
-        isa, found = result.variant.isa, result.as_dict()
-        assert (found["op"], found["threads"], found["unit"], found["cold"]) == (name, 2, op.unit, False)
-        assert result.kernel == (f"{op.kernel}_{op.dtype}_{isa}" if isa else result.variant.backend)
-        assert figures.samples >= 1
-        assert (figures.rate is None) == (figures.share is None) == (figures.accepted == 0)
-        assert found["figures"]["samples"] == figures.samples
-    assert native.get_num_threads() == threads
-
-
-def test_describe_machine():
-    facts = machine.describe_machine()
-    assert facts["cpus"] >= 1 and facts["processor"]
-    assert facts["numpy"] == np.__version__

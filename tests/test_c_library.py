@@ -267,12 +267,8 @@ CONVOLUTIONS = {
     "int8, of bytes to bytes": (BYTES, TO_BYTES),
 }
 # What is returned in place of a status.
-SIZES = {
-    "sqz_pwconv_packed_size_f32": 64,
-    "sqz_pwconv_packed_size_f16": 64,
-    "sqz_pwconv_packed_size_s8": 2 * (64 + 64 + 64),
-    "sqz_quantized_width_s8": 8,
-}
+SIZES = {"sqz_pwconv_packed_size_f32": 64, "sqz_pwconv_packed_size_f16": 64, "sqz_quantized_width_s8": 8}
+SIZES["sqz_pwconv_packed_size_s8"] = 2 * (64 + 64 + 64)
 MAY_BE_NULL = {
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
@@ -396,12 +392,7 @@ def test_messages_name_the_argument(c):
         ("sqz_embedding_layer_norm_f32", "tables", "ffi.NULL", "tables: expected an array of 3, got NULL"),
         ("sqz_pwconv_f32", "groups", 5, "groups: expected a divisor of c_in = 4 and c_out = 6, got 5"),
         ("sqz_attention_f32", "k_offsets", "ffi.NULL", "k_offsets: expected a pointer, got NULL"),
-        (
-            "sqz_attention_f32",
-            "k_offsets",
-            "ffi.new('int32_t[3]', [0, 2, 1])",
-            "k_offsets: expected values that do not",
-        ),
+        ("sqz_attention_f32", "k_offsets", "ffi.new('int32_t[3]', [0, 2, 1])", "k_offsets: expected values that do"),
         ("sqz_attention_f32", "mask_strides", [0, -1, 3], "mask_strides: expected strides >= 0"),
         ("sqz_activation_f32", "activation", 99, "activation: expected a value from 0 to 4, got 99"),
     ]:

@@ -125,10 +125,6 @@ def test_another_version_of_the_library_is_an_error():
 # Without NumPy, without cffi.
 
 
-def numpy_array(format, values, *shape):
-    return np.array(values, format).reshape(shape)
-
-
 @pytest.mark.parametrize("mode", ["API", "ABI"])
 def test_all_ops_with_numpy_blocked(mode):
     result = run_python(buffer_calls.__file__, mode)
@@ -136,15 +132,14 @@ def test_all_ops_with_numpy_blocked(mode):
     found = json.loads(result.stdout)
     assert found["mode"] == mode and found["numpy"] is None
     with ops.backend("native"):
-        expected = buffer_calls.calls(ops, numpy_array)
-    called = {name.split(",")[0] for name in expected}
+        expected = buffer_calls.results(ops, lambda format, values, *shape: np.array(values, format).reshape(shape))
+    called = {name.split()[0] for name in expected}
     about_backends = {"available_backends", "backend", "get_backend", "set_backend", "QuantizedRows"}
     assert called == set(ops.__all__) - about_backends - {"cpu_info", "get_num_threads", "set_num_threads"}
     assert found["results"].keys() == expected.keys()
-    for name, array_ in expected.items():
-        shape, hexadecimal = found["results"][name]
-        assert tuple(shape) == array_.shape and bytes.fromhex(hexadecimal) == array_.tobytes(), name
-        assert np.abs(array_).max() > 0.01
+    for name, parts in expected.items():
+        assert found["results"][name] == [[list(part.shape), part.tobytes().hex()] for part in parts], name
+        assert all(np.abs(part).max() > 0.01 for part in parts)
 
 
 def test_the_documents_example_with_numpy_blocked():
@@ -276,16 +271,6 @@ def test_bytes_are_masks(rng, kind):
     assert_same_bits(as_array(result), attended)
 
 
-def test_numpys_integers_stand_for_nothing_else():
-    """NumPy has bools and float16, and no other backend takes these."""
-    with pytest.raises(TypeError, match="softmax: mask: expected an array of bool or float32, got uint8"):
-        ops.softmax(np.ones((2, 3), np.float32), mask=np.ones(3, np.uint8))
-    with pytest.raises(
-        TypeError, match="embedding: table: expected an array of float32 or float16 or int8, got uint16"
-    ):
-        ops.embedding(np.zeros(3, int), np.ones((2, 3), np.uint16))
-
-
 @pytest.mark.parametrize("dtype", [bool, np.float32])
 def test_masks_broadcast(rng, dtype):
     shapes = [(), (1,), (7,), (5, 1), (1, 7), (5, 7), (3, 1, 1), (3, 1, 7), (1, 5, 1), (3, 5, 7)]
@@ -346,30 +331,25 @@ def test_out_may_be_any_buffer(rng):
 
 
 X = memoryview(bytes(48)).cast("f", (3, 4))
+FLOAT32 = "an array of float32, got "
+BIG_ENDIAN = ctypes.c_float.__ctype_be__ * 4 * 3
 BAD_OUT = {
     "too small": (lambda: array("f", bytes(44)), ValueError, r"shape \(3, 4\), got \(11,\)"),
     "too large": (lambda: memoryview(bytearray(64)).cast("f", (4, 4)), ValueError, r"shape \(3, 4\), got \(4, 4\)"),
     "read-only": (lambda: X, ValueError, "a writeable array, got a read-only one"),
-    "bytes": (lambda: bytes(48), TypeError, "an array of float32, got bytes of format 'B'"),
-    "double": (lambda: array("d", bytes(96)), TypeError, "an array of float32, got array of format 'd'"),
-    "int": (lambda: array("i", bytes(48)), TypeError, "an array of float32, got array of format 'i'"),
-    "swapped": (
-        lambda: (ctypes.c_float.__ctype_be__ * 4 * 3)(),
-        TypeError,
-        "an array of float32, got c_float_be_Array_4_Array_3 of format '>f'",
-    ),
+    "bytes": (lambda: bytes(48), TypeError, FLOAT32 + "bytes of format 'B'"),
+    "double": (lambda: array("d", bytes(96)), TypeError, FLOAT32 + "array of format 'd'"),
+    "int": (lambda: array("i", bytes(48)), TypeError, FLOAT32 + "array of format 'i'"),
+    "swapped": (BIG_ENDIAN, TypeError, FLOAT32 + "c_float_be_Array_4_Array_3 of format '>f'"),
     "not contiguous": (
-        lambda: memoryview(np.zeros((4, 3), np.float32).T),
-        ValueError,
-        r"a C-contiguous array, got strides \(4, 12\)",
+        lambda: memoryview(np.zeros((4, 3), np.float32).T), ValueError, r"a C-contiguous array, got strides \(4, 12\)",
     ),
     "unaligned": (
-        lambda: memoryview(np.frombuffer(bytearray(49), np.float32, 12, 1).reshape(3, 4)),
-        ValueError,
+        lambda: memoryview(np.frombuffer(bytearray(49), np.float32, 12, 1).reshape(3, 4)), ValueError,
         "an aligned array, got an unaligned one",
     ),
-    "list": (lambda: [0.0] * 12, TypeError, "an array of float32, got list"),
-}
+    "list": (lambda: [0.0] * 12, TypeError, FLOAT32 + "list"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", BAD_OUT)
@@ -380,40 +360,23 @@ def test_bad_out(what):
             op(X, out=make())
 
 
-@pytest.mark.parametrize(
-    "value, got",
-    [
+def test_wrong_elements():
+    released = memoryview(bytes(16)).cast("f")
+    released.release()
+    for value, got in [
         (bytes(16), "bytes of format 'B'"),
         (array("d", [1]), "array of format 'd'"),
         (memoryview(b"abcd").cast("c"), "memoryview of format 'c'"),
+        (released, "memoryview"),
         (np.float32(1), "a float32 scalar"),
         (np.zeros(2), "float64"),
         (np.zeros(2, "M8[s]"), r"datetime64\[s\]"),
         ([1.0], "list"),
         (None, "NoneType"),
         ("text", "str"),
-    ],
-)
-def test_wrong_elements(value, got):
-    with pytest.raises(TypeError, match=f"^tanh: x: expected an array of float32, got {got}$"):
-        ops.tanh(value)
-
-
-def test_a_released_memoryview():
-    x = memoryview(bytes(16)).cast("f")
-    x.release()
-    with pytest.raises(TypeError, match="^tanh: x: expected an array of float32, got memoryview$"):
-        ops.tanh(x)
-
-
-def test_out_must_not_overlap_an_input():
-    memory = memoryview(bytearray(96)).cast("f", (6, 4))
-    x, inside, apart = memory[:3], memory[2:5], memory[3:]
-    with pytest.raises(ValueError, match="layer_norm: out: expected x itself or memory apart from it, got a partial"):
-        ops.layer_norm(x, out=inside)
-    with pytest.raises(ValueError, match="layer_norm: out: expected memory apart .* an overlap with residual"):
-        ops.layer_norm(apart, residual=x, out=x)
-    assert ops.layer_norm(x, out=apart) is apart
+    ]:
+        with pytest.raises(TypeError, match=f"^tanh: x: expected {FLOAT32}{got}$"):
+            ops.tanh(value)
 
 
 def test_nothing_is_held_after_a_call():
@@ -453,22 +416,6 @@ def test_no_memory_for_the_result(shape):
 
     with pytest.raises(MemoryError):
         _buffers.allocate("op", shape)
-
-
-def test_offsets_and_ids_are_checked_as_copied():
-    """As the native backend does, by the same names."""
-    q = memoryview(bytes(16 * 9)).cast("f", (9, 4))
-    for offsets, message in {
-        (1, 9): "to start at 0, got 1",
-        (0, 5, 4, 9): "values that do not decrease, got 4 after 5",
-        (0, 8): "to end at 9, got 8",
-    }.items():
-        for backend in ("cffi", "native"):
-            given = q if backend == "cffi" else np.asarray(q)
-            with ops.backend(backend), pytest.raises(ValueError, match=f"attention: cu_seqlens: expected {message}"):
-                ops.attention(given, given, given, num_heads=1, cu_seqlens=np.array(offsets, np.int32))
-    with pytest.raises(ValueError, match=r"embedding: ids: expected values in \[0, 9\), got 9 at position 1"):
-        ops.embedding(array("i", [0, 9]), q)
 
 
 # Threads.

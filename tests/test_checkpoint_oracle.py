@@ -1,17 +1,14 @@
-"""Files written by torch and transformers give the same tensors and the same logits here."""
+"""Files written by torch give the same tensors here. test_model_oracle.py has those of transformers."""
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch_helpers as tw
 
-from squeezeops.squeezebert import SqueezeBert
 from squeezeops.squeezebert.files.torch_file import read_tensors
-from squeezeops.squeezebert.model.weights import load_folder
 
 pytestmark = pytest.mark.oracle
 
@@ -141,65 +138,6 @@ def test_torch_reads_files_of_torch_helpers(torch, tmp_path, write, protocol):
     check_equal(torch, read_tensors(path), tensors)
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name].numpy(), array)
-
-
-# ---- models of transformers ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(torch):
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
-    torch.manual_seed(2)
-    config = transformers.SqueezeBertConfig(
-        vocab_size=97, hidden_size=32, embedding_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, max_position_embeddings=16, num_labels=3,
-    )  # fmt: skip
-    model = transformers.SqueezeBertForSequenceClassification(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape))
-    return model
-
-
-def check_model(torch, model, folder):
-    ids = torch.arange(24).reshape(2, 12) * 3 + 1
-    with torch.no_grad():
-        expected = model(ids).logits.numpy()
-    assert abs(expected).max() > 0.1
-    np.testing.assert_allclose(SqueezeBert.from_pretrained(folder)(ids.numpy()).logits, expected, rtol=0, atol=2e-6)
-    _, weights = load_folder(folder)
-    state = model.state_dict()
-    assert set(weights) == set(state)
-    check_equal(torch, {name: weights[name] for name in state}, state)
-
-
-@pytest.mark.parametrize("size", ["10KB", "1GB"])
-def test_save_pretrained(torch, tmp_path, model, size):
-    model.save_pretrained(tmp_path, max_shard_size=size)
-    assert (tmp_path / "model.safetensors.index.json").exists() == (size == "10KB")
-    assert len(list(tmp_path.glob("*.safetensors"))) > 3 or size == "1GB"
-    check_model(torch, model, tmp_path)
-
-
-def test_save_pretrained_without_safetensors(torch, tmp_path, model, save):
-    """As transformers did before version 5, including the buffer of positions that older versions save."""
-    model.config.save_pretrained(tmp_path)
-    state = model.state_dict()
-    save(state)
-    check_model(torch, model, tmp_path)
-
-
-def test_shards_of_torch(torch, tmp_path, model):
-    model.config.save_pretrained(tmp_path)
-    names = list(model.state_dict())
-    places = {}
-    for i in range(3):
-        shard = f"pytorch_model-{i + 1:05}-of-00003.bin"
-        places |= dict.fromkeys(names[i::3], shard)
-        part = {name: model.state_dict()[name].clone() for name in names[i::3]}
-        torch.save(part, tmp_path / shard, _use_new_zipfile_serialization=i > 0)
-    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    check_model(torch, model, tmp_path)
 
 
 def test_a_few_repeats(torch, tmp_path):

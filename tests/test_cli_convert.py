@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from cli_helpers import Terminal, caller, check_error, on_posix, run, start
+from cli_helpers import Terminal, caller, check_error, on_posix, output, run, start
 from model_helpers import write_model
 
 from squeezeops.cli import convert
@@ -34,8 +34,7 @@ def out(tmp_path):
 
 
 def test_convert_then_classify(call, folder, out):
-    status, text, err = call("convert", folder, out)
-    assert (status, err) == (0, "")
+    text = output(call("convert", folder, out))
     before, after = (folder / "model.safetensors").stat().st_size, out.stat().st_size
     lines = text.splitlines()
     assert lines[0] == f"{out}: int8, text-classification"
@@ -43,18 +42,17 @@ def test_convert_then_classify(call, folder, out):
     assert re.fullmatch(
         r"  [23] tensors were rounded to float16, embeddings\.\S+ most: by up to 0\.\d+ of its .*", lines[-1]
     )
-    status, text, err = call("classify", "--model", out, TEXT)
-    assert (status, err) == (0, "") and text.split("\t")[0] in LABELS
+    text = output(call("classify", "--model", out, TEXT))
+    assert text.split("\t")[0] in LABELS
 
 
 def test_the_built_in_model(out):
-    status, text, err = run("convert", "built-in", str(out), "--quiet", "--report")
-    assert (status, err) == (0, "")
+    text = output(run("convert", "built-in", str(out), "--quiet", "--report"))
     head, *rows = text.splitlines()
     assert head.startswith("layer ") and len(rows) == 27
     assert all(re.fullmatch(r"\S+ +(int8|float16) +-  +-", row) for row in rows), rows
-    status, text, err = run("classify", "--model", str(out), "a gorgeous, witty, seductive movie")
-    assert (status, err) == (0, "") and text.startswith("POSITIVE\t0.")
+    text = output(run("classify", "--model", str(out), "a gorgeous, witty, seductive movie"))
+    assert text.startswith("POSITIVE\t0.")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
@@ -62,8 +60,8 @@ def test_dtype_and_task(call, folder, out, dtype):
     assert call("convert", folder, out, "--dtype", dtype, "--task", "base", "--quiet") == (0, "", "")
     model = SqueezeBert.from_pretrained(out)
     assert (model.dtype, model.task) == (dtype, "base")
-    status, text, err = call("embed", "--model", out, "--json", "--dtype", dtype, TEXT)
-    assert (status, err) == (0, "") and len(json.loads(text)["embedding"]) == 16
+    text = output(call("embed", "--model", out, "--json", "--dtype", dtype, TEXT))
+    assert len(json.loads(text)["embedding"]) == 16
     other = "int8" if dtype == "float32" else "float32"
     expected = f"dtype: expected '{dtype}', which the file was converted to, or none, got '{other}'"
     check_error(call("embed", "--model", out, "--dtype", other, TEXT), expected)
@@ -91,23 +89,22 @@ def test_check(call, folder, out):
 )
 def test_check_of_other_tasks(call, tmp_path, out, task, pattern):
     folder = write_model(tmp_path / "model", LABELS if "classification" in task else None, task=task)
-    status, text, err = call("convert", folder, out, "--check", "--quiet")
-    assert (status, err) == (0, "") and re.fullmatch("check: " + pattern, text), text
+    text = output(call("convert", folder, out, "--check", "--quiet"))
+    assert re.fullmatch("check: " + pattern, text), text
 
 
 def test_check_without_a_vocabulary(call, tmp_path, out):
     folder = write_model(tmp_path / "model", LABELS)
     (folder / "vocab.txt").unlink()
-    status, text, err = call("convert", folder, out, "--check")
-    assert (status, err) == (0, "") and "check: logits of 24 rows of random tokens: " in text
+    text = output(call("convert", folder, out, "--check"))
+    assert "check: logits of 24 rows of random tokens: " in text
     out.unlink()
     check_error(call("convert", folder, out, "--check", "--text", "a"), r"--text: expected a model with a voc")
     assert os.listdir(out.parent) == ["model"]
 
 
 def test_report(call, folder, out, monkeypatch):
-    status, text, err = call("convert", folder, out, "--report", "--quiet")
-    assert (status, err) == (0, "")
+    text = output(call("convert", folder, out, "--report", "--quiet"))
     head, *rows, foot = text.splitlines()
     assert head.split() == ["layer", "dtype", "weights", "off", "output", "off"] and foot.startswith("off: ")
     words, *rows = rows
@@ -117,14 +114,13 @@ def test_report(call, folder, out, monkeypatch):
         encoder = row.startswith("encoder")
         assert re.search(r"  int8     +0\.\d{5}   +0\.\d{5}$" if encoder else r"  float32 +-  +-$", row), row
     monkeypatch.setattr("squeezeops.squeezebert.conversion.convert.MOST_ERROR", 0.0)
-    status, text, err = call("convert", folder, out, "--report", "--force")
-    assert (status, err) == (0, "")
+    text = output(call("convert", folder, out, "--report", "--force"))
     assert text.count("in int8 its output would be off by 0.0") == text.count("  float16 ") == 12
     assert "12 of 13 layers are not in int8 (--report says which and why)" in text
     assert {read_header(out)[0][f"encoder.layers.{i}.output.conv1d.packed"].dtype for i in (0, 1)} == {"F16"}
     for dtype, figures in (("float32", 0), ("float16", 12)):
-        status, text, _ = call("convert", folder, out, "--report", "--force", "--quiet", "--dtype", dtype)
-        assert status == 0 and text.count("  0.0") == 2 * figures
+        text = output(call("convert", folder, out, "--report", "--force", "--quiet", "--dtype", dtype))
+        assert text.count("  0.0") == 2 * figures
 
 
 def test_an_existing_file(call, folder, out):
@@ -156,23 +152,8 @@ def test_mistakes(call, folder, out, arguments, message):
     assert os.listdir(out.parent) == []
 
 
-def test_broken_models_are_reported_in_one_line(call, folder, out):
-    assert call("convert", folder, out, "--quiet")[0] == 0
-    content = out.read_bytes()
-    out.write_bytes(content[:-100])
-    check_error(
-        call("classify", "--model", out, TEXT), r"out\.safetensors: '[\w.]+': data_offsets: expected an end of at most"
-    )
-    out.write_bytes(content.replace(b'"squeezeops_format":"1"', b'"squeezeops_format":"2"'))
-    check_error(
-        call("classify", "--model", out, TEXT), r"squeezeops_format: expected at most 1, got 2 \(squeezeops .* reads"
-    )
-
-
-def test_help(call):
-    status, text, _ = call("convert", "--help")
-    assert status == 0 and "--report" in text and "byte for byte" in text
-    assert "convert" in call("--help")[1]
+def test_help_says_what_can_be_relied_on(call):
+    assert "byte for byte" in output(call("convert", "--help"))
 
 
 def test_progress_on_a_terminal(folder, out, monkeypatch, capsys):

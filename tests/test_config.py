@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 
@@ -81,17 +79,19 @@ def test_activations(name, activation):
     assert SqueezeBertConfig(hidden_act=name).activation == activation
 
 
-def test_labels():
-    named = SqueezeBertConfig.from_dict({"id2label": {"1": "good", "0": "bad", "2": "ugly"}})
-    assert list(named.id2label.items()) == [(0, "bad"), (1, "good"), (2, "ugly")]
-    assert named.label2id == {"bad": 0, "good": 1, "ugly": 2}
-    assert named.num_labels == 3
-
-    counted = SqueezeBertConfig.from_dict({"num_labels": 3, "id2label": None, "label2id": None})
-    assert counted.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
-
-    both = SqueezeBertConfig.from_dict({"num_labels": 5, "id2label": {"0": "only"}, "label2id": {"only": "0"}})
-    assert (both.num_labels, both.label2id) == (1, {"only": 0})
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ({"id2label": {"1": "good", "0": "bad", "2": "ugly"}}, ["bad", "good", "ugly"]),
+        ({"num_labels": 3, "id2label": None, "label2id": None}, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ({"num_labels": 5, "id2label": {"0": "only"}, "label2id": {"only": "0"}}, ["only"]),
+    ],
+)
+def test_labels(values, labels):
+    config = SqueezeBertConfig.from_dict(values)
+    assert list(config.id2label.items()) == list(enumerate(labels))
+    assert config.label2id == {label: i for i, label in enumerate(labels)}
+    assert config.num_labels == len(labels)
 
 
 def test_configurations_compare_and_do_not_change():
@@ -101,16 +101,29 @@ def test_configurations_compare_and_do_not_change():
         config.hidden_size = 24
 
 
+UNFIT = {  # values that do not fit, by key
+    "model_type": [None, ["bert"]],
+    "tie_word_embeddings": [1],
+    "vocab_size": [-3, 2**31],
+    "num_hidden_layers": [10**9],
+    "num_labels": [10**9, 0],
+    "type_vocab_size": [None],
+    "max_position_embeddings": [[]],
+    "k_groups": [0],
+    "v_groups": [7],
+    "post_attention_groups": [9],
+    "output_groups": [1024],
+    "hidden_act": [["gelu"]],
+    "layer_norm_eps": [-1e-12, math.nan, math.inf, "1e-12", False],
+    "problem_type": ["regress", []],
+    "architectures": ["SqueezeBertModel", [1]],
+    "id2label": [["bad", "good"], {"0": None}, {"zero": "bad"}, {"-1": "bad"}, {"0": "bad", "00": "worse"}],
+}
 WRONG = [
     ({"model_type": "roberta"}, "model_type: expected 'squeezebert', 'bert' or 'distilbert', got 'roberta'"),
     ({"model_type": "albert", "q_groups": 0, "is_decoder": True}, "model_type: expected 'squeezebert', 'bert'"),
-    ({"model_type": None}, "model_type"),
-    ({"model_type": ["bert"]}, "model_type"),
     ({"model_type": "bert", "hidden_size": "768"}, "hidden_size: expected an integer"),
-    (
-        {"model_type": "bert", "hidden_act": "silu"},
-        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast",
-    ),
+    ({"model_type": "bert", "hidden_act": "silu"}, "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_f"),
     (
         {"model_type": "bert", "position_embedding_type": "relative_key"},
         "position_embedding_type: expected \"absolute\", or no such key, got 'relative_key'",
@@ -122,47 +135,18 @@ WRONG = [
     ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config: expected null, or no such key, got {'q"),
     ({"model_type": "bert", "pruned_heads": {"0": [1]}}, "pruned_heads: expected {}, or no such key, got {'0': [1]}"),
     ({"tie_word_embeddings": "yes"}, "tie_word_embeddings: expected true or false, got 'yes'"),
-    ({"tie_word_embeddings": 1}, "tie_word_embeddings"),
     ({"vocab_size": 0}, "vocab_size: expected an integer from 1 to 2147483647, got 0"),
-    ({"vocab_size": -3}, "vocab_size"),
-    ({"vocab_size": 2**31}, "vocab_size"),
     ({"hidden_size": 768.0}, "hidden_size: expected an integer"),
     ({"hidden_size": "768"}, "hidden_size: expected an integer"),
     ({"num_hidden_layers": True}, "num_hidden_layers: expected an integer"),
-    ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
-    ({"num_labels": 10**9}, "num_labels"),
-    ({"num_labels": 0}, "num_labels"),
-    ({"type_vocab_size": None}, "type_vocab_size"),
-    ({"max_position_embeddings": []}, "max_position_embeddings"),
     ({"embedding_size": 128}, "embedding_size: expected hidden_size = 768, got 128"),
     ({"num_attention_heads": 5}, "num_attention_heads: expected a divisor of hidden_size = 768, got 5"),
     ({"q_groups": 5}, "q_groups: expected a divisor of hidden_size = 768, got 5"),
-    ({"k_groups": 0}, "k_groups"),
-    ({"v_groups": 7}, "v_groups"),
-    ({"post_attention_groups": 9}, "post_attention_groups"),
     ({"intermediate_size": 3070}, "intermediate_groups: expected a divisor of hidden_size = 768 and intermediate"),
-    ({"output_groups": 1024}, "output_groups"),
-    (
-        {"hidden_act": "swish"},
-        "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_ac",
-    ),
-    ({"hidden_act": ["gelu"]}, "hidden_act"),
-    ({"layer_norm_eps": -1e-12}, "layer_norm_eps"),
-    ({"layer_norm_eps": math.nan}, "layer_norm_eps"),
-    ({"layer_norm_eps": math.inf}, "layer_norm_eps"),
-    ({"layer_norm_eps": "1e-12"}, "layer_norm_eps"),
-    ({"layer_norm_eps": False}, "layer_norm_eps"),
-    ({"problem_type": "regress"}, "problem_type"),
-    ({"problem_type": []}, "problem_type"),
-    ({"architectures": "SqueezeBertModel"}, "architectures"),
-    ({"architectures": [1]}, "architectures"),
-    ({"id2label": ["bad", "good"]}, "id2label"),
-    ({"id2label": {"0": None}}, "id2label"),
-    ({"id2label": {"zero": "bad"}}, "id2label"),
-    ({"id2label": {"-1": "bad"}}, "id2label"),
+    ({"hidden_act": "swish"}, "hidden_act: expected one of gelu, gelu_python, gelu_new, gelu_fast, gelu_ac"),
     ({"id2label": {"1": "good"}}, "id2label: expected the classes 0 to 0, got [1]"),
     ({"id2label": {"0": "bad", "2": "good"}}, "id2label: expected the classes 0 to 1, got [0, 2]"),
-    ({"id2label": {"0": "bad", "00": "worse"}}, "id2label"),
+    *[({key: value}, f"{key}: expected ") for key, values in UNFIT.items() for value in values],
 ]
 
 
@@ -187,27 +171,25 @@ def test_from_json(tmp_path):
     assert (config.hidden_size, config.architectures) == (12, ("SqueezeBertModel",))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"{",
-        b"[1]",
-        b"null",
-        b'{"vocab_size": 1e3}',
-        b'{"layer_norm_eps": NaN}',
-        b'{"a": "\xff"}',
-        b"[" * 100_000,
-        b'{"vocab_size": ' + b"9" * 5000 + b"}",
-    ],
-    ids=["empty", "cut", "list", "null", "float", "nan", "not-utf-8", "deep", "huge-integer"],
-)
+BROKEN = {
+    "empty": b"",
+    "cut": b"{",
+    "list": b"[1]",
+    "null": b"null",
+    "float": b'{"vocab_size": 1e3}',
+    "nan": b'{"layer_norm_eps": NaN}',
+    "not-utf-8": b'{"a": "\xff"}',
+    "deep": b"[" * 100_000,
+    "huge-integer": b'{"vocab_size": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_broken_files(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_bytes(text)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=f"^{path}"):
         SqueezeBertConfig.from_json(path)
-    assert str(error.value).startswith(str(path))
 
 
 def test_a_file_too_large(tmp_path):
@@ -226,12 +208,3 @@ def test_too_many_labels():
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         SqueezeBertConfig.from_json(tmp_path / "config.json")
-
-
-def test_needs_no_numpy():
-    code = (
-        "import sys; sys.modules['numpy'] = None\nfrom squeezeops.squeezebert import SqueezeBertConfig as C; print(C())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "hidden_size=768" in done.stdout

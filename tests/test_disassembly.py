@@ -239,67 +239,32 @@ def test_a_loop_that_is_entered_in_its_middle():
     assert len(accesses(loop)) == 1
 
 
-def test_a_jump_back_is_no_loop():
-    assert not loops("""
-   0:	test   %rdi,%rdi
-   4:	jne    20 <f+0x20>
-   8:	vmovaps 0x20(%rsp),%ymm0
-   c:	vfmadd231ps %ymm1,%ymm2,%ymm0
-  10:	ret
-  20:	neg    %rdi
-  24:	jmp    c <f+0xc>
-""")
-
-
-def test_a_loop_behind_a_jump_table():
-    (loop,) = loops("""
-   0:	notrack jmp *%rax
-   4:	vfmadd231ps %ymm1,%ymm2,%ymm0
-   8:	jne    4 <f+0x4>
-   c:	ret
-""")
-    assert loop.multiply_adds == 1
-
-
-def test_multiply_adds_without_a_fused_one():
-    (loop,) = loops("""
-   0:	movss  (%rdi),%xmm4
-   4:	shufps $0x0,%xmm4,%xmm4
-   8:	mulps  %xmm4,%xmm5
-   c:	addps  %xmm5,%xmm0
-  10:	mulps  %xmm6,%xmm4
-  14:	addps  %xmm4,%xmm1
-  18:	jne    0 <f>
-  1c:	ret
-""")
-    assert (loop.multiply_adds, loop.outputs) == (2, 8)
-    assert not loops("   0:	mulps  %xmm4,%xmm5\n   4:	mulps  %xmm5,%xmm5\n   8:	jne    0 <f>\n")
-    assert not loops("   0:	vfmadd231ss %xmm4,%xmm5,%xmm6\n   8:	jne    0 <f>\n")
-
-
-def test_an_unrolled_loop_has_the_outputs_of_one_step():
-    (loop,) = loops("""
-   0:	vfmadd231ps (%rdi){1to16},%zmm4,%zmm0
-   4:	vfmadd231ps 0x4(%rdi){1to16},%zmm4,%zmm1{%k1}
-   8:	vfmadd231ps (%rdi){1to16},%zmm5,%zmm0
-   c:	vfmadd231ps 0x4(%rdi){1to16},%zmm5,%zmm1{%k1}
-  10:	jb     0 <f>
-""")
-    assert (loop.multiply_adds, loop.outputs, loop.loads) == (4, 32, 4)
-
-
 @pytest.mark.parametrize(
-    "instructions",
+    ("code", "expected"),  # instructions at 0, 4, 8, ...; multiply-adds, outputs and loads of each loop
     [
-        ["vpdpbusd %ymm1,%ymm2,%ymm0"],
-        ["{vex} vpdpbusd %ymm1,%ymm2,%ymm0"],
-        ["vpmaddubsw %ymm1,%ymm2,%ymm3", "vpmaddwd %ymm4,%ymm3,%ymm3", "vpaddd %ymm3,%ymm0,%ymm0"],
+        ("notrack jmp *%rax; vfmadd231ps %ymm1,%ymm2,%ymm0; jne 4; ret", [(1, 8, 0)]),  # behind a jump table
+        ("jne 10; vmovaps 0x20(%rsp),%ymm0; vfmadd231ps %ymm1,%ymm2,%ymm0; ret; neg %rdi; jmp 8", []),  # a jump back
+        (
+            "movss (%rdi),%xmm4; shufps $0x0,%xmm4,%xmm4; mulps %xmm4,%xmm5; addps %xmm5,%xmm0; mulps %xmm6,%xmm4; "
+            "addps %xmm4,%xmm1; jne 0; ret",
+            [(2, 8, 1)],
+        ),
+        ("mulps %xmm4,%xmm5; mulps %xmm5,%xmm5; jne 0", []),
+        ("vfmadd231ss %xmm4,%xmm5,%xmm6; jne 0", []),
+        (  # unrolled: the outputs are those of one step
+            "vfmadd231ps (%rdi){1to16},%zmm4,%zmm0; vfmadd231ps 0x4(%rdi){1to16},%zmm4,%zmm1{%k1}; "
+            "vfmadd231ps (%rdi){1to16},%zmm5,%zmm0; vfmadd231ps 0x4(%rdi){1to16},%zmm5,%zmm1{%k1}; jb 0",
+            [(4, 32, 4)],
+        ),
+        ("vpdpbusd %ymm1,%ymm2,%ymm0; jne 0", [(1, 8, 0)]),
+        ("{vex} vpdpbusd %ymm1,%ymm2,%ymm0; jne 0", [(1, 8, 0)]),
+        ("vpmaddubsw %ymm1,%ymm2,%ymm3; vpmaddwd %ymm4,%ymm3,%ymm3; vpaddd %ymm3,%ymm0,%ymm0; jne 0", [(1, 8, 0)]),
     ],
 )
-def test_integers(instructions):
-    listing = "".join(f"   {i}:	{instruction}\n" for i, instruction in enumerate(instructions))
-    (loop,) = loops(f"{listing}   8:	jne    0 <f>\n")
-    assert (loop.multiply_adds, loop.outputs) == (1, 8)
+def test_what_a_loop_computes(code, expected):
+    lines = [re.sub(r"^(j\w+) ([0-9a-f]+)$", r"\1 \2 <f>", line) for line in code.split("; ")]
+    found = loops("".join(f"   {4 * i:x}:\t{line}\n" for i, line in enumerate(lines)))
+    assert [(loop.multiply_adds, loop.outputs, loop.loads) for loop in found] == expected
 
 
 AARCH64 = """

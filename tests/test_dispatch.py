@@ -1,14 +1,12 @@
 """The choice of kernels: CPU detection, forcing by environment variable and by call, and which kernel ran."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from kernel_tables import ISAS as ROWS
 from kernel_tables import OPS, isas_on
-from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
+from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native, run_python
 
 from squeezeops import ops
 
@@ -16,11 +14,6 @@ pytestmark = pytest.mark.skipif(native is None, reason="built without the native
 
 X = np.linspace(-3, 3, 40, dtype=np.float32).reshape(2, 20)
 RUN = "import numpy as np, squeezeops as s; s.tanh(np.ones(3, np.float32)); print(s._native.last_kernel())"
-
-
-def python(code, **environment):
-    env = {**os.environ, **environment}
-    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
 
 def cpu_flags():
@@ -59,6 +52,8 @@ def test_cpu_info():
     assert info["isa"] == (os.environ.get("SQUEEZEOPS_ISA") or ALL_ISAS[0])
     assert set(info["isas"]) <= set(info["compiled"])
     assert not set(info["isas"]) & set(info["missing"])
+    with ops.backend("numpy"):
+        assert ops.cpu_info()["isas"] == ALL_ISAS
     assert set(info["kernels"]) == {op.op if op.dtype == "f32" else op.name for op in OPS.values()}
     for op, symbol in info["kernels"].items():
         own = INT8_ISAS if op.endswith("_s8") else ISAS
@@ -122,12 +117,12 @@ def test_the_best_kernel_that_an_isa_implies_runs(isa):
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_forcing_by_environment(isa):
-    result = python("import squeezeops._native; " + RUN, SQUEEZEOPS_ISA=isa, SQUEEZEOPS_BACKEND="native")
+    result = run_python("-c", "import squeezeops._native; " + RUN, SQUEEZEOPS_ISA=isa, SQUEEZEOPS_BACKEND="native")
     assert result.stdout.strip() == f"activation_f32_{isa}", result.stderr
 
 
 def test_an_unknown_isa_is_an_error():
-    result = python(RUN, SQUEEZEOPS_ISA="avx1024", SQUEEZEOPS_BACKEND="native")
+    result = run_python("-c", RUN, SQUEEZEOPS_ISA="avx1024", SQUEEZEOPS_BACKEND="native")
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ValueError: tanh: SQUEEZEOPS_ISA: expected an ISA that runs here (")

@@ -79,12 +79,10 @@ def test_embeddings_are_evaluated(tmp_path):
     facts = json.loads((tmp_path / "out.json").read_text())
     assert [found["texts"] for found in facts.values()] == [4, 2, 1]
     for file, line, text, (name, found) in zip(files, lines[::2], lines[1::2], facts.items(), strict=True):
-        assert name == f"embeddings, int8, {file.name}" and line.startswith(
-            f"{file.name}: {found['texts']} texts, cosine 0."
-        )
-        assert 0.9 < found["worst"] <= found["mean"] < 1 and re.fullmatch(
-            "  (good )*movie|  the good|  great movie", text
-        )
+        assert name == f"embeddings, int8, {file.name}"
+        assert line.startswith(f"{file.name}: {found['texts']} texts, cosine 0.")
+        assert 0.9 < found["worst"] <= found["mean"] < 1
+        assert re.fullmatch("  (good )*movie|  the good|  great movie", text)
     exact = run("evaluate_embeddings", model, files[0], "--dtype", "float16").splitlines()[0]
     assert float(exact.split()[-3]) > facts["embeddings, int8, a.txt"]["worst"]
     (tmp_path / "b.conll").write_text("")
@@ -123,27 +121,30 @@ def test_entities(tmp_path):
     labels = ["B-PER", "I-PER", "B-LOC", "I-LOC"]  # without O, every word is a name
     model = write_model(tmp_path / "model", labels, task="token-classification", words=[*WORDS, "ада"], positions=64)
     (tmp_path / "text.txt").write_text("Ада!\n\n" + "Ада, good movie. " * 20 + "\n", encoding="utf-8")
-    found = {}
+    found = []
     for arguments in (["Ада!"], ["Ада!", "Ада!"], ["--file", tmp_path / "text.txt"]):
         lines = run("tag_entities", "--model", model, *arguments).splitlines()
-        found[len(found)] = [re.fullmatch(r" *(\d+)  (PER|LOC)    (.+)", line).groups() for line in lines]
-    once, twice, file = found.values()
-    assert once and [(2 * int(count), *rest) for count, *rest in once] == [(int(n), *rest) for n, *rest in twice]
-    counts = [int(count) for count, *_ in file]
-    assert counts == sorted(counts, reverse=True)
+        rows = [re.fullmatch(r" *(\d+)  (PER|LOC)    (.+)", line).groups() for line in lines]
+        found.append([(int(count), *rest) for count, *rest in rows])
+    once, twice, file = found
+    assert once and [(2 * count, *rest) for count, *rest in once] == twice
+    assert file == sorted(file, key=lambda row: row[0], reverse=True)
     assert "Ада" in " ".join(name for *_, name in file)
 
 
-@pytest.mark.parametrize("name", STARTERS)
-def test_missing_files(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sentiment_file", ["missing"]),
+        ("semantic_search", ["--model", "missing", ".", "good"]),
+        ("answer_questions", ["--model", "model", "missing", "good?"]),
+        ("tag_entities", ["--model", "missing", "good"]),
+    ],
+)
+def test_missing_files(tmp_path, monkeypatch, name, arguments):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("the good movie")
-    arguments = {
-        "sentiment_file": [tmp_path / "missing"],
-        "semantic_search": ["--model", tmp_path / "missing", tmp_path, "good"],
-        "answer_questions": ["--model", "model", tmp_path / "missing", "good?"],
-        "tag_entities": ["--model", tmp_path / "missing", "good"],
-    }
-    assert str(tmp_path / "missing") in run(name, *arguments[name], status=1).splitlines()[-1]
+    assert "missing" in run(name, *arguments, status=1).splitlines()[-1]
 
 
 BAD_USE = {
@@ -200,35 +201,9 @@ def test_sentences_to_train_on(monkeypatch):
 
 # ---- with a real model -----------------------------------------------------------------------------------------------
 
-CORPUS = {
-    "garden.txt": [
-        "Tomatoes want at least six hours of sun a day. Water them at the roots, in the morning.",
-        "Cut roses back in late winter, just above a bud that points outwards.",
-        "A heap of leaves and kitchen scraps turns into dark, crumbly compost within a year.",
-    ],
-    "kitchen.txt": [
-        "Let the bread dough rise for an hour under a cloth, until it has doubled in size.",
-        "For a clear broth, simmer the bones gently and skim off the foam.",
-        "A dull knife slips more easily than a sharp one, and cuts the cook.",
-    ],
-    "health.txt": [
-        "Adults need seven to nine hours of sleep; a dark, cool bedroom makes it easier to drift off.",
-        "Wash a burn under cool running water for twenty minutes and cover it loosely.",
-        "Brisk walking for half an hour a day lowers the blood pressure.",
-    ],
-    "machines.txt": [
-        "The laptop's battery lasts longer if it is rarely charged to the full or run down to nothing.",
-        "Write the photographs to a second disk each week; one of the two will fail some day.",
-        "Squeaking brakes on a bicycle are often just dirty rims.",
-    ],
-}
-# No question shares its main words with the paragraph that answers it.
-QUERIES = {
-    "What can I do against insomnia?": ("health.txt", "Adults need seven"),
-    "I scalded my hand on the stove": ("health.txt", "Wash a burn"),
-    "how to back up my pictures": ("machines.txt", "Write the photographs"),
-    "baking a loaf": ("kitchen.txt", "Let the bread dough"),
-}
+# Paragraphs by file, and queries with the paragraph that answers each, which shares no main word with it.
+TEXTS = json.loads((Path(__file__).parent / "golden" / "texts.json").read_text(encoding="utf-8"))
+CORPUS, QUERIES = TEXTS["paragraphs"], TEXTS["queries"]
 
 
 @pytest.mark.oracle

@@ -42,6 +42,7 @@ def test_same_results(variant, shape, dtype):
         x, residual = normal(RNG, 5, shape[2]), normal(RNG, 5, shape[1])
         same = ops.PointwiseConv.from_packed(aligned(conv.packed), bias, **sizes(conv))
         assert repr(same) == repr(conv) and bytes(same.packed) == bytes(conv.packed)
+        ops.PointwiseConv.from_packed(conv.packed, **sizes(conv))  # takes what `packed` gives
         expected = conv(x, activation="gelu", residual=residual)
         assert_repeats(same(x, activation="gelu", residual=residual), expected)
         assert_repeats(ops.pointwise_convs(x, [same, conv])[0], ops.pointwise_convs(x, [conv])[0])
@@ -86,15 +87,6 @@ def test_nothing_is_copied(backend):
         assert same(x)[0, 0] == 7
 
 
-@EVERY_DTYPE
-@pytest.mark.parametrize("backend", ops.available_backends())
-def test_packed_gives_what_from_packed_takes(backend, dtype):
-    with ops.backend(backend):
-        for shape in SHAPES:
-            conv, _ = example(*shape, dtype)
-            ops.PointwiseConv.from_packed(conv.packed, **sizes(conv))
-
-
 @pytest.mark.parametrize("backend", ops.available_backends())
 def test_the_memory_is_kept(backend):
     with ops.backend(backend):
@@ -137,33 +129,25 @@ GOOD = {"in_channels": 6, "out_channels": 34, "groups": 2}
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        ({"packed": 5}, TypeError, r"packed: expected a buffer of bytes, got int"),
         (
             {"packed": np.zeros(192, np.float32)},
             TypeError,
             r"packed: expected a buffer of bytes, got one of format 'f'",
         ),
         ({"packed": aligned(bytes(767))}, ValueError, r"packed: expected 768 bytes, got 767"),
-        ({"packed": aligned(bytes(832))}, ValueError, r"packed: expected 768 bytes, got 832"),
         ({"packed": aligned(bytes(1536))[::2]}, ValueError, r"packed: expected a C-contiguous buffer, got strides"),
         ({"packed": aligned(bytes(768), 4)}, ValueError, r"packed: expected an address that is a multiple of 64, got"),
-        ({"packed": b""}, ValueError, r"packed: expected 768 bytes, got 0"),
         ({"groups": 4}, ValueError, r"groups: expected a divisor of in_channels = 6 and out_channels = 34, got 4"),
-        ({"groups": True}, TypeError, r"groups: expected an int, got bool"),
-        ({"groups": 0}, ValueError, r"groups: expected a positive int"),
-        ({"in_channels": 6.0}, TypeError, r"in_channels: expected an int, got float"),
         ({"in_channels": -6}, ValueError, r"in_channels: expected an int from 0 to 2\^63 - 1, got -6"),
         ({"in_channels": 2**29}, ValueError, r"in_channels: expected at most 2\^28, got"),
-        ({"in_channels": False}, TypeError, r"in_channels: expected an int, got bool"),
         ({"out_channels": 2**62}, ValueError, r"out_channels: expected at most 2\^28, got"),
-        ({"out_channels": None}, TypeError, r"out_channels: expected an int, got NoneType"),
         ({"dtype": "bfloat16"}, ValueError, r"dtype: expected one of 'float32'.*, got 'bfloat16'"),
         ({"bias": np.zeros(33, np.float32)}, ValueError, r"bias: expected shape \(34,\), got \(33,\)"),
-        ({"bias": [0.0] * 34}, TypeError, r"bias: expected an array of float32, got list"),
     ],
 )
 @pytest.mark.parametrize("backend", ops.available_backends())
 def test_wrong_arguments(backend, changes, error, message):
+    """What the messages say; test_contract.py has all wrong arguments."""
     with ops.backend(backend):
         good = {"packed": aligned(bytes(768)), "bias": np.zeros(34, np.float32), **GOOD}
         ops.PointwiseConv.from_packed(**good)

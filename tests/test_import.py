@@ -3,10 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import squeezeops
+
+WEIGHTS = Path(__file__).parent / "golden" / "odd_groups" / "model.safetensors"
+FILES = [f"files.{name}" for name in ("atomic", "checkpoint", "converted", "torch_file", "torch_pickle", "hub_cache")]
+TOKENIZER = "squeezeops.squeezebert.Tokenizer"
 
 
 def python(code, *arguments, **environment):
@@ -22,30 +27,28 @@ def test_the_package_imports_no_numpy():
 
 @pytest.mark.parametrize(
     "module",
-    [
-        "packing",
-        "squeezebert.tokenizer.tokenizer",
-        "squeezebert.model.config",
-        "squeezebert.model.storage",
-        "squeezebert.files.atomic",
-        "squeezebert.files.checkpoint",
-        "squeezebert.files.converted",
-        "squeezebert.files.torch_file",
-        "squeezebert.files.torch_pickle",
-        "squeezebert.files.hub_cache",
-    ],
+    ["packing", *(f"squeezebert.{name}" for name in ("tokenizer.tokenizer", "model.config", "model.storage", *FILES))],
 )
 def test_text_and_headers_need_no_numpy(module):
     code = f"import sys; sys.modules['numpy'] = None; import squeezeops.{module}; print('done')"
     assert python(code).stdout.strip() == "done"
 
 
-def test_tokenizer_works_with_numpy_blocked():
-    code = (
-        "import sys; sys.modules['numpy'] = None; import squeezeops; "
-        "print(squeezeops.Tokenizer(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a'])('a')['input_ids'])"
-    )
-    assert python(code).stdout.strip() == "[2, 5, 3]"
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        (
+            f"{TOKENIZER}(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a', '##b'])('AB \\u4e2d')['input_ids']",
+            "[2, 5, 6, 1, 3]",
+        ),
+        ("squeezeops.squeezebert.SqueezeBertConfig().hidden_size", "768"),
+        (f"len(safetensors.read_header({str(WEIGHTS)!r})[0])", f"{5 + 2 * 16 + 2}"),
+    ],
+)
+def test_what_works_with_other_packages_blocked(code, output):
+    block = "import sys; sys.modules |= dict.fromkeys(('numpy', 'regex', 'tokenizers', 'transformers', 'torch'))"
+    modules = "import squeezeops.squeezebert; from squeezeops.squeezebert.files import safetensors"
+    assert python(f"{block}; {modules}; print({code})").stdout.strip() == output
 
 
 def test_public_names():

@@ -12,7 +12,7 @@ import golden_bits
 import numpy as np
 import pytest
 from op_helpers import assert_same_bits, normal, run_python
-from test_bits import row_functions
+from op_table import TABLE
 from test_memory import run_in_another_process
 
 from squeezeops import backends, ops
@@ -104,10 +104,14 @@ def test_the_rules_find_it(line):
     assert list(broken_rules(line))
 
 
+KERNELS = {
+    name for path in KERNEL_FILES for name in re.findall(r"@kernel\ndef (\w+)", path.read_text(encoding="utf-8"))
+}
+
+
 def test_there_are_kernels_to_look_at():
-    text = "".join(path.read_text(encoding="utf-8") for path in KERNEL_FILES)
-    kernels = {"activation", "layer_norm", "softmax", "mean_pool", "convolve", "convolve_int8", "attend", "embedding"}
-    assert set(re.findall(r"@kernel\ndef (\w+)", text)) >= kernels
+    some = {"activation", "layer_norm", "softmax", "mean_pool", "convolve", "convolve_int8", "attend", "embedding"}
+    assert KERNELS >= some
 
 
 # The compiled code.
@@ -144,42 +148,26 @@ def test_compiled_code(numba_backend):
 
 @needs_numba
 def test_one_signature_a_kernel(numba_backend, rng):
-    """Whatever the arguments: so an op compiles once. (Two have two, for the two types of tables and of weights.)"""
+    """Whatever the arguments, so that an op compiles once. Two have one per dtype of a table, or of weights."""
     from squeezeops.backends._numba import attention, convolution, gather, rows
 
-    x = normal(rng, 2, 6, 8)
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    keep = x[0, 0] > 0
-    for a in (x, frozen, x[:, ::-1], np.asfortranarray(x)):
-        for mask in (None, keep, keep.astype(np.float32)):
-            ops.softmax(a, mask=mask, out=np.empty_like(x) if mask is None else None)
-            ops.attention(a, a, a, num_heads=2, mask=None if mask is None else mask[:6])
-            ops.attention_scores(a, a, num_heads=4, mask=None if mask is None else mask[:6])
-        ops.attention(a[0], a[0], a[0], num_heads=2, cu_seqlens=np.array([0, 2, 6], np.int32))
-        ops.layer_norm(a, eps=1)
-        ops.layer_norm(a, a[0, 0], a[0, 1], residual=a)
-        ops.l2_normalize(a)
-        ops.gelu(a, approximate="tanh")
-        ops.mean_pool(a, mask=np.ones(6, bool))
-        ops.mean_pool(a)
-        ops.pointwise_conv(a, a[0], groups=1)
-        ops.pointwise_conv(a, a[1, :, :4], a[0, 0, :6], groups=2, residual=a[..., :6], activation="gelu")
-        ops.PointwiseConv(a[0].astype(np.float16), dtype="float16")(a)
-        ops.PointwiseConv(a[0], dtype="int8")(a)
-        ops.PointwiseConv(a[1, :, :4], a[0, 0, :6], groups=2, dtype="int8")(
-            ops.quantize_rows(a, groups=2), residual=a[..., :6], quantize_groups=3
-        )
-        for table in (a[0], a[0].astype(np.float16), a[0].astype(np.int8)):
-            ops.embedding(np.arange(3), table)
-            ops.embedding_layer_norm(*(np.arange(3, dtype=np.int32), table) * 3, None, None)
-    kernels = [
-        *(rows.activation, rows.layer_norm, rows.l2_normalize, rows.softmax, gather.mean_pool),
-        *(attention.attend, attention.score, convolution.convolve_int8, convolution.quantize_rows),
-    ]
-    assert {kernel.__name__: len(kernel.signatures) for kernel in kernels} == {k.__name__: 1 for k in kernels}
-    assert len(convolution.convolve.signatures) == 2  # by what weights and tables are stored in
-    assert len(gather.embedding.signatures) == 3
+    ragged = normal(rng, 3, 6, 8)
+    ops.attention(*ragged, num_heads=2, cu_seqlens=np.array([0, 2, 6], np.int32))
+    for op in TABLE:
+        for arguments in op.calls(rng):
+            arrays = {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
+            for view in (np.asarray, np.asfortranarray, lambda a: a[::-1]):
+                op.call(**arguments | {name: view(a) for name, a in arrays.items()})
+            for a in arrays.values():
+                a.flags.writeable = False
+            result = op.call(**arguments)
+            if not isinstance(result, tuple):
+                op.call(**arguments, out=np.empty_like(result))
+    int8 = ops.PointwiseConv(ragged[0], dtype="int8")
+    int8(ops.quantize_rows(ragged), residual=ragged[..., :6], quantize_groups=3)
+    modules = vars(attention) | vars(convolution) | vars(gather) | vars(rows)
+    counts = {name: len(modules[name].signatures) for name in KERNELS}
+    assert counts == dict.fromkeys(KERNELS, 1) | {"convolve": 2, "embedding": 3}
 
 
 @needs_numba
@@ -187,19 +175,6 @@ def test_one_signature_a_kernel(numba_backend, rng):
 def test_it_stays_within_its_arrays(side):
     code, last, errors = run_in_another_process("numba", "", side, "false")
     assert (code, last) == (0, "done"), errors
-
-
-@needs_numba
-def test_unaligned_and_mapped_arrays(numba_backend, rng, tmp_path):
-    x = normal(rng, 5, 24)
-    unaligned = np.zeros(4 * x.size + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
-    unaligned[...] = x
-    np.save(tmp_path / "x.npy", x)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    for a in (unaligned, mapped):
-        assert_same_bits(ops.gelu(a), ops.gelu(x))
-        assert_same_bits(ops.pointwise_conv(a, a), ops.pointwise_conv(x, x))
-        assert_same_bits(ops.embedding(np.arange(5), a), x)
 
 
 # The bits.
@@ -293,16 +268,6 @@ def test_fma_of_python():
     a, b, c = np.array([[np.inf, 0, 1, -0.0], [1, np.inf, 2, 1], [3, 1, -2, -0.0]], np.float32)
     with np.errstate(all="ignore"):
         assert_same_bits(vector_python.fma(a, b, c), np.array([np.inf, np.nan, 0, -0.0], np.float32))
-
-
-@needs_numba
-@pytest.mark.parametrize("name", list(row_functions(np.random.default_rng(0))))
-def test_rows_do_not_depend_on_the_batch(numba_backend, rng, name):
-    channels, function = row_functions(rng)[name]
-    x = normal(rng, 29, channels)
-    whole = function(x)
-    for begin, end in [(0, 1), (28, 29), (0, 5), (1, 7), (2, 9), (5, 14), (7, 28)]:
-        assert_same_bits(function(x[begin:end]), whole[begin:end])
 
 
 # The cache of compiled code.

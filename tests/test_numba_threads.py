@@ -8,49 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from op_helpers import assert_same_bits, native, normal
-from test_bits import row_functions
 from test_numba import needs_numba, python
-from test_threads import QUOTAS
+from test_threads import FORK, QUOTAS
 
 from squeezeops import ops
 
 pytestmark = needs_numba
 
 
-@pytest.mark.parametrize("name", list(row_functions(np.random.default_rng(0))))
-def test_rows_do_not_depend_on_the_threads(numba_backend, rng, monkeypatch, name):
-    monkeypatch.setattr(numba_backend, "ELEMENTS", 500)
-    monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
-    channels, function = row_functions(rng)[name]
-    x = normal(rng, 331, channels)
-    ops.set_num_threads(1)
-    expected = function(x)
-    for n in (2, 3, 5):
-        ops.set_num_threads(n)
-        for _ in range(3):
-            assert_same_bits(function(x), expected)
-
-
-def test_attention_does_not_depend_on_the_threads(numba_backend, rng, monkeypatch):
-    monkeypatch.setattr(numba_backend, "PRODUCTS", 1000)
-    q, k, v = normal(rng, 3, 40, 48), normal(rng, 3, 50, 48), normal(rng, 3, 50, 48)
-    mask = rng.random((3, 1, 40, 50)) < 0.7
-    offsets = np.array([0, 7, 7, 50, 120], np.int32)
-    flat = [a.reshape(-1, 48)[:120] for a in (q, k, v)]
-    results = []
-    for n in (1, 2, 3, 7):
-        ops.set_num_threads(n)
-        results.append(
-            [
-                ops.attention(q, k, v, num_heads=6, mask=mask),
-                ops.attention(q[:1], k[:1], v[:1], num_heads=1),
-                ops.attention(*flat, num_heads=6, cu_seqlens=offsets),
-                ops.attention_scores(q, k, num_heads=2, mask=mask),
-            ]
-        )
-    for result in results[1:]:
-        for actual, expected in zip(result, results[0], strict=True):
-            assert_same_bits(actual, expected)
+def convolve(x):
+    weight = np.linspace(-1, 1, 51 * 34, dtype=np.float32).reshape(51, 34)
+    return ops.pointwise_conv(x, weight, activation="gelu", residual=x[:, :1] * weight[:, 0])
 
 
 def test_ranges():
@@ -110,9 +78,8 @@ def test_an_exception_of_a_thread_reaches_the_caller(numba_backend):
 
 
 def test_no_thread_can_be_started(numba_backend, rng, monkeypatch):
-    channels, function = row_functions(rng)["conv"]
-    x = normal(rng, 300, channels)
-    expected = function(x)
+    x = normal(rng, 300, 34)
+    expected = convolve(x)
     monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
     ops.set_num_threads(4)
 
@@ -121,21 +88,20 @@ def test_no_thread_can_be_started(numba_backend, rng, monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for _ in range(3):
-        assert_same_bits(function(x), expected)
+        assert_same_bits(convolve(x), expected)
 
 
 def test_callers_in_many_threads(numba_backend, rng, monkeypatch):
     """Six at a time, each with the pool's help, while the number of threads changes."""
     monkeypatch.setattr(numba_backend, "PRODUCTS", 5000)
-    channels, function = row_functions(rng)["conv"]
-    inputs = [normal(rng, 100, channels) for _ in range(12)]
+    inputs = [normal(rng, 100, 34) for _ in range(12)]
     ops.set_num_threads(3)
-    expected = [function(x) for x in inputs]
+    expected = [convolve(x) for x in inputs]
     done = threading.Event()
 
     def work(x):
         with ops.backend("numba"):
-            return [function(x) for _ in range(20)]
+            return [convolve(x) for _ in range(20)]
 
     def change():
         while not done.is_set():
@@ -157,38 +123,8 @@ def test_callers_in_many_threads(numba_backend, rng, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_fork_with_running_workers():
-    """A child has none of its parent's threads; it makes its own, while the parent's go on."""
-    code = """
-        import os, threading, warnings
-        warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads: that is what this is about
-        import numpy as np, squeezeops as s
-        from squeezeops.backends import numba
-        numba.PRODUCTS = 10_000
-        x = np.linspace(-1, 1, 400 * 192, dtype=np.float32).reshape(400, 192)
-        w = np.ascontiguousarray(x[:192, :192])
-        s.set_num_threads(4)
-        run = lambda: s.pointwise_conv(x, w, activation="gelu").tobytes()
-        expected = run()
-        stop = threading.Event()
-
-        def other():  # keeps the pool busy, so that some forks find its locks taken
-            while not stop.is_set():
-                run()
-
-        thread = threading.Thread(target=other)
-        thread.start()
-        for _ in range(12):
-            child = os.fork()
-            if child == 0:
-                same = all(run() == expected for _ in range(3))
-                os._exit(0 if same and threading.active_count() >= 2 else 1)
-            assert os.waitpid(child, 0)[1] == 0
-            assert run() == expected
-        stop.set()
-        thread.join()
-        print("done")
-    """
-    assert python(code).strip() == "done"
+    setup = "from squeezeops.backends import numba; numba.PRODUCTS = 10_000"
+    assert python(FORK.format(setup=setup)).strip() == "done"
 
 
 def test_number_of_threads_from_the_environment(numba_backend, monkeypatch):

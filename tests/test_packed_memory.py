@@ -7,6 +7,7 @@ import pickle
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,34 +73,14 @@ def test_the_last_piece_frees_its_chunk(monkeypatch):
 
 @pytest.mark.skipif("native" not in ops.available_backends(), reason="built without the native extension")
 def test_memory_that_cannot_be_used():
-    """Strided, reversed, read-only, too small or misaligned memory is refused before anything is written."""
+    """Strided and reversed memory is refused before anything is written. test_contract.py has the rest."""
     room = np.zeros(2**14, np.uint8)
     room = room[-room.__array_interface__["data"][0] % 64 :]
-    weight = np.ones((16, 16), np.float32)  # 1024 bytes
-
-    class Pieces:
-        def __init__(self, piece):
-            self.piece = piece
-
-        def take(self, size):
-            return self.piece
-
-    with ops.backend("native"):
-        readonly = room[:1024].copy()
-        readonly.flags.writeable = False
-        for piece in (room[:2048:2], room[1023::-1], room[1:1025], room[:1023], readonly, None):
-            with pytest.raises((ValueError, TypeError), match="PointwiseConv: memory: expected .+, got .+"):
-                ops.PointwiseConv(weight, memory=Pieces(piece))
-        assert not room.any()
-        piece = bytearray(1024 + 64)  # cannot be resized while it is used
-        try:
-            conv = ops.PointwiseConv(weight, memory=Pieces(piece))
-        except ValueError:
-            assert np.frombuffer(piece, np.uint8).__array_interface__["data"][0] % 64  # an error only if misaligned
-        else:
-            with pytest.raises(BufferError):
-                piece.clear()
-            assert conv(weight[:1]).tolist() == [[16.0] * 16]
+    for piece in (room[:2048:2], room[1023::-1]):
+        memory = SimpleNamespace(take=lambda size, piece=piece: piece)
+        with ops.backend("native"), pytest.raises(ValueError, match="PointwiseConv: memory: expected .+, got .+"):
+            ops.PointwiseConv(np.ones((16, 16), np.float32), memory=memory)  # 1024 bytes
+    assert not room.any()
 
 
 def test_threads_share_it():

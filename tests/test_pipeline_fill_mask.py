@@ -1,36 +1,26 @@
 """pipeline("fill-mask"): rankings, sequences, targets, and the results of transformers."""
 
-import inspect
 import math
-import pickle
 import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 from model_helpers import write_model
-from pipeline_helpers import PIECES, assert_alike, assert_same, structure, write_lively_model
+from pipeline_helpers import MODELS, PIECES, assert_alike, assert_same, structure, write_lively_model, write_task_model
 
-from squeezeops import ops
 from squeezeops.pipelines import FillMaskPipeline, TextError, pipeline
 from squeezeops.pipelines.fill_mask import ranking
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
-POSITIONS = 24
 shape_of = partial(structure, types={"score": float, "token": int, "token_str": str, "sequence": str})
-TEXTS = [
-    "a good [MASK]!",
-    "[MASK]",
-    "Ada's 北京 🙂 [MASK] É\ufeff",
-    "the [MASK] movies were awful, [MASK]",
-    "is [MASK] it?",
-]
+TEXTS = MODELS["fill-mask"][1]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_lively_model(tmp_path_factory.mktemp("tiny"), seed=1, task="masked-lm", positions=POSITIONS)
+    return write_task_model(tmp_path_factory.mktemp("tiny"), "fill-mask")
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +61,6 @@ ONE, TWO = TEXTS[0], TEXTS[3]  # with one mask and with two
 )
 def test_structure_of_a_result(pipe, inputs, options, expected):
     assert shape_of(pipe(inputs, **options)) == expected
-
-
-def test_stream_yields_a_result_for_each_text(pipe):
-    for texts in (TEXTS[:1], TEXTS):
-        results = pipe(text for text in texts)
-        assert inspect.isgenerator(results)
-        found = list(results)
-        assert found == list(pipe.stream(texts))
-        assert_same(found, [pipe(text) for text in texts])
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -211,36 +192,9 @@ def test_targets_of_a_call_last_for_that_call(folder):
     assert found == ["good", "bad", "good", "bad"]
 
 
-# ---- batches, backends, truncation, pickling -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
-def test_results_do_not_depend_on_the_batch(pipe, batch_size):
-    alone = [pipe(text) for text in TEXTS]
-    for texts, expected in ((TEXTS, alone), (TEXTS[::-1], alone[::-1])):
-        assert_same(pipe(texts, batch_size=batch_size), expected)
-
-
-@pytest.mark.parametrize("backend", ops.available_backends())
-def test_backends_agree(pipe, backend):
-    expected = pipe(TEXTS)
-    with ops.backend(backend):
-        assert_alike(pipe(TEXTS), expected)
-
-
-def test_truncation(pipe):
-    text = "[MASK] " + " ".join("abcdefghijklmnopqrstuvwxyz"[: POSITIONS - 3])
-    assert pipe(text + " y z", truncation=True) == pipe(text)
-    assert pipe(text, truncation=True, max_length=5) == pipe("[MASK] a b")
-    with pytest.raises(TextError, match=r"text 0: .*24 tokens, got 26 \(truncation=True cuts it\)"):
-        pipe(text + " y z")
+def test_truncation_of_the_mask(pipe):
     with pytest.raises(TextError, match=r"expected a text with \[MASK\], got 'a b c \[MASK\]' \(after truncation\)"):
         pipe("a b c [MASK]", truncation=True, max_length=5)
-
-
-def test_pipeline_survives_pickling(folder):
-    pipe = pipeline("fill-mask", folder, top_k=2, targets=["good", "bad", "a"])
-    assert pickle.loads(pickle.dumps(pipe))(TEXTS) == pipe(TEXTS)
 
 
 # ---- bad arguments ---------------------------------------------------------------------------------------------------
@@ -253,11 +207,11 @@ BAD_OPTIONS = [
     ({"targets": ["good", 3]}, TypeError, r"targets: expected None, a str or a list of str, got \['good', 3\]"),
     ({"targets": 3}, TypeError, "targets: expected None, a str or a list of str, got 3"),
     ({"targets": {"good"}}, TypeError, "targets"),
-    ({"max_length": 8}, ValueError, "max_length"),
-    ({"batch_size": 0}, ValueError, "batch_size"),
+    ({"targets": ["", " "]}, ValueError, r"targets: expected at least one with a token in .*, got \['', ' '\]"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:fill-mask. targets")
 @pytest.mark.parametrize(("options", "kind", "message"), BAD_OPTIONS)
 def test_bad_option(pipe, folder, options, kind, message):
     with pytest.raises(kind, match=message):
@@ -266,37 +220,16 @@ def test_bad_option(pipe, folder, options, kind, message):
         pipeline("fill-mask", folder, **options)
 
 
-@pytest.mark.filterwarnings("ignore:fill-mask. targets")
-def test_no_target_in_the_vocabulary(pipe, folder):
-    message = r"targets: expected at least one with a token in the vocabulary, got \['', ' '\]"
-    with pytest.raises(ValueError, match=message):
-        pipe.stream([ONE], targets=["", " "])
-    with pytest.raises(ValueError, match=message):
-        pipeline("fill-mask", folder, targets=["", " "])
-
-
 @pytest.mark.parametrize(
     ("texts", "kind", "message"),
     [
         ("good", TextError, r"fill-mask: text 0: expected a text with \[MASK\], got 'good'"),
         ([ONE, "[mask]"], TextError, r"text 1: expected a text with \[MASK\], got '\[mask\]'"),
-        ([ONE, " "], TextError, "text 1: expected a non-empty text, got ' '"),
-        ([ONE, 3], TypeError, "text 1: expected a str, got int"),
-        ([[ONE]], TypeError, "text 0: expected a str, got list"),
-        ({"text": ONE}, TypeError, "text 0: expected a str, got dict"),
-        (None, TypeError, "inputs: expected a str or an iterable of str, got NoneType"),
     ],
 )
 def test_bad_text(pipe, texts, kind, message):
     with pytest.raises(kind, match=message):
         pipe(texts)
-
-
-def test_results_before_a_bad_text_are_delivered(pipe):
-    results = pipe.stream([ONE, TWO, "good", ONE])
-    assert [next(results), next(results)] == pipe([ONE, TWO])
-    with pytest.raises(TextError, match="text 2"):
-        next(results)
 
 
 def test_mask_token_of_another_name(tmp_path):

@@ -1,34 +1,23 @@
 """pipeline("token-classification"): entities from token scores, windows, and the results of transformers."""
 
-import inspect
 import math
-import pickle
 
 import numpy as np
 import pytest
-from pipeline_helpers import assert_alike, assert_same, write_lively_model
+from pipeline_helpers import LONG, MODELS, assert_alike, assert_same, write_lively_model, write_task_model
 
-from squeezeops import ops
 from squeezeops.pipelines import TextError, TokenClassificationPipeline, pipeline
 from squeezeops.pipelines.base import Row
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
-LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"]
-POSITIONS = 24
-TEXTS = [
-    "Ada Lovelace saw New York, the great movies!",
-    "good",
-    "北京 was New Yorkland (a 'good' 🙂 movie).",
-    "the e\u0301a and Ada's \ufeff Émile-Zoë",
-]
-LONG = "Ada Lovelace saw New York, New England and Yorkland; the good movies in 北京 were awful! " * 4
+LABELS = MODELS["token-classification"][0]["labels"]
+TEXTS = MODELS["token-classification"][1]
 STRATEGIES = ["simple", "first", "average", "max"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return write_lively_model(folder, LABELS, seed=2, task="token-classification", positions=POSITIONS)
+    return write_task_model(tmp_path_factory.mktemp("tiny"), "token-classification")
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +52,8 @@ def test_single_text_gives_a_list_of_entities(pipe, strategy):
 
 
 def test_list_gives_a_list_of_lists(pipe):
-    assert pipe(TEXTS) == pipe(tuple(TEXTS)) == list(pipe.stream(TEXTS))
+    assert pipe(TEXTS) == list(pipe.stream(TEXTS))
     assert pipe([TEXTS[0]]) == [pipe(TEXTS[0])]
-    assert pipe([]) == []
 
 
 def test_text_in_which_nothing_is_found(pipe):
@@ -331,55 +319,6 @@ def test_windows_respect_the_maximum_of_the_tokenizer(folder, pipe):
     assert other(TEXTS[0], stride=2) == pipe(TEXTS[0], aggregation_strategy="max", stride=2, max_length=8)
 
 
-# ---- truncation ------------------------------------------------------------------------------------------------------
-
-
-def test_truncation(pipe):
-    text = " ".join("abcdefghijklmnopqrstuvwxyz"[: POSITIONS - 2])
-    assert pipe(text) == pipe(text, truncation=True)
-    assert pipe(text + " y z", truncation=True) == pipe(text)
-    assert pipe(text, truncation=True, max_length=5) == pipe("a b c")
-    with pytest.raises(TextError, match=r"text 1: .*24 tokens, got 25 \(truncation=True cuts it\)"):
-        pipe([text, text + " z"])
-
-
-# ---- batches, streams, backends, pickling ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("options", [{}, {"aggregation_strategy": "average", "stride": 5}], ids=["tokens", "windows"])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
-def test_results_do_not_depend_on_the_batch(pipe, batch_size, options):
-    texts = [*TEXTS, LONG, "bad"] if options else TEXTS
-    alone = [pipe(text, **options) for text in texts]
-    assert_same(pipe(texts, batch_size=batch_size, **options), alone)
-    assert_same(list(pipe.stream(iter(texts[::-1]), batch_size=batch_size, **options)), alone[::-1])
-
-
-@pytest.mark.parametrize("backend", ops.available_backends())
-def test_backends_agree(pipe, backend):
-    expected = pipe(TEXTS, aggregation_strategy="average")
-    with ops.backend(backend):
-        assert_alike(pipe(TEXTS, aggregation_strategy="average"), expected)
-
-
-def test_calling_with_an_iterator_streams(pipe):
-    results = pipe(text for text in TEXTS)
-    assert inspect.isgenerator(results)
-    assert list(results) == pipe(TEXTS)
-
-
-def test_results_before_a_bad_text_are_delivered(pipe):
-    results = pipe.stream(["good", LONG, " ", "good"], aggregation_strategy="max", stride=3)
-    assert [next(results), next(results)] == pipe(["good", LONG], aggregation_strategy="max", stride=3)
-    with pytest.raises(TextError, match="text 2: expected a non-empty text"):
-        next(results)
-
-
-def test_pipeline_survives_pickling(folder):
-    pipe = pipeline("ner", folder, aggregation_strategy="first", stride=4, ignore_labels=["MISC"])
-    assert pickle.loads(pickle.dumps(pipe))([*TEXTS, LONG]) == pipe([*TEXTS, LONG])
-
-
 # ---- bad arguments ---------------------------------------------------------------------------------------------------
 
 AVERAGE = {"aggregation_strategy": "average"}
@@ -396,9 +335,6 @@ BAD_OPTIONS = [
     ({"stride": 22} | AVERAGE, ValueError, "stride: expected less than the 22 tokens that a window has room for"),
     ({"stride": 3, "max_length": 5} | AVERAGE, ValueError, "stride: expected less than the 3 tokens .*, got 3"),
     ({"stride": 0, "max_length": 1} | AVERAGE, ValueError, "stride: expected less than the -1 tokens"),
-    ({"max_length": 8}, ValueError, "max_length: expected None, or truncation=True with it, got 8"),
-    ({"truncation": "both"}, ValueError, "truncation"),
-    ({"batch_size": 0}, ValueError, "batch_size"),
 ]
 
 
@@ -414,25 +350,17 @@ def test_strategy_in_capitals(pipe):
     assert pipe(TEXTS, aggregation_strategy="SIMPLE") == pipe(TEXTS, aggregation_strategy="simple")
 
 
-def test_unknown_option(pipe):
-    with pytest.raises(TypeError, match="grouped_entities: expected one of the options batch_size, .*, stride"):
-        pipe("good", grouped_entities=True)
-
-
-@pytest.mark.parametrize("options", [{}, {"aggregation_strategy": "simple", "stride": 2}], ids=["rows", "windows"])
 @pytest.mark.parametrize(
     ("texts", "kind", "message"),
     [
         (["good", ""], ValueError, "token-classification: text 1: expected a non-empty text, got ''"),
         (["good", 3], TypeError, "text 1: expected a str, got int"),
         ({"text": "good"}, TypeError, "text 0: expected a str, got dict"),
-        ([["good", "bad"]], TypeError, "text 0: expected a str, got list"),
-        (None, TypeError, "inputs: expected a str or an iterable of str, got NoneType"),
     ],
 )
-def test_bad_text(pipe, texts, kind, message, options):
+def test_bad_text_in_windows(pipe, texts, kind, message):
     with pytest.raises(kind, match=message):
-        pipe(texts, **options)
+        pipe(texts, aggregation_strategy="simple", stride=2)
 
 
 @pytest.mark.parametrize("options", [{}, {"aggregation_strategy": "simple", "stride": 2}], ids=["rows", "windows"])

@@ -1,25 +1,27 @@
-"""Text classification and pipelines in general: arguments and results, on tiny models and the built-in one."""
+"""What all pipelines share, and text classification: arguments and results, on tiny models and the built-in one."""
 
 import inspect
 import math
 import pickle
+import re
+import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_helpers import CHECKPOINT, POSITIONS, WORDS, write_model
-from pipeline_helpers import assert_alike, assert_same, structure
+from model_helpers import CHECKPOINT, write_model
+from pipeline_helpers import LONG, MODELS, PIECES, POSITIONS, assert_alike, assert_same, structure, write_task_model
 
 from squeezeops import ops
-from squeezeops.pipelines import TextClassificationPipeline, TextError, default_model, pipeline
+from squeezeops.pipelines import TextError, default_model, pipeline
 from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files.safetensors import read_header
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 shape_of = partial(structure, types={"label": str, "score": float})
-TEXTS = ["a good movie", "bad", "the great movies!", "awful, awful, awful.", "a"]
+TEXTS = MODELS["text-classification"][1]
 
 
 def logits_of(pipe, text: str) -> list[float]:
@@ -35,6 +37,237 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipe(folder):
     return pipeline("text-classification", folder)
+
+
+@pytest.fixture(scope="module")
+def task_folders(tmp_path_factory):
+    return {task: write_task_model(tmp_path_factory.mktemp("tiny"), task) for task in MODELS}
+
+
+every_task = pytest.mark.parametrize("task", MODELS)
+# Options that change the path of an input through a pipeline.
+WINDOWS = {"aggregation_strategy": "average", "stride": 5}
+PATHS = [(task, {}) for task in MODELS]
+PATHS += [("token-classification", WINDOWS), ("question-answering", {"top_k": 3})]
+PATHS += [("feature-extraction", {"pooling": "cls"})]
+every_path = pytest.mark.parametrize(("task", "options"), PATHS, ids=str)
+# Options of a pipeline, none of which is the default.
+OPTIONS = {
+    "text-classification": {"top_k": 2, "function_to_apply": "sigmoid", "truncation": True},
+    "token-classification": {"aggregation_strategy": "first", "stride": 4, "ignore_labels": ["MISC"]},
+    "fill-mask": {"top_k": 2, "targets": ["good", "bad", "a"]},
+    "question-answering": {"top_k": 2, "align_to_words": False},
+    "feature-extraction": {"pooling": "cls", "normalize": False},
+}
+
+
+def inputs_of(task, options):
+    return [*MODELS[task][1], *[LONG] * ("stride" in options)]
+
+
+# ---- every pipeline --------------------------------------------------------------------------------------------------
+
+
+@every_path
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+def test_results_do_not_depend_on_the_batch(task_folders, task, options, batch_size):
+    pipe, inputs = pipeline(task, task_folders[task], **options), inputs_of(task, options)
+    alone = [result for text in inputs for result in pipe.stream([text])]
+    assert_same(list(pipe.stream(inputs, batch_size=batch_size)), alone)
+    assert_same(list(pipe.stream(iter(inputs[::-1]), batch_size=batch_size)), alone[::-1])
+
+
+@every_path
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_backends_agree(task_folders, task, options, backend):
+    pipe, inputs = pipeline(task, task_folders[task], **options), inputs_of(task, options)
+    expected = list(pipe.stream(inputs))
+    with ops.backend(backend):
+        assert_alike(list(pipe.stream(inputs)), expected)
+
+
+@every_task
+def test_stream_reads_no_further_than_its_batch(task_folders, task):
+    inputs, taken = MODELS[task][1] * 5, []
+    pipe = pipeline(task, task_folders[task])
+    results = pipe.stream((taken.append(item) or item for item in inputs), batch_size=4)
+    assert not taken
+    found = []
+    for count in range(1, 17):
+        found.append(next(results))
+        assert len(taken) == -(-count // 4) * 4
+    assert_same(found, list(pipe.stream(inputs[:16])))
+
+
+@every_task
+def test_a_list_and_an_iterator(task_folders, task):
+    pipe, inputs = pipeline(task, task_folders[task]), MODELS[task][1]
+    results = pipe(text for text in inputs)
+    assert inspect.isgenerator(results)
+    assert_same(list(results), list(pipe(inputs)))
+    assert_same(list(pipe(tuple(inputs))), list(pipe(inputs)))
+    assert list(pipe.stream([])) == []
+
+
+@every_task
+@pytest.mark.parametrize("blank", ["", " \t\n"])
+def test_results_before_a_bad_text_are_delivered(task_folders, task, blank):
+    pipe, (one, two, *_) = pipeline(task, task_folders[task]), MODELS[task][1]
+    bad = one | {"context": blank} if task == "question-answering" else blank
+    results = pipe.stream(iter([one, two, bad, one]), batch_size=4)
+    assert_same([next(results), next(results)], list(pipe.stream([one, two])))
+    message = f"^{task}: text 2: (context: )?expected a non-empty text, got {re.escape(repr(blank))}"
+    with pytest.raises(TextError, match=message) as error:
+        next(results)
+    assert error.value.index == 2
+
+
+@every_task
+def test_results_before_a_failing_source_are_delivered(task_folders, task):
+    def source():
+        yield MODELS[task][1][0]
+        raise OSError("the line went dead")
+
+    pipe = pipeline(task, task_folders[task])
+    results = pipe.stream(source())
+    assert_same([next(results)], list(pipe.stream(MODELS[task][1][:1])))
+    with pytest.raises(OSError, match="the line went dead"):
+        next(results)
+
+
+@every_task
+def test_options_of_the_pipeline_and_of_a_call(task_folders, task):
+    folder, inputs, options = task_folders[task], MODELS[task][1], OPTIONS[task]
+    pipe, made = pipeline(task, folder), pipeline(task, folder, **options)
+    expected, default = list(pipe.stream(inputs, **options)), list(pipe.stream(inputs))
+    assert_same(list(made.stream(inputs)), expected)
+    assert_same(list(pickle.loads(pickle.dumps(made)).stream(inputs)), expected)
+    plain = {name: getattr(pipe.options_type(), name) for name in options}
+    assert_same(list(made.stream(inputs, **plain)), default)
+    assert_same(list(made.stream(inputs, batch_size=np.int64(2))), expected)  # options of a call do not affect the next
+    assert repr(default) != repr(expected)
+
+
+ODD_TEXTS = ["\x00", "\ufeff", "🙂", "مرحبا", "x" * 500, "[SEP]", "a [PAD] [CLS] b", "\ud800", "ﬁ İ ß ¼", "e\u0301"]
+
+
+@every_task
+def test_any_text_gets_an_answer(task_folders, task):
+    pipe = pipeline(task, task_folders[task])
+    cut = {} if task == "question-answering" else {"truncation": True}
+    for text in ODD_TEXTS:
+        if task == "question-answering":
+            text = {"question": text, "context": text}
+        elif task == "fill-mask":
+            text = f"[MASK] {text}"
+        assert len(list(pipe.stream([text], **cut))) == 1
+
+
+@pytest.mark.parametrize("task", [task for task in MODELS if task != "question-answering"])
+def test_truncation(task_folders, task):
+    pipe = pipeline(task, task_folders[task])
+    text = " ".join(["[MASK]" if task == "fill-mask" else "a", *"bcdefghijklmnopqrstuvwxyz"[: POSITIONS - 3]])
+    longer = text + " y z"
+    for options in ({}, *({"truncation": value} for value in (True, "longest_first", "only_first"))):
+        assert_same(list(pipe.stream([longer if options else text], **options)), list(pipe.stream([text])))
+    assert_same(list(pipe.stream([longer], truncation=True, max_length=1000)), list(pipe.stream([text])))
+    beginning = text[: text.index(" d")]
+    assert_same(list(pipe.stream([longer], truncation=True, max_length=5)), list(pipe.stream([beginning])))
+    for options in ({}, {"truncation": False}, {"truncation": "do_not_truncate"}):
+        with pytest.raises(TextError, match=r"text 1: expected at most 24 tokens, got 26 \(truncation=True cuts it\)"):
+            list(pipe.stream([text, longer], **options))
+
+
+@every_task
+@pytest.mark.parametrize("bad", [None, 3, b"good", "good", {"text": "good"}])
+def test_a_stream_of_no_inputs(task_folders, task, bad):
+    pipe = pipeline(task, task_folders[task])
+    for call in (pipe.stream, *[pipe] * (not isinstance(bad, str | dict))):
+        with pytest.raises(TypeError, match=f"^{task}: inputs: expected a .*, got {type(bad).__name__}"):
+            call(bad)
+
+
+@every_task
+@pytest.mark.parametrize("bad", [None, 3, b"good", ["good", "bad"], {"text": "good"}])
+def test_inputs_of_another_type(task_folders, task, bad):
+    pipe, good = pipeline(task, task_folders[task]), MODELS[task][1][0]
+    if isinstance(bad, dict) and task == "text-classification":
+        bad = [bad]  # a dict is an input of this one
+    asked = {"question": good["question"], "context": bad} if task == "question-answering" else bad
+    message = f"^{task}: text 1: (context: )?expected a str, got {type(bad).__name__}"
+    with pytest.raises(TypeError, match=message):
+        pipe([good, asked])
+
+
+SHARED = [
+    ({"batch_size": 0}, ValueError, "batch_size: expected an int of at least 1, got 0"),
+    ({"batch_size": True}, TypeError, "batch_size: expected an int of at least 1, got bool"),
+    ({"batch_size": 2.0}, TypeError, "batch_size: expected an int of at least 1, got float"),
+    ({"batch_size": 10**20}, ValueError, r"batch_size: expected an int below 2\*\*31, got 1000"),
+    ({"padding": True}, TypeError, "padding: expected one of the options batch_size, "),
+]
+TRUNCATION = [
+    ({"truncation": "both"}, ValueError, "truncation: expected one of .*, got both"),
+    ({"truncation": 1}, ValueError, "truncation: expected one of .*, got 1"),
+    ({"max_length": 8}, ValueError, "max_length: expected None, or truncation=True with it, got 8"),
+    ({"max_length": 0, "truncation": True}, ValueError, "max_length: expected None or an int of at least 1, got 0"),
+]
+
+
+@every_task
+@pytest.mark.parametrize(("options", "kind", "message"), [*SHARED, *TRUNCATION])
+def test_bad_shared_option(task_folders, task, options, kind, message):
+    if task == "question-answering" and options not in [row[0] for row in SHARED]:
+        kind, message = TypeError, f"{next(iter(options))}: expected one of the options"
+    pipe = pipeline(task, task_folders[task])
+    inputs = MODELS[task][1]
+    for call in (partial(pipe, inputs), partial(pipe.stream, inputs), partial(pipeline, task, task_folders[task])):
+        with pytest.raises(kind, match=f"^{task}: {message}"):  # before the first result is requested
+            call(**options)
+
+
+@every_task
+def test_bad_models(tmp_path, task_folders, task):
+    folder = task_folders[task]
+    model = SqueezeBert.from_pretrained(folder)
+    choices = write_model(tmp_path / "choices", ["A"], architectures=["SqueezeBertForMultipleChoice"])
+    other = SqueezeBert.from_pretrained(choices)
+    (tmp_path / "vocab.txt").write_text((folder / "vocab.txt").read_text(encoding="utf-8") + "more\n", encoding="utf-8")
+    (shutil.copytree(folder, tmp_path / "no-vocab") / "vocab.txt").unlink()
+    own, larger = {"tokenizer": folder}, {"tokenizer": tmp_path}
+    for error, message, given, options in [
+        (TypeError, "^pipeline: model: expected None, a folder or a SqueezeBert, got int", 3, {}),
+        (ValueError, rf"^{task}: model: expected a model of task '.*', got 'multiple-choice'", other, own),
+        (FileNotFoundError, "nothing-here", tmp_path / "nothing-here", {}),
+        (FileNotFoundError, r"config\.json", tmp_path, {}),
+        (FileNotFoundError, r"vocab\.txt", tmp_path / "no-vocab", {}),
+        (ValueError, "dtype", folder, {"dtype": "float99"}),
+        (ValueError, "^pipeline: tokenizer: expected a Tokenizer along with a SqueezeBert object, got None", model, {}),
+        (TypeError, f"^{task}: tokenizer: expected a Tokenizer, a folder or None, got int", folder, {"tokenizer": 5}),
+        (ValueError, f"tokenizer: expected ids below the model's vocab_size, {len(PIECES)}", model, larger),
+    ]:
+        with pytest.raises(error, match=message):
+            pipeline(task, given, **options)
+    if task != "feature-extraction":
+        with pytest.raises(ValueError, match=model.task):
+            pipeline(task, write_model(tmp_path / "base"))
+    if task != "text-classification":  # which has a built-in model
+        for make in (pipeline, default_model):
+            with pytest.raises(ValueError, match=f"{task}: model: expected a folder .*, got None"):
+                make(task)
+
+
+@every_task
+def test_a_folder_or_a_model_with_its_tokenizer(task_folders, task):
+    folder, inputs = task_folders[task], MODELS[task][1]
+    expected, model = pipeline(task, folder), SqueezeBert.from_pretrained(folder)
+    assert repr(expected) == f"{type(expected).__name__}(model={str(folder)!r})"
+    tokenizers = [Tokenizer.from_pretrained(folder), folder, str(folder)]
+    for given, tokenizer in [(str(folder), None), *((model, tokenizer) for tokenizer in tokenizers)]:
+        made = pipeline(task, given, tokenizer=tokenizer)
+        assert type(made) is type(expected) and made.task == expected.task == task
+        assert given is not model or made.model is model
+        assert_same(list(made.stream(inputs)), list(expected.stream(inputs)))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +337,7 @@ def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):
         ([], {}, []),
         ("bad", {"top_k": None}, ["*", "*", "*"]),
         ("bad", {"top_k": 1}, ["*"]),
-        ("bad", {"top_k": 2}, ["*", "*"]),
+        ("bad", {"top_k": np.uint8(2)}, ["*", "*"]),
         ("bad", {"top_k": 10}, ["*", "*", "*"]),
         (["bad"], {"top_k": 1}, [["*"]]),
         (["bad", "good"], {"top_k": 2}, [["*", "*"], ["*", "*"]]),
@@ -199,65 +432,6 @@ def test_sigmoid_in_the_tails(pipe):
 # ---- batches and streams ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
-def test_results_do_not_depend_on_the_batch(pipe, batch_size):
-    alone = [pipe(text)[0] for text in TEXTS]
-    assert_same(pipe(TEXTS, batch_size=batch_size), alone, 1e-6)
-    assert_same(pipe(TEXTS[::-1], batch_size=batch_size), alone[::-1], 1e-6)
-
-
-@pytest.mark.parametrize("backend", ops.available_backends())
-def test_backends_agree(pipe, backend):
-    expected = pipe("the great movies!", top_k=None)
-    with ops.backend(backend):
-        assert_alike(pipe("the great movies!", top_k=None), expected, 1e-6)
-
-
-def test_stream_yields_in_input_order(pipe):
-    texts = TEXTS * 20
-    assert_same(list(pipe.stream(iter(texts), batch_size=7)), pipe(texts), 1e-6)
-
-
-def test_stream_reads_no_further_than_its_batch(pipe):
-    taken = []
-
-    def source():
-        for text in TEXTS * 20:
-            taken.append(text)
-            yield text
-
-    results = pipe.stream(source(), batch_size=4)
-    assert not taken
-    for count in range(1, 11):
-        next(results)
-        assert len(taken) == -(-count // 4) * 4
-
-
-def test_calling_with_an_iterator_streams(pipe):
-    results = pipe(text for text in TEXTS)
-    assert inspect.isgenerator(results)
-    assert list(results) == pipe(TEXTS)
-
-
-def test_results_before_a_bad_text_are_delivered(pipe):
-    results = pipe.stream(["good", "bad", " ", "good"])
-    assert [next(results), next(results)] == pipe(["good", "bad"])
-    with pytest.raises(TextError) as error:
-        next(results)
-    assert error.value.index == 2
-
-
-def test_results_before_a_failing_source_are_delivered(pipe):
-    def source():
-        yield "good"
-        raise OSError("the line went dead")
-
-    results = pipe.stream(source())
-    assert [next(results)] == pipe("good")
-    with pytest.raises(OSError, match="the line went dead"):
-        next(results)
-
-
 def test_index_counts_through_the_whole_stream(pipe):
     with pytest.raises(TextError, match="text 9: ") as error:
         list(pipe.stream(["good"] * 9 + [""], batch_size=2))
@@ -276,25 +450,6 @@ def test_pair_is_one_sequence_of_two_segments(pipe):
     assert pipe({"text": "bad"}) == pipe("bad")[0]
 
 
-def test_longest_text_that_fits(pipe):
-    text = " ".join(["good"] * (POSITIONS - 2))
-    assert pipe(text) == pipe(text, truncation=True)
-    with pytest.raises(ValueError, match=r"text 1: expected at most 16 tokens, got 17 \(truncation=True cuts it\)"):
-        pipe([text, text + " good"])
-
-
-def test_truncation(pipe, folder):
-    text = " ".join(["good"] * (POSITIONS - 2))
-    longer = text + " bad awful bad"
-    for truncation in (True, "longest_first", "only_first"):
-        assert pipe(longer, truncation=truncation) == pipe(text)
-    assert pipeline("text-classification", folder, truncation=True)(longer) == pipe(text)
-    assert pipe(longer, truncation=True, max_length=4) == pipe("good good")
-    assert pipe(longer, truncation=True, max_length=1000) == pipe(text)
-    with pytest.raises(TextError):
-        pipe(longer, truncation="do_not_truncate")
-
-
 def test_truncation_respects_the_maximum_of_the_tokenizer(tmp_path):
     write_model(tmp_path, ["A", "B"])
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 5}')
@@ -306,91 +461,18 @@ def test_truncation_respects_the_maximum_of_the_tokenizer(tmp_path):
 # ---- making a pipeline -----------------------------------------------------------------------------------------------
 
 
-def test_model_object_with_its_tokenizer(pipe, folder):
-    model = SqueezeBert.from_pretrained(folder)
-    for tokenizer in (Tokenizer.from_pretrained(folder), folder, str(folder)):
-        made = pipeline("text-classification", model, tokenizer=tokenizer)
-        assert isinstance(made, TextClassificationPipeline)
-        assert made.task == "text-classification" and made.model is model
-        assert made(TEXTS) == pipe(TEXTS)
-
-
-def test_folder_may_be_a_string(pipe, folder):
-    assert pipeline("sentiment-analysis", str(folder))(TEXTS) == pipe(TEXTS)
-
-
-def test_model_object_without_a_tokenizer(pipe):
-    with pytest.raises(ValueError, match="tokenizer: expected a Tokenizer"):
-        pipeline("text-classification", pipe.model)
-
-
 @pytest.mark.parametrize("task", ["summarization", "", None, ["text-classification"]])
 def test_unknown_task(task):
-    with pytest.raises(ValueError, match=r"task: expected one of .*'text-classification', 'sentiment-analysis'"):
+    with pytest.raises(ValueError, match=r"task: expected one of .*'text-classification', .*'sentiment-analysis'"):
         pipeline(task)
 
 
-def test_model_of_the_wrong_type():
-    with pytest.raises(TypeError, match="model: expected None, a folder or a SqueezeBert, got int"):
-        pipeline("text-classification", 3)
-
-
-def test_missing_model(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing-here"):
-        pipeline("text-classification", tmp_path / "nothing-here")
-    with pytest.raises(FileNotFoundError, match=r"config\.json"):
-        pipeline("text-classification", tmp_path)
-
-
-def test_model_without_a_vocabulary(tmp_path):
-    (write_model(tmp_path, ["A", "B"]) / "vocab.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"vocab\.txt"):
-        pipeline("text-classification", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("task", "head"),
-    [
-        ("text-classification", "text-classification"),
-        ("ner", "token-classification"),
-        ("fill-mask", "masked-lm"),
-        ("question-answering", "question-answering"),
-    ],
-)
-def test_model_without_the_head(tmp_path, task, head):
-    write_model(tmp_path)
-    with pytest.raises(ValueError, match=head):
-        pipeline(task, tmp_path)
-    base = SqueezeBert.from_pretrained(tmp_path, task="base")
-    with pytest.raises(ValueError, match=f"model: expected a model of task '{head}', got 'base'"):
-        pipeline(task, base, tokenizer=tmp_path)
-
-
-@pytest.mark.parametrize("make", [pipeline, default_model])
-@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "question-answering", "token-classification"])
-def test_tasks_without_a_default_model(make, task):
-    with pytest.raises(ValueError, match=f"{task}: model: expected a folder .*, got None"):
-        make(task)
-
-
-def test_unknown_dtype(folder):
-    with pytest.raises(ValueError, match="dtype"):
-        pipeline("text-classification", folder, dtype="float99")
-
-
 BAD_OPTIONS = [
-    ({"batch_size": 0}, ValueError, "batch_size: expected an int of at least 1, got 0"),
-    ({"batch_size": True}, TypeError, "batch_size: expected an int of at least 1, got bool"),
-    ({"batch_size": 2.0}, TypeError, "batch_size"),
     ({"top_k": 0}, ValueError, "top_k: expected None or an int of at least 1, got 0"),
     ({"top_k": -1}, ValueError, "top_k"),
     ({"top_k": "all"}, TypeError, "top_k: expected None or an int of at least 1, got str"),
     ({"function_to_apply": "tanh"}, ValueError, "function_to_apply: expected None or one of .*'softmax'.*, got tanh"),
     ({"function_to_apply": 1}, ValueError, "function_to_apply"),
-    ({"truncation": "both"}, ValueError, "truncation: expected one of .*, got both"),
-    ({"truncation": 1}, ValueError, "truncation"),
-    ({"max_length": 8}, ValueError, "max_length: expected None, or truncation=True with it, got 8"),
-    ({"max_length": 0, "truncation": True}, ValueError, "max_length: expected None or an int of at least 1, got 0"),
     ({"max_length": 1, "truncation": True}, ValueError, "max_length: expected at least the 2 special tokens, got 1"),
 ]
 
@@ -403,63 +485,21 @@ def test_bad_option(pipe, folder, options, kind, message):
         pipeline("text-classification", folder, **options)("good")
 
 
-def test_integers_of_numpy(pipe):
-    assert pipe(TEXTS, batch_size=np.int64(2), top_k=np.uint8(1)) == pipe(TEXTS, batch_size=2, top_k=1)
-
-
-def test_a_tokenizer_of_the_wrong_type(folder):
-    with pytest.raises(TypeError, match="tokenizer: expected a Tokenizer, a folder or None, got int"):
-        pipeline("text-classification", folder, tokenizer=5)
-
-
-def test_repr(pipe, folder):
-    assert repr(pipe) == f"TextClassificationPipeline(model={str(folder)!r})"
-
-
-def test_unknown_option(pipe):
-    with pytest.raises(TypeError, match="padding: expected one of the options batch_size, truncation"):
-        pipe("good", padding=True)
-
-
-def test_options_are_checked_before_the_first_result(pipe):
-    with pytest.raises(ValueError, match="batch_size"):
-        pipe.stream(["good"], batch_size=0)
-
-
 # ---- bad texts -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("texts", "kind", "message"),
     [
-        (["good", ""], ValueError, "text 1: expected a non-empty text, got ''"),
-        (" \t\n", ValueError, "text 0: expected a non-empty text"),
-        (["good", "bad", 3], TypeError, "text 2: expected a str, got int"),
-        ([None], TypeError, "text 0: expected a str, got NoneType"),
-        ([b"good"], TypeError, "text 0: expected a str, got bytes"),
-        ([["good", "bad"]], TypeError, "text 0: expected a str, got list"),
         ([{"text": "good", "text_pair": ""}], ValueError, "text 0: expected a non-empty text"),
         ([{"text": "good", "text_pair": 1}], TypeError, "text 0: expected a str, got int"),
         ([{"text_pair": "good"}], ValueError, "text 0: expected the keys 'text' and 'text_pair'"),
         ([{"text": "good", "label": "bad"}], ValueError, "text 0: expected the keys 'text' and 'text_pair'"),
-        (None, TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got NoneType"),
-        (3, TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got int"),
-        (b"good", TypeError, "inputs: expected a str, a dict .*, or an iterable of either, got bytes"),
     ],
 )
 def test_bad_text(pipe, texts, kind, message):
     with pytest.raises(kind, match=message):
         pipe(texts)
-
-
-def test_stream_refuses_a_single_text(pipe):
-    with pytest.raises(TypeError, match=r"inputs: expected .* or an iterable of either, got str"):
-        pipe.stream("good")
-
-
-def test_any_text_gets_an_answer(pipe):
-    for text in ("\x00", "\ufeff", "🙂", "مرحبا", "x" * 500, "[SEP]", "\ud800"):
-        assert shape_of(pipe(text)) == ["*"]
 
 
 # ---- against transformers itself -------------------------------------------------------------------------------------
@@ -501,32 +541,9 @@ def test_transformers_returns_the_same(transformers, tmp_path, labels, problem_t
 # ---- pickling, for process pools -------------------------------------------------------------------------------------
 
 
-def test_a_pipeline_survives_pickling():
-    pipe = pipeline("text-classification")
-    assert pickle.loads(pickle.dumps(pipe))("good film") == pipe("good film")
-
-
 def test_errors_survive_pickling():
     with pytest.raises(ValueError, match="text 1") as caught:
         pipeline("text-classification")(["good", " "])
     error = pickle.loads(pickle.dumps(caught.value))
     assert type(error) is type(caught.value) and str(error) == str(caught.value)
     assert (error.index, error.problem, error.too_long) == (1, caught.value.problem, False)
-
-
-def test_top_k_is_no_word():
-    with pytest.raises(TypeError, match="top_k"):
-        pipeline("text-classification", top_k="best")
-
-
-def test_huge_batch_size():
-    with pytest.raises(ValueError, match="batch_size"):
-        pipeline("text-classification", batch_size=10**20)
-
-
-def test_a_tokenizer_larger_than_the_model(tmp_path):
-    folder = write_model(tmp_path / "model", ["A", "B"])
-    with open(folder / "vocab.txt", "a", encoding="utf-8") as file:
-        file.write("more\n")
-    with pytest.raises(ValueError, match=f"tokenizer: expected ids below the model's vocab_size, {len(WORDS)}, got"):
-        pipeline("text-classification", folder)

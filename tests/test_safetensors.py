@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -118,114 +116,106 @@ def test_further_keys_of_a_tensor_are_ignored(tmp_path):
     assert read_tensors(write(tmp_path, file_bytes(header, b"\1")))["x"] == 1
 
 
-def test_the_header_needs_no_numpy():
-    code = (
-        "import sys; sys.modules['numpy'] = None\n"
-        "from squeezeops.squeezebert.files.safetensors import read_header\n"
-        "print(len(read_header(sys.argv[1])[0]))"
-    )
-    path = GOLDEN / "odd_groups" / "model.safetensors"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 5 + 2 * 16 + 2
-
-
 # ---- broken files --------------------------------------------------------------------------------------------------
+
+
+def one(dtype: object, shape: object, begin: object = 0, end: object = 1, data: bytes = b".") -> bytes:
+    """A file with one tensor, "x"."""
+    return file_bytes({"x": entry(dtype, shape, begin, end)}, data)
+
 
 X = entry("F32", [2], 0, 8)
 HOSTILE = {  # name: (bytes, parts of the message)
-    "empty": (b"", ["file: expected at least 8 bytes, got 0"]),
-    "cut in the length": (b"\x10\0\0", ["file", "got 3"]),
-    "cut in the header": (file_bytes({"x": X}, bytes(8))[:20], ["header length: expected at most the 12 bytes"]),
-    "cut in the data": (file_bytes({"x": X}, bytes(7)), ["'x': data_offsets: expected an end of at most 7, got 8"]),
-    "no data": (file_bytes({"x": X}), ["'x'", "at most 0, got 8"]),
-    "header beyond the file": (struct.pack("<Q", 99) + b"{}", ["header length", "got 99"]),
-    "header beyond the limit": (struct.pack("<Q", 100_000_001) + b"{}", ["at most 100000000 bytes, got 100000001"]),
-    "length of all ones": (b"\xff" * 8 + b"{}", ["header length", "got 18446744073709551615"]),
-    "no header": (struct.pack("<Q", 0), ["header: expected a JSON object that begins with '{'"]),
-    "list": (file_bytes("[]"), ["header", "begins with '{'"]),
-    "leading space": (file_bytes(" {}"), ["header", "begins with '{'"]),
-    "pickle": (file_bytes(b"\x80\x02}q\x00."), ["header", "begins with '{'"]),
-    "not UTF-8": (file_bytes(b'{"\xff": 1}'), ["header: expected UTF-8, got byte 0xff at offset 2"]),
-    "not JSON": (file_bytes('{"x": }'), ["header: expected JSON, got Expecting value at offset 6"]),
-    "text after the JSON": (file_bytes("{} {}"), ["header: expected JSON, got Extra data"]),
-    "control character": (file_bytes('{"a\0b": 1}'), ["header: expected JSON"]),
-    "deep": (file_bytes('{"x": ' + "[" * 200_000), ["header: expected JSON"]),
-    "tensor twice": (file_bytes('{"x": 1, "y": 2, "x": 3}'), ["header: expected every key once, got 'x' twice"]),
-    "dtype twice": (file_bytes('{"x": {"dtype": "U8", "dtype": "U8"}}'), ["'dtype' twice"]),
-    "entry is a number": (file_bytes({"x": 5}), ["'x': expected an object with dtype, shape and data_offsets, got 5"]),
-    "entry is null": (file_bytes({"x": None}), ["'x'", "got None"]),
-    "no dtype": (file_bytes({"x": {"shape": [], "data_offsets": [0, 0]}}), ["'x'", "an object with dtype"]),
-    "no shape": (file_bytes({"x": {"dtype": "U8", "data_offsets": [0, 0]}}), ["'x'", "an object with dtype"]),
-    "no offsets": (file_bytes({"x": {"dtype": "U8", "shape": []}}), ["'x'", "an object with dtype"]),
-    "unknown dtype": (file_bytes({"x": entry("F12", [1], 0, 1)}, b"."), ["'x': dtype: expected one of BOOL", "'F12'"]),
-    "dtype is a list": (file_bytes({"x": entry(["F32"], [1], 0, 4)}, bytes(4)), ["'x': dtype", "['F32']"]),
-    "shape is a number": (file_bytes({"x": entry("U8", 1, 0, 1)}, b"."), ["'x': shape", "got 1"]),
-    "shape is text": (file_bytes({"x": entry("U8", "1", 0, 1)}, b"."), ["'x': shape", "got '1'"]),
-    "negative size": (file_bytes({"x": entry("U8", [-1, -1], 0, 1)}, b"."), ["'x': shape", "[-1, -1]"]),
-    "size is true": (file_bytes({"x": entry("U8", [True], 0, 1)}, b"."), ["'x': shape", "[True]"]),
-    "size is a float": (file_bytes({"x": entry("U8", [1.0], 0, 1)}, b"."), ["'x': shape", "[1.0]"]),
-    "size is NaN": (file_bytes('{"x": {"dtype": "U8", "shape": [NaN], "data_offsets": [0, 0]}}'), ["'x': shape"]),
-    "size of 2**63": (file_bytes({"x": entry("U8", [2**63], 0, 1)}, b"."), ["'x': shape"]),
+    "empty": (b"", "file: expected at least 8 bytes, got 0"),
+    "cut in the length": (b"\x10\0\0", "file", "got 3"),
+    "cut in the header": (file_bytes({"x": X}, bytes(8))[:20], "header length: expected at most the 12 bytes"),
+    "cut in the data": (file_bytes({"x": X}, bytes(7)), "'x': data_offsets: expected an end of at most 7, got 8"),
+    "no data": (file_bytes({"x": X}), "'x'", "at most 0, got 8"),
+    "header beyond the file": (struct.pack("<Q", 99) + b"{}", "header length", "got 99"),
+    "header beyond the limit": (struct.pack("<Q", 100_000_001) + b"{}", "at most 100000000 bytes, got 100000001"),
+    "length of all ones": (b"\xff" * 8 + b"{}", "header length", "got 18446744073709551615"),
+    "no header": (struct.pack("<Q", 0), "header: expected a JSON object that begins with '{'"),
+    "list": (file_bytes("[]"), "header", "begins with '{'"),
+    "leading space": (file_bytes(" {}"), "header", "begins with '{'"),
+    "pickle": (file_bytes(b"\x80\x02}q\x00."), "header", "begins with '{'"),
+    "not UTF-8": (file_bytes(b'{"\xff": 1}'), "header: expected UTF-8, got byte 0xff at offset 2"),
+    "not JSON": (file_bytes('{"x": }'), "header: expected JSON, got Expecting value at offset 6"),
+    "text after the JSON": (file_bytes("{} {}"), "header: expected JSON, got Extra data"),
+    "control character": (file_bytes('{"a\0b": 1}'), "header: expected JSON"),
+    "deep": (file_bytes('{"x": ' + "[" * 200_000), "header: expected JSON"),
+    "tensor twice": (file_bytes('{"x": 1, "y": 2, "x": 3}'), "header: expected every key once, got 'x' twice"),
+    "dtype twice": (file_bytes('{"x": {"dtype": "U8", "dtype": "U8"}}'), "'dtype' twice"),
+    "entry is a number": (file_bytes({"x": 5}), "'x': expected an object with dtype, shape and data_offsets, got 5"),
+    "entry is null": (file_bytes({"x": None}), "'x'", "got None"),
+    "no dtype": (file_bytes({"x": {"shape": [], "data_offsets": [0, 0]}}), "'x'", "an object with dtype"),
+    "no shape": (file_bytes({"x": {"dtype": "U8", "data_offsets": [0, 0]}}), "'x'", "an object with dtype"),
+    "no offsets": (file_bytes({"x": {"dtype": "U8", "shape": []}}), "'x'", "an object with dtype"),
+    "unknown dtype": (one("F12", [1]), "'x': dtype: expected one of BOOL", "'F12'"),
+    "dtype is a list": (one(["F32"], [1], 0, 4, bytes(4)), "'x': dtype", "['F32']"),
+    "shape is a number": (one("U8", 1), "'x': shape", "got 1"),
+    "shape is text": (one("U8", "1"), "'x': shape", "got '1'"),
+    "negative size": (one("U8", [-1, -1]), "'x': shape", "[-1, -1]"),
+    "size is true": (one("U8", [True]), "'x': shape", "[True]"),
+    "size is a float": (one("U8", [1.0]), "'x': shape", "[1.0]"),
+    "size is NaN": (file_bytes('{"x": {"dtype": "U8", "shape": [NaN], "data_offsets": [0, 0]}}'), "'x': shape"),
+    "size of 2**63": (one("U8", [2**63]), "'x': shape"),
     "size of 5000 digits": (
         file_bytes('{"x": {"dtype": "U8", "shape": [' + "9" * 5000 + '], "data_offsets": [0, 0]}}'),
-        ["'x': shape"],
+        "'x': shape",
     ),
     "sizes that wrap to 4": (
-        file_bytes({"x": entry("U8", [2**62 + 1, 4], 0, 4)}, bytes(4)),
-        [f"'x': data_offsets: expected {2**64 + 4} bytes for U8"],
+        one("U8", [2**62 + 1, 4], 0, 4, bytes(4)),
+        f"'x': data_offsets: expected {2**64 + 4} bytes for U8",
     ),
     "no bytes, but sizes beyond NumPy's": (
-        file_bytes({"x": entry("F32", [0, 2**62], 0, 0)}),
-        ["'x': shape: expected a product, zeros aside, below 2**63 bytes, got [0, "],
+        one("F32", [0, 2**62], 0, 0, b""),
+        "'x': shape: expected a product, zeros aside, below 2**63 bytes, got [0, ",
     ),
-    "33 axes": (file_bytes({"x": entry("U8", [1] * 33, 0, 1)}, b"."), ["'x': shape: expected a list of at most 32"]),
+    "33 axes": (one("U8", [1] * 33), "'x': shape: expected a list of at most 32"),
     "offsets of one": (
         file_bytes({"x": {"dtype": "U8", "shape": [1], "data_offsets": [1]}}, b"."),
-        ["'x': data_offsets: expected two integers"],
+        "'x': data_offsets: expected two integers",
     ),
-    "offsets are null": (file_bytes({"x": entry("U8", [1], None, 1)}, b"."), ["'x': data_offsets"]),
-    "negative offset": (file_bytes({"x": entry("U8", [1], -1, 0)}, b"."), ["'x': data_offsets", "[-1, 0]"]),
-    "end before begin": (file_bytes({"x": entry("U8", [1], 1, 0)}, b"."), ["'x': data_offsets", "begin <= end"]),
-    "offset of 2**63": (file_bytes({"x": entry("U8", [1], 0, 2**63)}, b"."), ["'x': data_offsets"]),
-    "end beyond the file": (file_bytes({"x": entry("U8", [2], 0, 2)}, b"."), ["'x'", "at most 1, got 2"]),
+    "offsets are null": (one("U8", [1], None, 1), "'x': data_offsets"),
+    "negative offset": (one("U8", [1], -1, 0), "'x': data_offsets", "[-1, 0]"),
+    "end before begin": (one("U8", [1], 1, 0), "'x': data_offsets", "begin <= end"),
+    "offset of 2**63": (one("U8", [1], 0, 2**63), "'x': data_offsets"),
+    "end beyond the file": (one("U8", [2], 0, 2), "'x'", "at most 1, got 2"),
     "fewer bytes than the shape": (
-        file_bytes({"x": entry("F32", [3], 0, 8)}, bytes(8)),
-        ["'x': data_offsets: expected 12 bytes for F32 [3], got 8"],
+        one("F32", [3], 0, 8, bytes(8)),
+        "'x': data_offsets: expected 12 bytes for F32 [3], got 8",
     ),
-    "more bytes than the shape": (file_bytes({"x": entry("F16", [3], 0, 8)}, bytes(8)), ["expected 6 bytes", "got 8"]),
+    "more bytes than the shape": (one("F16", [3], 0, 8, bytes(8)), "expected 6 bytes", "got 8"),
     "overlap": (
         file_bytes({"x": X, "y": entry("F32", [2], 4, 12)}, bytes(12)),
-        ["'y': expected data_offsets from 8, got 4 (overlaps"],
+        "'y': expected data_offsets from 8, got 4 (overlaps",
     ),
-    "twice the same bytes": (file_bytes({"x": X, "y": X}, bytes(8)), ["'y'", "overlaps the tensor before it"]),
+    "twice the same bytes": (file_bytes({"x": X, "y": X}, bytes(8)), "'y'", "overlaps the tensor before it"),
     "hole between": (
         file_bytes({"x": X, "y": entry("F32", [1], 12, 16)}, bytes(16)),
-        ["'y': expected data_offsets from 8, got 12 (leaves a hole"],
+        "'y': expected data_offsets from 8, got 12 (leaves a hole",
     ),
-    "hole at the beginning": (file_bytes({"x": entry("F32", [1], 4, 8)}, bytes(8)), ["'x'", "leaves a hole"]),
-    "bytes left over": (file_bytes({"x": X}, bytes(9)), ["file: expected", "bytes (header and tensors), got"]),
-    "no tensors but bytes": (file_bytes({}, bytes(1)), ["file: expected 10 bytes (header and tensors), got 11"]),
-    "metadata is a list": (file_bytes({"__metadata__": []}), ["__metadata__: expected an object that maps strings to"]),
-    "metadata holds a number": (file_bytes({"__metadata__": {"a": 1}}), ["__metadata__", "{'a': 1}"]),
-    "lone surrogate": (file_bytes('{"\\ud800": 1}'), ["'\\ud800': expected an object"]),
-    "long name": (file_bytes({"x" * 100_000: 5}), ["xxx..."]),
-    "long value": (file_bytes({"x": ["y" * 100_000]}), ["'x': expected an object"]),
+    "hole at the beginning": (one("F32", [1], 4, 8, bytes(8)), "'x'", "leaves a hole"),
+    "bytes left over": (file_bytes({"x": X}, bytes(9)), "file: expected", "bytes (header and tensors), got"),
+    "no tensors but bytes": (file_bytes({}, bytes(1)), "file: expected 10 bytes (header and tensors), got 11"),
+    "metadata is a list": (file_bytes({"__metadata__": []}), "__metadata__: expected an object that maps strings to"),
+    "metadata holds a number": (file_bytes({"__metadata__": {"a": 1}}), "__metadata__", "{'a': 1}"),
+    "lone surrogate": (file_bytes('{"\\ud800": 1}'), "'\\ud800': expected an object"),
+    "long name": (file_bytes({"x" * 100_000: 5}), "xxx..."),
+    "long value": (file_bytes({"x": ["y" * 100_000]}), "'x': expected an object"),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("read", [read_header, read_tensors])
 def test_hostile_files(tmp_path, name, read):
-    content, parts = HOSTILE[name]
+    content, *parts = HOSTILE[name]
     path = write(tmp_path, content)
     with pytest.raises(ValueError) as error:
         read(path)
     message = str(error.value)
     assert message.startswith(f"{path}: ") and ": expected " in message and ", got " in message
-    for part in parts:
-        assert part in message
-    assert len(message) < len(str(path)) + 500
+    assert all(part in message for part in parts) and len(message) < len(str(path)) + 500
     message.encode()  # whatever names the file contains
 
 
@@ -254,7 +244,7 @@ def test_flipped_bytes_cause_at_most_an_error(tmp_path, rng):
 
 
 def test_nothing_large_is_allocated_for_a_claim(tmp_path):
-    path = write(tmp_path, file_bytes({"x": entry("F32", [2**40], 0, 2**42)}, bytes(8)))
+    path = write(tmp_path, one("F32", [2**40], 0, 2**42, bytes(8)))
     long_header = tmp_path / "long.safetensors"
     long_header.write_bytes(struct.pack("<Q", 99_999_999) + b"{}")
     tracemalloc.start()

@@ -13,7 +13,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch_helpers as tw
-from torch_helpers import integer, mapping, name, numbers, program, rebuild, refusal, storage, text, write
+from torch_helpers import X, integer, mapping, name, numbers, program, rebuild, refusal, storage, text, write
 
 from squeezeops.squeezebert.files.torch_file import read_tensors
 
@@ -152,9 +152,9 @@ def test_any_alignment(tmp_path):
 
 # ---- invalid archives ----------------------------------------------------------------------------------------------
 
-X = text("x")
 GOOD = mapping(X, rebuild())
 ZEROS = bytes(24)
+u32 = struct.Struct("<I").pack
 
 
 def patched(content: bytes, signature: bytes, offset: int, value: bytes, which: int = 0) -> bytes:
@@ -167,163 +167,148 @@ def patched(content: bytes, signature: bytes, offset: int, value: bytes, which: 
 
 FINE = tw.archive(GOOD, {"0": ZEROS})  # entries: data.pkl, byteorder, data/0, version
 CENTRAL, LOCAL, END = b"PK\1\2", b"PK\3\4", b"PK\5\6"
+INSIDE = "expected bytes that end before what comes next"
+KEYS = "keys of the storages: expected a list of strings, got"
 ARCHIVES = {  # name: (file, parts of the message)
     "deflated": (
         tw.zip_bytes({"m/data.pkl": GOOD, "m/data/0": ZEROS}, zipfile.ZIP_DEFLATED),
-        ["entry 'm/data.pkl': expected bytes stored as they are, got compressed ones (deflated)"],
+        "entry 'm/data.pkl': expected bytes stored as they are, got compressed ones (deflated)",
     ),
     "a bomb": (
         tw.zip_bytes({"m/data.pkl": GOOD, "m/data/0": bytes(10**8)}, zipfile.ZIP_DEFLATED),
-        ["compressed ones (deflated)"],
+        "compressed ones (deflated)",
     ),
-    "compressed in another way": (tw.zip_bytes({"m/data.pkl": GOOD}, zipfile.ZIP_LZMA), ["(method 14)"]),
-    "compressed in an unknown way": (patched(FINE, CENTRAL, 10, b"\x63"), ["(method 99)"]),
+    "compressed in another way": (tw.zip_bytes({"m/data.pkl": GOOD}, zipfile.ZIP_LZMA), "(method 14)"),
+    "compressed in an unknown way": (patched(FINE, CENTRAL, 10, b"\x63"), "(method 99)"),
     "encrypted": (
         patched(FINE, CENTRAL, 8, b"\1"),
-        ["entry 'model/data.pkl': expected bytes as they are, got encrypted"],
+        "entry 'model/data.pkl': expected bytes as they are, got encrypted",
     ),
     "an entry twice": (
         FINE.replace(b"model/byteorder", b"model/data.pkl\0"),  # a name ends at the first zero byte
-        ["entry 'model/data.pkl': expected every name once, got it twice"],
+        "entry 'model/data.pkl': expected every name once, got it twice",
     ),
-    "one place twice": (
-        patched(FINE, CENTRAL, 42, struct.pack("<I", FINE.index(LOCAL, 1)), 2),
-        ["a header of its own before byte"],
-    ),
+    "one place twice": (patched(FINE, CENTRAL, 42, u32(FINE.index(LOCAL, 1)), 2), "a header of its own before byte"),
     "an entry inside another": (
-        patched(FINE, CENTRAL, 42, struct.pack("<I", FINE.index(LOCAL, 1) - 8), 2),
-        ["entry 'model/data.pkl': expected bytes that end before what comes next"],
+        patched(FINE, CENTRAL, 42, u32(FINE.index(LOCAL, 1) - 8), 2),
+        f"entry 'model/data.pkl': {INSIDE}",
     ),
-    "an entry outside": (patched(FINE, CENTRAL, 42, struct.pack("<I", 2**31), 3), ["a header of its own before byte"]),
+    "an entry outside": (patched(FINE, CENTRAL, 42, u32(2**31), 3), "a header of its own before byte"),
     "an entry in the directory": (
-        patched(FINE, CENTRAL, 42, struct.pack("<I", len(FINE) - 40), 3),
-        ["a header of its own before byte"],
+        patched(FINE, CENTRAL, 42, u32(len(FINE) - 40), 3),
+        "a header of its own before byte",
     ),
-    "no header there": (patched(FINE, LOCAL, 0, b"PK\7\x08", 1), ["a header of its own before byte", "got none at"]),
-    "another name there": (patched(FINE, LOCAL, 30, b"n", 1), ["the same name in its header, got b'nodel/byteorder'"]),
-    "a name beyond the file": (patched(FINE, LOCAL, 26, b"\xff\xff", 3), ["the same name in its header"]),
-    "padding beyond the file": (
-        patched(FINE, LOCAL, 28, b"\xff\xff", 3),
-        ["entry 'model/version': expected bytes that end before what comes next"],
-    ),
+    "no header there": (patched(FINE, LOCAL, 0, b"PK\7\x08", 1), "a header of its own before byte", "got none at"),
+    "another name there": (patched(FINE, LOCAL, 30, b"n", 1), "the same name in its header, got b'nodel/byteorder'"),
+    "a name beyond the file": (patched(FINE, LOCAL, 26, b"\xff\xff", 3), "the same name in its header"),
+    "padding beyond the file": (patched(FINE, LOCAL, 28, b"\xff\xff", 3), f"entry 'model/version': {INSIDE}"),
     "longer than the place": (
         patched(patched(FINE, CENTRAL, 20, b"\xff\xff", 2), CENTRAL, 24, b"\xff\xff", 2),
-        ["entry 'model/data/0': expected bytes that end before what comes next", "got 65535 (65535 in the file)"],
+        f"entry 'model/data/0': {INSIDE}",
+        "got 65535 (65535 in the file)",
     ),
-    "longer than the bytes of it": (patched(FINE, CENTRAL, 24, b"\x19", 2), ["got 25 (24 in the file)"]),
-    "shorter than the bytes of it": (
-        patched(FINE, CENTRAL, 24, b"\1", 3),
-        ["'model/version'", "got 1 (2 in the file)"],
-    ),
-    "4 GB": (patched(FINE, CENTRAL, 24, b"\xff\xff\xff\xfe", 0), ["expected bytes that end before"]),
-    "zip64 without its sizes": (patched(FINE, CENTRAL, 24, b"\xff\xff\xff\xff", 0), [": expected "]),
-    "no directory": (FINE[: FINE.index(CENTRAL)], ["archive: expected a zip archive with its directory at the end"]),
-    "a directory of 4 GB": (patched(FINE, END, 12, b"\xff\xff\xff\xfe"), ["archive: expected a zip archive"]),
-    "a directory elsewhere": (patched(FINE, END, 16, b"\xff\xff\xff\x7f"), [" expected "]),
+    "longer than the bytes of it": (patched(FINE, CENTRAL, 24, b"\x19", 2), "got 25 (24 in the file)"),
+    "shorter than the bytes of it": (patched(FINE, CENTRAL, 24, b"\1", 3), "'model/version'", "got 1 (2 in the file)"),
+    "4 GB": (patched(FINE, CENTRAL, 24, b"\xff\xff\xff\xfe", 0), INSIDE),
+    "zip64 without its sizes": (patched(FINE, CENTRAL, 24, b"\xff\xff\xff\xff", 0), ": expected "),
+    "no directory": (FINE[: FINE.index(CENTRAL)], "archive: expected a zip archive with its directory at the end"),
+    "a directory of 4 GB": (patched(FINE, END, 12, b"\xff\xff\xff\xfe"), "archive: expected a zip archive"),
+    "a directory elsewhere": (patched(FINE, END, 16, b"\xff\xff\xff\x7f"), " expected "),
     "a large directory": (
         tw.zip_bytes(
             [("m/data.pkl", GOOD), ("n" * 60_000, b"")] + [(f"{i}" * 9_000, b"") for i in range(100_000, 100_100)]
         ),
-        ["archive: expected a zip archive", "which is more than 4194304"],
+        "archive: expected a zip archive",
+        "which is more than 4194304",
     ),
-    "no data.pkl": (tw.zip_bytes({"m/data/0": ZEROS}), ["archive: expected one NAME/data.pkl, got none"]),
-    "data.pkl in no folder": (tw.zip_bytes({"data.pkl": GOOD}), ["archive: expected one NAME/data.pkl, got none"]),
+    "no data.pkl": (tw.zip_bytes({"m/data/0": ZEROS}), "archive: expected one NAME/data.pkl, got none"),
+    "data.pkl in no folder": (tw.zip_bytes({"data.pkl": GOOD}), "archive: expected one NAME/data.pkl, got none"),
     "two of them": (
         tw.zip_bytes({"m/data.pkl": GOOD, "n/data.pkl": GOOD}),
-        ["expected one NAME/data.pkl, got ['m/data.pkl', 'n/data.pkl']"],
+        "expected one NAME/data.pkl, got ['m/data.pkl', 'n/data.pkl']",
     ),
     "TorchScript": (
         tw.archive(GOOD, {"0": ZEROS}, {"constants.pkl": b""}),
-        ["got a program of TorchScript (torch.save("],
+        "got a program of TorchScript (torch.save(",
     ),
     "big-endian": (
         tw.zip_bytes({"m/data.pkl": GOOD, "m/byteorder": b"big", "m/data/0": ZEROS}),
-        ["byteorder: expected little, got b'big'"],
+        "byteorder: expected little, got b'big'",
     ),
     "a long byte order": (
         tw.zip_bytes({"m/data.pkl": GOOD, "m/byteorder": b"little" * 9_999, "m/data/0": ZEROS}),
-        ["byteorder: expected little, got b'littlelittle"],
+        "byteorder: expected little, got b'littlelittle",
     ),
-    "only an end": (b"PK\5\6" + bytes(18), ["file: expected what torch.save writes", "got a beginning of b'PK"]),
-    "only a beginning": (b"PK\3\4", ["archive: expected a zip archive with its directory at the end"]),
+    "only an end": (b"PK\5\6" + bytes(18), "file: expected what torch.save writes", "got a beginning of b'PK"),
+    "only a beginning": (b"PK\3\4", "archive: expected a zip archive with its directory at the end"),
 }
 
 
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_hostile_archives(tmp_path, case):
-    content, parts = ARCHIVES[case]
-    message = refusal(write(tmp_path, content))
-    for part in parts:
-        assert part in message
+    content, *parts = ARCHIVES[case]
+    refusal(write(tmp_path, content), *parts)
 
 
 # ---- the older layout, and other files -----------------------------------------------------------------------------
 
-OLDER = program(
-    b"}", X, rebuild(tw.group(text("storage"), name("torch", "FloatStorage"), text("0"), X, b"K\6N") + b"Q"), b"s"
-)
+SYSTEM = program(name("os", "system"), tw.group(X), b"R")
+OLDER = program(b"}", X, rebuild(tw.group(text("storage"), tw.FLOATS, text("0"), X, b"K\6N") + b"Q"), b"s")
 SIX = {"0": (6, ZEROS)}
 FILES = {  # name: (file, parts of the message)
-    "empty": (b"", ["file: expected what torch.save writes, got no bytes"]),
-    "text": (b"not weights", ["file: expected what torch.save writes", "got a beginning of b'not weights'"]),
-    "safetensors": (struct.pack("<Q", 2) + b"{}", ["got a beginning of b'\\x02"]),
-    "tar": (bytes(257) + b"ustar\x0000" + bytes(1024), ["got a tar archive, torch's oldest format"]),
-    "another pickle": (pickle.dumps({"x": 1}, 2), ["the magic number of torch.save, got something else"]),
-    "another number": (tw.pickles(OLDER, SIX, head=(tw.MAGIC + 1, 1001, tw.SYSTEM)), ["the magic number"]),
+    "empty": (b"", "file: expected what torch.save writes, got no bytes"),
+    "text": (b"not weights", "file: expected what torch.save writes", "got a beginning of b'not weights'"),
+    "safetensors": (struct.pack("<Q", 2) + b"{}", "got a beginning of b'\\x02"),
+    "tar": (bytes(257) + b"ustar\x0000" + bytes(1024), "got a tar archive, torch's oldest format"),
+    "another pickle": (pickle.dumps({"x": 1}, 2), "the magic number of torch.save, got something else"),
+    "another number": (tw.pickles(OLDER, SIX, head=(tw.MAGIC + 1, 1001, tw.SYSTEM)), "the magic number"),
     "another version": (
         tw.pickles(OLDER, SIX, head=(tw.MAGIC, 1002, tw.SYSTEM)),
-        ["protocol version: expected 1001, got 1002"],
+        "protocol version: expected 1001, got 1002",
     ),
-    "a version that nests": (tw.pickles(OLDER, SIX, head=(tw.MAGIC, [1001], tw.SYSTEM)), ["protocol version"]),
+    "a version that nests": (tw.pickles(OLDER, SIX, head=(tw.MAGIC, [1001], tw.SYSTEM)), "protocol version"),
     "big-endian": (
         tw.pickles(OLDER, SIX, head=(tw.MAGIC, 1001, {**tw.SYSTEM, "little_endian": False})),
-        ["system: expected a dict with little_endian: True"],
+        "system: expected a dict with little_endian: True",
     ),
-    "a system that is a list": (tw.pickles(OLDER, SIX, head=(tw.MAGIC, 1001, [])), ["system: expected a dict"]),
-    "keys that are no list": (
-        tw.pickles(OLDER, SIX, keys="0"),
-        ["keys of the storages: expected a list of strings, got str"],
-    ),
-    "keys that are numbers": (
-        tw.pickles(OLDER, SIX, keys=[0]),
-        ["keys of the storages: expected a list of strings, got"],
-    ),
-    "keys that nest": (tw.pickles(OLDER, SIX, keys=[["0"]]), ["keys of the storages: expected a list of strings, got"]),
+    "a system that is a list": (tw.pickles(OLDER, SIX, head=(tw.MAGIC, 1001, [])), "system: expected a dict"),
+    "keys that are no list": (tw.pickles(OLDER, SIX, keys="0"), f"{KEYS} str"),
+    "keys that are numbers": (tw.pickles(OLDER, SIX, keys=[0]), KEYS),
+    "keys that nest": (tw.pickles(OLDER, SIX, keys=[["0"]]), KEYS),
     "a key twice": (
         tw.pickles(OLDER, SIX, keys=["0", "0"]),
-        ["storage '0': expected every storage of the tensors once, got it tw"],
+        "storage '0': expected every storage of the tensors once, got it tw",
     ),
     "a key of nothing": (
         tw.pickles(OLDER, SIX, keys=["0", "1"]),
-        ["storage '1': expected every storage", "got it, which none has"],
+        "storage '1': expected every storage",
+        "got it, which none has",
     ),
-    "a key that is missing": (tw.pickles(OLDER, {}), ["keys of the storages: expected '0', got none of this name"]),
-    "fewer elements": (tw.pickles(OLDER, {"0": (5, ZEROS)}), ["storage '0': expected 6 elements of F32, got 5"]),
-    "-1 elements": (tw.pickles(OLDER, {"0": (-1, ZEROS)}), ["storage '0': expected 6 elements of F32, got -1"]),
+    "a key that is missing": (tw.pickles(OLDER, {}), "keys of the storages: expected '0', got none of this name"),
+    "fewer elements": (tw.pickles(OLDER, {"0": (5, ZEROS)}), "storage '0': expected 6 elements of F32, got 5"),
+    "-1 elements": (tw.pickles(OLDER, {"0": (-1, ZEROS)}), "storage '0': expected 6 elements of F32, got -1"),
     "2**63 - 1 elements": (
         tw.pickles(OLDER, {"0": (2**63 - 1, ZEROS)}),
-        [f"expected 6 elements of F32, got {2**63 - 1}"],
+        f"expected 6 elements of F32, got {2**63 - 1}",
     ),
     "fewer bytes": (
         tw.pickles(OLDER, {"0": (6, ZEROS[1:])}),
-        ["expected 6 elements of F32, got an end of the file at byte"],
+        "expected 6 elements of F32, got an end of the file at byte",
     ),
-    "more bytes": (tw.pickles(OLDER, SIX) + b"!", ["bytes (pickles and storages), got"]),
+    "more bytes": (tw.pickles(OLDER, SIX) + b"!", "bytes (pickles and storages), got"),
     "2**61 elements": (
         tw.pickles(OLDER.replace(b"K\6N", integer(2**61) + b"N"), {"0": (2**61, ZEROS)}),
-        [f"storage '0': expected {2**61} elements of F32, got an end of the file"],
+        f"storage '0': expected {2**61} elements of F32, got an end of the file",
     ),
-    "a call": (tw.pickles(program(name("os", "system"), tw.group(X), b"R"), {}), ["names 'os.system'"]),
-    "a magic number that calls": (program(name("os", "system"), tw.group(X), b"R"), ["names 'os.system'"]),
+    "a call": (tw.pickles(SYSTEM, {}), "names 'os.system'"),
+    "a magic number that calls": (SYSTEM, "names 'os.system'"),
 }
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_hostile_files(tmp_path, case):
-    content, parts = FILES[case]
-    message = refusal(write(tmp_path, content))
-    for part in parts:
-        assert part in message
+    content, *parts = FILES[case]
+    refusal(write(tmp_path, content), *parts)
 
 
 def test_the_hostile_files_differ_from_good_ones(tmp_path):
@@ -379,24 +364,10 @@ def test_flipped_bytes_cause_at_most_an_error(tmp_path, rng, layout):
     assert refused > 70
 
 
-CLAIMS = {
-    "storage": tw.archive(
-        mapping(X, rebuild(storage(numel=integer(2**40)), integer(0), numbers(2**40), numbers(1))), {"0": ZEROS}
-    ),
-    "older storage": tw.pickles(OLDER.replace(b"K\6N", integer(2**40) + b"N"), {"0": (2**40, ZEROS)}),
-    "repeats": tw.archive(mapping(X, rebuild(None, integer(0), numbers(2**40), numbers(0))), {"0": ZEROS}),
-    "string": tw.archive(program(b"X\xff\xff\xff\xff"), {}),
-    "string of 2**62 bytes": tw.archive(program(b"\x8d" + struct.pack("<Q", 2**62)), {}),
-    "bytes": tw.archive(program(b"\x8e" + struct.pack("<Q", 2**40)), {}),
-    "bytearray": tw.archive(program(b"\x96" + struct.pack("<Q", 2**40)), {}),
-    "number": tw.archive(program(b"\x8b\xff\xff\xff\x7f"), {}),
-    "frame": tw.archive(program(b"\x95" + struct.pack("<Q", 2**40)), {}),
-    "memo": tw.archive(program(b"]r\xff\xff\xff\xff"), {}),
-    "older string": tw.pickles(program(b"X\xff\xff\xff\xff"), {}),
-    "laughs": tw.archive(mapping(X, rebuild(None, integer(0), b")" + b"q\0h\0\x86" * 60)), {"0": ZEROS}),
-    "directory": patched(FINE, END, 12, b"\xff\xff\xff\xfe"),
-    "entry": patched(FINE, CENTRAL, 24, b"\xff\xff\xff\xfe", 0),
-    "bomb": ARCHIVES["a bomb"][0],
+CLAIMS = {  # what the tables above claim, in the older format
+    "storage": tw.pickles(OLDER.replace(b"K\6N", integer(2**40) + b"N"), {"0": (2**40, ZEROS)}),
+    "string": tw.pickles(program(b"X\xff\xff\xff\xff"), {}),
+    "bomb": ARCHIVES["a bomb"][0],  # 97 kB, so that the table's test does not trace it
 }
 
 
@@ -405,7 +376,8 @@ def test_nothing_large_is_allocated_for_a_claim(tmp_path, case):
     path = write(tmp_path, CLAIMS[case])
     tracemalloc.start()
     try:
-        refusal(path)
+        with pytest.raises(ValueError, match="expected"):
+            read_tensors(path)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -213,6 +214,26 @@ def mapping(*items: bytes) -> bytes:
     return program(b"}(", *items, b"u")
 
 
+X = text("x")
+FLOATS = name("torch", "FloatStorage")
+
+
+def utils(function: str) -> bytes:
+    return name("torch._utils", function)
+
+
+def view(
+    shape: bytes = numbers(2, 3), stride: bytes = numbers(3, 1), *rest: bytes, offset: bytes = integer(0)
+) -> bytes:
+    """A pickle of a dict with one tensor, "x"."""
+    return mapping(X, rebuild(None, offset, shape, stride, *rest))
+
+
+def stored(*arguments: bytes, **options: bytes) -> bytes:
+    """A pickle of a dict with one tensor, "x", whose storage is not the usual one."""
+    return mapping(X, rebuild(storage(*arguments, **options)))
+
+
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -222,11 +243,22 @@ def write(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
-def refusal(path: Path) -> str:
-    """Check that the reader refuses the file with one short line that begins with the path; return the message."""
-    with pytest.raises(ValueError) as error:
-        read_tensors(path)
+def refusal(path: Path, *parts: str) -> str:
+    """Check that the reader refuses the file with one short line: the path, then a message that has all the parts.
+
+    A small file must not make the reader allocate more than a megabyte. Large files are not traced: it is slow.
+    """
+    small = path.stat().st_size < 10_000
+    if small:
+        tracemalloc.start()
+    try:
+        with pytest.raises(ValueError) as error:
+            read_tensors(path)
+        assert not small or tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
     message = str(error.value)
     assert message.startswith(f"{path}: ") and ": expected " in message and ", got " in message
     assert len(message) < len(str(path)) + 700 and message.isprintable()
+    assert all(part in message for part in parts), message
     return message

@@ -1,6 +1,6 @@
 """Performance on ARM without the hardware: instructions counted in QEMU, cycles of loops predicted by LLVM's models.
 
-instructions  of every kernel at the model's shapes (select with --tokens, --op, --isa)
+instructions  of every kernel at the model's shapes (select with --tokens and --op)
 cycles        of the inner loops, compared with the cycles of their products alone
 loops         the inner loops that `cycles` models, as assembly
 layer         one layer of SqueezeBERT-base at 32 and 128 tokens; with --peers also in onnxruntime and NumPy
@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.arm.build import CXX_FOR, ROOT, Missing, build, run_tool, tool
+from bench.arm.build import CXX, Missing, build, run_tool
 from bench.arm.check import FLOAT32, RESULTS, check
-from bench.arm.counting import Functions, kind, run_counted
+from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.cycles import MODELS, model_rows
 from bench.arm.estimate import markdown, recorded
 from bench.arm.instructions import CPUS, PRODUCTS, instruction_rows, model_cases
@@ -38,12 +38,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m bench.arm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("what", choices=("instructions", "cycles", "layer", "estimate", "loops", "functions", "check"))
-    p.add_argument("--compiler", choices=tuple(CXX_FOR), default="gcc", help="of Debian: GCC 12 or Clang 19")
-    p.add_argument("--build", metavar="FOLDER", type=Path, help="build there; by default below build/arm")
     p.add_argument("--tokens", type=int, action="append", help="only the shapes with so many; may be repeated")
     p.add_argument("--op", action="append", help="only this operation; may be repeated; `functions` has 'layer' too")
-    p.add_argument("--isa", choices=tuple(CPUS), action="append", help="only these kernels; may be repeated")
-    p.add_argument("--kernel", default="", help="only the loops of kernels whose names contain this")
     p.add_argument("--peers", action="store_true", help="of a layer: onnxruntime and NumPy too; downloads a Python")
     p.add_argument("--json", metavar="FILE", type=Path, help="write the table there")
     return p
@@ -56,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(markdown(recorded(RESULTS))))
         return 0
     try:
-        folder = build(given.build or ROOT / "build/arm" / f"bench-{given.compiler}", given.compiler)
-        return run(given, folder)
+        return run(given, build())
     except Missing as error:
         print(f"bench.arm: {error}", file=sys.stderr)
         return 2
@@ -65,22 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace, folder: Path) -> int:
     if given.what == "check":
-        return check(folder, given.compiler)
+        return check(folder)
     if given.what == "loops":
-        for kernel in dict.fromkeys(model.kernel for model in MODELS if given.kernel in model.kernel):
+        for kernel in dict.fromkeys(model.kernel for model in MODELS):
             print(kernel_loop(folder, kernel))
         return 0
     if given.what == "cycles":
-        rows = [row for row in model_rows(folder) if given.kernel in row["kernel"]]
+        rows = model_rows(folder)
         print(cycles_table(rows))
     elif given.what == "layer":
         rows = [row for tokens in given.tokens or TOKENS_OF_LAYERS for row in our_rows(folder, tokens)]
         if given.peers:
-            rows += peer_rows(folder, given.compiler)
+            rows += peer_rows(folder)
         print(layer_table(rows))
     else:
-        isas = given.isa or CPUS
-        cases = [case for isa in isas for case in model_cases(isa, given.tokens or TOKENS)]
+        cases = [case for isa in CPUS for case in model_cases(isa, given.tokens or TOKENS)]
         cases = [case for case in cases if not given.op or case.op in given.op]
         if given.what == "functions":
             lines = [
@@ -90,7 +84,7 @@ def run(given: argparse.Namespace, folder: Path) -> int:
         rows = instruction_rows(folder, cases)
         print(instructions_table(rows))
     if given.json:
-        compiler = run_tool(tool(CXX_FOR[given.compiler][1]), "--version").splitlines()[0]
+        compiler = run_tool(CXX, "--version").splitlines()[0]
         results = {"compiler": compiler, given.what: rows}
         given.json.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
     return 0
@@ -105,59 +99,33 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list) else value
 
 
+def decimals(value: float | None, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if value else ""
+
+
 def instructions_table(rows: Sequence[dict[str, Any]]) -> str:
     names = (*PRODUCTS, "pairwise", "vector", "load", "store", "prefetch")
-    head = ["kernel", "shape", "instructions", "a unit", "inner loop", *names, "else"]
-    lines = []
+    lines = [["kernel", "shape", "instructions", "a unit", "inner loop", *names, "else"]]
     for row in rows:
         found = [row["kinds"].get(name, 0) / row["units"] for name in names]
         inner = (row.get("inner_loop") or {}).get("per_product")
+        figures = [row["per_unit"], inner, *found, row["per_unit"] - sum(found)]
         lines.append(
-            [
-                row["kernel"],
-                ",".join(row["shape"].values()),
-                str(row["instructions"]),
-                f"{row['per_unit']:.3f}",
-                f"{inner:.3f}" if inner else "",
-                *(f"{part:.3f}" if part else "" for part in found),
-                f"{row['per_unit'] - sum(found):.3f}",
-            ]
+            [row["kernel"], ",".join(row["shape"].values()), str(row["instructions"]), *map(decimals, figures)]
         )
-    return columns([head, *lines], 2)
+    return columns(lines, 2)
 
 
 def cycles_table(rows: Sequence[dict[str, Any]]) -> str:
-    head = [
-        "loop",
-        "processor",
-        "for",
-        "cycles",
-        "limit",
-        "all ports",
-        "of limit",
-        "target",
-        "instructions",
-        "products",
-        "sums",
-    ]
-    lines = []
+    lines = [["loop", "processor", "for", "cycles", "limit", "all ports", "of limit", "target"]]
+    lines[0] += ["instructions", "products", "sums"]
     for row in rows:
-        lines.append(
-            [
-                row["kernel"],
-                row["processor"],
-                row["stands_for"],
-                f"{row['cycles']:.2f}",
-                f"{row['limit']:.2f}",
-                f"{row['all_ports']:.2f}",
-                f"{row['over_limit']:.3f}",
-                "" if row["target"] is None else f"{row['target']}",
-                str(row["instructions"]),
-                str(row["products"]),
-                str(row["accumulators"]),
-            ]
-        )
-    return columns([head, *lines], 2)
+        cycles = [decimals(row[name], 2) for name in ("cycles", "limit", "all_ports")]
+        counts = [str(row[name]) for name in ("instructions", "products", "accumulators")]
+        target = "" if row["target"] is None else f"{row['target']}"
+        names = [row["kernel"], row["processor"], row["stands_for"]]
+        lines.append([*names, *cycles, decimals(row["over_limit"]), target, *counts])
+    return columns(lines, 2)
 
 
 def layer_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -177,13 +145,12 @@ def print_functions(folder: Path, lines: Sequence[tuple[str, str]]) -> int:
     functions = Functions(folder / "driver")
     for line, cpu in lines:
         _, intervals = run_counted(folder, cpu, [folder / "driver"], text=f"{line}\n")
-        sums: dict[str, dict[str, int]] = {}
+        sums: dict[str, Counts] = {}
         for (address, word), count in intervals[1].items():
-            kinds = sums.setdefault(functions(address), {})
-            kinds[kind(word)] = kinds.get(kind(word), 0) + count
+            sums.setdefault(functions(address), Counts())[address, word] = count
         print(f"{line}, {cpu}: {intervals[1].total()}")
-        for name, kinds in sorted(sums.items(), key=lambda item: -sum(item[1].values()))[:MOST_FUNCTIONS]:
-            print(f"  {sum(kinds.values()):10}  {name}\n              {kinds}")
+        for name, counts in sorted(sums.items(), key=lambda item: -item[1].total())[:MOST_FUNCTIONS]:
+            print(f"  {counts.total():10}  {name}\n              {kinds(counts)}")
     return 0
 
 

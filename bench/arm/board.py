@@ -24,8 +24,6 @@ from squeezeops.benchmark.machine import describe_machine
 from squeezeops.benchmark.variants import chosen_isa
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
 
-__all__ = ["main"]
-
 WORDS = 1000  # rows of the word table: more would only take memory
 SENTENCE = "a gorgeous, witty, seductive movie"
 

@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.arm.build import ROOT, run_tool, tool
+from bench.arm.build import CXX, ROOT, run_tool
 from bench.arm.cycles import MODELS, model_rows
 from bench.arm.instructions import CPUS, instruction_rows, key, model_cases
 from bench.arm.layer import our_rows
-
-__all__ = ["INNER_LOOP", "MISSED", "WHOLE", "Line", "check", "hold_cycles", "hold_instructions", "hold_layer"]
 
 RESULTS = ROOT / "bench/results"
 INSTRUCTIONS, CYCLES, LAYER = (RESULTS / f"arm-{name}.json" for name in ("instructions", "cycles", "layer"))
@@ -93,10 +91,8 @@ def _recorded(path: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def check(build: Path, compiler: str) -> int:
+def check(build: Path) -> int:
     """Count, model and compare; print the figures that rose or missed their targets; return the exit status."""
-    if compiler != "gcc":
-        print("check: what is recorded is GCC's")
     cases = [case for isa in CPUS for case in model_cases(isa, [TOKENS])]
     instructions, cycles = instruction_rows(build, cases), model_rows(build)
     lines = hold_instructions(instructions, _recorded(INSTRUCTIONS, "instructions"))
@@ -110,7 +106,7 @@ def check(build: Path, compiler: str) -> int:
             known = ", known" if line.what in MISSED else ""
             print(f"{line.what}: {line.reached:.6g}, at most {line.limit:.6g} ({line.why}{known})")
     print(f"{sum(line.fine for line in lines)} of {len(lines)} figures within their limits")
-    version = run_tool(tool("aarch64-linux-gnu-g++"), "--version").splitlines()[0]
+    version = run_tool(CXX, "--version").splitlines()[0]
     recorded = json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))["compiler"] if INSTRUCTIONS.exists() else version
     if missed and version != recorded:
         print(f"recorded with another compiler: {recorded}; this is {version}")

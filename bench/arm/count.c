@@ -8,12 +8,28 @@
 //
 // A block is counted when it is entered. It is left in its middle only by a fault, which a correct program has none of.
 // The counters are added to without locks, so the program must have one thread while it is measured.
-#include "qemu_plugin.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// The part of QEMU's interface for TCG plugins, version 1 (QEMU 4.2 to 8.2), that is used here: distributions do not
+// package the header. It is described at https://www.qemu.org/docs/master/devel/tcg-plugins.html
+#define QEMU_PLUGIN_EXPORT __attribute__((visibility("default")))
+enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0, QEMU_PLUGIN_CB_NO_REGS = 0 };  // of enums of their own
+struct qemu_plugin_tb;    // a block of instructions that is entered at its first and translated at once
+struct qemu_plugin_insn;  // one of them
+typedef uint64_t qemu_plugin_id_t;
+typedef struct qemu_info_t qemu_info_t;
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *ptr, uint64_t imm);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned vcpu, void *data),
+                                            int flags, void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 
 #define MARK UINT32_C(0xd5032c9f)  // hint #100
 
@@ -24,7 +40,7 @@ struct block {
   uint32_t words[];
 };
 
-int qemu_plugin_version = 1;
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = 1;
 
 static struct block *blocks;
 static FILE *out;
@@ -66,7 +82,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
   qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64, &b->count, 1);
 }
 
-int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv) {
+QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv) {
   (void)info;
   for (int i = 0; i < argc; ++i) {
     if (!strncmp(argv[i], "out=", 4)) out = fopen(argv[i] + 4, "w");

@@ -7,11 +7,10 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from bench.arm.build import run_tool, tool
-
-__all__ = ["KINDS", "Counts", "Functions", "kind", "kinds", "read_intervals", "run_counted"]
+from bench.arm.build import run_tool
 
 # (name, mask, value): the first row with word & mask == value tells what an instruction of AArch64 is.
 ENCODINGS = (
@@ -51,16 +50,12 @@ ENCODINGS = (
 Counts = Counter[tuple[int, int]]  # how often an instruction ran, by its address and its word
 
 KINDS = (*dict.fromkeys(name for name, _, _ in ENCODINGS), "other")
-_known: dict[int, str] = {}
 
 
+@cache
 def kind(word: int) -> str:
     """Return the kind of an instruction, one of `KINDS`."""
-    found = _known.get(word)
-    if found is None:
-        found = next((name for name, mask, value in ENCODINGS if word & mask == value), "other")
-        _known[word] = found
-    return found
+    return next((name for name, mask, value in ENCODINGS if word & mask == value), "other")
 
 
 def kinds(counts: Counts) -> dict[str, int]:
@@ -99,10 +94,8 @@ def run_counted(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         plugin = ("-plugin", f"{build / 'libcount.so'},out={out}")
-        emulator = tool("qemu-aarch64", "qemu-user")
-        output = run_tool(
-            emulator, "-cpu", cpu, *plugin, *qemu, *program, text=text, environment={**clean, **(environment or {})}
-        )
+        command = ("qemu-aarch64", "-cpu", cpu, *plugin, *qemu, *program)
+        output = run_tool(*command, text=text, env={**clean, **(environment or {})})
         return output, read_intervals(out)
 
 
@@ -110,7 +103,7 @@ class Functions:
     """The functions of a program by address."""
 
     def __init__(self, program: Path) -> None:
-        listing = run_tool(tool("aarch64-linux-gnu-nm", "binutils-aarch64-linux-gnu"), "-nC", program)
+        listing = run_tool("aarch64-linux-gnu-nm", "-nC", program)
         rows = (line.split(" ", 2) for line in listing.splitlines())
         table = [(int(address, 16), name) for address, sort, name in rows if sort in "TtWwi"]
         self.addresses = [address for address, _ in table]

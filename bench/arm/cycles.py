@@ -11,34 +11,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.arm.build import run_tool, tool
+from bench.arm.build import run_tool
 from bench.arm.loops import InnerLoop, kernel_loop
-
-__all__ = ["MODELS", "Model", "cycles", "model_rows"]
 
 ITERATIONS = 200  # enough to fill the queues
 ANY_EXTENSION = "-mattr=+dotprod,+i8mm,+fullfp16"  # a model may be older than an instruction of the loop
 
 
 class Model(NamedTuple):
-    """A processor whose model judges a kernel's loop.
+    """A processor whose model judges a kernel's loop."""
 
-    Attributes
-    ----------
-    kernel : str
-        Its symbol.
-    processor : str
-        By LLVM's name.
-    stands_for : str
-        The core of the boards in question.
-    target : float or None
-        The most cycles, relative to the limit; None if they are only recorded.
-    """
-
-    kernel: str
-    processor: str
-    stands_for: str
-    target: float | None
+    kernel: str  # its symbol
+    processor: str  # by LLVM's name
+    stands_for: str  # the core of the boards in question
+    target: float | None  # the most cycles, relative to the limit; None if they are only recorded
 
 
 # LLVM uses the model of cortex-a57 for cortex-a72 and cortex-a76. Its models of the in-order cores are doubtful.
@@ -67,7 +53,7 @@ def _modelled(assembly: str, processor: str, iterations: int) -> dict[str, Any]:
         source = Path(folder) / "loop.s"
         source.write_text(assembly, encoding="ascii")
         options = ("-mtriple=aarch64-linux-gnu", f"-mcpu={processor}", ANY_EXTENSION, f"-iterations={iterations}")
-        output = run_tool(tool("llvm-mca-19", "llvm-19"), *options, "--json", source)
+        output = run_tool("llvm-mca-19", *options, "--json", source)
     (region,) = json.loads(output)["CodeRegions"]
     return dict(region["SummaryView"])
 
@@ -84,24 +70,11 @@ def cycles(loop: InnerLoop, processor: str) -> tuple[float, float, float]:
 def model_rows(build: Path) -> list[dict[str, Any]]:
     """Return one row for each of `MODELS` whose kernel was compiled."""
     rows: list[dict[str, Any]] = []
-    found: dict[str, InnerLoop | None] = {}
+    loops = {kernel: kernel_loop(build, kernel) for kernel in dict.fromkeys(model.kernel for model in MODELS)}
     for model in MODELS:
-        if model.kernel not in found:
-            found[model.kernel] = kernel_loop(build, model.kernel)
-        loop = found[model.kernel]
-        if loop is None:
-            continue
-        turn, limit, ports = cycles(loop, model.processor)
-        rows.append(
-            {
-                **model._asdict(),
-                "cycles": turn,
-                "limit": limit,
-                "all_ports": ports,
-                "over_limit": turn / limit,
-                "instructions": len(loop.instructions),
-                "products": loop.products,
-                "accumulators": loop.accumulators,
-            }
-        )
+        if loop := loops[model.kernel]:
+            turn, limit, ports = cycles(loop, model.processor)
+            figures = {"cycles": turn, "limit": limit, "all_ports": ports, "over_limit": turn / limit}
+            sizes = {"instructions": len(loop.instructions), "products": loop.products}
+            rows.append({**model._asdict(), **figures, **sizes, "accumulators": loop.accumulators})
     return rows

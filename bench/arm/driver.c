@@ -92,12 +92,18 @@ static sqz_pwconv_part convolution(sqz_dtype dtype, int64_t c_in, int64_t c_out,
     if (i) mark();              \
   }
 
-static void run_pwconv(sqz_dtype dtype, int64_t tokens, int64_t c_in, int64_t c_out, int64_t groups,
-                       sqz_activation activation, int residual) {
+// Each runs the operation of a line, of which it gets the words after the first.
+typedef char *const *words;
+
+static int64_t number(const char *word) { return atoll(word); }
+
+static void run_pwconv(words w) {
+  const sqz_dtype dtype = dtype_of(w[0]);
+  const int64_t tokens = number(w[1]), c_in = number(w[2]), c_out = number(w[3]), groups = number(w[4]);
   sqz_pwconv_part part = convolution(dtype, c_in, c_out, groups);
-  part.activation = activation;
+  part.activation = activation_of(w[5]);
   part.out = room(tokens * c_out * 4);
-  part.residual = residual ? floats(tokens * c_out) : NULL;
+  part.residual = number(w[6]) ? floats(tokens * c_out) : NULL;
   part.ldr = c_out;
   sqz_pwconv_input input = {.rows = tokens, .c_in = c_in, .x = floats(tokens * c_in), .ldx = c_in};
   if (dtype == SQZ_S8) {
@@ -105,43 +111,46 @@ static void run_pwconv(sqz_dtype dtype, int64_t tokens, int64_t c_in, int64_t c_
     uint8_t *q = room(tokens * width);
     float *scales = room(tokens * groups * 4);
     check(sqz_quantize_rows_s8(tokens, c_in, groups, input.x, c_in, q, width, scales));
-    input.q = q;
-    input.ldq = width;
-    input.scales = scales;
-    input.groups = groups;
+    input.q = q, input.ldq = width, input.scales = scales, input.groups = groups;
   }
   TWICE(check(sqz_pwconv(&input, 1, &part)));
 }
 
-static void run_quantize_rows(int64_t tokens, int64_t channels, int64_t groups) {
+static void run_quantize_rows(words w) {
+  const int64_t tokens = number(w[0]), channels = number(w[1]), groups = number(w[2]);
   const int64_t width = sqz_quantized_width_s8(channels, groups);
   float *x = floats(tokens * channels), *scales = room(tokens * groups * 4);
   uint8_t *q = room(tokens * width);
   TWICE(check(sqz_quantize_rows_s8(tokens, channels, groups, x, channels, q, width, scales)));
 }
 
-static void run_layer_norm(int64_t tokens, int64_t n, int residual) {
+static void run_layer_norm(words w) {
+  const int64_t tokens = number(w[0]), n = number(w[1]);
   float *x = floats(tokens * n), *weight = floats(n), *bias = floats(n), *out = room(tokens * n * 4);
-  float *added = residual ? floats(tokens * n) : NULL;
+  float *added = number(w[2]) ? floats(tokens * n) : NULL;
   TWICE(check(sqz_layer_norm_f32(tokens, n, x, n, added, n, weight, bias, 1e-12, out, n)));
 }
 
-static void run_rms_norm(int64_t rows, int64_t n) {
+static void run_rms_norm(words w) {
+  const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *weight = floats(n), *out = room(rows * n * 4);
   TWICE(check(sqz_rms_norm_f32(rows, n, x, n, NULL, 0, weight, 1e-6, out, n)));
 }
 
-static void run_l2_normalize(int64_t rows, int64_t n) {
+static void run_l2_normalize(words w) {
+  const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *out = room(rows * n * 4);
   TWICE(check(sqz_l2_normalize_f32(rows, n, x, n, 1e-12, out, n)));
 }
 
-static void run_mean_pool(int64_t tokens, int64_t n) {
+static void run_mean_pool(words w) {
+  const int64_t tokens = number(w[0]), n = number(w[1]);
   float *x = floats(tokens * n), *out = room(n * 4);
   TWICE(check(sqz_mean_pool_f32(1, tokens, n, x, n, NULL, 0, out, n)));
 }
 
-static void run_embedding(int64_t tokens, int64_t n, int normalized) {
+static void gather(words w, int normalized) {
+  const int64_t tokens = number(w[0]), n = number(w[1]);
   enum { kRows = 512 };
   uint16_t *table = room(kRows * n * 2);
   for (int64_t i = 0; i < kRows * n; ++i) table[i] = (uint16_t)(0x3000 + i % 4096);  // 0.125 to 2
@@ -158,42 +167,43 @@ static void run_embedding(int64_t tokens, int64_t n, int normalized) {
   }
 }
 
-static void run_activation(sqz_activation activation, int64_t n) {
+static void run_embedding(words w) { gather(w, 0); }
+static void run_embedding_layer_norm(words w) { gather(w, 1); }
+
+static void run_activation(words w) {
+  const int64_t n = number(w[1]);
   float *x = floats(n), *out = room(n * 4);
-  TWICE(check(sqz_activation_f32(activation, n, x, out)));
+  TWICE(check(sqz_activation_f32(activation_of(w[0]), n, x, out)));
 }
 
-static void run_softmax(int64_t rows, int64_t n) {
+static void run_softmax(words w) {
+  const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *out = room(rows * n * 4);
   TWICE(check(sqz_softmax_f32(rows, n, x, n, NULL, SQZ_MASK_NONE, 0, 0.125, SQZ_MASKED_UNIFORM, out, n)));
 }
 
 static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
-  return (sqz_attention_f32_args){.batch = 1,
-                                  .q_offsets = offsets,
-                                  .k_offsets = offsets,
-                                  .heads = heads,
-                                  .head_size = c / heads,
-                                  .ldq = c,
-                                  .ldk = c,
-                                  .ldv = c,
-                                  .scale = sqz_attention_scale(c / heads),
-                                  .ldo = c};
+  const int64_t size = c / heads;
+  sqz_attention_f32_args a = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
+  a.ldq = a.ldk = a.ldv = a.ldo = c;
+  a.scale = sqz_attention_scale(size);
+  return a;
 }
 
-static void run_attention(int64_t tokens, int64_t c, int64_t heads) {
+static void run_attention(words w) {
+  const int64_t tokens = number(w[0]), c = number(w[1]), heads = number(w[2]);
   const int32_t offsets[2] = {0, (int32_t)tokens};
   sqz_attention_f32_args args = attention(offsets, c, heads);
-  args.q = floats(tokens * c);
-  args.k = floats(tokens * c);
-  args.v = floats(tokens * c);
+  args.q = floats(tokens * c), args.k = floats(tokens * c), args.v = floats(tokens * c);
   args.out = room(tokens * c * 4);
   TWICE(check(sqz_attention_f32(&args)));
 }
 
 // As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is
 // quantised as soon as it is computed.
-static void run_layer(sqz_dtype dtype, int64_t tokens) {
+static void run_layer(words w) {
+  const sqz_dtype dtype = dtype_of(w[0]);
+  const int64_t tokens = number(w[1]);
   enum { C = 768, F = 3072, kStride = C + 16 };
   const int32_t offsets[2] = {0, (int32_t)tokens};
   float *x = floats(tokens * kStride), *wide = room(tokens * (F + 16) * 4), *weight = floats(C), *bias = floats(C);
@@ -222,25 +232,14 @@ static void run_layer(sqz_dtype dtype, int64_t tokens) {
   from_context.x = work[3];
   from_norm.x = work[0];
   if (dtype == SQZ_S8) {
-    inner.q_out = q;
-    inner.ldq_out = width;
-    inner.scales_out = scales;
-    inner.groups_out = 4;
-    from_inner.q = q;
-    from_inner.ldq = width;
-    from_inner.scales = scales;
-    from_inner.groups = 4;
+    inner.q_out = q, inner.ldq_out = width, inner.scales_out = scales, inner.groups_out = 4;
+    from_inner.q = q, from_inner.ldq = width, from_inner.scales = scales, from_inner.groups = 4;
   } else {
-    inner.out = wide;
-    inner.ldo = F + 16;
-    from_inner.x = wide;
-    from_inner.ldx = F + 16;
+    inner.out = wide, inner.ldo = F + 16;
+    from_inner.x = wide, from_inner.ldx = F + 16;
   }
   sqz_attention_f32_args args = attention(offsets, C, 12);
-  args.q = work[0];
-  args.k = work[1];
-  args.v = work[2];
-  args.out = work[3];
+  args.q = work[0], args.k = work[1], args.v = work[2], args.out = work[3];
   args.ldq = args.ldk = args.ldv = args.ldo = kStride;
 
   for (int i = 0; i < 2; ++i) {
@@ -256,38 +255,29 @@ static void run_layer(sqz_dtype dtype, int64_t tokens) {
   }
 }
 
+#define OPERATION(name, count) {#name, count, run_##name}
+static const struct {
+  const char *name;
+  int count;  // of words after it
+  void (*run)(words w);
+} kOperations[] = {
+    OPERATION(pwconv, 7),       OPERATION(quantize_rows, 3), OPERATION(layer_norm, 3),           OPERATION(rms_norm, 2),
+    OPERATION(l2_normalize, 2), OPERATION(embedding, 2),     OPERATION(embedding_layer_norm, 2), OPERATION(mean_pool, 2),
+    OPERATION(activation, 2),   OPERATION(softmax, 2),       OPERATION(attention, 3),            OPERATION(layer, 2),
+};
+
 int main(void) {
   check(sqz_set_num_threads(1));
-  char line[256], dtype[8], activation[8];
+  char line[256], *word[9];
   while (fgets(line, sizeof line, stdin)) {
-    long long a, b, c, d;
-    int residual;
-    if (sscanf(line, "pwconv %7s %lld %lld %lld %lld %7s %d", dtype, &a, &b, &c, &d, activation, &residual) == 7)
-      run_pwconv(dtype_of(dtype), a, b, c, d, activation_of(activation), residual);
-    else if (sscanf(line, "quantize_rows %lld %lld %lld", &a, &b, &c) == 3)
-      run_quantize_rows(a, b, c);
-    else if (sscanf(line, "layer_norm %lld %lld %d", &a, &b, &residual) == 3)
-      run_layer_norm(a, b, residual);
-    else if (sscanf(line, "rms_norm %lld %lld", &a, &b) == 2)
-      run_rms_norm(a, b);
-    else if (sscanf(line, "l2_normalize %lld %lld", &a, &b) == 2)
-      run_l2_normalize(a, b);
-    else if (sscanf(line, "embedding %lld %lld", &a, &b) == 2)
-      run_embedding(a, b, 0);
-    else if (sscanf(line, "embedding_layer_norm %lld %lld", &a, &b) == 2)
-      run_embedding(a, b, 1);
-    else if (sscanf(line, "mean_pool %lld %lld", &a, &b) == 2)
-      run_mean_pool(a, b);
-    else if (sscanf(line, "activation %7s %lld", activation, &a) == 2)
-      run_activation(activation_of(activation), a);
-    else if (sscanf(line, "softmax %lld %lld", &a, &b) == 2)
-      run_softmax(a, b);
-    else if (sscanf(line, "attention %lld %lld %lld", &a, &b, &c) == 3)
-      run_attention(a, b, c);
-    else if (sscanf(line, "layer %7s %lld", dtype, &a) == 2)
-      run_layer(dtype_of(dtype), a);
-    else
-      fail("expected an operation on each line");
+    int count = 0, known = 0;
+    for (char *w = strtok(line, " \n"); w && count < 9; w = strtok(NULL, " \n")) word[count++] = w;
+    for (size_t i = 0; i < sizeof kOperations / sizeof *kOperations; ++i) {
+      if (count != kOperations[i].count + 1 || strcmp(word[0], kOperations[i].name)) continue;
+      kOperations[i].run(word + 1);
+      known = 1;
+    }
+    if (!known) fail("expected an operation on each line");
     printf("%s\n", sqz_measure_last_kernel());
   }
   return 0;

@@ -14,37 +14,21 @@ from typing import Any, NamedTuple
 
 from bench.arm.instructions import PRODUCTS
 
-__all__ = ["BOARDS", "Board", "estimate_rows", "markdown", "recorded"]
-
 LAYERS = 12
 # Elements of a layer's weights: three convolutions of 768 to 768 in 4 groups, one without groups, 768 to 3072 and back.
 WEIGHTS = 3 * 768 * 192 + 768 * 768 + 2 * 3072 * 192
 
 
 class Board(NamedTuple):
-    """What an estimate needs of a board; docs/arm.md has the sources.
-
-    Attributes
-    ----------
-    name, core : str
-    model : str
-        LLVM's, for loops of floats and of bytes.
-    gigahertz : float
-    gigabytes : float
-        Read from memory per second.
-    others : float
-        Instructions per cycle outside of inner loops: a guess.
-    int8 : str
-        The instruction set of its int8 kernels.
-    """
+    """What an estimate needs of a board; docs/arm.md has the sources."""
 
     name: str
     core: str
-    model: str
+    model: str  # LLVM's, for loops of floats and of bytes
     gigahertz: float
-    gigabytes: float
-    others: float
-    int8: str
+    gigabytes: float  # read from memory per second
+    others: float  # instructions per cycle outside of inner loops: a guess
+    int8: str  # the instruction set of its int8 kernels
 
 
 BOARDS = (
@@ -63,12 +47,7 @@ def _cycles(board: Board, row: dict[str, Any], kernel: str, models: dict[tuple[s
 
 
 def estimate_rows(layers: Iterable[dict[str, Any]], cycles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per board, dtype and number of tokens.
-
-    Parameters
-    ----------
-    layers, cycles : rows of bench/results/arm-layer.json and arm-cycles.json
-    """
+    """Return one row per board, dtype and number of tokens, from the rows of arm-layer.json and arm-cycles.json."""
     models = {(row["kernel"], row["processor"]): row for row in cycles}
     by_name = {(row["name"], row["tokens"]): row for row in layers}
     rows = []

@@ -17,8 +17,6 @@ from bench.arm.counting import Counts, Functions, kinds, run_counted
 from bench.arm.loops import disassemble, inner_loops
 from squeezeops.benchmark.cases import OPS
 
-__all__ = ["CPUS", "PRODUCTS", "Case", "instruction_rows", "key", "loops_inside", "model_cases", "of_addresses"]
-
 # The processor that QEMU emulates: it has the instruction set and none that is better.
 CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
@@ -27,26 +25,14 @@ PRODUCTS = ("fmla", "dot", "mmla", "mull")
 
 
 class Case(NamedTuple):
-    """An operation at a shape.
+    """An operation at a shape."""
 
-    Attributes
-    ----------
-    op : str
-        Its name in `squeezeops bench`.
-    isa : str
-    shape : dict of str to str
-    line : str
-        For the driver.
-    multiply_adds, elements : int
-        Multiply-adds of convolutions and of the products of attention; elements read.
-    """
-
-    op: str
+    op: str  # its name in `squeezeops bench`
     isa: str
     shape: dict[str, str]
-    line: str
-    multiply_adds: int
-    elements: int
+    line: str  # for the driver
+    multiply_adds: int  # of convolutions and of the products of attention
+    elements: int  # that are read
 
     @property
     def units(self) -> int:
@@ -57,26 +43,22 @@ class Case(NamedTuple):
 
 
 def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
-    sizes = [int(size) for size in shape.values() if size.isdigit()]
-    words, products, elements = " ".join(shape.values()), 0, sizes[0] * sizes[1]
+    sizes = {name: int(size) for name, size in shape.items() if size.isdigit()}
+    tokens, channels = sizes.get("tokens", 0), sizes.get("channels", 0)
+    first, second, *_ = sizes.values()
+    words, products, elements = " ".join(shape.values()), 0, first * second
+    if op in ("embedding", "embedding_layer_norm", "mean_pool", "attention"):
+        words, elements = f"{tokens} {channels}", tokens * channels
+    line = f"{op} {words}"
     if op in DTYPES:
         line = f"pwconv {DTYPES[op]} {words}"
-        products = int(shape["tokens"]) * int(shape["c_in"]) * int(shape["c_out"]) // int(shape["groups"])
+        products = tokens * sizes["c_in"] * sizes["c_out"] // sizes["groups"]
     elif op == "attention":
-        tokens, channels = int(shape["tokens"]), int(shape["channels"])
-        line, products = f"attention {tokens} {channels} {shape['heads']}", 2 * tokens * tokens * channels
+        line, products = f"{line} {shape['heads']}", 2 * tokens * tokens * channels
     elif op in ("gelu", "tanh"):
         line = f"activation {op} {elements}"
     elif op == "layer_norm":
-        line = f"layer_norm {words} 0"
-    elif op in ("embedding", "embedding_layer_norm"):
-        elements = int(shape["tokens"]) * int(shape["channels"])
-        line = f"{op} {shape['tokens']} {shape['channels']}"
-    elif op == "mean_pool":
-        elements = int(shape["tokens"]) * int(shape["channels"])
-        line = f"mean_pool {shape['tokens']} {shape['channels']}"
-    else:
-        line = f"{op} {words}"
+        line += " 0"
     return Case(op, isa, shape, line, products, elements)
 
 

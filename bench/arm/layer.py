@@ -6,17 +6,13 @@ The others run in a Python for AArch64 under the same QEMU. Writing their graphs
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from bench.arm.build import FOLDER, ROOT, build_mark
+from bench.arm.build import FOLDER, ROOT, build_mark, tests_module
 from bench.arm.counting import Counts, kinds, run_counted
 from bench.arm.instructions import loops_inside, of_addresses
-
-__all__ = ["OURS", "TOKENS", "our_rows", "peer_rows", "python_for_arm"]
 
 TOKENS = 32
 # Name, dtype, and the processor that QEMU emulates.
@@ -61,10 +57,7 @@ def python_for_arm() -> tuple[Path, Path]:
 
     The script of the tests makes it on first use.
     """
-    folder = str(ROOT / "tests/arm")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    tests: Any = importlib.import_module("python_tests")
+    tests = tests_module("python_tests")
     root: Path = tests.root_of(dataclasses.replace(tests.ARM64, wheels=("numpy", "onnxruntime")))
     cpuinfo = root / "proc/cpuinfo"  # onnxruntime's CPU detection fails without it
     if not cpuinfo.exists():
@@ -73,17 +66,31 @@ def python_for_arm() -> tuple[Path, Path]:
     return root, tests.python_of(root)
 
 
-def peer_rows(build: Path, compiler: str) -> list[dict[str, Any]]:
+def write_graph(path: Path, form: str, weights: dict[str, Any]) -> None:
+    """Write the first layer in one of `bench.graph.FORMS`, from "x" (1, tokens, channels) to "result"."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from bench.graph import Graph, layer, model_of
+    from bench.model import CONFIG
+
+    g, shape = Graph(weights), [1, TOKENS, CONFIG["hidden_size"]]
+    g.nodes.append(helper.make_node("ReduceMax", ["x", g.ints(2)], ["input_ids"], keepdims=0))  # for its shape
+    y = layer(g, "x", "encoder.layers.0", form, False)
+    g.nodes.append(helper.make_node("Identity", [y], ["result"]))
+    onnx.save(model_of(g, [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], shape), path)
+
+
+def peer_rows(build: Path) -> list[dict[str, Any]]:
     """Count the other libraries."""
     import numpy as np
 
-    from bench.arm.onnx_layer import write_layer
     from bench.model import make_weights
 
     root, python = python_for_arm()
     folder = build / "layer"
     folder.mkdir(exist_ok=True)
-    build_mark(folder, compiler)
+    build_mark(folder)
     prefix = "encoder.layers.0."
     weights = {name: value for name, value in make_weights().items() if name.startswith(prefix)}
     np.savez(folder / "weights.npz", **{name[len(prefix) :]: value for name, value in weights.items()})  # type: ignore[arg-type]
@@ -91,7 +98,7 @@ def peer_rows(build: Path, compiler: str) -> list[dict[str, Any]]:
     np.save(folder / "x.npy", x)
     runs: list[tuple[str, str, Path, dict[str, str]]] = []
     for form in ONNX_FORMS:
-        write_layer(folder / f"{form}.onnx", form, weights, TOKENS)
+        write_graph(folder / f"{form}.onnx", form, weights)
         runs.append((f"onnxruntime, {form}", "onnxruntime", folder / f"{form}.onnx", {}))
     runs.append(("NumPy with OpenBLAS", "squeezeops", folder / "weights.npz", {"SQUEEZEOPS_BACKEND": "numpy"}))
     rows, computed = [], set()

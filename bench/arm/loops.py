@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.arm.build import run_tool, tests_module, tool
-
-__all__ = ["InnerLoop", "disassemble", "inner_loops", "kernel_loop", "largest"]
+from bench.arm.build import run_tool, tests_module
 
 # Instructions that use a multiplier's port, and those that accumulate.
 PRODUCT = r"fml[as]|[us]{1,2}dot|[us]{1,2}mmla|[us]m(ull|lal|lsl)2?"
@@ -19,19 +17,11 @@ ARITHMETIC = rf"{PRODUCT}|[us]adalp|[us]addlp|[us]addw2?"
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """An innermost loop with products.
+    """An innermost loop with products."""
 
-    Attributes
-    ----------
-    file, symbol : str
-        Of the object or program, and the function.
-    instructions : tuple
-        Of `address`, `name` and `operands`, in the order of their addresses.
-    """
-
-    file: str
-    symbol: str
-    instructions: tuple[Any, ...]
+    file: str  # the object or program
+    symbol: str  # the function
+    instructions: tuple[Any, ...]  # with `address`, `name` and `operands`, in the order of their addresses
 
     @property
     def products(self) -> int:
@@ -68,8 +58,7 @@ class InnerLoop:
 
 def disassemble(path: Path) -> str:
     """The listing of an object or a program."""
-    objdump = tool("aarch64-linux-gnu-objdump", "binutils-aarch64-linux-gnu")
-    return run_tool(objdump, "--disassemble", "--demangle", "--no-show-raw-insn", path)
+    return run_tool("aarch64-linux-gnu-objdump", "--disassemble", "--demangle", "--no-show-raw-insn", path)
 
 
 def inner_loops(listing: str, file: str = "", symbols: set[str] | None = None) -> list[InnerLoop]:
@@ -102,16 +91,7 @@ def largest(loops: list[InnerLoop]) -> InnerLoop:
 
 
 def kernel_loop(build: Path, kernel: str) -> InnerLoop | None:
-    """The loop of a kernel's whole tile; None if the kernel was not compiled.
-
-    Parameters
-    ----------
-    build : Path
-        As `bench.arm.build.build` returns it.
-    kernel : str
-        Its symbol, such as "pwconv_s8_neon".
-    """
+    """The loop of the whole tile of a kernel, such as "pwconv_s8_neon"; None if it was not compiled."""
     tables = tests_module("kernel_tables")
-    names = [(op, isa) for op in tables.OPS for isa in tables.ISAS if f"{op}_{isa}" == kernel]
-    path = build / "library" / tables.object_of(*names[0])
+    (path,) = (build / tables.object_of(op, isa) for op in tables.OPS for isa in tables.ISAS if f"{op}_{isa}" == kernel)
     return largest(inner_loops(disassemble(path), path.name)) if path.exists() else None

@@ -87,9 +87,5 @@ def _softmax(rows: int, columns: int, cold: bool) -> Callable[[], Any]:
     return run
 
 
-OPS = {
-    "pointwise_conv": _conv,
-    "attention": _attention,
-    "layer_norm": _layer_norm,
-    "softmax": _softmax,
-}  # no erf, so no GELU
+# There is no erf, so no GELU.
+OPS = {"pointwise_conv": _conv, "attention": _attention, "layer_norm": _layer_norm, "softmax": _softmax}

@@ -116,29 +116,28 @@ def _attention(batch: int, tokens: int, channels: int, heads: int, cold: bool) -
     return _runner([_one(g, y, feed, x.shape)], feed)
 
 
-def _layer_norm(tokens: int, channels: int, cold: bool) -> Callable[[], Any]:
-    x, weight = floats(tokens, channels), floats(channels)
+def _row_wise(x: Any, node: Callable[[Graph], Any]) -> Callable[[], Any]:
     g = Graph({})
-    y = g.op("LayerNormalization", "x", g.constant(weight, "weight"), g.constant(weight, "bias"), epsilon=1e-12)
-    return _runner([_one(g, y, {"x": x}, x.shape)], {"x": x})
+    return _runner([_one(g, node(g), {"x": x}, x.shape)], {"x": x})
+
+
+def _layer_norm(tokens: int, channels: int, cold: bool) -> Callable[[], Any]:
+    weight = floats(channels)
+
+    def node(g: Graph) -> Any:
+        return g.op("LayerNormalization", "x", g.constant(weight, "weight"), g.constant(weight, "bias"), epsilon=1e-12)
+
+    return _row_wise(floats(tokens, channels), node)
 
 
 def _softmax(rows: int, columns: int, cold: bool) -> Callable[[], Any]:
-    x = floats(rows, columns)
-    g = Graph({})
-    return _runner([_one(g, g.op("Softmax", "x", axis=-1), {"x": x}, x.shape)], {"x": x})
+    return _row_wise(floats(rows, columns), lambda g: g.op("Softmax", "x", axis=-1))
 
 
 def _gelu(tokens: int, channels: int, approximate: str, cold: bool) -> Callable[[], Any]:
-    x = floats(tokens, channels)
-    g = Graph({})
-    return _runner([_one(g, g.op("Gelu", "x"), {"x": x}, x.shape)], {"x": x})
+    return _row_wise(floats(tokens, channels), lambda g: g.op("Gelu", "x"))
 
 
 OPS = {
-    "pointwise_conv": _conv,
-    "attention": _attention,
-    "layer_norm": _layer_norm,
-    "softmax": _softmax,
-    "gelu": _gelu,
-}
+    "pointwise_conv": _conv, "attention": _attention, "layer_norm": _layer_norm, "softmax": _softmax, "gelu": _gelu,
+}  # fmt: skip

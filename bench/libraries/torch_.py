@@ -192,9 +192,5 @@ def _gelu(tokens: int, channels: int, approximate: str, cold: bool) -> Callable[
 
 
 OPS = {
-    "pointwise_conv": _conv,
-    "attention": _attention,
-    "layer_norm": _layer_norm,
-    "softmax": _softmax,
-    "gelu": _gelu,
-}
+    "pointwise_conv": _conv, "attention": _attention, "layer_norm": _layer_norm, "softmax": _softmax, "gelu": _gelu,
+}  # fmt: skip

@@ -61,38 +61,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="student", help="name of the student's checkpoint inside --work")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    group = parser.add_argument_group("teacher")
-    group.add_argument("--teachers", type=int, default=1, help="number of teachers whose log-odds are averaged")
-    group.add_argument("--teacher-epochs", type=int, default=2)
-    group.add_argument("--teacher-lr", type=float, default=1e-4)
-    group.add_argument("--teacher-templates", type=int, default=14000, help="sentences of the grammar it is taught")
-    group.add_argument("--neutral-share", type=float, default=0.2, help="share of the neutral phrases it is taught")
-    group = parser.add_argument_group("pool")
-    group.add_argument("--copies", type=int, default=16, help="distorted copies of each training sentence")
-    group.add_argument("--phrase-copies", type=int, default=80000)
-    group.add_argument("--tweet-copies", type=int, default=6)
-    group.add_argument("--templates", type=int, default=60000)
-    group.add_argument("--corrections", type=int, default=25000)
-    group.add_argument("--typed", type=int, default=40000)
-    group.add_argument("--long", type=int, default=4000)
-    group.add_argument("--sentence-weight", type=float, default=3.0)
-    group = parser.add_argument_group("student")
-    group.add_argument("--vocab", type=int, default=8000)
-    group.add_argument("--pieces", type=int, default=1100)
-    group.add_argument("--hidden", type=int, default=96)
-    group.add_argument("--layers", type=int, default=4)
-    group.add_argument("--heads", type=int, default=4)
-    group.add_argument("--intermediate", type=int, default=384)
-    group.add_argument("--positions", type=int, default=256)
-    group.add_argument("--epochs", type=int, default=9)
-    group.add_argument("--lr", type=float, default=2e-3)
-    group.add_argument("--tokens", type=int, default=3072)
-    group.add_argument("--rows", type=int, default=192)
-    group.add_argument("--squared", type=float, default=0.1)
-    group.add_argument("--gold", type=float, default=0.5)
-    group.add_argument("--dropout", type=float, default=0.1)
-    group.add_argument("--word-dropout", type=float, default=0.05)
-    group.add_argument("--minutes", type=float, default=math.inf, help="time limit for training the student")
+
+    def group(name: str, helps: dict[str, str], **defaults: float) -> None:
+        options = parser.add_argument_group(name)
+        for option, default in defaults.items():
+            flag = f"--{option.replace('_', '-')}"
+            options.add_argument(flag, type=type(default), default=default, help=helps.get(option))
+
+    helps = {
+        "teachers": "number of teachers whose log-odds are averaged",
+        "teacher_templates": "sentences of the grammar it is taught",
+        "neutral_share": "share of the neutral phrases it is taught",
+        "copies": "distorted copies of each training sentence",
+        "minutes": "time limit for training the student",
+    }
+    teaching = {"teachers": 1, "teacher_epochs": 2, "teacher_lr": 1e-4, "teacher_templates": 14000}
+    group("teacher", helps, **teaching, neutral_share=0.2)
+    copies = {"copies": 16, "phrase_copies": 80000, "tweet_copies": 6, "templates": 60000, "corrections": 25000}
+    group("pool", helps, **copies, typed=40000, long=4000, sentence_weight=3.0)
+    sizes = {"vocab": 8000, "pieces": 1100, "hidden": 96, "layers": 4, "heads": 4, "intermediate": 384}
+    training = {"epochs": 9, "lr": 2e-3, "tokens": 3072, "rows": 192, "squared": 0.1, "gold": 0.5, "dropout": 0.1}
+    group("student", helps, **sizes, positions=256, **training, word_dropout=0.05, minutes=math.inf)
     return parser.parse_args()
 
 

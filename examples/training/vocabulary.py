@@ -48,19 +48,9 @@ def build_vocabulary(args: argparse.Namespace, data: dict, pool: dict) -> list[s
     letters = "abcdefghijklmnopqrstuvwxyz"
     signs = "!\"#$%&'()*+,-./:;<=>?@[]_`{|}~\u2026\u2013\u2014\u2018\u2019\u201c\u201d\u00a3\u20ac"
     emoji = sorted({s[0] for s in SMILES + FROWNS if ord(s[0]) > 127})
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *signs,
-        *emoji,
-        *"0123456789",
-        *letters,
-        *("##" + c for c in "0123456789" + letters),
-        *("##" + s for s in SUFFIXES if len(s) > 1),
-    ]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *signs, *emoji, *"0123456789", *letters]
+    pieces += ["##" + c for c in "0123456789" + letters] + ["##" + s for s in SUFFIXES if len(s) > 1]
     room = args.vocab - len(pieces)
     # Learn frequent beginnings and continuations from the words that will not fit.
     outside = BertWordPieceTokenizer(lowercase=True)
@@ -70,7 +60,7 @@ def build_vocabulary(args: argparse.Namespace, data: dict, pool: dict) -> list[s
         vocab_size=args.pieces,
         min_frequency=3,
         show_progress=False,
-        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        special_tokens=special,
     )
     learnt = [p for p, _ in sorted(outside.get_vocab().items(), key=lambda kv: kv[1]) if p.lstrip("#").isalpha()]
     pieces += [

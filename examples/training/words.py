@@ -1,7 +1,8 @@
 """The word lists, which lie in `data/` with one item per line.
 
-A hyphen inside an item of the lexicon stands for a space. `{thing}`, `{person}` and `{who}` are slots for a noun.
-Repeated items are drawn more often.
+A hyphen inside an item of the lexicon stands for a space. Repeated items are drawn more often. The names in braces are
+slots: `{thing}`, `{person}` and `{who}` for a noun; `{word}`, `{adjective}`, `{mood}`, `{best}` and `{better}` for a
+word with the polarity of the phrase; `{opposite}` for one of the other polarity.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-_lexicon, _phrases, _chat, _checks = map(read, ("lexicon", "phrases", "chat", "checks"))
+_lexicon, PHRASES, _chat, _checks = map(read, ("lexicon", "phrases", "chat", "checks"))
 
 GOOD, BAD = _lexicon["good"], _lexicon["bad"]  # adjectives
 HAPPY, UNHAPPY = _lexicon["happy"], _lexicon["unhappy"]
@@ -25,13 +26,9 @@ VERY = _lexicon["very"]
 THINGS, PEOPLE, SOMEONE = _lexicon["things"], _lexicon["people"], _lexicon["someone"]
 SUFFIXES = _lexicon["suffixes"]  # frequent endings, word pieces of their own
 
-SUBJECT, BE, NOT_BE = _phrases["subjects"], _phrases["be"], _phrases["not_be"]
-PRAISE, COMPLAINT = _phrases["praise"], _phrases["complaints"]
-GOOD_SAYING, BAD_SAYING = _phrases["good_sayings"], _phrases["bad_sayings"]
-GOOD_EVENT, BAD_EVENT = _phrases["good_events"], _phrases["bad_events"]
-NEUTRAL = _phrases["neutral"]
-FRAMES = _phrases["frames"]  # short contexts for a word {w}, with another one {o}
-CONNECT = _phrases["connectives"]
+BE, NOT_BE = PHRASES["be"], PHRASES["not_be"]
+FRAMES = PHRASES["frames"]  # short contexts for a word {w}, with another one {o}
+CONNECT = PHRASES["connectives"]
 
 CHAT_FRONT = _chat["openings"]
 GOOD_FRONT, BAD_FRONT = _chat["good_openings"], _chat["bad_openings"]

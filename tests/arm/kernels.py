@@ -3,16 +3,11 @@
 The results must be those of this machine's scalar kernels: to the bit on AArch64, with GCC and with Clang; floats to a
 tolerance on ARMv7. An instruction that the processor lacks is an illegal instruction under qemu too, except a
 multiply-add on ARMv7, which is searched for in the disassembly.
-
-    python tests/arm/kernels.py [PART]
-
-runs only the rows with PART in their names, such as "cortex-a72: C++, GCC".
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +23,6 @@ from machinery import (
     Job,
     Processor,
     Row,
-    main,
     need,
     run,
     run_jobs,
@@ -136,7 +130,3 @@ def check(only: str = "") -> list[Row]:
         if build is not ALIGNED
     ]
     return run_jobs(jobs)
-
-
-if __name__ == "__main__":
-    sys.exit(main(partial(check, *sys.argv[1:2])))

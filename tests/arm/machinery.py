@@ -22,13 +22,18 @@ BUILD = ROOT / "build" / "arm"
 JOBS = max(2, os.cpu_count() or 1)
 
 PACKAGES = {  # of Debian and Ubuntu, by program
+    "aarch64-linux-gnu-gcc": "g++-aarch64-linux-gnu",
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "arm-linux-gnueabihf-g++": "g++-arm-linux-gnueabihf",
+    "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
+    "llvm-mca-19": "llvm-19",
     "qemu-aarch64": "qemu-user",
     "qemu-arm": "qemu-user",
     "cmake": "cmake",
     "ninja": "ninja-build",
     "g++": "g++",
+    "cc": "gcc",
 }
 
 
@@ -238,14 +243,3 @@ def report(rows: Sequence[Row], skipped: Sequence[str]) -> int:
         print("FAILED: there is no such row")
         return 1
     return 0 if all(row.passed for row in rows) else 1
-
-
-def main(check: Callable[[], list[Row]]) -> int:
-    """Run one script alone."""
-    try:
-        return report(check(), [])
-    except Missing as reason:
-        return report([], [str(reason)])
-    except Failed as error:
-        print(error, file=sys.stderr)
-        return 1

@@ -2,10 +2,6 @@
 
 Nothing is installed on this machine: apt unpacks into a cache folder, with a state of its own, and qemu-user redirects
 the programs there. The same is done for 32-bit ARM, where whole models are held to a tolerance.
-
-    python tests/arm/python_tests.py [PART]
-
-runs the rows that have PART in their names alone, such as "cortex-a72: golden".
 """
 
 from __future__ import annotations
@@ -39,7 +35,6 @@ from machinery import (
     Processor,
     Row,
     download,
-    main,
     need,
     run,
     run_jobs,
@@ -64,20 +59,13 @@ class Distribution:
 
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libpython3-dev", "libstdc++6")
 ARM64 = Distribution(
-    "aarch64",
-    "arm64",
-    PYTHON,
-    ("numpy", "pytest", "cffi"),
+    "aarch64", "arm64", PYTHON, ("numpy", "pytest", "cffi"),
     ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64"),
-)
+)  # fmt: skip
 ARMHF = Distribution(  # NumPy has no wheels for it
-    "armv7",
-    "armhf",
-    (*PYTHON, "python3-numpy", "python3-cffi", "python3-pytest"),
-    (),
-    (),
+    "armv7", "armhf", (*PYTHON, "python3-numpy", "python3-cffi", "python3-pytest"), (), (),
     ("usr/lib/arm-linux-gnueabihf/blas", "usr/lib/arm-linux-gnueabihf/lapack"),
-)
+)  # fmt: skip
 
 
 def sources(folder: Path = Path("/etc/apt")) -> dict[str, str]:
@@ -275,8 +263,9 @@ def tests(*names: str) -> list[str | Path]:
 # Without tests that start programs: these would run Python outside of qemu.
 DISPATCH = (*tests("test_dispatch.py"), "-k", "not environment and not unknown")
 OPS = (
-    *tests("test_layer_norm.py", "test_softmax.py", "test_pointwise_conv_int8.py", "test_quantize_rows.py"),
-    *("-k", "native"),
+    *tests("test_ops.py", "test_layer_norm.py", "test_softmax.py", "test_pointwise_conv_int8.py"),
+    *tests("test_quantize_rows.py"),
+    *("-k", "native and (layer_norm or softmax or int8 or quantize_rows) and not embedding"),
 )
 GOLDEN = tests("test_bits.py::test_golden_bits")
 CFFI = tests("test_cffi.py::test_golden_bits")
@@ -310,11 +299,11 @@ def check(only: str = "") -> list[Row]:
         ("cortex-a9", ARMHF, ARMV7_GCC, "golden bits", GOLDEN),
         ("cortex-a9,neon=off", ARMHF, ARMV7_GCC, "classify", ()),
     )
-    selected = []
-    for model, distribution, build, what, arguments in runs:
-        name = f"Python, {build.compiler_name}: {what}"
-        if only in f"{model}: {name}":
-            selected.append((processors[model], distribution, build, name, arguments))
+    selected = [
+        (processors[model], distribution, build, f"Python, {build.compiler_name}: {what}", arguments)
+        for model, distribution, build, what, arguments in runs
+        if only in f"{model}: Python, {build.compiler_name}: {what}"
+    ]
     roots = {distribution: root_of(distribution) for _, distribution, *_ in selected}
     builds = {build: roots[distribution] for _, distribution, build, *_ in selected}
     tools()
@@ -326,7 +315,3 @@ def check(only: str = "") -> list[Row]:
         run_one = partial(python.pytest, processor, *arguments) if arguments else partial(classify, python, processor)
         jobs.append(Job(processor.model, name, run_one))
     return run_jobs(jobs)
-
-
-if __name__ == "__main__":
-    sys.exit(main(partial(check, *sys.argv[1:2])))

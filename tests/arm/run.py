@@ -2,7 +2,7 @@
 
     python tests/arm/run.py [PART]
 
-A part of what a row of the table at the end says, such as "cortex-a72", selects rows. docs/arm.md has what is needed.
+PART selects the rows with it in their names: "cortex-a72", "cortex-a76: C++, GCC". docs/arm.md has what is needed.
 """
 
 from __future__ import annotations

@@ -27,37 +27,24 @@ MASKS = {  # one row each, in one batch
     "holes_padded": "1011010000",
     "all_zero": "0000000000",
 }
-SMALL = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "embedding_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "max_position_embeddings": 16,
-    "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
-    "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2},
-}
-ODD = {
-    "vocab_size": 60,
-    "hidden_size": 48,
-    "embedding_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "intermediate_size": 96,
-    "max_position_embeddings": LENGTH,
-    "type_vocab_size": 3,
-    "hidden_act": "gelu_new",
-    "layer_norm_eps": 0.05,
-    "q_groups": 2,
-    "k_groups": 2,
-    "v_groups": 2,
-    "post_attention_groups": 2,
-    "intermediate_groups": 4,
-    "output_groups": 1,
-}
+
+
+def sizes(channels: int, heads: int, inner: int, positions: int, **others: object) -> dict[str, object]:
+    """A configuration of two layers."""
+    values = {"hidden_size": channels, "embedding_size": channels, "num_hidden_layers": 2, "num_attention_heads": heads}
+    return values | {"intermediate_size": inner, "max_position_embeddings": positions, **others}
+
+
+def labels(*names: str) -> dict[str, object]:
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+SMALL = sizes(32, 4, 128, 16, vocab_size=100, **labels("contradiction", "neutral", "entailment"))
+ODD = sizes(48, 6, 96, LENGTH, vocab_size=60, type_vocab_size=3, hidden_act="gelu_new", layer_norm_eps=0.05)
+ODD |= {"q_groups": 2, "k_groups": 2, "v_groups": 2, "post_attention_groups": 2}
+ODD |= {"intermediate_groups": 4, "output_groups": 1}
 TINY = {**SMALL, "vocab_size": 60, "num_hidden_layers": 1, "intermediate_size": 64, "layer_norm_eps": 0.05}
-TWO = {"id2label": {0: "start", 1: "end"}, "label2id": {"start": 0, "end": 1}}
+TWO = labels("start", "end")
 DEEPER = {"num_hidden_layers": 2, "type_vocab_size": 3}
 BERT = {key: value for key, value in TINY.items() if key != "embedding_size"} | {"hidden_size": 24, "vocab_size": 40}
 MODELS = {  # name: (class, configuration, stored dtype, whether to keep hidden states and attentions)

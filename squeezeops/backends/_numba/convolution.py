@@ -8,7 +8,7 @@ Products of bytes are summed in float32, which is exact up to 2^24, or EXACT_DEP
 
 import numpy as np
 
-from squeezeops.backends._numba.compiled import kernel, part
+from squeezeops.backends._numba.compiled import inline, kernel, part
 from squeezeops.backends._numba.elementary import ZERO, activate
 from squeezeops.backends._numba.rows import copy, fill
 from squeezeops.backends._numba.vector import (
@@ -76,6 +76,17 @@ def multiply(x, at, stride, panel, start, depth, out, to, out_stride):
     store_tile(out, to, out_stride, tile)
 
 
+@inline
+def finish(y, bias, has_bias, channel, activation, residual, added, out, place, lanes):
+    """out[place : ] = activate(y + bias) + residual."""
+    if has_bias:
+        y = y + load_n(bias, channel, lanes)
+    y = activate(y, activation)
+    if added:
+        y = y + load_n(residual, place, lanes)
+    store_n(out, place, y, lanes)
+
+
 @kernel
 def convolve(first, last, x, weight, bias, activation, residual, groups, k, n, scratch, out):
     """out = activate(conv(x) + bias) + residual for rows from `first` to `last`; bias and residual may be empty.
@@ -109,12 +120,7 @@ def convolve(first, last, x, weight, bias, activation, residual, groups, k, n, s
                     for j in range(0, columns, LANES):
                         lanes = min(LANES, columns - j)
                         y = load(scratch, i * WIDTH + j)
-                        if has_bias:
-                            y = y + load_n(bias, to + j, lanes)
-                        y = activate(y, activation)
-                        if added:
-                            y = y + load_n(residual, place + j, lanes)
-                        store_n(out, place + j, y, lanes)
+                        finish(y, bias, has_bias, to + j, activation, residual, added, out, place + j, lanes)
 
 
 @part
@@ -202,9 +208,4 @@ def convolve_int8(
                     for j in range(0, columns, LANES):
                         lanes = min(LANES, columns - j)
                         y = load(scratch, i * WIDTH + j) * scale * load_n(channels, to + j, lanes)
-                        if has_bias:
-                            y = y + load_n(bias, to + j, lanes)
-                        y = activate(y, activation)
-                        if added:
-                            y = y + load_n(residual, place + j, lanes)
-                        store_n(out, place + j, y, lanes)
+                        finish(y, bias, has_bias, to + j, activation, residual, added, out, place + j, lanes)

@@ -79,8 +79,13 @@ def _fma(builder, a, b, c):
     return _call(builder, "fma", a, b, c) if _FUSED else builder.fadd(builder.fmul(a, b), c)
 
 
-def _place(builder, pointer, at, element):
-    return builder.bitcast(builder.gep(pointer, [at]), element.as_pointer())
+def _memory(pointer):
+    """The LLVM type of 16 elements at a pointer."""
+    return {_F32: _FLOATS, ir.IntType(16): _HALVES, ir.IntType(8): _BYTES}[pointer.type.pointee]
+
+
+def _place(builder, pointer, at):
+    return builder.bitcast(builder.gep(pointer, [at]), _memory(pointer).as_pointer())
 
 
 def _widen(builder, halves):
@@ -102,7 +107,55 @@ def _widen(builder, halves):
     return builder.bitcast(builder.or_(magnitude, sign), _FLOATS)
 
 
+# Intrinsics.
+
+
+def _integer(given):
+    return isinstance(given, types.Integer)
+
+
+def _elements(given):
+    """A pointer to what a vector is loaded from: float32, float16 as its bits, or bytes."""
+    return isinstance(given, types.CPointer) and given.dtype in (types.float32, types.uint16, types.int8)
+
+
+def _coefficients(given):
+    return isinstance(given, types.UniTuple) and given.dtype == types.float32
+
+
+def _tiles(given):
+    return given in (_tile, _row)
+
+
+def _operation(result, *arguments):
+    """Make an intrinsic on these types of a function that is given the LLVM builder and the arguments.
+
+    An argument may also be a function that says whether a type will do. The result None is the first argument's type.
+    """
+
+    def decorate(build):
+        def definition(typing, *given):
+            pairs = zip(arguments, given, strict=True)
+            if not all(wanted == found if isinstance(wanted, types.Type) else wanted(found) for wanted, found in pairs):
+                return None
+
+            def generate(context, builder, signature, args):
+                value = build(builder, *args)
+                return context.get_dummy_value() if result == types.void else value
+
+            signature = [types.intp if _integer(found) else found for found in given]
+            return (result or given[0])(*signature), generate
+
+        # Numba looks for names of arguments, of which the first stands for the typing context.
+        functools.update_wrapper(definition, build)
+        return intrinsic(definition)
+
+    return decorate
+
+
 # Memory. uint16 stands for the bits of float16, int8 for a whole number; both become float32 on the way.
+
+_floats = types.CPointer(types.float32)
 
 
 @intrinsic
@@ -115,12 +168,6 @@ def pointer(typing, array):
         return context.make_array(array)(context, builder, *args).data
 
     return types.CPointer(array.dtype)(array), generate
-
-
-def _in_memory(place):
-    """The LLVM type of 16 elements at a pointer; None for what is no pointer to them."""
-    known = {types.float32: _FLOATS, types.uint16: _HALVES, types.int8: _BYTES}
-    return known.get(place.dtype) if isinstance(place, types.CPointer) else None
 
 
 def _in_register(builder, loaded):
@@ -150,95 +197,47 @@ def _store_first(builder, value, target, count):
     builder.call(function, [value, target, ir.Constant(_I32, 1), _first(builder, count)])
 
 
-@intrinsic
-def load(typing, array, at):
+@_operation(vector, _elements, _integer)
+def load(builder, array, at):
     """array[at : at + 16]."""
-    memory = _in_memory(array)
-    if memory is None:
-        return None
-
-    def generate(context, builder, signature, args):
-        start, at = args
-        return _in_register(builder, builder.load(_place(builder, start, at, memory), align=1))
-
-    return vector(array, types.intp), generate
+    return _in_register(builder, builder.load(_place(builder, array, at), align=1))
 
 
-@intrinsic
-def load_n(typing, array, at, count):
+@_operation(vector, _elements, _integer, _integer)
+def load_n(builder, array, at, count):
     """array[at : at + count] and zeros, for 0 <= count <= 16."""
-    memory = _in_memory(array)
-    if memory is None:
-        return None
-
-    def generate(context, builder, signature, args):
-        start, at, count = args
-        source = _place(builder, start, at, memory)
-        with builder.if_else(builder.icmp_signed("==", count, _index(LANES)), likely=True) as (then, otherwise):
-            with then:
-                whole = builder.load(source, align=1)
-                after_whole = builder.block
-            with otherwise:
-                part = _load_first(builder, source, count, memory)
-                after_part = builder.block
-        loaded = builder.phi(memory)
-        loaded.add_incoming(whole, after_whole)
-        loaded.add_incoming(part, after_part)
-        return _in_register(builder, loaded)
-
-    return vector(array, types.intp, types.intp), generate
+    source, memory = _place(builder, array, at), _memory(array)
+    with builder.if_else(builder.icmp_signed("==", count, _index(LANES)), likely=True) as (then, otherwise):
+        with then:
+            whole = builder.load(source, align=1)
+            after_whole = builder.block
+        with otherwise:
+            part = _load_first(builder, source, count, memory)
+            after_part = builder.block
+    loaded = builder.phi(memory)
+    loaded.add_incoming(whole, after_whole)
+    loaded.add_incoming(part, after_part)
+    return _in_register(builder, loaded)
 
 
-@intrinsic
-def store(typing, array, at, value):
+@_operation(types.void, _floats, _integer, vector)
+def store(builder, array, at, value):
     """array[at : at + 16] = value."""
-    if _in_memory(array) != _FLOATS:
-        return None
-
-    def generate(context, builder, signature, args):
-        start, at, value = args
-        builder.store(value, _place(builder, start, at, _FLOATS), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
+    builder.store(value, _place(builder, array, at), align=1)
 
 
-@intrinsic
-def store_n(typing, array, at, value, count):
+@_operation(types.void, _floats, _integer, vector, _integer)
+def store_n(builder, array, at, value, count):
     """array[at : at + count] = value[:count], for 0 <= count <= 16."""
-    if _in_memory(array) != _FLOATS:
-        return None
-
-    def generate(context, builder, signature, args):
-        start, at, value, count = args
-        target = _place(builder, start, at, _FLOATS)
-        with builder.if_else(builder.icmp_signed("==", count, _index(LANES)), likely=True) as (then, otherwise):
-            with then:
-                builder.store(value, target, align=1)
-            with otherwise:
-                _store_first(builder, value, target, count)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector, types.intp), generate
+    target = _place(builder, array, at)
+    with builder.if_else(builder.icmp_signed("==", count, _index(LANES)), likely=True) as (then, otherwise):
+        with then:
+            builder.store(value, target, align=1)
+        with otherwise:
+            _store_first(builder, value, target, count)
 
 
 # Lane by lane.
-
-
-def _operation(result, *arguments):
-    """Make an intrinsic on these types of a function that is given the LLVM builder and the arguments."""
-
-    def decorate(build):
-        def definition(typing, *given):
-            if given != arguments:
-                return None
-            return result(*arguments), lambda context, builder, signature, args: build(builder, *args)
-
-        # Numba looks for names of arguments, of which the first stands for the typing context.
-        functools.update_wrapper(definition, build)
-        return intrinsic(definition)
-
-    return decorate
 
 
 @_operation(vector, types.float32)
@@ -304,26 +303,19 @@ def scale2(builder, a, n):
     return builder.fmul(a, builder.bitcast(exponent, _FLOATS))
 
 
-@intrinsic
-def horner(typing, x, coefficients):
+@_operation(vector, vector, _coefficients)
+def horner(builder, x, coefficients):
     """c[0] + x * (c[1] + x * (c[2] + ...)), a chain of fma."""
-    if x != vector or not isinstance(coefficients, types.UniTuple) or coefficients.dtype != types.float32:
-        return None
-
-    def generate(context, builder, signature, args):
-        x, coefficients = args
-        *others, value = (_splat(builder, c) for c in cgutils.unpack_tuple(builder, coefficients))
-        for c in reversed(others):
-            value = _fma(builder, value, x, c)
-        return value
-
-    return vector(x, coefficients), generate
+    *others, value = (_splat(builder, c) for c in cgutils.unpack_tuple(builder, coefficients))
+    for c in reversed(others):
+        value = _fma(builder, value, x, c)
+    return value
 
 
 # Masks.
 
 
-@_operation(mask, types.intp)
+@_operation(mask, _integer)
 def head(builder, count):
     """True in the first `count` lanes."""
     return _first(builder, count)
@@ -373,57 +365,43 @@ def max_of(builder, a):
 # The tile of the inner loop: rows of vectors of sums.
 
 
+def _zeros(rows):
+    return ir.Constant(ir.ArrayType(ir.ArrayType(_FLOATS, TILE_PANELS), rows), None)
+
+
 @_operation(_tile)
 def zero_tile(builder):
     """TILE_ROWS by TILE_PANELS vectors of +0."""
-    return ir.Constant(ir.ArrayType(ir.ArrayType(_FLOATS, TILE_PANELS), TILE_ROWS), None)
+    return _zeros(TILE_ROWS)
 
 
 @_operation(_row)
 def zero_row(builder):
     """A tile of one row."""
-    return ir.Constant(ir.ArrayType(ir.ArrayType(_FLOATS, TILE_PANELS), 1), None)
+    return _zeros(1)
 
 
-@intrinsic
-def accumulate(typing, tile, a, at, stride, b, start):
+@_operation(None, _tiles, _floats, _integer, _integer, _elements, _integer)
+def accumulate(builder, tile, a, at, stride, b, start):
     """tile[i, j] = fma(a[at + i * stride], b[start + 16 * j : start + 16 * j + 16], tile[i, j])."""
-    elements = _in_memory(b)
-    if tile not in (_tile, _row) or _in_memory(a) != _FLOATS or elements is None:
-        return None
-
-    def generate(context, builder, signature, args):
-        sums, rows, at, stride, panels, start = args
-        weights = []
-        for j in range(TILE_PANELS):
-            place = builder.add(start, _index(j * LANES))
-            loaded = builder.load(_place(builder, panels, place, elements), align=1)
-            weights.append(_in_register(builder, loaded))
-        for i in range(tile.count):
-            x = _splat(builder, builder.load(_place(builder, rows, at, _F32), align=1))
-            at = builder.add(at, stride)
-            for j, weight in enumerate(weights):
-                total = _fma(builder, x, weight, builder.extract_value(sums, [i, j]))
-                sums = builder.insert_value(sums, total, [i, j])
-        return sums
-
-    return tile(tile, a, types.intp, types.intp, b, types.intp), generate
+    weights = []
+    for j in range(TILE_PANELS):
+        place = _place(builder, b, builder.add(start, _index(j * LANES)))
+        weights.append(_in_register(builder, builder.load(place, align=1)))
+    for i in range(tile.type.count):
+        x = _splat(builder, builder.load(builder.gep(a, [at]), align=1))
+        at = builder.add(at, stride)
+        for j, weight in enumerate(weights):
+            total = _fma(builder, x, weight, builder.extract_value(tile, [i, j]))
+            tile = builder.insert_value(tile, total, [i, j])
+    return tile
 
 
-@intrinsic
-def store_tile(typing, array, at, stride, tile):
+@_operation(types.void, _floats, _integer, _integer, _tiles)
+def store_tile(builder, array, at, stride, tile):
     """array[at + i * stride + 16 * j : ...] = tile[i, j]."""
-    if tile not in (_tile, _row) or _in_memory(array) != _FLOATS:
-        return None
-
-    def generate(context, builder, signature, args):
-        target, at, stride, sums = args
-        for i in range(tile.count):
-            for j in range(TILE_PANELS):
-                place = builder.add(at, _index(j * LANES))
-                panel = _place(builder, target, place, _FLOATS)
-                builder.store(builder.extract_value(sums, [i, j]), panel, align=1)
-            at = builder.add(at, stride)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, tile), generate
+    for i in range(tile.type.count):
+        for j in range(TILE_PANELS):
+            panel = _place(builder, array, builder.add(at, _index(j * LANES)))
+            builder.store(builder.extract_value(tile, [i, j]), panel, align=1)
+        at = builder.add(at, stride)

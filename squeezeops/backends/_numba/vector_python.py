@@ -1,4 +1,4 @@
-"""The vector of 16 float32 lanes as a NumPy array: what `vector_llvm` does, for NUMBA_DISABLE_JIT=1."""
+"""The vector of 16 float32 lanes as a NumPy array, for NUMBA_DISABLE_JIT=1: what `vector_llvm` has, and describes."""
 
 from __future__ import annotations
 
@@ -25,24 +25,20 @@ def load(array: np.ndarray, at: int) -> np.ndarray:
 
 
 def load_n(array: np.ndarray, at: int, count: int) -> np.ndarray:
-    """array[at : at + count] and zeros, for 0 <= count <= 16."""
     value = np.zeros(LANES, F)
     value[:count] = _widened(array[at : at + count])
     return value
 
 
 def store(array: np.ndarray, at: int, value: np.ndarray) -> None:
-    """array[at : at + 16] = value."""
     array[at : at + LANES] = value
 
 
 def store_n(array: np.ndarray, at: int, value: np.ndarray, count: int) -> None:
-    """array[at : at + count] = value[:count], for 0 <= count <= 16."""
     array[at : at + count] = value[:count]
 
 
 def set1(value: F) -> np.ndarray:
-    """A vector of one value."""
     return np.full(LANES, value, F)
 
 
@@ -61,33 +57,16 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.where(even & (error != 0) & np.isfinite(error), odd, total).astype(F)
 
 
-def negative(a: np.ndarray) -> np.ndarray:
-    """-a, the sign of zero and NaN included."""
-    return -a
-
-
-def absolute(a: np.ndarray) -> np.ndarray:
-    """a without its sign."""
-    return np.abs(a)
-
-
-def with_sign(magnitude: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """A magnitude that is not negative with the sign of another vector."""
-    return np.copysign(magnitude, sign)
-
-
-def rint(a: np.ndarray) -> np.ndarray:
-    """The nearest integer, the even one of two."""
-    return np.rint(a)
+# By IEEE rules: a sign is that of zero and NaN too, the nearest integer is the even one of two.
+negative, absolute, with_sign, rint = np.negative, np.abs, np.copysign, np.rint
+none_of, select = np.logical_not, np.where
 
 
 def scale2(a: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """a * 2^n for integral n from -126 to 127; any n where a is NaN."""
     return np.ldexp(a, np.where(n == n, n, 0).astype(np.int32))
 
 
 def horner(x: np.ndarray, coefficients: tuple[F, ...]) -> np.ndarray:
-    """c[0] + x * (c[1] + x * (c[2] + ...)), a chain of fma."""
     value = set1(coefficients[-1])
     for c in coefficients[-2::-1]:
         value = fma(value, x, set1(c))
@@ -95,22 +74,10 @@ def horner(x: np.ndarray, coefficients: tuple[F, ...]) -> np.ndarray:
 
 
 def head(count: int) -> np.ndarray:
-    """True in the first `count` lanes."""
     return np.arange(LANES) < count
 
 
-def none_of(chosen: np.ndarray) -> np.ndarray:
-    """The other lanes."""
-    return ~chosen
-
-
-def select(chosen: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a where chosen, else b."""
-    return np.where(chosen, a, b)
-
-
 def any_lane(chosen: np.ndarray) -> bool:
-    """Whether a lane is True."""
     return bool(chosen.any())
 
 
@@ -129,22 +96,18 @@ def max_of(a: np.ndarray) -> F:
 
 
 def zero_tile() -> np.ndarray:
-    """TILE_ROWS by TILE_PANELS vectors of +0."""
     return np.zeros((TILE_ROWS, TILE_PANELS, LANES), F)
 
 
 def zero_row() -> np.ndarray:
-    """A tile of one row."""
     return np.zeros((1, TILE_PANELS, LANES), F)
 
 
 def accumulate(tile: np.ndarray, a: np.ndarray, at: int, stride: int, b: np.ndarray, start: int) -> np.ndarray:
-    """tile[i, j] = fma(a[at + i * stride], b[start + 16 * j : start + 16 * j + 16], tile[i, j])."""
     x = a[at + stride * np.arange(len(tile))]
     return fma(x[:, None, None], _widened(b[start : start + WIDTH]).reshape(TILE_PANELS, LANES), tile)
 
 
 def store_tile(array: np.ndarray, at: int, stride: int, tile: np.ndarray) -> None:
-    """array[at + i * stride + 16 * j : ...] = tile[i, j]."""
     for i, row in enumerate(tile):
         array[at + i * stride : at + i * stride + WIDTH] = row.reshape(WIDTH)
