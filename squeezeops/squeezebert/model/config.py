@@ -7,7 +7,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -248,8 +248,14 @@ class SqueezeBertConfig:
         return config
 
     @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:
+    def from_json(cls, path: str | os.PathLike[str], model_type: Callable[[], str] | None = None) -> SqueezeBertConfig:
         """Read a ``config.json``, and what sentence-transformers has noted for a cross-encoder in a file beside it.
+
+        Parameters
+        ----------
+        path : str or path
+        model_type : callable, optional
+            Returns the model type where the file names neither a type nor a class. Default: "squeezebert".
 
         Raises
         ------
@@ -259,6 +265,8 @@ class SqueezeBertConfig:
             As for `from_dict`, or if it is not a JSON object in UTF-8. The message begins with the path.
         """
         values = read_json(path, "the model's configuration")
+        if model_type is not None and values.get("model_type") is None and not values.get("architectures"):
+            values["model_type"] = model_type()
         try:
             config = cls.from_dict(values)
         except ValueError as error:

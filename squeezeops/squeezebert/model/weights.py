@@ -13,7 +13,7 @@ from squeezeops import ops
 from squeezeops.packing import LINE, SCALE_BYTES, Memory, packed_size, padded
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.checkpoint import WEIGHTS, load_weights
-from squeezeops.squeezebert.files.checks import quote, read_json
+from squeezeops.squeezebert.files.checks import quote
 from squeezeops.squeezebert.files.converted import PACKED, STORED
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES, TensorInfo
@@ -67,17 +67,14 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     folder = find_folder(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: expected a folder with config.json and {WEIGHTS[0]}, got a file")
-    file = os.path.join(folder, "config.json")
-    values = read_json(file, "the model's configuration")
-    weights: dict[str, NDArray[Any]] | None = None
-    if values.get("model_type") is None and not values.get("architectures"):  # the tensors' names tell
-        weights = unwrapped(load_weights(folder))
-        values["model_type"] = model_type_of(weights)
-    try:
-        config = SqueezeBertConfig.from_dict(values)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    return config, unwrapped(load_weights(folder)) if weights is None else weights
+    weights: dict[str, NDArray[Any]] = {}
+
+    def model_type() -> str:
+        weights.update(unwrapped(load_weights(folder)))
+        return model_type_of(weights)
+
+    config = SqueezeBertConfig.from_json(os.path.join(folder, "config.json"), model_type)
+    return config, weights or unwrapped(load_weights(folder))
 
 
 def config_of(file: ConvertedFile) -> SqueezeBertConfig:
