@@ -6,7 +6,6 @@ wrong shape or value. The exception names the argument as its attribute `argumen
 
 from __future__ import annotations
 
-import numbers
 import operator
 import sys
 from typing import Any
@@ -96,8 +95,11 @@ def num_threads(value: Any) -> int:
 
 def real(op: str, name: str, value: Any) -> float:
     """Check a number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise error(TypeError, op, name, "a number", kind(value))
+    if type(value) not in (float, int):
+        from numbers import Real  # imported late: floats and ints do not need it
+
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise error(TypeError, op, name, "a number", kind(value))
     try:
         return float(value)
     except OverflowError:

@@ -1,25 +1,30 @@
 """From texts to answers in one call: ``pipeline("text-classification")``.
 
 Calls and results are those of ``transformers.pipeline`` (those of "rerank" of sentence-transformers), but nothing is
-ever downloaded. Only the library's own ops turn logits into scores. `base` has the shared part; each task has a module.
+ever downloaded. Only the library's own ops turn logits into scores. `base` has the shared part; each task has a module,
+which is imported when the task is first asked for.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezeops.pipelines.base import Pipeline, TextError
-from squeezeops.pipelines.feature_extraction import FeatureExtractionPipeline
-from squeezeops.pipelines.fill_mask import FillMaskPipeline
-from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
-from squeezeops.pipelines.rerank import RerankPipeline
-from squeezeops.pipelines.text_classification import TextClassificationPipeline
-from squeezeops.pipelines.token_classification import TokenClassificationPipeline
-from squeezeops.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from squeezeops.pipelines.feature_extraction import FeatureExtractionPipeline
+    from squeezeops.pipelines.fill_mask import FillMaskPipeline
+    from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
+    from squeezeops.pipelines.rerank import RerankPipeline
+    from squeezeops.pipelines.text_classification import TextClassificationPipeline
+    from squeezeops.pipelines.token_classification import TokenClassificationPipeline
+    from squeezeops.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 
 __all__ = [
     "FeatureExtractionPipeline",
@@ -35,17 +40,17 @@ __all__ = [
     "pipeline",
 ]
 
-PIPELINES: tuple[type[Pipeline], ...] = (
-    TextClassificationPipeline,
-    ZeroShotClassificationPipeline,
-    RerankPipeline,
-    TokenClassificationPipeline,
-    QuestionAnsweringPipeline,
-    FillMaskPipeline,
-    FeatureExtractionPipeline,
-)
-ALIASES = {"text-classification": "sentiment-analysis", "token-classification": "ner"}
-TASKS = {name: kind for kind in PIPELINES for name in (kind.task, ALIASES.get(kind.task, kind.task))}
+# The class of each task. Its module is the task's name with underscores.
+CLASSES = {
+    "text-classification": "TextClassificationPipeline",
+    "zero-shot-classification": "ZeroShotClassificationPipeline",
+    "rerank": "RerankPipeline",
+    "token-classification": "TokenClassificationPipeline",
+    "question-answering": "QuestionAnsweringPipeline",
+    "fill-mask": "FillMaskPipeline",
+    "feature-extraction": "FeatureExtractionPipeline",
+}
+ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 # Built-in models by task: folders in squeezeops/models.
 DEFAULT_MODELS = {"text-classification": "sentiment"}
 
@@ -68,7 +73,7 @@ def default_model(task: str = "text-classification") -> Path:
     ValueError
         If the task is unknown or has no built-in model.
     """
-    name = _find(task).task
+    name = _name(task)
     if name not in DEFAULT_MODELS:
         raise ValueError(
             f"{name}: model: expected a folder or a SqueezeBert, got None, and no model for it is built in"
@@ -122,7 +127,7 @@ def pipeline(
     >>> classify("a gorgeous, witty, seductive movie")[0]["label"]
     'POSITIVE'
     """
-    kind = _find(task)
+    kind: type[Pipeline] = getattr(sys.modules[__name__], CLASSES[_name(task)])
     kind.options_type().updated(options)  # report a wrong option before the model is loaded
     if model is None:
         model = default_model(task)
@@ -140,7 +145,16 @@ def pipeline(
     return kind(model, tokenizer, **options)
 
 
-def _find(task: Any) -> type[Pipeline]:
-    if not isinstance(task, str) or task not in TASKS:
-        raise ValueError(f"pipeline: task: expected one of {tuple(TASKS)}, got {task!r}")
-    return TASKS[task]
+def _name(task: Any) -> str:
+    """Return the name of a task without its alias."""
+    if not isinstance(task, str) or task not in {**CLASSES, **ALIASES}:
+        raise ValueError(f"pipeline: task: expected one of {(*CLASSES, *ALIASES)}, got {task!r}")
+    return ALIASES.get(task, task)
+
+
+def __getattr__(name: str) -> Any:
+    for task, kind in CLASSES.items():
+        if kind == name:
+            globals()[name] = value = getattr(import_module("." + task.replace("-", "_"), __name__), name)
+            return value
+    raise AttributeError(f"module 'squeezeops.pipelines' has no attribute {name!r}")
