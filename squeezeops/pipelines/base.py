@@ -335,7 +335,8 @@ class Pipeline(ABC):
     def _longest_row(self, options: TruncationOptions) -> int:
         """Return the largest number of tokens of a row with truncation."""
         most = self.model.config.max_position_embeddings
-        return min(options.max_length or self.tokenizer.max_length or most, most)
+        own = getattr(self.tokenizer, "max_length", None)  # another callable may have none
+        return min(options.max_length or own or most, most)
 
     def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:
         return error(kind, self.task, argument, expected, got)

@@ -59,18 +59,18 @@ def memory_map(file: IO[bytes]) -> mmap.mmap:
     return memory
 
 
-def read_json(path: str | os.PathLike[str], kind: str, what: str = "file") -> dict[str, Any]:
-    """Read a JSON object from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
+def read_json(path: str | os.PathLike[str], kind: str, what: str = "file", of: type = dict) -> Any:
+    """Read a JSON object, or a list, from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
     fail = fail_for(path)
     with open_file(path, kind) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_JSON:
             fail("file", f"at most {MAX_JSON} bytes", size)
-        return parse_json(file.read(size), what, fail)
+        return parse_json(file.read(size), what, fail, of)
 
 
-def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
-    """Parse a JSON object. Unlike `json.loads`, refuse an object with two equal keys."""
+def parse_json(text: bytes, what: str, fail: Fail, of: type = dict) -> Any:
+    """Parse a JSON object, or a list. Unlike `json.loads`, refuse an object with two equal keys."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
@@ -93,8 +93,8 @@ def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
         fail(what, "JSON", f"{error.msg} at offset {error.pos}")
     except RecursionError:
         fail(what, "JSON", "values nested too deeply")
-    if not isinstance(value, dict):
-        fail(what, "a JSON object", reprlib.repr(value))
+    if not isinstance(value, of):
+        fail(what, "a JSON object" if of is dict else "a JSON list", reprlib.repr(value))
     return value
 
 

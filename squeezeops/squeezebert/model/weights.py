@@ -14,7 +14,7 @@ from squeezeops.packing import LINE, SCALE_BYTES, Memory, packed_size, padded
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.checkpoint import WEIGHTS, load_weights
 from squeezeops.squeezebert.files.checks import quote
-from squeezeops.squeezebert.files.converted import PACKED, STORED
+from squeezeops.squeezebert.files.converted import PACKED, STORED, VOCABULARY
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES, TensorInfo
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
@@ -136,7 +136,7 @@ class MappedWeights:
     def __init__(self, file: ConvertedFile, config: SqueezeBertConfig, head: Mapping[str, Shape]) -> None:
         self._file, self._head = file, head
         self._shapes = dict(chain(encoder_shapes(config), head.items()))
-        self._known: set[str] = set()
+        self._known: set[str] = set(VOCABULARY if file.version > 1 else ())
 
     def _info(self, name: str) -> TensorInfo:
         info = self._file.tensors.get(name)

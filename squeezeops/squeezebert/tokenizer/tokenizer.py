@@ -24,9 +24,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from squeezeops.squeezebert.files.converted import Entry, find_file, open_entry
+from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
+    ADDED_FLAGS,
     BERT_FLAGS,
     SPECIAL_KINDS,
     UNLIMITED,
@@ -223,7 +224,7 @@ class Tokenizer:
 
         self.padding_side = read_side("padding_side", padding_side)
         self.truncation_side = read_side("truncation_side", truncation_side)
-        check("split_special_tokens", split_special_tokens, bool)
+        self._split_specials = check("split_special_tokens", split_special_tokens, bool)
         self._clean_up = check("clean_up_tokenization_spaces", clean_up_tokenization_spaces, bool)
 
         check("unk_token", unk_token, str)
@@ -249,7 +250,7 @@ class Tokenizer:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
         self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
-        matched = {c: r for c, r in added.items() if not (split_special_tokens and r.get("special"))}
+        matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
         self._verbatim = _AddedTokens({c: r for c, r in matched.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
         self._normalized = _AddedTokens({form: added[c] for c, form in normalized.items() if c in matched})
@@ -307,6 +308,10 @@ class Tokenizer:
         found = find_folder(check("path", path, str, os.PathLike))
         converted = find_file(found)
         source: Path | Entry = Path(found) if converted is None else open_entry(converted)
+        if isinstance(source, Entry) and (stored := source / TOKENIZER).is_file():
+            vocab = read_vocabulary(source.file)
+            with naming(stored):
+                return cls.from_settings(vocab, read_json(stored))
         candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
@@ -414,6 +419,77 @@ class Tokenizer:
         """Return how texts are normalised, by the names of the constructor's arguments."""
         names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
         return dict(zip(names, self._normalize.full_map.flags, strict=True))
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but the vocabulary as JSON values: what a converted model stores.
+
+        Returns
+        -------
+        dict
+            Arguments of the constructor, of which `strip_accents` is a bool; ``single`` and ``pair``, the templates for
+            one text and for two: lists of "A", "B" or the id of a special token, each with its token type;
+            ``decoder``, the prefix that joins pieces and whether spaces before punctuation go, or None.
+        """
+        return self._flags() | {
+            **{f"{kind}_token": getattr(self, f"{kind}_token") for kind in SPECIAL_KINDS},
+            "max_length": self.max_length,
+            "continuing_subword_prefix": self._prefix,
+            "max_input_chars_per_word": self._max_chars,
+            "added_tokens": [{key: r[key] for key in ("id", "content", *ADDED_FLAGS) if key in r} for r in self._added],
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+            "split_special_tokens": self._split_specials,
+            "clean_up_tokenization_spaces": self._clean_up,
+            "single": self._templates[0],
+            "pair": self._templates[1],
+            "decoder": self._decoder,
+        }
+
+    @classmethod
+    def from_settings(cls, vocab: Mapping[str, int], settings: Mapping[str, Any]) -> Tokenizer:
+        """Make the tokenizer of a vocabulary and of what `settings` returned.
+
+        Parameters
+        ----------
+        vocab : mapping of str to int
+        settings : mapping of str to object
+            A missing key means the constructor's default. Unknown keys are ignored.
+
+        Returns
+        -------
+        Tokenizer
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the class, and for malformed templates.
+        """
+        known: Any = cls.__init__.__kwdefaults__  # all arguments but vocab
+        self = cls(vocab, **{name: settings[name] for name in known if name in settings})
+        for i, kind in enumerate(("single", "pair")):
+            template = check(kind, settings.get(kind, self._templates[i]), list)
+            for item in template:
+                part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
+                check_id(kind, str(part), type_id)
+                if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
+                    raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
+            self._templates[i] = [(part, type_id) for part, type_id in template]
+        decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
+        if decoder is not None:
+            prefix, cleanup = decoder if len(decoder) == 2 else (None, None)
+            decoder = check("decoder: prefix", prefix, str), check("decoder: cleanup", cleanup, bool)
+        self._decoder = decoder
+        return self
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        """The id of each token, but for added tokens."""
+        return dict(self._vocab)
+
+    def lowercased(self) -> Tokenizer:
+        """Return this tokenizer if it lower-cases, else one that does. Accents stay if they do here."""
+        settings = self.settings()
+        return self if settings["lowercase"] else self.from_settings(self._vocab, {**settings, "lowercase": True})
 
     def __call__(
         self,
