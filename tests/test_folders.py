@@ -21,6 +21,7 @@ from tokenizers import AddedToken, decoders, normalizers, pre_tokenizers, proces
 
 from squeezeops import pipeline
 from squeezeops.squeezebert import SqueezeBert
+from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files.safetensors import read_tensors
 from squeezeops.squeezebert.files.torch_file import read_tensors as read_torch
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
@@ -553,3 +554,19 @@ def test_offsets_around_characters_that_decompose_to_marks(first):
         f"{chr(first)} a",
     ):
         assert_same(ours, theirs, text)
+
+
+def test_options_survive_conversion(tmp_path):
+    write_model(tmp_path / "m", positions=32)
+    sides = {"padding_side": "left", "truncation_side": "left", "model_input_names": ["input_ids"]}
+    others = {"split_special_tokens": True, "clean_up_tokenization_spaces": True, "mask_token": None}
+    (tmp_path / "m" / "tokenizer_config.json").write_text(json.dumps(sides | others), encoding="utf-8")
+    convert(tmp_path / "m", tmp_path / "x.safetensors", dtype="float16")
+    before, after = (Tokenizer.from_pretrained(tmp_path / name) for name in ("m", "x.safetensors"))
+    for call in (
+        lambda tokenizer: tokenizer(["a good movie [SEP] !", "a"], ["the", "b"], padding=True),
+        lambda tokenizer: tokenizer(["a good movie", "a"], truncation=True, max_length=4, padding=True),
+        lambda tokenizer: tokenizer.decode(tokenizer("the movie ' s")["input_ids"]),
+        lambda tokenizer: (tokenizer.mask_token_id, tokenizer.pad_token_id, len(tokenizer), tokenizer.largest_id),
+    ):
+        assert call(before) == call(after)
