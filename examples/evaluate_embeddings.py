@@ -2,9 +2,8 @@
 
     python examples/evaluate_embeddings.py path/to/all-MiniLM-L6-v2 texts.txt [MORE ...] [--dtype int8] [--json FILE]
 
-An embedding is the mean of the last hidden states. The program prints cosine similarities. Texts are the lines of a
-file, the sentences of a treebank (.trees) or the messages of a CoNLL file (.conll). From each file, 500 evenly spaced
-texts are taken. The program needs squeezeops only.
+The program prints cosine similarities. Texts are the lines of a file, the sentences of a treebank (.trees) or the
+messages of a CoNLL file (.conll). From each file, 500 evenly spaced texts are taken. The program needs squeezeops only.
 """
 
 from __future__ import annotations

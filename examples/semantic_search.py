@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("queries", nargs="+", metavar="query")
-    parser.add_argument("--model", required=True, help="folder or cached name of an embedding model with mean pooling")
+    parser.add_argument("--model", required=True, help="folder or cached name of an embedding model")
     parser.add_argument("--show", type=int, default=3, help="paragraphs per query (default: %(default)s)")
     arguments = parser.parse_args()
     paragraphs = []  # (file, text)
@@ -25,7 +25,7 @@ def main() -> None:
             parser.error(f"{path}: {error}")
     if not paragraphs or not all(map(str.strip, arguments.queries)):
         parser.error("expected a folder with text in .txt files, and queries that are not blank")
-    embed = squeezeops.pipeline("feature-extraction", arguments.model, pooling="mean", normalize=True, truncation=True)
+    embed = squeezeops.pipeline("feature-extraction", arguments.model, normalize=True, truncation=True)
     table = embed([text for _, text in paragraphs])  # unit vectors: dot products are cosines
     for query, vector in zip(arguments.queries, embed(arguments.queries), strict=True):
         ranked = sorted(zip(table @ vector, paragraphs, strict=True), reverse=True)[: arguments.show]

@@ -566,7 +566,10 @@ WRONG = {
     "tag has no ranks": (["tag", "--top-k", "2"], "unrecognized arguments: --top-k"),
     "answers": (["answer", "--top-k", "0"], "--top-k: expected a whole number of at least 1, got '0'"),
     "answer length": (["answer", "--max-answer-len", "0"], "--max-answer-len: expected a whole number of at least 1"),
-    "pooling": (["embed", "--pooling", "max"], "--pooling: invalid choice: 'max'"),
+    "pooling": (
+        ["embed", "--pooling", "min"],
+        "--pooling: expected one or several of ('cls', 'max', 'mean'), each once, got 'min'",
+    ),
     "dtype": (["embed", "--dtype", "float99"], "dtype: expected "),
 }
 

@@ -166,14 +166,15 @@ def test_alignment_and_order(name, dtype, out):
     assert multiples == sorted(multiples, reverse=True)  # sizes that are no multiple come last
     for array in read_tensors(out).values():
         assert array.flags.aligned and array.base is not None  # a view of the mapped file
-    assert (metadata["squeezeops_format"], metadata["dtype"]) == ("1", dtype)
+    assert (metadata["squeezeops_format"], metadata["dtype"]) == ("2", dtype)
 
 
 def test_what_is_stored(folder, out):
     done = convert.convert(folder, out, dtype="int8")
     tensors, metadata = read_header(out)
-    assert metadata["config.json"] == (folder / "config.json").read_text()
-    assert metadata["vocab.txt"] == (folder / "vocab.txt").read_text()
+    config = SqueezeBertConfig.from_json(folder / "config.json")
+    assert json.loads(metadata["config.json"]).keys() == vars(config).keys()  # complete, defaults included
+    assert SqueezeBertConfig.from_dict(json.loads(metadata["config.json"])) == config
     source, files = json.loads(metadata["source"]), ("model.safetensors", "config.json", "vocab.txt")
     assert source["name"] == "reviews"
     assert source["sha256"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
@@ -392,7 +393,8 @@ def test_the_tokenizer(kind, tmp_path, out):
     elif kind == "none":
         (folder / "vocab.txt").unlink()
     convert.convert(folder, out)
-    stored = {name for name in read_header(out)[1] if name.startswith(("vocab", "token"))}
+    tensors, metadata = read_header(out)
+    stored = {name for name in (*tensors, *metadata) if name.startswith(("vocab", "token"))}
     if kind == "none":
         assert stored == set()
         message = r"expected a tokenizer\.json or a vocab\.txt, found neither at .*converted"
@@ -400,7 +402,7 @@ def test_the_tokenizer(kind, tmp_path, out):
             Tokenizer.from_pretrained(out)
         SqueezeBert.from_pretrained(out)
         return
-    assert stored == {kind if kind != "CRLF" else "vocab.txt", "tokenizer_config.json"}
+    assert stored == {"tokenizer", "vocab.bytes", "vocab.offsets", "vocab.ids"}
     ours, theirs = Tokenizer.from_pretrained(out), Tokenizer.from_pretrained(folder)
     for text in ("The good, bad movies!", "good [MASK] a."):
         assert ours(text) == theirs(text)
@@ -657,15 +659,15 @@ FORMAT, TABLE = "squeezeops_format", r"word_embeddings\.weight"
 MANY, MORE = ({"id2label": {str(i): str(i) for i in range(count)}, "label2id": {}} for count in (40, 4))
 BROKEN = {  # name: (change, message)
     "newer": (
-        metadata(squeezeops_format="2", squeezeops_version="9.1"),
-        rf"{FORMAT}: expected at most 1, got 2 \(squeezeops 9\.1 or later reads it\)",
+        metadata(squeezeops_format="3", squeezeops_version="9.1"),
+        rf"{FORMAT}: expected at most 2, got 3 \(needs a newer squeezeops, 9\.1 or later\)",
     ),
     "much newer": (
         metadata(squeezeops_format="10", squeezeops_version="\x1b[31m"),
-        rf"{FORMAT}: expected at most 1, got 10 \(a later one\)",
+        rf"{FORMAT}: expected at most 2, got 10 \(needs a newer squeezeops\)",
     ),
-    "no version": (metadata(squeezeops_format="one"), rf"{FORMAT}: expected '1', got 'one'"),
-    "version 0": (metadata(squeezeops_format="0"), rf"{FORMAT}: expected '1', got '0'"),
+    "no version": (metadata(squeezeops_format="one"), rf"{FORMAT}: expected '2', got 'one'"),
+    "version 0": (metadata(squeezeops_format="0"), rf"{FORMAT}: expected '2', got '0'"),
     "another format": (
         metadata(squeezeops_format=None),
         r"expected a file that squeezeops convert wrote, or the folder of a checkpoint, got safetensors",
@@ -806,12 +808,16 @@ def test_a_file_of_another_length(part, converted, tmp_path):
         ("tokenizer.json", '{"model": {"type": "BPE"}}', r"model: expected WordPiece, got 'BPE'"),
         ("tokenizer_config.json", "[]", r"expected a JSON object, got \[\]"),
         ("tokenizer_config.json", '{"tokenizer_class": "T5"}', r"tokenizer_class: expected"),
-        ("added_tokens.json", '{"<x>": 99}', r"'<x>': '<x>': expected id 16, got 99"),
+        ("added_tokens.json", '{"<x>": 99}', r"'<x>': '<x>': expected id 40, got 99"),
         ("special_tokens_map.json", "5", r"expected a JSON object, got 5"),
     ],
 )
-def test_a_broken_vocabulary(name, text, message, edited):
-    path = edited(lambda file: file.metadata.update({name: text}))
+def test_a_broken_vocabulary(name, text, message, tmp_path):
+    """In a file of version 1, which has the texts of the tokenizer's files."""
+    path = tmp_path / "model.safetensors"
+    file = Edited(shutil.copy(GOLDEN / "version_1.safetensors", path))
+    file.metadata[name] = text
+    file.write()
     for load in (Tokenizer.from_pretrained, partial(pipeline, "text-classification")):
         with pytest.raises(ValueError, match=rf"^{re.escape(f'{path}: {name}')}: {message}"):
             load(path)

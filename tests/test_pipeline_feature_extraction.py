@@ -81,7 +81,11 @@ def test_heads_are_ignored(tmp_path, task):
 # ---- bad arguments ---------------------------------------------------------------------------------------------------
 
 BAD_OPTIONS = [
-    ({"pooling": "max"}, ValueError, r"pooling: expected one of \('mean', 'cls'\), got 'max'"),
+    (
+        {"pooling": "min"},
+        ValueError,
+        r"pooling: expected one or several of \('cls', 'max', 'mean'\), each once, got 'min'",
+    ),
     ({"pooling": None}, ValueError, "pooling"),
     ({"normalize": 1}, TypeError, "normalize: expected a bool, got int"),
     ({"normalize": None}, TypeError, "normalize: expected a bool, got NoneType"),

@@ -15,8 +15,6 @@ from pipeline_helpers import LONG, MODELS, PIECES, POSITIONS, assert_alike, asse
 
 from squeezeops import ops
 from squeezeops.pipelines import TextError, default_model, pipeline
-from squeezeops.squeezebert.conversion.convert import convert
-from squeezeops.squeezebert.files.safetensors import read_header
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
@@ -303,18 +301,6 @@ def test_default_model_is_a_model_folder_inside_the_package(sentiment):
     assert default_model() == default_model("sentiment-analysis") == Path(sentiment.model.path).parent
     assert sentiment.model.dtype == "int8"
     assert {path.name for path in default_model().iterdir()} == {"model.safetensors", "README.md"}
-
-
-def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
-    """`squeezeops convert` writes the model that ships: the same bytes, apart from the version number."""
-    convert(CHECKPOINT, tmp_path / "model.safetensors")
-    contents = []
-    for file in (tmp_path / "model.safetensors", default_model() / "model.safetensors"):
-        tensors, metadata = read_header(file)
-        assert metadata.pop("squeezeops_version")
-        start = min(info.start for info in tensors.values())
-        contents.append((file.read_bytes()[start:], metadata, [(name, info.dtype) for name, info in tensors.items()]))
-    assert contents[0] == contents[1]
 
 
 def test_the_built_in_model_agrees_with_its_checkpoint(sentiment):

@@ -83,10 +83,16 @@ def _model_facts(model: str | None) -> dict[str, Any] | None:
 
 
 def _checkpoint_facts(folder: str) -> dict[str, Any]:
+    from squeezeops.squeezebert.files.sentence_transformers import read_embedding
     from squeezeops.squeezebert.model.heads import choose_task
     from squeezeops.squeezebert.model.weights import load_folder
 
     config, weights = load_folder(folder)
+    try:
+        settings = read_embedding(folder)
+        embedding = settings and settings.to_json()
+    except (OSError, ValueError) as error:
+        embedding = {"error": str(error)}
     return {
         "path": folder,
         "format": "Hugging Face",
@@ -94,13 +100,14 @@ def _checkpoint_facts(folder: str) -> dict[str, Any]:
         "task": choose_task(None, config, weights),
         "parameters": sum(array.size for array in weights.values()),
         "bytes": sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()),
+        "embedding": embedding,
     }
 
 
 def _converted_facts(file: str) -> dict[str, Any]:
     from math import prod
 
-    from squeezeops.squeezebert.files.converted import FORMAT, ConvertedFile
+    from squeezeops.squeezebert.files.converted import ConvertedFile
     from squeezeops.squeezebert.model.heads import HEADS, choose_task
     from squeezeops.squeezebert.model.tensors import encoder_shapes
     from squeezeops.squeezebert.model.weights import config_of
@@ -114,11 +121,12 @@ def _converted_facts(file: str) -> dict[str, Any]:
     shapes = dict(encoder_shapes(config)) | HEADS[task].shapes(config, opened.names)
     return {
         "path": file,
-        "format": f"converted, version {opened.metadata[FORMAT]}",
+        "format": f"converted, version {opened.version}",
         "dtype": opened.dtype,
         "task": task,
         "parameters": sum(map(prod, shapes.values())),
         "bytes": os.path.getsize(file),
+        "embedding": opened.embedding and opened.embedding.to_json(),
     }
 
 
@@ -150,4 +158,25 @@ def _describe(facts: dict[str, Any]) -> list[str]:
         rows.append(("model", model["path"]))
         rows.append(("", f"format: {model['format']}; {model['dtype']}, for {model['task']}"))
         rows.append(("", f"{model['parameters']:,} parameters, {model['bytes']:,} bytes"))
+        rows += [
+            ("embedding" if i == 0 else "", line) for i, line in enumerate(_describe_embedding(model["embedding"]))
+        ]
     return [f"{name:<13} {value}" for name, value in rows]
+
+
+def _describe_embedding(settings: dict[str, Any] | None) -> list[str]:
+    """Return lines about how a model with files of sentence-transformers makes an embedding; none for another model."""
+    if settings is None:
+        return []
+    if "error" in settings:
+        return [settings["error"]]
+    parts = [f"{' + '.join(settings['pooling'])} pooling", "length 1" if settings["normalize"] else "any length"]
+    if settings["max_length"] is not None:
+        parts.append(f"cut at {settings['max_length']} tokens")
+    if settings["lower_case"]:
+        parts.append("lower-cased")
+    if settings["prompts"] and not settings["include_prompt"]:
+        parts.append("prompts are not pooled")
+    default = settings["default_prompt_name"]
+    prompts = [f"prompt {n!r}: {t!r}{' (default)' if n == default else ''}" for n, t in settings["prompts"].items()]
+    return [", ".join(parts), *prompts]

@@ -150,8 +150,10 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
             write = printer(command, arguments)
         else:
             from squeezeops.cli.array_file import array_file
+            from squeezeops.pipelines import FeatureExtractionPipeline
 
-            append = stack.enter_context(array_file(output, pipe.model.config.hidden_size))
+            assert isinstance(pipe, FeatureExtractionPipeline)  # no other command has the option
+            append = stack.enter_context(array_file(output, pipe.channels()))
 
             def write(item: Any, result: Any) -> None:
                 append(result)

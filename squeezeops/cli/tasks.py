@@ -341,6 +341,9 @@ def _fill_mask_json(arguments: argparse.Namespace, text: str, result: Any) -> di
 # ---- embed -----------------------------------------------------------------------------------------------------------
 
 EMBED_OUTPUT = """\
+A model with files of sentence-transformers (modules.json) is used as they say, unless an option says otherwise:
+pooling, length 1, prompts, truncation. For any other model, an embedding is the mean of all tokens, of length 1.
+
 Prints one line per text, in input order: the numbers of its embedding separated by spaces, a tab, and the text. Each
 number is the shortest decimal that gives the same float32. --json prints an object per line: {"text", "embedding":
 [...]}.
@@ -354,14 +357,32 @@ def _embed_options(parser: argparse.ArgumentParser, forms: Any) -> None:
     forms.add_argument("--output", type=_array_name, metavar="FILE.npy", help="write the embeddings to a NumPy file")
     parser.add_argument(
         "--pooling",
-        choices=("mean", "cls"),
-        default="mean",
-        help="how tokens become one vector: their mean, or the first (default: %(default)s)",
+        type=_poolings,
+        metavar="NAME",
+        default=ABSENT,
+        help="how tokens become one vector: cls (the first), max (of each channel) or mean; several, separated by "
+        "commas, are joined",
     )
-    parser.add_argument(
-        "--no-normalize", dest="normalize", action="store_false", help="do not scale embeddings to length 1"
+    _flag(parser, "normalize", "scale embeddings to length 1", "do not scale them")
+    prompts = parser.add_mutually_exclusive_group()
+    prompts.add_argument("--prompt", metavar="TEXT", default=ABSENT, help="put this before each text")
+    prompts.add_argument(
+        "--prompt-name", metavar="NAME", default=ABSENT, help="put one of the model's prompts before each text"
     )
-    _truncation_option(parser)
+    _flag(parser, "include-prompt", "pool the tokens of a prompt, too", "do not pool them")
+    _flag(parser, "truncation", "cut texts that are too long for the model", "refuse them")
+    _length_option(parser)
+
+
+def _flag(parser: argparse.ArgumentParser, name: str, yes: str, no: str) -> None:
+    """Add a pair of options, one of which overrides a setting of the model."""
+    pair, dest = parser.add_mutually_exclusive_group(), name.replace("-", "_")
+    pair.add_argument(f"--{name}", dest=dest, action="store_true", default=ABSENT, help=yes)
+    pair.add_argument(f"--no-{name}", dest=dest, action="store_false", default=ABSENT, help=no)
+
+
+def _poolings(text: str) -> str | tuple[str, ...]:
+    return tuple(text.split(",")) if "," in text else text
 
 
 def _array_name(name: str) -> str:
@@ -471,7 +492,7 @@ COMMANDS = (
         description="Turn texts into vectors whose dot products measure similarity.",
         output=EMBED_OUTPUT,
         add_options=_embed_options,
-        options=("pooling", "normalize", "truncation", "max_length"),
+        options=("pooling", "normalize", "prompt", "prompt_name", "include_prompt", "truncation", "max_length"),
         lines=_embed_lines,
         json_object=_embed_json,
     ),

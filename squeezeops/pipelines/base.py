@@ -327,12 +327,16 @@ class Pipeline(ABC):
             raise TextError(self.task, index, problem, too_long=not options.truncation)
         if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
+        if max(ids) >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
 
     def _longest_row(self, options: TruncationOptions) -> int:
         """Return the largest number of tokens of a row with truncation."""
         most = self.model.config.max_position_embeddings
-        return min(options.max_length or self.tokenizer.max_length or most, most)
+        own = getattr(self.tokenizer, "max_length", None)  # another callable may have none
+        return min(options.max_length or own or most, most)
 
     def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:
         return error(kind, self.task, argument, expected, got)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,27 @@ import numpy as np
 
 from squeezeops import __version__, ops
 from squeezeops.packing import LINE, SCALE_BYTES, packed_size, padded
-from squeezeops.squeezebert.conversion.quality import LayerError, layer_errors, sample, table_error, tokenizer_of
+from squeezeops.squeezebert.conversion.quality import LayerError, layer_errors, sample, table_error
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.atomic import atomic_file
 from squeezeops.squeezebert.files.checkpoint import weight_files
-from squeezeops.squeezebert.files.checks import MAX_JSON
-from squeezeops.squeezebert.files.converted import FORMAT, PACKED, STORED, VERSION, ConvertedFile, find_file
+from squeezeops.squeezebert.files.converted import (
+    ATTENTION,
+    EMBEDDING,
+    FORMAT,
+    PACKED,
+    REQUIRES,
+    STORED,
+    TOKENIZER,
+    VERSION,
+    VOCABULARY,
+    ConvertedFile,
+    find_file,
+    pack_vocabulary,
+)
 from squeezeops.squeezebert.files.hub_cache import COMMIT, find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES
+from squeezeops.squeezebert.files.sentence_transformers import FILES, read_embedding
 from squeezeops.squeezebert.model import heads
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.model.storage import (
@@ -37,6 +51,7 @@ from squeezeops.squeezebert.model.storage import (
 )
 from squeezeops.squeezebert.model.tensors import WORDS, encoder_shapes, groups_of, in_encoder, select_tensors
 from squeezeops.squeezebert.model.weights import load_folder
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,10 +60,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversion", "StoredLayer", "convert"]
 
-# The files that `Tokenizer.from_pretrained` reads, with and without the first one.
+# The files that `Tokenizer.from_pretrained` may read.
 TOKENIZER_FILES = (
-    ("tokenizer.json", "tokenizer_config.json"),
-    ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 )
 # A safety net below the rules of `model.storage`: a convolution whose output error on the sample texts is larger (see
 # `quality.LayerError`) is stored in float16 instead of int8. The largest error is 0.013 in the built-in model, and
@@ -173,6 +191,9 @@ def convert(
         raise ValueError(
             f"{os.fspath(path)}: expected another name than those of the checkpoint's files, got one of them"
         )
+    tokenizer, embedding = None, read_embedding(folder)
+    with suppress(FileNotFoundError):  # a model without a vocabulary
+        tokenizer = Tokenizer.from_pretrained(folder)
     try:
         task = heads.choose_task(task, config, weights)
         shapes = heads.HEADS[task].shapes(config, weights)
@@ -180,7 +201,7 @@ def convert(
         arrays = select_tensors(config, weights, shapes)
         errors: dict[str, LayerError] = {}
         if dtype == "int8" or (measure and dtype == "float16"):
-            exact, inputs = SqueezeBert(config, weights, task=task), sample(tokenizer_of(folder), config)
+            exact, inputs = SqueezeBert(config, weights, task=task), sample(tokenizer, config)
             report = None if progress is None else partial(progress, "measuring")
             errors = layer_errors(exact, arrays, dtype, inputs, report)
     except ValueError as error:
@@ -188,19 +209,25 @@ def convert(
     done = Conversion(target, dtype, task)
     names = [name for name, _ in chain(encoder_shapes(config), shapes.items())]
     stored = plan(config, names, arrays, errors, done)
-    texts = read_texts(folder)
-    files = [*weight_files(folder), *texts]
-    if config.cross_encoder:  # it may come from a file beside config.json
-        texts["config.json"] = json.dumps(json.loads(texts["config.json"]) | {"cross_encoder": config.cross_encoder})
+    others = ("config.json", *TOKENIZER_FILES, *FILES)
+    files = [*weight_files(folder), *(name for name in others if os.path.isfile(os.path.join(folder, name)))]
     metadata = {
         "format": "squeezeops",
         FORMAT: str(VERSION),
         "squeezeops_version": __version__,
+        REQUIRES: "",
         "dtype": dtype,
         "task": task,
+        ATTENTION: "float32",
         "source": json.dumps({"name": name_of(folder, checkpoint), "sha256": {f: digest(folder, f) for f in files}}),
-        **texts,
+        "config.json": json.dumps(asdict(config)),
     }
+    if tokenizer is not None:
+        metadata[TOKENIZER] = json.dumps(tokenizer.settings())
+        stored += plan_vocabulary(tokenizer.vocab)
+    if embedding is not None:
+        metadata[EMBEDDING] = json.dumps(embedding.to_json())
+    stored = in_order(stored)
     done.bytes_before = sum(os.path.getsize(os.path.join(folder, file)) for file in weight_files(folder))
     total, written = sum(entry.size for entry in stored), 0
 
@@ -266,7 +293,7 @@ def plan(
     errors: dict[str, LayerError],
     done: Conversion,
 ) -> list[Stored]:
-    """Return the tensors of the file in order, sizes that are multiples of 64 bytes first, so that all are aligned."""
+    """Return the model's tensors of the file."""
     stored = []
     for name in names:
         array = arrays[name]
@@ -279,7 +306,20 @@ def plan(
             groups = groups_of(conv, config)
             done.layers[conv] = choose(conv, array, groups, errors.get(conv), done.dtype)
             stored.append(plan_conv(conv, array, groups, done.layers[conv].dtype, done))
+    return stored
+
+
+def in_order(stored: list[Stored]) -> list[Stored]:
+    """Sort tensors: sizes that are multiples of 64 bytes first, then by size of an element, so that all are aligned."""
     return sorted(stored, key=lambda entry: (entry.size % LINE != 0, -DTYPES[entry.dtype][0]))
+
+
+def plan_vocabulary(vocab: Mapping[str, int]) -> list[Stored]:
+    parts = pack_vocabulary(vocab)
+    return [
+        Stored(name, dtype, (len(parts[name]) // DTYPES[dtype][0],), partial(bytes, parts[name]))
+        for name, dtype in VOCABULARY.items()
+    ]
 
 
 def plan_table(name: str, array: NDArray[Any], done: Conversion) -> Stored:
@@ -332,24 +372,6 @@ def rounding(array: NDArray[Any]) -> float:
         change = np.abs(np.subtract(part, part.astype(np.float16), where=np.isfinite(part), out=np.zeros_like(part)))
         largest = max(largest, float(change.max(initial=0)))
     return largest / most if most else 0.0
-
-
-def read_texts(folder: str) -> dict[str, str]:
-    """Read config.json and the files of the tokenizer."""
-    names = next((names for names in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, names[0]))), ())
-    texts = {}
-    for name in ("config.json", *names):
-        file = os.path.join(folder, name)
-        if not os.path.isfile(file):
-            continue
-        if os.path.getsize(file) > MAX_JSON:
-            raise ValueError(f"{file}: expected at most {MAX_JSON} bytes, got {os.path.getsize(file)}")
-        with open(file, "rb") as content:
-            try:
-                texts[name] = content.read().decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file}: expected UTF-8, got another byte at offset {error.start}") from None
-    return texts
 
 
 def name_of(folder: str, checkpoint: str | os.PathLike[str]) -> str:

@@ -6,9 +6,12 @@ import json
 import os
 import reprlib
 from collections.abc import Callable
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "open_file", "parse_json", "quote", "read_json"]
+if TYPE_CHECKING:
+    import mmap
+
+__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "memory_map", "open_file", "parse_json", "quote", "read_json"]
 
 Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError; takes what, expected and got
 
@@ -33,18 +36,41 @@ def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
     return open(path, "rb")
 
 
-def read_json(path: str | os.PathLike[str], kind: str, what: str = "file") -> dict[str, Any]:
-    """Read a JSON object from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
+def memory_map(file: IO[bytes]) -> mmap.mmap:
+    """Map an open file that is not empty, for reading; closing the file does not end the mapping.
+
+    Some file systems have no shared mappings (FUSE with direct_io). There the mapping is private: processes still share
+    its pages as long as nobody writes to them. Where there is none either, the file is read.
+    """
+    import mmap
+
+    for access in (mmap.ACCESS_READ, mmap.ACCESS_COPY):
+        try:
+            return mmap.mmap(file.fileno(), 0, access=access)
+        except OSError:
+            continue
+    try:
+        memory = mmap.mmap(-1, os.fstat(file.fileno()).st_size)
+        file.seek(0)
+        while chunk := file.read(1 << 20):
+            memory.write(chunk)
+    except (OSError, ValueError) as error:  # ValueError: the file has grown
+        raise OSError(f"{file.name}: expected a file that can be mapped or read, got {error}") from None
+    return memory
+
+
+def read_json(path: str | os.PathLike[str], kind: str, what: str = "file", of: type = dict) -> Any:
+    """Read a JSON object, or a list, from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
     fail = fail_for(path)
     with open_file(path, kind) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_JSON:
             fail("file", f"at most {MAX_JSON} bytes", size)
-        return parse_json(file.read(size), what, fail)
+        return parse_json(file.read(size), what, fail, of)
 
 
-def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
-    """Parse a JSON object. Unlike `json.loads`, refuse an object with two equal keys."""
+def parse_json(text: bytes, what: str, fail: Fail, of: type = dict) -> Any:
+    """Parse a JSON object, or a list. Unlike `json.loads`, refuse an object with two equal keys."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
@@ -67,8 +93,8 @@ def parse_json(text: bytes, what: str, fail: Fail) -> dict[str, Any]:
         fail(what, "JSON", f"{error.msg} at offset {error.pos}")
     except RecursionError:
         fail(what, "JSON", "values nested too deeply")
-    if not isinstance(value, dict):
-        fail(what, "a JSON object", reprlib.repr(value))
+    if not isinstance(value, of):
+        fail(what, "a JSON object" if of is dict else "a JSON list", reprlib.repr(value))
     return value
 
 

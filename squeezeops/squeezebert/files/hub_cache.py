@@ -13,6 +13,8 @@ import os
 import re
 import reprlib
 
+from squeezeops.squeezebert.files.sentence_transformers import transformer_folder
+
 __all__ = ["cache_folder", "find_folder"]
 
 # The Hub's rule: one or two parts of letters, digits, "-", "_" and "."; no "--", no "..", no ".git" at the end.
@@ -28,7 +30,8 @@ def find_folder(path: str | os.PathLike[str]) -> str:
     ----------
     path : str or path
         An existing path, folder or file, is returned as it is. Otherwise this is a model's name on the Hub, like
-        "squeezebert/squeezebert-mnli" or "bert-base-uncased"; its branch main is looked up in the local cache.
+        "squeezebert/squeezebert-mnli" or "bert-base-uncased"; its branch main is looked up in the local cache. In a
+        folder of sentence-transformers, the model may be in a folder of its own.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def find_folder(path: str | os.PathLike[str]) -> str:
         raise TypeError(f"from_pretrained: path: expected a str or a path, got {type(path).__name__}")
     name = os.fsdecode(path)
     if "\0" not in name and os.path.exists(name):
-        return name
+        return transformer_folder(name)
     if not NAME.fullmatch(name):
         shown = name if name.isprintable() and 0 < len(name) < 500 else reprlib.repr(name)
         raise FileNotFoundError(f"{shown}: expected a folder with a model, got no such folder")
@@ -63,7 +66,7 @@ def find_folder(path: str | os.PathLike[str]) -> str:
     folder = os.path.join(cache, "snapshots", commit)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name}: expected the files of the branch main, got no folder {folder} ({advice})")
-    return folder
+    return transformer_folder(folder)
 
 
 def cache_folder() -> str:

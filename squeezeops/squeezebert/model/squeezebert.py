@@ -18,6 +18,7 @@ import numpy as np
 from squeezeops import ops
 from squeezeops.squeezebert.files.converted import ConvertedFile, find_file
 from squeezeops.squeezebert.files.hub_cache import find_folder
+from squeezeops.squeezebert.files.sentence_transformers import EmbeddingSettings, read_embedding
 from squeezeops.squeezebert.model import heads
 from squeezeops.squeezebert.model.batch import Batch, make_batch
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
@@ -71,6 +72,9 @@ class SqueezeBert:
         As above.
     path : str or None
         The folder or file that the model was loaded from.
+    embedding : EmbeddingSettings, Exception or None
+        How the folder's files for sentence-transformers turn hidden states into an embedding; the error if they are
+        malformed or ask for what is not implemented; None if there are none. Concerns embeddings alone.
 
     Raises
     ------
@@ -90,6 +94,7 @@ class SqueezeBert:
     """
 
     path: str | None = None
+    embedding: EmbeddingSettings | Exception | None = None
 
     def __init__(
         self,
@@ -156,6 +161,10 @@ class SqueezeBert:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
         model.path = folder
+        try:
+            model.embedding = read_embedding(folder)
+        except (OSError, ValueError) as error:
+            model.embedding = error
         return model
 
     @classmethod
@@ -173,7 +182,7 @@ class SqueezeBert:
         model = cls.__new__(cls)
         model._build(config, weights, file.dtype, task)
         weights.check_all_known()
-        model.path = file.path
+        model.path, model.embedding = file.path, file.embedding
         return model
 
     def encoder(self) -> SqueezeBert:
