@@ -421,6 +421,8 @@ SEQUENCES = {
     "lower": [LOWER],
     "nested": [normalizers.Sequence([NFD, STRIP]), LOWER],
     "bert and lower": [normalizers.BertNormalizer(lowercase=False), LOWER],
+    "lower and bert": [LOWER, normalizers.BertNormalizer(lowercase=False)],
+    "lower and bert, no accents": [LOWER, normalizers.BertNormalizer(lowercase=False, strip_accents=True)],
     "bert and strip": [normalizers.BertNormalizer(strip_accents=False), NFD, STRIP],
     "empty": [],
 }
@@ -451,7 +453,7 @@ def test_no_normalizer(tmp_path):
     ("section", "value", "message"),
     [
         ("normalizer", [normalizers.NFKC(), normalizers.BertNormalizer()], "normalizer: expected .*, got 'NFKC'"),
-        ("normalizer", [LOWER, normalizers.BertNormalizer()], "expected BertNormalizer first, and NFD before Strip"),
+        ("normalizer", [NFD, normalizers.BertNormalizer()], "expected BertNormalizer first, and NFD before Strip"),
         ("normalizer", [STRIP], "expected BertNormalizer first, and NFD before StripAccents, got"),
         ("normalizer", [NFD], "expected BertNormalizer first, and NFD before StripAccents, got"),
         ("pre_tokenizer", [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()], "pre_tokenizer: expected Bert"),

@@ -406,6 +406,8 @@ def read_normalizer(normalizer: Any) -> dict[str, Any]:
     options: dict[str, Any] = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
     parts = [] if normalizer is None else steps("normalizer", normalizer, "normalizers")
     kinds = [expect("normalizer", part, "BertNormalizer", "NFD", "Lowercase", "StripAccents") for part in parts]
+    if kinds[:2] == ["Lowercase", "BertNormalizer"]:  # sentence-transformers writes it so; the order changes nothing
+        parts, kinds = [parts[1], parts[0], *parts[2:]], [kinds[1], kinds[0], *kinds[2:]]
     rest = kinds
     if kinds[:1] == ["BertNormalizer"]:
         options = {key: parts[0].get(key) for key in options}
