@@ -5,8 +5,8 @@ Common to all ops, unless an op says otherwise:
 * Float arrays are float32 in native byte order, of any strides (a non-contiguous array is copied) and any size, zero
   included. NaN and infinity follow IEEE 754.
 * The result is a new C-contiguous float32 array, or `out`: float32, C-contiguous, writeable, of the result's shape. It
-  must not overlap an input, but a row-wise op (`layer_norm`, `rms_norm`, `l2_normalize`, `softmax`, `gelu`, `tanh`)
-  accepts ``out=x``. Overlap is between the first and the last byte: interleaved views overlap.
+  must not overlap an input, but ``out=x`` is accepted where the op's text says that `out` may be x. Overlap is between
+  the first and the last byte: interleaved views overlap.
 * A wrong type or dtype is a TypeError, a wrong shape or value a ValueError. Both read ``op: argument: expected ...,
   got ...``, have the argument's name in the attribute ``argument``, and leave `out` unchanged. Backends raise the same.
 * On the compiled backends the bits of a row do not depend on the batch around it, the number of threads or the

@@ -4,6 +4,8 @@ test_contract.py holds the same checks to those of Python's backends, with the a
 other callers can pass.
 """
 
+from inspect import signature
+
 import numpy as np
 import pytest
 from op_helpers import native, normal
@@ -124,6 +126,15 @@ def test_the_table_describes_the_structs(row):
         if a.kind == lib.SQZ_ARG_WORD:
             assert ffi.sizeof(field.type) == 4 and a.word_count > 1
             assert sorted(field.type.elements)[a.first_word] == a.first_word
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if text(row.name) in ops.__all__], ids=lambda row: text(row.name))
+def test_an_optional_argument_may_be_none_in_python(row):
+    """The compiled backends take None for it. If the signature does not, the other backends refuse None."""
+    parameters = signature(getattr(ops, text(row.name))).parameters
+    for a in row.arguments[0 : row.argument_count]:
+        if text(a.name) in parameters and a.kind != lib.SQZ_ARG_WORD:
+            assert bool(a.optional) == ("None" in parameters[text(a.name)].annotation), text(a.name)
 
 
 def test_the_table_has_an_end():

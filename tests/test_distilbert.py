@@ -248,7 +248,6 @@ def test_keys_of_the_configuration():
         ({"dim": "768"}, "dim: expected an integer"),
         ({"n_layers": 0}, "n_layers: expected an integer from 1"),
         ({"hidden_dim": -1}, "hidden_dim: expected an integer from 1"),
-        ({"q_groups": 2}, "q_groups: expected 1 where model_type is 'distilbert', got 2"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads: expected {}"),
         ({"type_vocab_size": "x", "sinusoidal_pos_embds": True}, None),  # no such table; the other one is stored
     ],

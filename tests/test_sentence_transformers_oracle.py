@@ -140,6 +140,18 @@ def test_folders_that_the_package_wrote(package, random_model, tmp_path, names):
     assert json.loads((tmp_path / "saved" / "1_Pooling" / "config.json").read_text())["pooling_mode"] == list(names)
 
 
+def test_lower_casing_that_the_package_wrote(package, random_model, tmp_path):
+    """It does not write do_lower_case, but a normaliser that does it before BERT's."""
+    source = shutil.copytree(random_model, tmp_path / "source")
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    write_json(source / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
+    write_modules(source, transformer={"do_lower_case": True})
+    package.SentenceTransformer(str(source), device="cpu").save(str(tmp_path / "saved"))
+    normalizer = json.loads((tmp_path / "saved" / "tokenizer.json").read_text())["normalizer"]
+    assert normalizer["type"] == "Sequence" and normalizer["normalizers"][0] == {"type": "Lowercase"}
+    compare(package, tmp_path / "saved")
+
+
 def test_a_model_in_a_folder_of_its_own(package, folder):
     write_modules(folder, pooling=("cls",), transformer={"max_seq_length": 9}, general={"prompts": PROMPTS})
     expected = compare(package, folder)

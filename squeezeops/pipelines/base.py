@@ -327,6 +327,9 @@ class Pipeline(ABC):
             raise TextError(self.task, index, problem, too_long=not options.truncation)
         if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
+        if max(ids) >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
 
     def _longest_row(self, options: TruncationOptions) -> int:

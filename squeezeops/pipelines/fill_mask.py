@@ -84,6 +84,10 @@ class FillMaskPipeline(Pipeline):
     __call__.__doc__ = Pipeline.__call__.__doc__
 
     def _check_options(self, options: FillMaskOptions) -> None:
+        mask = self.tokenizer.mask_token_id
+        if mask is None or mask >= self.model.config.vocab_size:
+            expected = "one with a mask token in the model's vocabulary"
+            raise self._error(ValueError, "tokenizer", expected, f"{self.tokenizer.mask_token} with the id {mask}")
         self._targets(options)
 
     def _targets(self, options: FillMaskOptions) -> list[int] | None:

@@ -16,8 +16,8 @@
  * - Scalars are double and rounded to float inside, so that the caller's rounding mode has no part in it.
  * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. What a function
  *   returns a pointer to belongs to the library and is never freed by the caller.
- * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, rms_norm,
- *   l2_normalize, softmax, activation). Nothing else that is written may overlap what is read.
+ * - Overlap. Where the text of `out` says that it may be x, it may be exactly `x`, with the same row stride. Nothing
+ *   else that is written may overlap what is read.
  * - Errors. A function returns a status and, unless that is SQZ_OK, leaves its output as it was; sqz_error_message()
  *   then says, on the same thread, which argument was wrong: "argument: expected ..., got ...". NULL, negative sizes
  *   and sizes whose products overflow are such errors. No function can check that a pointer leads to as much memory as
@@ -124,8 +124,8 @@ SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
  * SQUEEZEOPS_ISA. NULL, with a message, if that variable names none that runs here.
  *
  * It need not have a kernel of its own for every function: for the others, the best one runs that needs no more than
- * this instruction set brings. So "avx512vnni" and "avxvnni", which have kernels for int8 alone, run the float
- * functions of "avx512" and "avx2"; and "avx512", without instructions for int8, runs the int8 functions of "avx2".
+ * this instruction set brings. For example, "avx512vnni" has kernels for int8 alone and runs the float functions of
+ * "avx512". sqz_kernel_get_info() says which kernels are in use.
  */
 SQZ_API const char *sqz_isa_chosen(void);
 

@@ -6,9 +6,12 @@ import json
 import os
 import reprlib
 from collections.abc import Callable
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "open_file", "parse_json", "quote", "read_json"]
+if TYPE_CHECKING:
+    import mmap
+
+__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "memory_map", "open_file", "parse_json", "quote", "read_json"]
 
 Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError; takes what, expected and got
 
@@ -31,6 +34,29 @@ def open_file(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
     if not os.path.isfile(path):  # opening a pipe would block until somebody writes to it
         raise ValueError(f"{os.fspath(path)}: expected {kind}, got a folder or a special file")
     return open(path, "rb")
+
+
+def memory_map(file: IO[bytes]) -> mmap.mmap:
+    """Map an open file that is not empty, for reading; closing the file does not end the mapping.
+
+    Some file systems have no shared mappings (FUSE with direct_io). There the mapping is private: processes still share
+    its pages as long as nobody writes to them. Where there is none either, the file is read.
+    """
+    import mmap
+
+    for access in (mmap.ACCESS_READ, mmap.ACCESS_COPY):
+        try:
+            return mmap.mmap(file.fileno(), 0, access=access)
+        except OSError:
+            continue
+    try:
+        memory = mmap.mmap(-1, os.fstat(file.fileno()).st_size)
+        file.seek(0)
+        while chunk := file.read(1 << 20):
+            memory.write(chunk)
+    except (OSError, ValueError) as error:  # ValueError: the file has grown
+        raise OSError(f"{file.name}: expected a file that can be mapped or read, got {error}") from None
+    return memory
 
 
 def read_json(path: str | os.PathLike[str], kind: str, what: str = "file", of: type = dict) -> Any:

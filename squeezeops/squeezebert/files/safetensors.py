@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import os
 import reprlib
 from collections.abc import Iterable, Mapping
@@ -19,9 +18,11 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from squeezeops.packing import LINE
-from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, parse_json, quote
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, memory_map, open_file, parse_json, quote
 
 if TYPE_CHECKING:
+    import mmap
+
     from numpy.typing import NDArray
 
 __all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
@@ -114,7 +115,7 @@ def map_file(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], dict[
     """Return the results of `read_header`, and the mapped file for `view`."""
     with open_file(path, "a safetensors file") as file:
         tensors, metadata = parse_header(file, path)
-        return tensors, metadata, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return tensors, metadata, memory_map(file)
 
 
 def write_file(
@@ -177,7 +178,8 @@ def parse_header(file: IO[bytes], path: str | os.PathLike[str]) -> tuple[dict[st
     if text[:1] != b"{":
         fail("header", "a JSON object that begins with '{'", reprlib.repr(text[:20]))
     header = parse_json(text, "header", fail)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         fail("__metadata__", "an object that maps strings to strings", reprlib.repr(metadata))
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
 import os
 import reprlib
 import struct
@@ -23,11 +22,13 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, open_file, quote
+from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, memory_map, open_file, quote
 from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_RANK, TensorInfo, view
 from squeezeops.squeezebert.files.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
 
 if TYPE_CHECKING:
+    import mmap
+
     from numpy.typing import NDArray
 
 __all__ = ["read_tensors"]
@@ -69,7 +70,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     with open_file(path, "a file of torch.save") as file:
         if os.fstat(file.fileno()).st_size == 0:
             fail("file", "what torch.save writes", "no bytes")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # kept alive by the arrays
+        mapped = memory_map(file)  # kept alive by the arrays
         if mapped[:4] == b"PK\3\4":
             tensors, spans = read_zip(file, mapped, fail)
         elif mapped[:1] == b"\x80":

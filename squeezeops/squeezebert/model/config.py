@@ -7,7 +7,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ ACTIVATIONS = {
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
@@ -82,14 +84,16 @@ class SqueezeBertConfig:
         Groups of the six convolutions of a layer; divisors of their input and output channels. All 1 unless
         ``model_type`` is "squeezebert".
     hidden_act : str
-        "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast" or "gelu_pytorch_tanh" (the tanh form); "relu".
+        "gelu" or "gelu_python" (the erf form); "gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh" or
+        "gelu_pytorch_tanh" (the tanh form); "relu".
     layer_norm_eps : float
         For the LayerNorms of the embeddings and of a masked-LM head. For the encoder see `encoder_layer_norm_eps`.
     pad_token_id : int or None
+        Not used: a mask says which tokens are padding. Any integer is accepted, others become None.
     id2label : dict of int to str
-        Names of the classes 0 to ``num_labels - 1``. Default: ``LABEL_0`` and so on.
+        Names of the classes 0 to ``num_labels - 1``; integers become strings. Default: ``LABEL_0`` and so on.
     label2id : dict of str to int
-        Default: the inverse of ``id2label``.
+        Not used. Default, also for values that are not the numbers of classes: the inverse of ``id2label``.
     num_labels : int
         ``len(id2label)`` if that is given, as in transformers. Default: 2.
     problem_type : str or None
@@ -164,11 +168,10 @@ class SqueezeBertConfig:
                 fits, expected = fits and inner % groups == 0, f"{expected} and intermediate_size = {inner}"
             check(fits, key, expected, groups)
 
-        act, eps, pad = self.hidden_act, self.layer_norm_eps, self.pad_token_id
+        act, eps = self.hidden_act, self.layer_norm_eps
         check(isinstance(act, str) and act in ACTIVATIONS, "hidden_act", f"one of {', '.join(ACTIVATIONS)}", act)
         eps_fits = (isinstance(eps, float) or is_int(eps)) and 0 <= eps <= 1 and not math.isnan(eps)
         check(eps_fits, "layer_norm_eps", "a number from 0 to 1", eps)
-        check(pad is None or (is_int(pad) and pad >= 0), "pad_token_id", "an integer >= 0 or null", pad)
         problem = self.problem_type
         check(problem is None or problem in PROBLEM_TYPES, "problem_type", f"null or one of {PROBLEM_TYPES}", problem)
         tie = self.tie_word_embeddings
@@ -183,6 +186,7 @@ class SqueezeBertConfig:
         set_field(self, "id2label", id2label)
         set_field(self, "num_labels", len(id2label))
         set_field(self, "label2id", ids_by_label(self.label2id) or {label: i for i, label in id2label.items()})
+        set_field(self, "pad_token_id", self.pad_token_id if is_int(self.pad_token_id) else None)
 
     @property
     def head_size(self) -> int:
@@ -203,8 +207,8 @@ class SqueezeBertConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> SqueezeBertConfig:
         """Make a configuration from the contents of a ``config.json``. Unknown keys are ignored.
 
-        For a BERT or DistilBERT, missing groups are 1 and a missing ``embedding_size`` is ``hidden_size``. Keys of a
-        DistilBERT that have other names here, such as ``dim``, are translated.
+        Keys of a SqueezeBERT alone (groups, ``embedding_size``) are ignored for the others. Keys of a DistilBERT that
+        have other names here, such as ``dim``, are translated.
 
         Raises
         ------
@@ -219,17 +223,18 @@ class SqueezeBertConfig:
         given = {key: value for key, value in values.items() if key in known - unset}
         given["cross_encoder"] = noted_in(values)
         names = values.get("architectures")
-        if isinstance(names, list) and names and isinstance(names[0], str):
-            for prefix, kind in MODEL_TYPES.items():
-                if names[0].startswith(prefix):
-                    given.setdefault("model_type", kind)  # the first BERT checkpoints lack this key
+        if "model_type" not in given and isinstance(names, list) and names and isinstance(names[0], str):
+            # The first checkpoints lack the type, but name a class.
+            kind = next((kind for prefix, kind in MODEL_TYPES.items() if names[0].startswith(prefix)), None)
+            check(kind is not None, "model_type", f"one of {', '.join(MODEL_TYPES)} in architectures", names[0])
+            given["model_type"] = kind
         renamed = {}
         if given.get("model_type") == "distilbert":
             renamed = {ours: theirs for theirs, ours in DISTILBERT.items() if theirs in values}
             given = {"num_hidden_layers": 6, **given, **{ours: values[theirs] for ours, theirs in renamed.items()}}
             given |= {"layer_norm_eps": 1e-12, "type_vocab_size": 2}  # transformers reads neither from the file
         if given.get("model_type") in ("bert", "distilbert"):
-            given = {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size), **given}
+            given |= {**dict.fromkeys(GROUPS, 1), "embedding_size": given.get("hidden_size", cls.hidden_size)}
         try:
             config = cls(**given)
         except ValueError as error:
@@ -243,8 +248,14 @@ class SqueezeBertConfig:
         return config
 
     @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> SqueezeBertConfig:
+    def from_json(cls, path: str | os.PathLike[str], model_type: Callable[[], str] | None = None) -> SqueezeBertConfig:
         """Read a ``config.json``, and what sentence-transformers has noted for a cross-encoder in a file beside it.
+
+        Parameters
+        ----------
+        path : str or path
+        model_type : callable, optional
+            Returns the model type where the file names neither a type nor a class. Default: "squeezebert".
 
         Raises
         ------
@@ -254,6 +265,8 @@ class SqueezeBertConfig:
             As for `from_dict`, or if it is not a JSON object in UTF-8. The message begins with the path.
         """
         values = read_json(path, "the model's configuration")
+        if model_type is not None and values.get("model_type") is None and not values.get("architectures"):
+            values["model_type"] = model_type()
         try:
             config = cls.from_dict(values)
         except ValueError as error:
@@ -298,17 +311,19 @@ def labels_by_id(labels: Mapping[Any, str]) -> dict[int, str]:
     check(len(labels) <= most, "id2label", f"at most {most} classes", len(labels))
     by_id = {}
     for key, label in labels.items():
-        check((is_int(key) or is_numeral(key)) and isinstance(label, str), "id2label", expected, {key: label})
-        by_id[int(key)] = label
+        fits = isinstance(label, str) or is_int(label)
+        check((is_int(key) or is_numeral(key)) and fits, "id2label", expected, {key: label})
+        by_id[int(key)] = str(label)
     classes = list(range(len(labels)))
     check(sorted(by_id) == classes, "id2label", f"the classes 0 to {len(labels) - 1}", sorted(by_id))
     return dict(sorted(by_id.items()))
 
 
-def ids_by_label(ids: Mapping[str, Any]) -> dict[str, int]:
-    """Return class numbers by name."""
-    expected = "an object that maps strings to integers"
-    check(isinstance(ids, Mapping), "label2id", expected, ids)
-    for label, value in ids.items():
-        check(isinstance(label, str) and (is_int(value) or is_numeral(value)), "label2id", expected, {label: value})
-    return {label: int(value) for label, value in ids.items()}
+def ids_by_label(ids: Any) -> dict[str, int]:
+    """Return class numbers by name, or nothing if some are not numbers of classes: no result depends on them."""
+    if not isinstance(ids, Mapping):
+        return {}
+    numbers = {label: int(i) if is_numeral(i) else i for label, i in ids.items()}
+    if not all(isinstance(label, str) and isinstance(i, int | float) and i == i // 1 for label, i in numbers.items()):
+        return {}
+    return {label: int(i) for label, i in numbers.items()}

@@ -7,6 +7,7 @@ that a file may use, those of BERT and DistilBERT included.
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ __all__ = [
     "groups_by_part",
     "groups_of",
     "in_encoder",
+    "model_type_of",
     "select_tensors",
     "unused_prefixes",
+    "unwrapped",
     "without_prefix",
 ]
 
@@ -34,6 +37,7 @@ Shape = tuple[int, ...]
 PREFIXES = {"squeezebert": "transformer.", "bert": "bert.", "distilbert": "distilbert."}
 HEADS = ("cls.", "classifier.", "qa_outputs.", "pre_classifier.", "vocab_")  # prefixes of the heads' tensors
 BUFFERS = ("position_ids", "token_type_ids")  # buffers that older versions of transformers saved; not used
+WRAPPERS = ("module.", "_orig_mod.")  # prefixes of DataParallel and torch.compile
 NO_HEAD = ("cls.seq_relationship.",)  # next-sentence prediction, for which there is no head here
 SHOWN = 20  # differences that an error message lists
 
@@ -172,23 +176,40 @@ def select_tensors(
     TypeError
         If a weight is no NumPy array.
     ValueError
-        For missing and unknown tensors, and for those of the wrong shape or dtype (neither float32 nor float16). One
-        error for all; the message lists the first few. Tensors of other heads and an unused pooler are not unknown.
+        For missing tensors, and for those of the wrong shape or dtype (float64 is rounded to float32; no other than
+        float16 and float32 are accepted). One error for all; the message lists the first few.
+
+    Warns
+    -----
+    UserWarning
+        For tensors that the model does not need: one warning, which lists the first few. Tensors of other heads and an
+        unused pooler are not mentioned.
     """
     for label, array in weights.items():
         if not (hasattr(array, "dtype") and hasattr(array, "__array_interface__")):  # a list or a torch tensor
             raise TypeError(f"checkpoint: {shown(label)}: expected a NumPy array, got {type(array).__name__}")
     selected: dict[str, NDArray[Any]] = {}
-    differences = compare(config, weights, head, selected)
+    known: set[str] = set()
+    differences = compare(config, weights, head, selected, known)
     faults = list(islice(differences, SHOWN))
-    if faults:
-        more = sum(1 for _ in differences)
-        count = f"{len(faults) + more} difference{'s' if len(faults) + more > 1 else ''}"
-        raise ValueError(
-            f"checkpoint: expected the tensors that the configuration describes, got {count}:\n  "
-            + "\n  ".join([*faults, f"and {more} more"] if more else faults)
-        )
-    return selected
+    more = sum(1 for _ in differences)
+    unknown = list(unknown_tensors(config, weights, head, known))
+    if not faults:
+        if unknown:
+            listed = ", ".join(map(shown, unknown[:SHOWN]))
+            listed += f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            message = f"checkpoint: expected the tensors of the model, got others too, which are not used: {listed}"
+            warnings.warn(message, UserWarning, stacklevel=1)  # one place, so that Python shows it once
+        return selected
+    more += len(unknown)  # one of them may be a missing tensor under another name
+    while more and len(faults) < SHOWN:
+        faults.append(f"unknown: {shown(unknown.pop(0))}")
+        more -= 1
+    count = f"{len(faults) + more} difference{'s' if len(faults) + more > 1 else ''}"
+    raise ValueError(
+        f"checkpoint: expected the tensors that the configuration describes, got {count}:\n  "
+        + "\n  ".join([*faults, f"and {more} more"] if more else faults)
+    )
 
 
 def compare(
@@ -196,11 +217,10 @@ def compare(
     weights: Mapping[str, NDArray[Any]],
     head: Mapping[str, Shape],
     selected: dict[str, NDArray[Any]],
+    known: set[str],
 ) -> Iterator[str]:
-    """Yield what is wrong with a checkpoint; put valid tensors into `selected`."""
-    prefix = PREFIXES[config.model_type]
-    prefix = prefix if any(label.startswith(prefix) for label in weights) else ""
-    known = set()
+    """Yield what is wrong with a checkpoint; put valid tensors into `selected`, and their names there into `known`."""
+    prefix = prefix_of(config, weights)
     axes = None if config.model_type == "squeezebert" else 2  # shown in messages: linear layers have two
     for name, shape in chain(encoder_shapes(config), head.items()):
         labels = labels_of(name, config, prefix)
@@ -212,15 +232,43 @@ def compare(
         label, array = there[0], weights[there[0]]
         if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
             yield f"wrong shape: {label}: expected {shape[:axes]}, got {array.shape}"
-        elif array.dtype.str not in ("<f4", "<f2"):
-            yield f"wrong dtype: {label}: expected float32 or float16, got {array.dtype}"
+        elif array.dtype.str not in ("<f8", "<f4", "<f2"):
+            yield f"wrong dtype: {label}: expected float32, float16 or float64, got {array.dtype}"
         else:
-            selected[name] = array
+            selected[name] = array.astype("<f4") if array.dtype.str == "<f8" else array
+
+
+def unknown_tensors(
+    config: SqueezeBertConfig, weights: Mapping[str, NDArray[Any]], head: Mapping[str, Shape], known: set[str]
+) -> Iterator[str]:
+    """Yield the names of tensors that are neither `known`, nor of another head, nor a stale buffer."""
+    prefix = prefix_of(config, weights)
     unused = unused_prefixes(label_of(name, config, prefix) for name in head)
     for label in weights:
         stale = label.rpartition(".")[2] in BUFFERS
         if label not in known and not stale and not label.removeprefix(prefix).startswith((*unused, *NO_HEAD)):
-            yield f"unknown: {shown(label)}"
+            yield label
+
+
+def prefix_of(config: SqueezeBertConfig, weights: Mapping[str, NDArray[Any]]) -> str:
+    """Return the prefix of the encoder's tensors in a checkpoint."""
+    prefix = PREFIXES[config.model_type]
+    return prefix if any(label.startswith(prefix) for label in weights) else ""
+
+
+def unwrapped(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return tensors under their names without the prefix of a wrapper around the model, if all have it."""
+    while (wrapper := next(iter(weights), "").partition(".")[0] + ".") in WRAPPERS:
+        if not all(label.startswith(wrapper) for label in weights):
+            break
+        weights = {label.removeprefix(wrapper): array for label, array in weights.items()}
+    return weights
+
+
+def model_type_of(labels: Iterable[str]) -> str:
+    """Return the model type of a checkpoint by the names of its tensors."""
+    parts = {"encoder.layer.": "bert", "transformer.layer.": "distilbert"}
+    return next((kind for label in labels for part, kind in parts.items() if part in label), "squeezebert")
 
 
 def without_prefix(label: str) -> str:

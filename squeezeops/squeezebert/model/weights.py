@@ -23,8 +23,10 @@ from squeezeops.squeezebert.model.tensors import (
     WORDS,
     encoder_shapes,
     in_encoder,
+    model_type_of,
     select_tensors,
     unused_prefixes,
+    unwrapped,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ __all__ = ["ArrayWeights", "MappedWeights", "Weights", "config_of", "load_folder
 
 def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[str, NDArray[Any]]]:
     """Read the configuration of a local model folder and map its tensors. Nothing is downloaded.
+
+    Names of tensors lose the prefix of a wrapper: ``module.`` of DataParallel, ``_orig_mod.`` of torch.compile. If
+    config.json names neither a model type nor a class, the names tell which model it is.
 
     Parameters
     ----------
@@ -62,7 +67,14 @@ def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[s
     folder = find_folder(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: expected a folder with config.json and {WEIGHTS[0]}, got a file")
-    return SqueezeBertConfig.from_json(os.path.join(folder, "config.json")), load_weights(folder)
+    weights: dict[str, NDArray[Any]] = {}
+
+    def model_type() -> str:
+        weights.update(unwrapped(load_weights(folder)))
+        return model_type_of(weights)
+
+    config = SqueezeBertConfig.from_json(os.path.join(folder, "config.json"), model_type)
+    return config, weights or unwrapped(load_weights(folder))
 
 
 def config_of(file: ConvertedFile) -> SqueezeBertConfig:

@@ -19,6 +19,7 @@ import operator
 import os
 import re
 import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,24 +28,37 @@ from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, 
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
     ADDED_FLAGS,
+    BERT_FLAGS,
     SPECIAL_KINDS,
+    UNLIMITED,
+    Template,
+    bert_templates,
     check,
     check_algorithm,
     check_id,
     check_int,
-    expect,
+    check_records,
+    contradictions,
     naming,
+    read_added_tokens,
     read_config,
-    read_end,
+    read_decoder,
+    read_flags,
     read_json,
-    read_template,
-    read_vocab_options,
+    read_listed,
+    read_model,
+    read_normalizer,
+    read_post_processor,
+    read_pre_tokenizer,
+    read_side,
+    uses_bert_class,
+    without_types,
 )
 from squeezeops.squeezebert.tokenizer.normalizer import (
     CACHE_SIZE,
     SPACE,
+    WORD_CHARS,
     BertNormalizer,
-    is_word_char,
     word_pattern,
 )
 
@@ -73,7 +87,7 @@ class _AddedTokens:
             start, end = match.span()
             record = self.records[match.group()]
             if record.get("single_word") and (
-                (start > 0 and is_word_char(text[start - 1])) or (end < len(text) and is_word_char(text[end]))
+                (start > 0 and text[start - 1] in WORD_CHARS) or (end < len(text) and text[end] in WORD_CHARS)
             ):
                 continue
             if record.get("lstrip"):
@@ -123,7 +137,8 @@ class Tokenizer:
     strip_accents : bool or None
         Whether to drop accents; ``None`` follows `lowercase`.
     unk_token, cls_token, sep_token, pad_token, mask_token : str
-        The special tokens; all must be in the vocabulary.
+        The special tokens. `cls_token` and `sep_token` must be in the vocabulary. Without `unk_token` there, a text
+        with unknown words is an error; `pad_token` and `mask_token` get the next ids. All but `unk_token` may be None.
     max_length : int or None
         The largest number of tokens that the model takes, special ones included: the default of truncation.
     continuing_subword_prefix : str
@@ -133,10 +148,16 @@ class Tokenizer:
     added_tokens : iterable of dict, or None
         Tokens matched as a whole before WordPiece, as records of ``added_tokens`` in ``tokenizer.json``. ``None``: the
         five special tokens, matched in raw text.
+    padding_side, truncation_side : {"right", "left"}
+        Where rows are padded, and where texts are cut.
+    split_special_tokens : bool
+        Whether special tokens in a text are split like its words.
+    clean_up_tokenization_spaces : bool
+        Whether `decode` removes further spaces, such as those around an apostrophe.
 
     Attributes
     ----------
-    unk_token_id, cls_token_id, sep_token_id, pad_token_id, mask_token_id : int
+    unk_token_id, cls_token_id, sep_token_id, pad_token_id, mask_token_id : int or None
         Ids of the special tokens.
     vocab_size : int
         Size of the vocabulary without the added tokens (``len`` counts them).
@@ -167,20 +188,25 @@ class Tokenizer:
         handle_chinese_chars: bool = True,
         clean_text: bool = True,
         unk_token: str = "[UNK]",
-        cls_token: str = "[CLS]",
-        sep_token: str = "[SEP]",
-        pad_token: str = "[PAD]",
-        mask_token: str = "[MASK]",
+        cls_token: str | None = "[CLS]",
+        sep_token: str | None = "[SEP]",
+        pad_token: str | None = "[PAD]",
+        mask_token: str | None = "[MASK]",
         max_length: int | None = None,
         continuing_subword_prefix: str = "##",
         max_input_chars_per_word: int = 100,
         added_tokens: Iterable[Mapping[str, Any]] | None = None,
+        padding_side: str = "right",
+        truncation_side: str = "right",
+        split_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool = False,
     ) -> None:
         if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
         items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
-        for token, i in items:
-            check_id("vocab", token, i)
+        if not all(type(token) is str and type(i) is int and 0 <= i < UNLIMITED for token, i in items):
+            for token, i in items:
+                check_id("vocab", token, i)
         self._vocab = dict(items)
         self.vocab_size = len(self._vocab)
         self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
@@ -196,55 +222,65 @@ class Tokenizer:
         self._max_chars = check_int("max_input_chars_per_word", max_input_chars_per_word, 0)
         self._decoder: tuple[str, bool] | None = (continuing_subword_prefix, True)
 
-        specials = [check(f"{kind}_token", getattr(self, f"{kind}_token"), str) for kind in SPECIAL_KINDS]
+        self.padding_side = read_side("padding_side", padding_side)
+        self.truncation_side = read_side("truncation_side", truncation_side)
+        self._split_specials = check("split_special_tokens", split_special_tokens, bool)
+        self._clean_up = check("clean_up_tokenization_spaces", clean_up_tokenization_spaces, bool)
+
+        check("unk_token", unk_token, str)
+        named = {kind: getattr(self, f"{kind}_token") for kind in SPECIAL_KINDS}
+        specials: list[str] = [
+            check(f"{kind}_token", token, str, type(None)) for kind, token in named.items() if token is not None
+        ]
+        optional = [pad_token, mask_token]  # some texts and tasks do without
         if added_tokens is None:
+            optional.insert(0, unk_token)
             known = [token for token in specials if token in self._vocab]
             added_tokens = [{"content": token, "id": self._vocab[token], "special": True} for token in known]
-        added: dict[str, Mapping[str, Any]] = {}
-        for k, record in enumerate(check("added_tokens", added_tokens, Iterable)):
-            name = f"added_tokens[{k}]"
-            content, i = (check(name, record, Mapping).get(key) for key in ("content", "id"))
-            check_id(name, content, i)
-            for flag in ADDED_FLAGS:
-                check(f"{name}: {flag}", record.get(flag, False), bool)
-            if i != self._vocab.get(content, i):
-                raise ValueError(f"{name}: {content!r}: expected id {self._vocab[content]}, got {i}")
-            added[content] = record
+        added = check_records(added_tokens, self._vocab)
+        free = max([len(self._vocab), *(record["id"] + 1 for record in added.values())])
+        for token in optional:
+            if token is not None and token not in added and token not in self._vocab:
+                added[token] = {"content": token, "id": free, "special": True}
+                free += 1
         self._added = list(added.values())
         self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
-        missing = [token for token in specials if token not in self._ids]
+        missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
-        if self.unk_token not in self._vocab:
-            raise ValueError(f"unk_token: {self.unk_token!r} must be in the vocabulary itself")
         self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
-        self._verbatim = _AddedTokens({c: r for c, r in added.items() if not r.get("normalized")})
+        matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
+        self._verbatim = _AddedTokens({c: r for c, r in matched.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
-        self._normalized = _AddedTokens({form: added[content] for content, form in normalized.items()})
+        self._normalized = _AddedTokens({form: added[c] for c, form in normalized.items() if c in matched})
         # The reference decodes added tokens of normalised text to their normalised form.
         self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
         self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
-        unk, cls, sep, pad, mask = (self._ids[token] for token in specials)
-        self.unk_token_id, self.cls_token_id, self.sep_token_id = unk, cls, sep
-        self.pad_token_id, self.mask_token_id = pad, mask
-        # For one text and for a pair: "A", "B" or the id of a special token, each with its token type.
-        self._templates: list[list[tuple[str | int, int]]] = [
-            [(cls, 0), ("A", 0), (sep, 0)],
-            [(cls, 0), ("A", 0), (sep, 0), ("B", 1), (sep, 1)],
-        ]
+        self.unk_token_id = self._ids.get(unk_token)
+        cls, sep, pad, mask = (None if token is None else self._ids[token] for token in list(named.values())[1:])
+        self.cls_token_id, self.sep_token_id, self.pad_token_id, self.mask_token_id = cls, sep, pad, mask
+        self._templates: list[Template] = [[("A", 0)], [("A", 0), ("B", 1)]]
+        if cls is not None and sep is not None:
+            self._templates = bert_templates(cls, sep)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Load a tokenizer from a folder (``tokenizer.json``, else ``vocab.txt``), one such file, or a converted model.
 
-        ``tokenizer_config.json`` gives ``model_max_length`` and the names of the special tokens. For a ``vocab.txt`` it
-        also gives ``do_lower_case``, ``strip_accents``, ``tokenize_chinese_chars`` and ``added_tokens_decoder``;
-        without the last, ``special_tokens_map.json`` and ``added_tokens.json`` are read. A ``vocab.txt`` whose
-        ``tokenizer_class`` uses another algorithm than BERT's is refused. ``truncation`` and ``padding`` of a
-        ``tokenizer.json`` are ignored, because they are arguments of each call here.
+        Like transformers, this follows the class that the folder is for: ``tokenizer_class`` of
+        ``tokenizer_config.json`` or ``config.json``, else that of the ``model_type``. A BERT class takes only the
+        tokens of ``tokenizer.json``. Everything else is what ``tokenizer_config.json`` says (``do_lower_case``,
+        ``strip_accents``, ``tokenize_chinese_chars``) or BERT's default; a warning lists what ``tokenizer.json`` has
+        otherwise. Another class, or none, follows ``tokenizer.json``. Of ``truncation`` and ``padding`` there, only the
+        directions count: the rest are arguments of each call here.
+
+        ``tokenizer_config.json`` also gives the special tokens, ``added_tokens_decoder`` (without it,
+        ``special_tokens_map.json`` and ``added_tokens.json`` are read), ``model_max_length``, ``model_input_names``
+        (without ``token_type_ids`` these are 0), ``padding_side``, ``truncation_side``, ``split_special_tokens`` and
+        ``clean_up_tokenization_spaces``.
 
         Parameters
         ----------
@@ -263,6 +299,11 @@ class Tokenizer:
             If there is no such file.
         ValueError
             If a file is malformed or asks for an unsupported feature. The message names the file.
+
+        Warns
+        -----
+        UserWarning
+            If ``tokenizer.json`` and ``tokenizer_config.json`` contradict each other.
         """
         found = find_folder(check("path", path, str, os.PathLike))
         converted = find_file(found)
@@ -276,64 +317,108 @@ class Tokenizer:
         if file is None:
             raise FileNotFoundError(f"path: expected a tokenizer.json or a vocab.txt, found neither at {source}")
         config_file, model_file = file.parent / "tokenizer_config.json", file.parent / "config.json"
+        with naming(model_file):
+            model = read_json(model_file) if model_file.is_file() else None
+        is_json = file.suffix == ".json"
         with naming(config_file):
             config = read_json(config_file) if config_file.is_file() else {}
-            options = read_config(config)
-            if file.suffix != ".json":
-                check_algorithm(config)
-        with naming(file):
-            if file.suffix == ".json":
-                return cls._from_json(read_json(file), options)
-            # One token per line; the line number is the id, blank lines included.
-            lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-            blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
-            vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
-        if config.get("tokenizer_class") is None and model_file.is_file():
+            check_algorithm(config, is_json)
+            options, flags = read_config(config), read_flags(config)
+            bert_class = not is_json or uses_bert_class(config, model)
+            no_types = without_types(config, model, bert_class)
+        if config.get("tokenizer_class") is None:
             with naming(model_file):  # early folders name the class there
-                check_algorithm({"tokenizer_class": read_json(model_file).get("tokenizer_class")})
-        options |= read_vocab_options(file.parent, config, vocab)
-        with naming(file):
-            return cls(vocab, **options)
+                check_algorithm({"tokenizer_class": (model or {}).get("tokenizer_class")}, is_json)
+        if is_json:
+            self = cls._from_json(file, config, flags, options, bert_class)
+        else:
+            with naming(file):
+                # One token per line; the line number is the id, blank lines included.
+                lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+                blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
+                vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+            options |= read_added_tokens(file.parent, config, vocab)
+            with naming(file):
+                self = cls(vocab, **options, **flags)
+        if no_types:
+            said = bert_class or "model_input_names" in config or not any(type_id for _, type_id in self._templates[1])
+            if not said:
+                reason = "not used, because the tokenizer's class needs token_type_ids in model_input_names for them"
+                warnings.warn(f"{file}: post_processor: token types: {reason}", UserWarning, stacklevel=2)
+            self._templates = [[(part, 0) for part, _ in template] for template in self._templates]
+        return self
 
     @classmethod
-    def _from_json(cls, data: Mapping[str, Any], options: dict[str, Any]) -> Tokenizer:
-        sections: list[Any] = [data.get(key) for key in ("model", "normalizer", "post_processor", "decoder")]
-        model, normalizer, post, decoder = sections
-        # Files of the first releases have no type for WordPiece.
-        if not isinstance(model, dict) or "type" in model or "merges" in model:
-            expect("model", model, "WordPiece")
-        expect("normalizer", normalizer, "BertNormalizer")
-        expect("pre_tokenizer", data.get("pre_tokenizer"), "BertPreTokenizer")
-        options |= {key: normalizer.get(key) for key in ("clean_text", "handle_chinese_chars", "lowercase")}
-        options["strip_accents"] = normalizer.get("strip_accents")
-        for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word"):
-            options[key] = model.get(key)
-        templates: list[list[tuple[str | int, int]]] = [[("A", 0)], [("A", 0), ("B", 1)]]
-        ends: dict[str, int] = {}
-        if post is not None:
-            expect("post_processor", post, "BertProcessing", "TemplateProcessing")
-            if post["type"] == "TemplateProcessing":
-                templates = [read_template(post, kind) for kind in ("single", "pair")]
+    def _from_json(
+        cls,
+        file: Path | Entry,
+        config: Mapping[str, Any],
+        flags: Mapping[str, Any],
+        options: dict[str, Any],
+        bert_class: bool,
+    ) -> Tokenizer:
+        """Read a ``tokenizer.json``; `options` and, for a BERT class, `flags` are of ``tokenizer_config.json``."""
+        with naming(file):
+            data = read_json(file)
+            section = read_model(data.get("model"))
+            vocab = section.pop("vocab")
+            listed = read_listed(data.get("added_tokens"), vocab)
+            for key in ("truncation", "padding"):
+                if isinstance(data.get(key), dict) and "direction" in data[key]:
+                    side = check(f"{key}: direction", data[key]["direction"], str).lower()
+                    options.setdefault(f"{key}_side", read_side(f"{key}: direction", side))
+                if not bert_class and isinstance(data.get(key), dict) and "pad_token" in data[key]:
+                    config = {"pad_token": check(f"{key}: pad_token", data[key]["pad_token"], str), **config}
+        options |= read_added_tokens(file.parent, config, vocab, listed, bert_class)
+        where, other = file, file.parent / "tokenizer_config.json"
+        with naming(file):
+            if bert_class:
+                self = cls(vocab, **options, **flags)
+                used = {
+                    "unk_token": self.unk_token,
+                    "continuing_subword_prefix": self._prefix,
+                    "max_input_chars_per_word": self._max_chars,
+                }
+                unused = contradictions(data, used, self._flags(), self._templates)
+                dropped = [record["content"] for record in listed if record["content"] not in self._ids]
+                unused += [f"added_tokens: {reprlib.repr(content)}" for content in dropped]
             else:
-                ends = {kind: read_end(post, kind, options) for kind in ("cls", "sep")}
-        vocab = check("model: vocab", model.get("vocab"), dict)
-        added = data.get("added_tokens")
-        self = cls(vocab, added_tokens=[] if added is None else check("added_tokens", added, list), **options)
-        for kind, i in ends.items():
-            token, own = options[f"{kind}_token"], getattr(self, f"{kind}_token_id")
-            if i != own:
+                self = cls._from_sections(data, section, vocab, options)
+                where, other, now = other, where, self._flags()
+                unused = [key for key, name in BERT_FLAGS.items() if config.get(key) not in (None, now[name])]
+        if unused:
+            message = f"{where}: {', '.join(unused)}: not used, because the tokenizer's class follows {other.name}"
+            warnings.warn(message, UserWarning, stacklevel=3)
+        return self
+
+    @classmethod
+    def _from_sections(
+        cls, data: Mapping[str, Any], section: Mapping[str, Any], vocab: Mapping[str, int], options: dict[str, Any]
+    ) -> Tokenizer:
+        """Do what a ``tokenizer.json`` says."""
+        options |= {**section, **read_normalizer(data.get("normalizer"))}
+        read_pre_tokenizer(data.get("pre_tokenizer"))
+        templates, ends = read_post_processor(data.get("post_processor"))
+        decoder = read_decoder(data.get("decoder"))
+        options = {f"{kind}_token": token for kind, (token, _) in ends.items()} | options
+        known = vocab.keys() | {record["content"] for record in options["added_tokens"]}
+        for kind in SPECIAL_KINDS[1:]:
+            usual = f"[{kind.upper()}]"
+            options.setdefault(f"{kind}_token", usual if usual in known else None)
+        self = cls(vocab, **options)
+        for kind, (token, i) in ends.items():
+            if i != (own := self._ids.get(token)):
                 raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
         unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
-        if not ends:  # the constructor has set up the templates of BertProcessing
-            self._templates = templates
-        self._decoder = None
-        if decoder is not None:
-            expect("decoder", decoder, "WordPiece")
-            prefix = check("decoder: prefix", decoder.get("prefix"), str)
-            self._decoder = prefix, check("decoder: cleanup", decoder.get("cleanup"), bool)
+        self._templates, self._decoder = templates, decoder
         return self
+
+    def _flags(self) -> dict[str, bool]:
+        """Return how texts are normalised, by the names of the constructor's arguments."""
+        names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+        return dict(zip(names, self._normalize.full_map.flags, strict=True))
 
     def settings(self) -> dict[str, Any]:
         """Return everything but the vocabulary as JSON values: what a converted model stores.
@@ -345,14 +430,16 @@ class Tokenizer:
             one text and for two: lists of "A", "B" or the id of a special token, each with its token type;
             ``decoder``, the prefix that joins pieces and whether spaces before punctuation go, or None.
         """
-        clean, cjk, strip, lower = self._normalize.full_map.flags
-        flags = {"lowercase": lower, "strip_accents": strip, "handle_chinese_chars": cjk, "clean_text": clean}
-        return flags | {
+        return self._flags() | {
             **{f"{kind}_token": getattr(self, f"{kind}_token") for kind in SPECIAL_KINDS},
             "max_length": self.max_length,
             "continuing_subword_prefix": self._prefix,
             "max_input_chars_per_word": self._max_chars,
             "added_tokens": [{key: r[key] for key in ("id", "content", *ADDED_FLAGS) if key in r} for r in self._added],
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+            "split_special_tokens": self._split_specials,
+            "clean_up_tokenization_spaces": self._clean_up,
             "single": self._templates[0],
             "pair": self._templates[1],
             "decoder": self._decoder,
@@ -425,11 +512,11 @@ class Tokenizer:
             A text and, for pairs, its second text; or two lists of equal length.
         truncation : bool or str
             ``False`` or ``"do_not_truncate"`` does not truncate; ``True`` or ``"longest_first"``, ``"only_first"`` and
-            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at the end.
+            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at `truncation_side`.
         max_length : int or None
             The length to truncate to, special tokens included. Default: the `max_length` of the tokenizer.
         padding : bool or str
-            ``True`` (or ``"longest"``) pads a list of texts on the right to the longest one.
+            ``True`` (or ``"longest"``) pads a list of texts to the longest one, at `padding_side`.
         add_special_tokens : bool
             Whether to add ``[CLS]`` and ``[SEP]``.
         stride : int
@@ -467,6 +554,8 @@ class Tokenizer:
             raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
         if padding not in (True, False, "longest", "do_not_pad"):
             raise ValueError(f"padding: expected True, False, 'longest' or 'do_not_pad', got {padding!r}")
+        if padding in (True, "longest") and self.pad_token_id is None:
+            raise ValueError(f"padding: expected False, because the tokenizer has no pad_token, got {padding!r}")
         limit = check_int("max_length", max_length, 1, type(None)) or self.max_length
         if strategy == "do_not_truncate":
             limit = None
@@ -500,11 +589,15 @@ class Tokenizer:
         fill |= dict.fromkeys(("word_ids", "sequence_ids") if return_alignment else ())
         width = max((len(row["input_ids"]) for row in rows), default=0) if padding in (True, "longest") else 0
         out: dict[str, list[Any]] = {
-            key: [row[key] + [value] * (width - len(row[key])) for row in rows] for key, value in fill.items()
+            key: [self._padded(row[key], value, width) for row in rows] for key, value in fill.items()
         }
         if overflowing:
             out["overflow_to_sample_mapping"] = [i for i, sample in enumerate(samples) for _ in sample]
         return out
+
+    def _padded(self, row: list[Any], value: Any, width: int) -> list[Any]:
+        padding = [value] * (width - len(row))
+        return row + padding if self.padding_side == "right" else padding + row
 
     def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[dict[str, list[Any]]]:
         """Encode a text or a pair into one row or, with overflow, into a row per window."""
@@ -526,8 +619,8 @@ class Tokenizer:
         rooms = _truncated_sizes(*sizes, plan.limit - specials, plan.strategy, pair is not None)
         return [
             self._fill(template, {"A": first.cut(a), "B": second.cut(b)}, plan)
-            for a in _windows(sizes[0], rooms[0], plan.stride)
-            for b in _windows(sizes[1], rooms[1], plan.stride)
+            for a in _windows(sizes[0], rooms[0], plan.stride, self.truncation_side)
+            for b in _windows(sizes[1], rooms[1], plan.stride, self.truncation_side)
         ]
 
     def _fill(
@@ -612,7 +705,10 @@ class Tokenizer:
                     break
             else:
                 break
-        result = tuple(pieces) if start == size else ((self.unk_token_id, 0, size),)
+        if start != size and self.unk_token not in self._vocab:
+            shown = reprlib.repr(word)
+            raise ValueError(f"text: expected words of the vocabulary, which has no {self.unk_token!r}, got {shown}")
+        result = tuple(pieces) if start == size else ((self._vocab[self.unk_token], 0, size),)
         if size > self._max_chars:
             return result  # cheap to find again, and of any length
         if len(self._cache) >= CACHE_SIZE:
@@ -662,7 +758,7 @@ class Tokenizer:
             return self._look_up(ids, self._tokens)
         return self._look_up([ids], self._tokens)[0]
 
-    def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> int | list[int]:
+    def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
         """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
 
         Parameters
@@ -672,6 +768,7 @@ class Tokenizer:
         Returns
         -------
         int or list of int
+            None for an unknown token where there is no `unk_token`.
 
         Raises
         ------
@@ -708,7 +805,10 @@ class Tokenizer:
         tokens = self._look_up(ids, self._decoded)
         if skip_special_tokens:
             tokens = [token for token in tokens if token not in self._specials]
-        return self.convert_tokens_to_string(tokens)
+        text = self.convert_tokens_to_string(tokens)
+        for old, new in _CLEANUP if self._clean_up else ():
+            text = text if old == " do not" else text.replace(old, new)
+        return text
 
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
         """Join tokens to a text; see `decode`.
@@ -756,8 +856,14 @@ class Tokenizer:
 
     @property
     def largest_id(self) -> int:
-        """The largest id of a token. A model's table of word embeddings must have a row for it."""
-        return max(self._tokens)
+        """The largest id of a token. A model's table of word embeddings must have a row for it.
+
+        Special tokens do not count if they are in no template and not in the vocabulary: most texts do without.
+        """
+        needed = [part for template in self._templates for part, _ in template if isinstance(part, int)]
+        needed += [record["id"] for record in self._added if not record.get("special")]
+        largest: int = max([max(self._vocab.values(), default=0), *needed])
+        return largest
 
 
 def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pair: bool) -> tuple[int, int]:
@@ -784,11 +890,14 @@ def _truncated_sizes(first: int, second: int, budget: int, strategy: str, is_pai
     return (first - excess, second) if strategy == "only_first" else (first, second - excess)
 
 
-def _windows(size: int, room: int, stride: int | None) -> list[slice]:
-    """Return the tokens of each window of a text."""
+def _windows(size: int, room: int, stride: int | None, side: str) -> list[slice]:
+    """Return the tokens of each window of a text; those beyond a window are cut off at a `side`."""
     if size <= room or stride is None:
-        return [slice(room)]
-    if stride >= room:
+        starts: Iterable[int] = (0,)
+    elif stride >= room:
         raise ValueError(f"stride: expected less than the {room} tokens that a window has room for, got {stride}")
-    # The first window that reaches the end is the last.
-    return [slice(start, start + room) for start in range(0, size - stride, room - stride)]
+    else:
+        starts = range(0, size - stride, room - stride)  # the first window that reaches the end is the last
+    if side == "right":
+        return [slice(start, start + room) for start in starts]
+    return [slice(max(0, size - start - room), size - start) for start in starts]
