@@ -548,7 +548,7 @@ void bytes_of_every_kind(Run &run) {
       a.x.dtype = a.scales.dtype = SQZ_F32, a.values.dtype = SQZ_U8;
       a.x.rank = a.scales.rank = a.values.rank = 2;
       a.x.data = m.p, a.x.shape = shape, a.x.strides = strides;
-      a.values.data = static_cast<uint8_t *>(c.out_bytes(1, rows * channels).p), a.values.shape = shape;
+      a.values.data = c.out<uint8_t>(1, rows * channels).p, a.values.shape = shape;
       a.scales.data = c.out(rows), a.scales.shape = shape_scales;
       return sqz_quantize_rows(&a);
     });
