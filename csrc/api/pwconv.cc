@@ -152,12 +152,12 @@ sqz_status check_and_run(Call &call, sqz_pointwise_conv_args &a) {
                         residual.ld, floats(a.out), c_out);
 }
 
-bool is_set(const int64_t *flag) { return flag && *flag; }
+int64_t value_of(const int64_t *flag) { return flag ? *flag : 0; }
 
 // An argument that asks for rotation, and the channels of the groups of `what`.
-sqz_status rotation(const char *name, const int64_t *rotate, const char *what, int64_t n) {
-  SQZ_CHECK(!rotate || *rotate == 0 || *rotate == 1, "%s: expected 0 or 1, got %lld", name, (long long)*rotate);
-  return is_set(rotate) ? rotated(what, n, " channels per group to rotate") : SQZ_OK;
+sqz_status rotation(const char *name, int64_t rotate, const char *what, int64_t n) {
+  SQZ_CHECK(rotate == 0 || rotate == 1, "%s: expected 0 or 1, got %lld", name, (long long)rotate);
+  return rotate ? rotated(what, n, " channels per group to rotate") : SQZ_OK;
 }
 
 // Bytes (..., width) and scales (..., groups).
@@ -204,7 +204,7 @@ sqz_status check_conv(Call &call, sqz_run_pointwise_conv_args &a) {
   }
   SQZ_CHECK(is_int8(a.dtype), "quantize_groups: expected None for a dtype other than int8, got int");
   SQZ_TRY(divisor("quantize_groups", *a.quantize_groups, "C_out", a.c_out));
-  SQZ_TRY(rotation("quantize_rotate", a.quantize_rotate, "quantize_groups", a.c_out / *a.quantize_groups));
+  SQZ_TRY(rotation("quantize_rotate", value_of(a.quantize_rotate), "quantize_groups", a.c_out / *a.quantize_groups));
   return quantized_output(call, a.out, a.out_scales, shape, *a.quantize_groups, inputs);
 }
 
@@ -235,6 +235,7 @@ void read_part(Call &call, const sqz_run_pointwise_conv_args &a, PwconvPart *par
     part->q_out = static_cast<uint8_t *>(a.out.data);
     part->ldq_out = quantized_width(a.c_out, part->groups_out);
     part->scales_out = floats(a.out_scales);
+    part->rotate_out = value_of(a.quantize_rotate);
   } else {
     part->out = floats(a.out), part->ldo = a.c_out;
   }
@@ -263,20 +264,12 @@ sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args *args, int64_t 
   constexpr int64_t kFew = 4;  // that need no memory of the heap
   PwconvInput x = {};
   PwconvPart few[kFew];
-  bool few_rotate[kFew];
   PwconvPart *parts = few;
-  bool *rotate = few_rotate;
-  if (count > kFew) {
-    parts = static_cast<PwconvPart *>(call.take("args", count * int64_t{sizeof *parts + sizeof *rotate}));
-    rotate = reinterpret_cast<bool *>(parts + count);
-  }
+  if (count > kFew) parts = static_cast<PwconvPart *>(call.take("args", count * int64_t{sizeof *parts}));
   read_input(call, args[0], &x);
-  for (int64_t i = 0; parts && i < count; ++i) {
-    read_part(call, args[i], parts + i);
-    rotate[i] = is_set(args[i].quantize_rotate);
-  }
+  for (int64_t i = 0; parts && i < count; ++i) read_part(call, args[i], parts + i);
   SQZ_TRY(call.status());
-  return run_pwconv(x, count, parts, rotate);
+  return run_pwconv(x, count, parts);
 }
 
 sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args &a) { return check_and_run(call, &a, 1); }
@@ -286,12 +279,12 @@ sqz_status check_and_run(Call &call, sqz_quantize_rows_args &a) {
   const Shape shape(a.x);
   SQZ_TRY(no_more_than("x", shape.last(), kMaxChannels, " channels"));
   SQZ_TRY(divisor("groups", a.groups, "C", shape.last()));
-  SQZ_TRY(rotation("rotate", a.rotate, "x", shape.last() / a.groups));
+  SQZ_TRY(rotation("rotate", value_of(a.rotate), "x", shape.last() / a.groups));
   SQZ_TRY(quantized_output(call, a.values, a.scales, shape, a.groups, {{"x", &a.x}}));
   SQZ_TRY(call.ready());
   const auto x = call.rows("x", a.x);
   SQZ_TRY(call.status());
-  return run_quantize_rows(shape.rows(), shape.last(), a.groups, is_set(a.rotate), x.p, x.ld,
+  return run_quantize_rows(shape.rows(), shape.last(), a.groups, value_of(a.rotate) != 0, x.p, x.ld,
                            static_cast<uint8_t *>(a.values.data), quantized_width(shape.last(), a.groups),
                            floats(a.scales));
 }
@@ -334,6 +327,7 @@ sqz_status check_part(const sqz_pwconv_input &x, const sqz_pwconv_part &p) {
   if (p.q_out) {
     SQZ_TRY(divisor("groups_out", p.groups_out, "c_out", p.c_out));
     SQZ_TRY(quantized_matrix("q_out", p.q_out, p.ldq_out, "scales_out", p.scales_out, x.rows, p.c_out, p.groups_out));
+    SQZ_TRY(rotation("rotate_out", p.rotate_out, "groups_out", p.c_out / p.groups_out));
   } else {
     SQZ_TRY(matrix("out", p.out, x.rows, p.c_out, p.ldo));
   }

@@ -34,7 +34,7 @@ struct Part {
   int64_t end;  // after its last task
 
   Part() {}
-  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, bool rotate_out, int threads)
+  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads)
       : args{}, store{}, schedule(sizes_of(x, p), threads) {
     run = is_int8(p.dtype) ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv_f32;
     args.groups = p.groups;
@@ -54,7 +54,7 @@ struct Part {
     args.activation = p.activation;
     if (p.q_out)
       store = {x.rows,  p.groups_out, p.c_out / p.groups_out, nullptr,      0,
-               p.q_out, p.ldq_out,    p.scales_out,           p.groups_out, rotate_out};
+               p.q_out, p.ldq_out,    p.scales_out,           p.groups_out, p.rotate_out != 0};
   }
 
   // `block` is the thread's scratch memory.
@@ -115,8 +115,7 @@ struct Room {
 };
 
 // At most kMostParts convolutions of one x in one parallel region. All are checked.
-void run_region(const Kernels &kernels, const PwconvInput &x, int count, const PwconvPart *parts,
-                const bool *rotate_out, const Room &room) {
+void run_region(const Kernels &kernels, const PwconvInput &x, int count, const PwconvPart *parts, const Room &room) {
   struct Context {
     const Kernels &kernels;
     float *memory;
@@ -142,7 +141,7 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
         quantize(kernels, {x.rows, p.groups, x.c_in / p.groups, x.x, x.ldx, q, input.ldq, scales, p.groups, rotate});
       }
     }
-    c.parts[i] = Part(kernels, input, p, rotate_out && rotate_out[i], room.threads);
+    c.parts[i] = Part(kernels, input, p, room.threads);
     if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store);  // no channels, but scales
     tasks += c.parts[i].schedule.tasks();
     c.parts[i].end = tasks;
@@ -191,7 +190,7 @@ sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, boo
   return SQZ_OK;
 }
 
-sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts, const bool *rotate_out) {
+sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts) {
   const Kernels *kernels = nullptr;
   for (int64_t i = 0; i < count; ++i)
     SQZ_TRY(begin(is_int8(parts[i].dtype)     ? Op::pwconv_s8
@@ -205,8 +204,7 @@ sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *par
   Room room{num_threads()};
   for (int64_t i = 0; i < count; i += kMostParts) room.include(x, of_region(i), parts + i);
   SQZ_TRY(room.get(x.rows));
-  for (int64_t i = 0; i < count; i += kMostParts)
-    run_region(*kernels, x, of_region(i), parts + i, rotate_out ? rotate_out + i : nullptr, room);
+  for (int64_t i = 0; i < count; i += kMostParts) run_region(*kernels, x, of_region(i), parts + i, room);
   return SQZ_OK;
 }
 

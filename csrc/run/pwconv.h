@@ -27,8 +27,8 @@ int64_t quantized_width(int64_t channels, int64_t groups);
 sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, bool rotate, const float *x, int64_t ldx,
                              uint8_t *q, int64_t ldq, float *scales);
 
-// Several convolutions of one input. A quantised result i is rotated first if rotate_out[i]; null: none is.
-sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts, const bool *rotate_out = nullptr);
+// Several convolutions of one input.
+sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts);
 
 }  // namespace sqz
 

@@ -773,6 +773,7 @@ typedef struct {
   int64_t ldq_out;           /**< bytes */
   float *scales_out;         /**< (rows, groups_out), dense */
   int64_t groups_out;        /**< groups of the convolution that will read q_out */
+  int64_t rotate_out;        /**< 1: rotate the rows of q_out, for SQZ_S8_ROTATED; see sqz_quantize_rows_args */
 } sqz_pwconv_part;
 
 /**
