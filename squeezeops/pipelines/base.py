@@ -10,7 +10,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -320,17 +320,33 @@ class Pipeline(ABC):
         limits = {}
         if options.truncation:
             limits = {"truncation": options.truncation, "max_length": self._longest_row(options)}
-        encoded = self.tokenizer(text, pair, **limits)
+        encoded = self._tokenize(index, text, pair, **limits)
         ids, most = encoded["input_ids"], self.model.config.max_position_embeddings
         if len(ids) > most:
             problem = f"expected at most {most} tokens, got {len(ids)}"
             raise TextError(self.task, index, problem, too_long=not options.truncation)
+        if limits and len(ids) == limits["max_length"] and not any(end for _, end in encoded["offsets"]):
+            raise self._error(ValueError, "max_length", "room for tokens besides the special ones", len(ids))
         if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
-        if max(ids) >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
-            token = self.tokenizer.convert_ids_to_tokens(max(ids))
-            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
+
+    def _tokenize(self, index: int, *texts: Any, **options: Any) -> Any:
+        """Call the tokenizer. What is wrong with a text, or has no row in the model, is an error of this input."""
+        try:
+            encoded = self.tokenizer(*texts, **options)
+        except ValueError as error:
+            if hasattr(error, "argument"):
+                raise
+            problem = str(error).removeprefix("text: ")
+            argument = "truncation" if problem.startswith("truncation: ") else None
+            raise TextError(self.task, index, problem, argument=argument) from None
+        rows = encoded["input_ids"]
+        largest = max(chain.from_iterable(rows) if rows and isinstance(rows[0], list) else rows, default=0)
+        if largest >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
+            token = self.tokenizer.convert_ids_to_tokens(largest)
+            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
+        return encoded
 
     def _longest_row(self, options: TruncationOptions) -> int:
         """Return the largest number of tokens of a row with truncation."""

@@ -148,7 +148,8 @@ class FeatureExtractionPipeline(Pipeline):
     def _prompt(self, options: FeatureExtractionOptions) -> str:
         if options.prompt is not None:
             return options.prompt
-        return self._settings.prompts.get(options.prompt_name or self._settings.default_prompt_name or "", "")
+        name = self._settings.default_prompt_name if options.prompt_name is None else options.prompt_name
+        return "" if name is None else self._settings.prompts[name]
 
     def _encode(self, index: int, item: Any, options: FeatureExtractionOptions) -> list[Row]:
         self._check_text(index, item)
