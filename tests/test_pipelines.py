@@ -508,6 +508,15 @@ def without(folder, *words):
     return folder
 
 
+def test_a_tokenizer_with_other_results(pipe):
+    other = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: {"input_ids": [1, 2]})
+    message = "text-classification: tokenizer: expected a Tokenizer, or .*, got none with token_type_ids, offsets"
+    with pytest.raises(TypeError, match=message):
+        other("good")
+    own = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: pipe.tokenizer(*texts))
+    assert own("good") == pipe("good")
+
+
 LACKING = [
     ("text-classification", {}, "{}"),
     ("rerank", {}, "{}"),

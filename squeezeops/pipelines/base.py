@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions", "by_score"]
 
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
+COLUMNS = ("input_ids", "token_type_ids", "offsets")  # what a tokenizer returns
 MOST = 2**31 - 1  # the largest number that an option may be
 
 
@@ -188,7 +189,7 @@ class Pipeline(ABC):
         if model.task not in self.model_tasks:
             expected = f"a model of task {' or '.join(map(repr, self.model_tasks))}"
             raise self._error(ValueError, "model", expected, repr(model.task))
-        if not callable(tokenizer):  # transformers' tokenizers are accepted
+        if not callable(tokenizer):
             raise self._error(TypeError, "tokenizer", "a Tokenizer, a folder or None", type(tokenizer).__name__)
         size = model.config.vocab_size
         if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
@@ -341,6 +342,10 @@ class Pipeline(ABC):
             problem = str(error).removeprefix("text: ")
             argument = "truncation" if problem.startswith("truncation: ") else None
             raise TextError(self.task, index, problem, argument=argument) from None
+        lacking = [key for key in COLUMNS if key not in encoded]
+        if lacking:
+            expected = f"a Tokenizer, or a callable whose results have {', '.join(COLUMNS)}"
+            raise self._error(TypeError, "tokenizer", expected, f"none with {', '.join(lacking)}")
         rows = encoded["input_ids"]
         largest = max(chain.from_iterable(rows) if rows and isinstance(rows[0], list) else rows, default=0)
         if largest >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks

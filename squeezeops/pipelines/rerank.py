@@ -72,9 +72,9 @@ class RerankPipeline(Pipeline):
         function, prompt = noted.get("activation_fn"), noted.get("default_prompt_name")
         self._function = "sigmoid" if function is None else CLASSES.get(str(function), "")
         if not self._function:
-            raise self._error(ValueError, "model", f"an activation_fn of {tuple(CLASSES)}", repr(function))
+            raise self._error(ValueError, "model", f"an activation_fn of {tuple(CLASSES)}", f"{function!r:.80}")
         if prompt is not None:
-            raise self._error(ValueError, "model", "no default_prompt_name", repr(prompt))
+            raise self._error(ValueError, "model", "no default_prompt_name", f"{prompt!r:.80}")
 
     def __call__(  # type: ignore[override]
         self, query: str, documents: Sequence[str], **options: Any
