@@ -183,6 +183,7 @@ class Pipeline(ABC):
     task: ClassVar[str]
     model_tasks: ClassVar[tuple[str, ...]]  # accepted tasks of models; the first is loaded by default
     options_type: ClassVar[type[Options]]
+    _length: int | None = None  # that the model's folder asks for, instead of the tokenizer's
     input_types: ClassVar[str] = "a str or an iterable of str"  # for messages
 
     def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
@@ -356,7 +357,7 @@ class Pipeline(ABC):
     def _longest_row(self, options: TruncationOptions) -> int:
         """Return the largest number of tokens of a row with truncation."""
         most = self.model.config.max_position_embeddings
-        own = getattr(self.tokenizer, "max_length", None)  # another callable may have none
+        own = self._length or getattr(self.tokenizer, "max_length", None)  # another callable may have none
         return min(options.max_length or own or most, most)
 
     def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:
