@@ -5,8 +5,8 @@ Common to all ops, unless an op says otherwise:
 * Float arrays are float32 in native byte order, of any strides (a non-contiguous array is copied) and any size, zero
   included. NaN and infinity follow IEEE 754.
 * The result is a new C-contiguous float32 array, or `out`: float32, C-contiguous, writeable, of the result's shape. It
-  must not overlap an input, but a row-wise op (`layer_norm`, `rms_norm`, `l2_normalize`, `softmax`, `gelu`, `tanh`)
-  accepts ``out=x``. Overlap is between the first and the last byte: interleaved views overlap.
+  must not overlap an input, but ``out=x`` is accepted where the op's text says that `out` may be x. Overlap is between
+  the first and the last byte: interleaved views overlap.
 * A wrong type or dtype is a TypeError, a wrong shape or value a ValueError. Both read ``op: argument: expected ...,
   got ...``, have the argument's name in the attribute ``argument``, and leave `out` unchanged. Backends raise the same.
 * On the compiled backends the bits of a row do not depend on the batch around it, the number of threads or the
@@ -171,7 +171,9 @@ class QuantizedRows(NamedTuple):
     scales: Any
 
 
-def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = None) -> QuantizedRows:
+def quantize_rows(
+    x: Floats, *, groups: int = 1, rotate: bool = False, out: QuantizedRows | None = None
+) -> QuantizedRows:
     """Quantise rows to bytes, with a scale for each group of channels: the input of an int8 `PointwiseConv`.
 
     With m the largest ``abs(x)`` in a group of a row: ``scale = m / 127`` and ``value = rint(x * (127 / m)) + 128``,
@@ -185,6 +187,11 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     x : ndarray of float32, shape (..., C)
     groups : int
         A divisor of C; that of the convolution.
+    rotate : bool
+        First multiply each 128 successive channels by the Hadamard matrix of that size (Sylvester's, whose elements are
+        1 and -1), for a convolution of dtype "int8_rotated". That spreads an outlier over its block [1]_. The sums are
+        formed in stages: for h = 1, 2, 4, ..., 64, the elements i and i + h become their sum and their difference. The
+        channels of a group are then a multiple of 128, at most 8192.
     out : QuantizedRows, optional
         Where the result goes.
 
@@ -198,6 +205,10 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     TypeError, ValueError
         As `pointwise_conv`.
 
+    References
+    ----------
+    .. [1] S. Ashkboos et al., QuaRot: outlier-free 4-bit inference in rotated LLMs, 2024.
+
     Examples
     --------
     >>> import numpy as np
@@ -208,7 +219,15 @@ def quantize_rows(x: Floats, *, groups: int = 1, out: QuantizedRows | None = Non
     >>> rows.scales.round(4).tolist()
     [[1.0, 0.015699999406933784]]
     """
-    return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out("quantize_rows", out)))
+    op = "quantize_rows"
+    return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out(op, out), _flag(op, "rotate", rotate)))
+
+
+def _flag(op: str, name: str, value: object) -> int | None:
+    """Return a bool as the backends take it."""
+    if not isinstance(value, bool):
+        raise error(TypeError, op, name, "a bool", kind(value))
+    return 1 if value else None
 
 
 def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
@@ -239,6 +258,10 @@ class PointwiseConv:
     of the products of bytes; without an activation, its bits are the same on every backend. A NaN or an infinity among
     the weights of a channel makes its results NaN.
 
+    "int8_rotated" is int8 for inputs with outliers, such as the states of a BERT, where one channel may hold nearly all
+    of a row's norm. The input is rotated before it is quantised, see `quantize_rows`; the weight is rotated in the same
+    way and divided by 128, which leaves the products as they are.
+
     Parameters
     ----------
     weight : ndarray of float32 or float16, shape (C_out, C_in / groups) or (C_out, C_in / groups, 1)
@@ -246,7 +269,7 @@ class PointwiseConv:
     bias : ndarray of float32, shape (C_out,), optional
     groups : int
         A divisor of C_in and of C_out.
-    dtype : {"float32", "float16", "int8"}
+    dtype : {"float32", "float16", "int8", "int8_rotated"}
         Storage of the packed weight. "float16" takes half the memory and is widened when used: a float16 weight has the
         results of "float32"; a float32 weight is rounded to nearest, ties to even. "int8" takes a quarter of the memory
         and multiplies bytes.
@@ -265,7 +288,8 @@ class PointwiseConv:
     TypeError
         As `pointwise_conv`; for a `memory` without the method.
     ValueError
-        As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels per group.
+        As `pointwise_conv`; for "float16" a finite weight above 65504, for "int8" more than 2^17 channels per group;
+        for "int8_rotated" more than 2^13, or no multiple of 128.
 
     Examples
     --------
@@ -324,7 +348,7 @@ class PointwiseConv:
         bias : ndarray of float32, shape (out_channels,), optional
         in_channels, out_channels, groups : int
             Those of the other convolution.
-        dtype : {"float32", "float16", "int8"}
+        dtype : {"float32", "float16", "int8", "int8_rotated"}
             Storage of the weight.
 
         Raises
@@ -372,6 +396,7 @@ class PointwiseConv:
         activation: str | None = None,
         residual: Floats | None = None,
         quantize_groups: int | None = None,
+        quantize_rotate: bool = False,
         out: Floats | QuantizedRows | None = None,
     ) -> Any:
         """Convolve x (..., in_channels). Arguments and result are those of `pointwise_conv`; int8 adds:
@@ -383,21 +408,26 @@ class PointwiseConv:
         quantize_groups : int, optional
             Quantise the result as `quantize_rows` does, for the groups of the next convolution. This saves a pass over
             memory. `out` is QuantizedRows, too.
+        quantize_rotate : bool
+            Rotate a result that is quantised, for a next convolution of "int8_rotated".
         """
         module = _scoped.get() or _process_wide or _load_process_wide()
         handle = self._packed.get(module) or self._pack(module)
         x_scales = None
-        if self.dtype == "int8" and isinstance(x, tuple):
+        if self._is_int8 and isinstance(x, tuple):
             x, x_scales = _quantized_in("PointwiseConv", x)
         if quantize_groups is None:
-            return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None)
-        if self.dtype != "int8":
+            return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None, None)
+        if not self._is_int8:
             expected = "None for a dtype other than int8"
             raise error(ValueError, "PointwiseConv", "quantize_groups", expected, kind(quantize_groups))
         out, out_scales = _quantized_out("PointwiseConv", out)
-        return QuantizedRows(
-            *module.run_pointwise_conv(handle, x, x_scales, activation, residual, quantize_groups, out, out_scales)
-        )
+        quantize = quantize_groups, out, out_scales, _flag("PointwiseConv", "quantize_rotate", quantize_rotate)
+        return QuantizedRows(*module.run_pointwise_conv(handle, x, x_scales, activation, residual, *quantize))
+
+    @property
+    def _is_int8(self) -> bool:
+        return self.dtype.startswith("int8")
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:
@@ -431,12 +461,12 @@ def pointwise_convs(
 ) -> tuple[Floats, ...]:
     """Convolve one x several times, as separate calls do, but split all the work over the threads at once.
 
-    x is quantised once for all int8 convolutions with the same number of groups.
+    x is quantised once for all int8 convolutions with the same dtype and number of groups.
 
     Parameters
     ----------
     x : ndarray of float32, shape (..., C_in), or QuantizedRows
-        The latter if all are int8, with the same number of groups.
+        The latter if all are int8, with the same dtype and number of groups.
     convs : sequence of PointwiseConv
         Each with C_in input channels; groups, output channels and dtype may differ.
     out : sequence of ndarray of float32 or None, one for each of `convs`, optional
@@ -472,9 +502,11 @@ def pointwise_convs(
         if len(outs) != len(handles):
             raise error(ValueError, op, "out", f"{len(handles)} arrays", len(outs))
     x_scales = None
-    if isinstance(x, tuple) and convs and convs[0].dtype == "int8":
+    if isinstance(x, tuple) and convs and convs[0]._is_int8:
         x, x_scales = _quantized_in(op, x)
-        if x_scales is not None and any((conv.dtype, conv.groups) != ("int8", convs[0].groups) for conv in convs):
+        if x_scales is not None and any(
+            (conv.dtype, conv.groups) != (convs[0].dtype, convs[0].groups) for conv in convs
+        ):
             raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
     return module.run_pointwise_convs(tuple(handles), x, x_scales, outs)
 

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "INT8",
     "LINE",
+    "MOST_ROTATED",
+    "ROTATED",
     "SCALE_BYTES",
     "STORAGE",
+    "TARGETS",
     "Memory",
     "address",
     "pack",
@@ -35,10 +39,15 @@ __all__ = [
     "packed_size",
     "padded",
     "pages",
+    "rotated",
     "unpack",
 ]
 
-STORAGE = ("float32", "float16", "int8")  # dtypes of a packed weight
+STORAGE = ("float32", "float16", "int8", "int8_rotated")  # dtypes of a packed weight
+INT8 = STORAGE[2:]  # those whose input is quantised
+TARGETS = STORAGE[:3]  # dtypes of a model
+ROTATED = 128  # successive channels that are rotated together
+MOST_ROTATED = 8192  # channels of a group that can be rotated
 SCALE_BYTES = 4  # the float32 at the end of a row of an int8 embedding table
 LINE = 64  # bytes of a cache line: the alignment of a packed weight
 PANEL = 16  # output channels
@@ -65,7 +74,7 @@ def packed_size(groups: int, c_in: int, c_out: int, dtype: str) -> int:
     ----------
     groups, c_in, c_out : int
         Groups, input and output channels of the convolution.
-    dtype : {"float32", "float16", "int8"}
+    dtype : {"float32", "float16", "int8", "int8_rotated"}
 
     Examples
     --------
@@ -73,7 +82,7 @@ def packed_size(groups: int, c_in: int, c_out: int, dtype: str) -> int:
     384
     """
     depth, panels = c_in // groups, groups * -(-(c_out // groups) // PANEL)
-    if dtype == "int8":
+    if dtype in INT8:
         return panels * (128 + 64 * -(-depth // 4))
     return panels * depth * {"float32": 64, "float16": 32}[dtype]
 
@@ -84,10 +93,10 @@ def pack(weight: NDArray[Any], scales: NDArray[np.float32] | None, dtype: str) -
     Parameters
     ----------
     weight : ndarray, (groups, C_out / groups, C_in / groups)
-        Stored values: floats, or integers from -127 to 127 for int8.
+        Stored values: floats, or integers from -127 to 127 for int8; rotated for "int8_rotated".
     scales : ndarray of float32, (C_out,), or None
         The scale of each output channel; for int8 alone.
-    dtype : {"float32", "float16", "int8"}
+    dtype : {"float32", "float16", "int8", "int8_rotated"}
 
     Returns
     -------
@@ -103,7 +112,7 @@ def pack(weight: NDArray[Any], scales: NDArray[np.float32] | None, dtype: str) -
     import numpy as np
 
     groups, n, k = weight.shape
-    if dtype != "int8":
+    if dtype not in INT8:
         return _aligned(np.ascontiguousarray(_by_panel(weight.astype(_FLOATS[dtype]), k).swapaxes(2, 3)))
     steps = -(-k // 4)
     panels = _by_panel(weight.astype(np.int8), 4 * steps)
@@ -124,14 +133,14 @@ def unpack(packed: Any, c_in: int, c_out: int, groups: int, dtype: str) -> tuple
     packed : buffer of bytes
         Of `packed_size` bytes.
     c_in, c_out, groups : int
-    dtype : {"float32", "float16", "int8"}
+    dtype : {"float32", "float16", "int8", "int8_rotated"}
 
     Returns
     -------
     weight : ndarray, (groups, C_out / groups, C_in / groups)
         The stored values.
     scales : ndarray of float32, (C_out,)
-        Empty unless `dtype` is "int8".
+        Empty unless `dtype` is in `INT8`.
 
     Examples
     --------
@@ -144,7 +153,7 @@ def unpack(packed: Any, c_in: int, c_out: int, groups: int, dtype: str) -> tuple
 
     n, k = c_out // groups, c_in // groups
     panels, data = -(-n // PANEL), np.frombuffer(packed, np.uint8)
-    if dtype != "int8":
+    if dtype not in INT8:
         values = data.view(_FLOATS[dtype]).reshape(groups, panels, k, PANEL).swapaxes(2, 3)
         return np.ascontiguousarray(values.reshape(groups, panels * PANEL, k)[:, :n]), np.empty(0, np.float32)
     steps = -(-k // 4)
@@ -153,6 +162,36 @@ def unpack(packed: Any, c_in: int, c_out: int, groups: int, dtype: str) -> tuple
     scales = np.ascontiguousarray(lanes[:, :n].reshape(c_out), np.float32)
     by_step = by_panel[..., 128:].view(np.int8).reshape(groups, panels, steps, PANEL, 4).swapaxes(2, 3)
     return np.ascontiguousarray(by_step.reshape(groups, panels * PANEL, 4 * steps)[:, :n, :k]), scales
+
+
+def rotated(x: NDArray[Any]) -> NDArray[Any]:
+    """Multiply each `ROTATED` successive channels by the Hadamard matrix, as `squeezeops.quantize_rows` can.
+
+    Twice is a multiplication by `ROTATED`.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, (..., C)
+        C is a multiple of `ROTATED`.
+
+    Returns
+    -------
+    ndarray of the same dtype and shape
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(128.0)
+    >>> (rotated(rotated(x)) == 128 * x).all()
+    np.True_
+    """
+    import numpy as np
+
+    with np.errstate(all="ignore"):  # NaN and infinity are values like others
+        for h in (1, 2, 4, 8, 16, 32, 64):
+            a, b = x.reshape(-1, 2, h).swapaxes(0, 1)
+            x = np.stack((a + b, a - b), axis=1).reshape(x.shape)
+    return x
 
 
 def _by_panel(weight: NDArray[Any], depth: int) -> NDArray[Any]:

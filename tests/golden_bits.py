@@ -94,8 +94,8 @@ def as_floats(rows: ops.QuantizedRows) -> np.ndarray:
     return np.concatenate([rows.values.astype(np.float32).ravel(), rows.scales.ravel()])
 
 
-def quantized(x: np.ndarray, groups: int) -> np.ndarray:
-    return as_floats(ops.quantize_rows(x, groups=groups))
+def quantized(x: np.ndarray, groups: int, **rest: Any) -> np.ndarray:
+    return as_floats(ops.quantize_rows(x, groups=groups, **rest))
 
 
 def quantized_conv(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
@@ -122,6 +122,10 @@ def storage_cases() -> Cases:
             )
         cases[f"PointwiseConv/{name}-int8-quantized"] = partial(quantized_conv, x, weight, groups)
         cases[f"quantize_rows/{name}"] = partial(quantized, x, groups)
+    x, weight = every_kind(56, 21, 768), numbers(57, 40, 384)
+    x[:, ::2] = numbers(58, 21, 384)
+    cases["quantize_rows/rotated"] = partial(quantized, x, 2, rotate=True)
+    cases["PointwiseConv/21x768to40g2-int8_rotated"] = partial(packed, x, weight, groups=2, dtype="int8_rotated")
     odd = every_kind(55, 400, 33)
     cases["quantize_rows/every_kind"] = partial(quantized, odd, 3)
     cases["PointwiseConv/every_kind-int8"] = partial(packed, odd[:, :22], odd[:50, :11], groups=2, dtype="int8")

@@ -483,6 +483,20 @@ def integer_product(x: np.ndarray, weight: np.ndarray, groups: int = 1) -> np.nd
     return y.reshape(*x.shape[:-1], c_out)
 
 
+def rotated(x: np.ndarray) -> np.ndarray:
+    """The product with the Hadamard matrix of size 128, by its stages, one float32 addition at a time."""
+    y, channel = x.reshape(-1, 128).copy(), np.arange(128)
+    for h in (1, 2, 4, 8, 16, 32, 64):
+        i = channel[channel & h == 0]
+        y[:, i], y[:, i + h] = y[:, i] + y[:, i + h], y[:, i] - y[:, i + h]
+    return y.reshape(x.shape)
+
+
+def rotated_conv_of(x, weight, bias=None, **rest) -> Expected:
+    with np.errstate(all="ignore"):
+        return int8_conv_of(rotated(x), rotated(weight) * F(1 / 128), bias, **rest)
+
+
 def int8_conv_of(x, weight, bias=None, *, groups=1, activation=None, residual=None) -> Expected:
     """To the bit. Activations are computed by the active backend."""
     z = integer_product(x, weight, groups)
@@ -503,6 +517,15 @@ def quantized_rows_of(x, *, groups=1) -> Expected:
     padded = np.full((*values.shape[:-1], width), 128, np.uint8)
     padded[..., : values.shape[-1]] = values + 128
     return ops.QuantizedRows(padded.reshape(*x.shape[:-1], groups * width), scales), 0
+
+
+def quantize_rotated(x, **rest):
+    return ops.quantize_rows(x, rotate=True, **rest)
+
+
+def quantized_rotated_of(x, *, groups=1) -> Expected:
+    with np.errstate(all="ignore"):
+        return quantized_rows_of(rotated(x), groups=groups)
 
 
 def make_quantize(rng: Generator, rows: int, groups: int, k: int) -> Arguments:
@@ -541,6 +564,16 @@ CONVS = [
         "quantize_rows", "quantize_rows_s8", ops.quantize_rows, make_quantize, quantized_rows_of,
         sizes=[*itertools.product((1, 2, 3, 5), (*CHANNELS, 4, 5, 67, 127, 128, 192, 300)), (1, 4100), (5, 4100)],
         typical=(4, 15), options=[{"x": with_tiny_rows}], rows=(0, 1, 2, 7, 17),
+    ),
+    OpCase(
+        "conv_int8_rotated", "pwconv_s8", packed_conv("int8_rotated"), make_conv, rotated_conv_of,
+        sizes=[(1, 128, 7), (1, 384, 48), (2, 256, 33), (3, 128, 17), (1, 640, 50), (1, 0, 3)],
+        **CONV_BASE | {"typical": (2, 128, 17), "large": [(130, (1, 128, 200)), (33, (4, 128, 100))]},
+    ),
+    OpCase(  # odd and even numbers of blocks, groups on their own and in batches
+        "quantize_rows rotated", "quantize_rows_s8", quantize_rotated, make_quantize, quantized_rotated_of,
+        sizes=[*itertools.product((1, 2, 3), (0, 128, 256, 384, 640)), (1, 1536), (2, 4096), (1, 8192)],
+        typical=(2, 384), options=[{"x": with_tiny_rows}], rows=(0, 1, 2, 7, 17),
     ),
 ]  # fmt: skip
 

@@ -4,6 +4,8 @@ test_contract.py holds the same checks to those of Python's backends, with the a
 other callers can pass.
 """
 
+from inspect import signature
+
 import numpy as np
 import pytest
 from op_helpers import native, normal
@@ -126,6 +128,15 @@ def test_the_table_describes_the_structs(row):
             assert sorted(field.type.elements)[a.first_word] == a.first_word
 
 
+@pytest.mark.parametrize("row", [row for row in TABLE if text(row.name) in ops.__all__], ids=lambda row: text(row.name))
+def test_an_optional_argument_may_be_none_in_python(row):
+    """The compiled backends take None for it. If the signature does not, the other backends refuse None."""
+    parameters = signature(getattr(ops, text(row.name))).parameters
+    for a in row.arguments[0 : row.argument_count]:
+        if text(a.name) in parameters and a.kind != lib.SQZ_ARG_WORD:
+            assert bool(a.optional) == ("None" in parameters[text(a.name)].annotation), text(a.name)
+
+
 def test_the_table_has_an_end():
     assert len({text(row.name) for row in TABLE}) == len(TABLE) > 10
     assert lib.sqz_operation_get(-1) == lib.sqz_operation_get(len(TABLE)) == ffi.NULL
@@ -181,7 +192,7 @@ def test_room_for_a_shape():
 
 def test_two_results():
     (values, scales) = Args("quantize_rows", x=X, groups=2).finish("values", "scales")
-    expected = native.quantize_rows(X, 2, None, None)
+    expected = native.quantize_rows(X, 2, None, None, None)
     np.testing.assert_array_equal(values, expected[0])
     np.testing.assert_array_equal(scales, expected[1])
     args = Args("quantize_rows", x=X, groups=2, values=values)  # one of them is there
@@ -204,7 +215,7 @@ def test_a_packed_weight():
         ({"packed": packed[:-1]}, lib.SQZ_INVALID, "packed: expected 256 bytes, got 255"),
         ({"packed": shifted}, lib.SQZ_INVALID, "packed: expected an address"),
         ({"c_in": 2**28 + 1}, lib.SQZ_INVALID, "c_in: expected 0 to 2^28 channels"),
-        ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 3, got 0"),
+        ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 4, got 0"),
         ({"x_scales": X}, lib.SQZ_INVALID, "x_scales: expected none for weights of another type"),
         ({"out_scales": X}, lib.SQZ_INVALID, "out_scales: expected none without quantize_groups"),
         ({"quantize_groups": ffi.new("int64_t *", 2)}, lib.SQZ_INVALID, "quantize_groups: expected None for a dtype"),

@@ -13,6 +13,7 @@ import buffer_calls
 import numpy as np
 import pytest
 from op_helpers import VARIANTS, assert_repeats, normal
+from op_table import OPS
 
 from squeezeops import ops
 
@@ -435,7 +436,7 @@ def test_out_must_not_overlap_an_input(backend, op, argument, out):
     assert_bad(op, {argument: value, out: room}, out, ValueError)
 
 
-@pytest.mark.parametrize("op", [*NORMALISED, "softmax", "softmax axis 0", "gelu", "tanh"])
+@pytest.mark.parametrize("op", [op for op in GOOD if op.split()[0] in OPS and OPS[op.split()[0]].in_place])
 def test_out_may_be_x_but_not_part_of_it(backend, op):
     alone = {name: None for name in ("mask", "residual") if name in GOOD[op]}  # without what has the shape of x
     memory = floats(16, 12)
@@ -528,11 +529,30 @@ def test_quantised_rows_of_several_convs(backend):
 
 
 @pytest.mark.parametrize(
+    "rotate, channels, argument, exception",
+    [(1, 128, "rotate", TypeError), (None, 128, "rotate", TypeError), ("x", 128, "rotate", TypeError)]
+    + [(True, channels, "x", ValueError) for channels in (1, 96, 200, 2**13 + 128)],
+)
+def test_rows_that_cannot_be_rotated(backend, rotate, channels, argument, exception):
+    x = floats(2, channels)
+    assert_refused("quantize_rows", lambda: ops.quantize_rows(x, rotate=rotate), [x], argument, exception)
+    conv = ops.PointwiseConv(floats(channels, 2), dtype="int8")
+    argument = {"rotate": "quantize_rotate", "x": "quantize_groups"}[argument]
+
+    def call():
+        conv(floats(2, 2), quantize_groups=1, quantize_rotate=rotate)
+
+    assert_refused("PointwiseConv", call, [], argument, exception)
+
+
+@pytest.mark.parametrize(
     "weight, dtype",
     [
         (np.full((2, 3), 65505, np.float32), "float16"),
         (np.full((2, 3), -1e30, np.float32), "float16"),
         (np.zeros((1, 2**17 + 1), np.float32), "int8"),
+        (np.zeros((2, 64), np.float32), "int8_rotated"),
+        (np.zeros((2, 2**13 + 128), np.float32), "int8_rotated"),
         (np.zeros((0, 2**28 + 1), np.float32), "float32"),
         (np.zeros((2**28 + 1, 0), np.float32), "float32"),
         (np.broadcast_to(np.float32(1), (HUGE, 4)), "float32"),

@@ -21,7 +21,7 @@ from test_checkpoint import save_torch, split
 from test_squeezebert import GOLDEN, MODELS
 
 from squeezeops import ops
-from squeezeops.packing import STORAGE
+from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion import convert, quality
@@ -30,7 +30,7 @@ from squeezeops.squeezebert.model.storage import ONE_SCALE, TOO_LARGE
 from squeezeops.squeezebert.model.tensors import encoder_shapes
 from squeezeops.squeezebert.model.weights import load_folder
 
-EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
+EVERY_DTYPE = pytest.mark.parametrize("dtype", TARGETS)
 FIELD_OF = {f"attention.{part}": part for part in ("query", "key", "value")}
 FIELD_OF |= {f"{part}.conv1d": part for part in ("post_attention", "intermediate", "output")}
 COMPILED = [name for name in ("native", "cffi") if name in ops.available_backends()]
@@ -97,13 +97,76 @@ def test_the_same_bits_as_in_memory(backend, name, dtype, out):
         assert_equal_results(results(model), results(expected))
 
 
+def write_wide(folder):
+    """A model with one group and 128 channels, one of which holds most of each state's norm."""
+    ones = {f"{part}_groups": 1 for part in ("q", "k", "v", "post_attention", "intermediate", "output")}
+    sizes = {"hidden_size": 128, "embedding_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    values = {"model_type": "squeezebert", "num_attention_heads": 2, "vocab_size": 40, "max_position_embeddings": 16}
+    config = SqueezeBertConfig.from_dict(values | sizes | ones)
+    random, arrays = np.random.default_rng(7), {}
+    for name, shape in encoder_shapes(config):
+        arrays[name] = random.normal(0, 0.1, shape).astype(np.float32)
+        if name.lower().endswith("layernorm.weight"):
+            arrays[name] += 1
+        elif name.lower().endswith("layernorm.bias"):
+            arrays[name][5] = 5
+        elif name.endswith(("query.weight", "key.weight", "value.weight", "intermediate.conv1d.weight")):
+            arrays[name][:, 5] /= 5
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(values | sizes | ones))
+    with open(folder / "model.safetensors", "wb") as file:
+        write_file(file, {n: ("F32", a.shape) for n, a in arrays.items()}, {}, [a.tobytes() for a in arrays.values()])
+    return folder
+
+
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_rotated_layers(backend, out, tmp_path):
+    """Int8 with one group: most convolutions are rotated, and the file has the bits of the model in memory."""
+    folder = write_wide(tmp_path / "wide")
+    with ops.backend(backend):
+        done = convert.convert(folder, out, task="base")
+        stored = {name.split(".", 3)[3]: layer.dtype for name, layer in done.layers.items() if ".layers." in name}
+        assert stored == {
+            "attention.query": "int8_rotated", "attention.key": "int8_rotated", "attention.value": "float16",
+            "post_attention.conv1d": "int8", "intermediate.conv1d": "int8_rotated", "output.conv1d": "int8_rotated",
+        }  # fmt: skip
+        tensors, metadata = read_header(out)
+        assert metadata["requires"] == "rotation" and metadata["dtype"] == "int8"
+        assert tensors["encoder.layers.1.output.conv1d.packed"].dtype == "I8"
+        assert tensors["encoder.layers.1.post_attention.conv1d.packed"].dtype == "U8"
+        model, expected = SqueezeBert.from_pretrained(out), SqueezeBert.from_pretrained(folder, dtype="int8")
+        assert_equal_results(results(model), results(expected))
+        names = [f"encoder.layers.{i}.{part}" for i in range(2) for part in stored]
+        plain = dict.fromkeys(names, "int8")
+        exact, rotated, one_scale = (
+            SqueezeBert.from_pretrained(folder, dtype=dtype)(*inputs_of(model)).last_hidden_state
+            for dtype in ("float32", "int8", plain)
+        )
+        errors = [np.abs(close - exact).mean() for close in (rotated, one_scale)]
+        assert 1.1 * errors[0] < errors[1]
+        copied = out.with_name("copy.safetensors")
+        assert {n: s.dtype for n, s in convert.convert(out, copied).layers.items()} == {
+            n: s.dtype for n, s in done.layers.items()
+        }
+        assert copied.read_bytes() == out.read_bytes()
+
+
+def test_rotated_weights_of_a_file_that_does_not_say_so(tmp_path, out):
+    folder = write_wide(tmp_path / "wide")
+    convert.convert(folder, out)
+    edited = Edited(out)
+    edited.metadata["requires"] = ""
+    edited.write()
+    with pytest.raises(ValueError, match=r"query\.packed: expected F32 or F16 or U8, got I8"):
+        SqueezeBert.from_pretrained(out)
+
+
 @pytest.mark.oracle  # because the model is installed with the oracle extra
 def test_a_converted_minilm_gives_the_results_of_its_checkpoint_in_int8(minilm, out):
     """A BERT: all convolutions have one group, where int8 has exceptions, and float32 tables."""
     done = convert.convert(minilm, out)
     kept = [name for name, layer in done.layers.items() if layer.dtype == "float16"]
-    parts = ("attention.value", "intermediate.conv1d", "output.conv1d")
-    assert kept == [f"encoder.layers.{i}.{part}" for i in range(6) for part in parts]
+    assert kept == [f"encoder.layers.{i}.attention.value" for i in range(6)]
     assert {done.layers[name].reason for name in kept} == {ONE_SCALE}
     texts = ["Yes.", "Two trains run to the coast, and neither is late."]
     batch = Tokenizer.from_pretrained(minilm)(texts, padding=True)

@@ -16,7 +16,7 @@ from test_convert import TOKENIZER_JSON, Edited
 from test_squeezebert import GOLDEN
 
 from squeezeops import ops
-from squeezeops.packing import STORAGE
+from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, Tokenizer
 from squeezeops.squeezebert.conversion.convert import convert
@@ -89,7 +89,7 @@ def test_version_1_keeps_its_bits(backend):
         assert hashlib.sha256(array.tobytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("dtype", TARGETS)
 @pytest.mark.parametrize("kind", ["vocab.txt", "tokenizer.json"])
 def test_both_versions_have_the_same_results(dtype, kind, tmp_path):
     folder = write_model(tmp_path / "model", LABELS)

@@ -10,11 +10,11 @@ import pytest
 from op_helpers import VARIANTS, assert_repeats, assert_same_bits, normal
 
 from squeezeops import ops
-from squeezeops.packing import STORAGE, packed_size
+from squeezeops.packing import TARGETS, packed_size
 
 RNG = np.random.default_rng(8)
 SHAPES = [(1, 1, 1), (1, 5, 3), (1, 16, 16), (2, 34, 6), (4, 64, 32), (3, 51, 15), (1, 0, 4), (1, 4, 0), (2, 48, 2)]
-EVERY_DTYPE = pytest.mark.parametrize("dtype", STORAGE)
+EVERY_DTYPE = pytest.mark.parametrize("dtype", TARGETS)
 
 
 def aligned(data, offset=0):

@@ -16,11 +16,11 @@ EVERY_SHAPE = pytest.mark.parametrize("groups, n, k", SHAPES)
 @pytest.mark.parametrize("dtype", packing.STORAGE)
 @EVERY_SHAPE
 def test_unpack_undoes_pack(rng, dtype, groups, n, k):
-    if dtype == "int8":
+    if dtype in packing.INT8:
         weight = rng.integers(-127, 128, (groups, n, k)).astype(np.int8)
     else:
         weight = normal(rng, groups, n, k).astype(dtype)
-    scales = normal(rng, groups * n) if dtype == "int8" else None
+    scales = normal(rng, groups * n) if dtype in packing.INT8 else None
     packed = packing.pack(weight, scales, dtype)
     sizes = groups * k, groups * n, groups
     assert packed.dtype == np.uint8 and packed.nbytes == packing.packed_size(groups, *sizes[:2], dtype)

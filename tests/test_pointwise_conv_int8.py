@@ -160,6 +160,60 @@ def test_several_of_one_input(variant, guards, rng, rows):
             ops.pointwise_convs(given, [other, convs[0]])
 
 
+def rotated_conv(weight, bias=None, groups=1):
+    return ops.PointwiseConv(weight, bias, groups=groups, dtype="int8_rotated")
+
+
+def test_rotation_is_for_outliers(variant, rng):
+    """One channel holds nearly all of each row's norm, and little of the result."""
+    x, weight = normal(rng, 20, 384), normal(rng, 50, 384)
+    x[:, 3], weight[:, 3] = 60, weight[:, 3] / 30
+    exact = x.astype(float) @ weight.T.astype(float)
+    errors = [np.linalg.norm(c(x) - exact) / np.linalg.norm(exact) for c in (rotated_conv(weight), conv(weight))]
+    assert errors[0] < 0.05 < 0.1 < errors[1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 33, 70])
+@pytest.mark.parametrize("groups, n, to", [(1, 384, 1), (1, 256, 2), (3, 128, 3), (2, 384, 2)])
+def test_rotates_its_result(variant, rng, rows, groups, n, to):
+    x, weight, bias = normal(rng, rows, groups * 8), normal(rng, groups * n, 8), normal(rng, groups * n)
+    packed = conv(weight, bias, groups)
+    y = packed(x, activation="gelu", quantize_groups=to, quantize_rotate=True)
+    same(y, ops.quantize_rows(packed(x, activation="gelu"), groups=to, rotate=True))
+    following = rotated_conv(normal(rng, 6 * to, groups * n // to), groups=to)
+    assert_same_bits(following(y), following(packed(x, activation="gelu")))
+
+
+def test_rotated_and_others_of_one_input(variant, rng):
+    x = normal(rng, 40, 256)
+    kinds = [("int8_rotated", 1), ("float32", 2), ("int8", 1), ("int8_rotated", 2), ("int8_rotated", 1), ("float16", 1)]
+    convs = [ops.PointwiseConv(normal(rng, 48, 256 // g), normal(rng, 48), groups=g, dtype=d) for d, g in kinds]
+    for actual, one in zip(ops.pointwise_convs(x, convs), convs, strict=True):
+        assert_same_bits(actual, one(x))
+    given = ops.quantize_rows(x, rotate=True)
+    for actual, one in zip(ops.pointwise_convs(given, [convs[0], convs[4]]), (convs[0], convs[4]), strict=True):
+        assert_same_bits(actual, one(x))
+    with pytest.raises(ValueError, match="pointwise_convs: x: expected floats for weights of other types and groups"):
+        ops.pointwise_convs(given, [convs[0], convs[2]])
+
+
+def test_rotated_weights_are_packed_alike(rng):
+    weight = normal(rng, 33, 384)
+    weight[3], weight[4, 5], weight[5] = 0, np.nan, 1e-38
+    forms = set()
+    for name in ops.available_backends():
+        with ops.backend(name):
+            packed = rotated_conv(weight).packed
+            forms.add(bytes(packed))
+            again = ops.PointwiseConv.from_packed(packed, in_channels=384, out_channels=33, dtype="int8_rotated")
+            assert_same_bits(again(weight[:3]), rotated_conv(weight)(weight[:3]))
+            assert_same_bits(
+                rotated_conv(weight.astype(np.float16))(weight[:3])[:, 6:],
+                rotated_conv(weight.astype(np.float16).astype(F))(weight[:3])[:, 6:],
+            )
+    assert len(forms) == 1
+
+
 def test_a_chain(variant, rng):
     x = normal(rng, 40, 48)
     first, second = conv(normal(rng, 192, 12), normal(rng, 192), 4), conv(normal(rng, 48, 48), None, 4)

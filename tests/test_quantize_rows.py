@@ -63,3 +63,23 @@ def test_special_values_mark_their_row_and_group(variant, guards, rng, bad):
 def test_any_bit_patterns(variant, guards):
     check(guards, x=every_kind(50, 300, 30), groups=3)
     check(guards, x=every_kind(51, 600, 1))
+
+
+def test_rotation_is_the_hadamard_matrix(variant):
+    """One-hot rows give its rows: each 1 or -1, orthogonal, the first all 1."""
+    rows = ops.quantize_rows(np.eye(128, dtype=F), rotate=True)
+    matrix = (rows.values.astype(int) - 128) // 127
+    assert (np.abs(matrix) == 1).all() and (matrix[0] == 1).all() and (rows.scales == F(1) / F(127)).all()
+    assert (matrix == matrix.T).all() and (matrix @ matrix == 128 * np.eye(128)).all()
+
+
+def test_rotated_rows_of_odd_values(variant, guards):
+    """Zeros, subnormals (which no instruction set may flush), overflow to infinity and NaN in one block."""
+    x = np.zeros((7, 256), F)
+    x[1, 200] = 1e-45
+    x[2, ::3], x[2, 4] = 1.2e-38, 1e-30
+    x[3, :2] = 3e38
+    x[4, 130] = np.nan
+    x[5, 7] = -np.inf
+    x[6, 1::2] = np.nextafter(F(2.0**-100), F(0))
+    OPS["quantize_rows rotated"].check(guards, x=x, groups=2)

@@ -34,6 +34,12 @@ def test_every_op_is_tested():
     assert takes_arrays - {op.name for op in TESTED} == {"pointwise_convs"}
 
 
+@pytest.mark.parametrize("op", TESTED, ids=lambda op: op.name)
+def test_the_text_of_out_says_whether_it_may_be_x(op):
+    text = getattr(ops, op.name, ops.PointwiseConv).__doc__
+    assert ("may be x" in text) == op.in_place
+
+
 def test_every_instruction_set_is_tested_and_measured():
     assert ALL_ISAS
     tested = [variant for variant in (*VARIANTS, *INT8_VARIANTS) if variant.backend == "native"]

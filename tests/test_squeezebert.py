@@ -275,7 +275,7 @@ def test_int8_is_close_to_float32(variant, name):
 
 @pytest.mark.parametrize("name", ["classification", "bert_classification"])
 def test_convolutions_that_stay_float16_in_int8(name):
-    """Value, intermediate and output convolutions with one group stay float16. An explicit mapping is obeyed."""
+    """With one group and channels that cannot be rotated, three convolutions stay float16. A mapping is obeyed."""
     model = load(name, dtype="int8")
     one = model.config.v_groups == model.config.intermediate_groups == model.config.output_groups == 1
     assert one == (name == "bert_classification")
@@ -303,6 +303,11 @@ def test_int8_embeddings_of_a_published_model(minilm):
     )
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(exact, close, strict=True)]
     assert np.mean(cosines) > 0.999 and min(cosines) > 0.998, cosines
+    layers = SqueezeBert.from_pretrained(minilm, dtype="int8").layers
+    assert {layer.value.dtype for layer in layers} == {"float16"}
+    assert {getattr(layer, part).dtype for layer in layers for part in ("query", "key", "intermediate", "output")} == {
+        "int8_rotated"
+    }
 
 
 def test_dtypes_of_convolutions():
@@ -707,7 +712,8 @@ def test_the_message_for_many_differences_is_short():
 
 DTYPES = "one of 'float32', 'float16', 'int8'"
 CONVOLUTIONS = "names of the encoder's convolutions"
-UNKNOWN = [(dtype, DTYPES) for dtype in ("int7", "", 8, {"encoder.layers.0.attention.query": "int7"})]
+UNKNOWN = [(dtype, DTYPES) for dtype in ("int7", "", 8, "int8_rotated")]
+UNKNOWN += [({"encoder.layers.0.attention.query": "int7"}, f"{DTYPES}, 'int8_rotated'")]
 NO_CONVOLUTIONS = ("encoder.layers.2.attention.query", "encoder.layers.0.attention", "pooler.dense", 0)
 UNKNOWN += [({name: "int8"}, CONVOLUTIONS) for name in NO_CONVOLUTIONS]
 

@@ -11,7 +11,7 @@ namespace sqz {
 constexpr const char *kActivationWords[] = {nullptr, "gelu", "gelu_tanh", "relu", "tanh"};
 constexpr const char *kFullyMaskedWords[] = {"uniform", "zero"};
 constexpr const char *kApproximateWords[] = {"none", "tanh"};
-constexpr const char *kDtypeWords[] = {"float32", "float16", "int8"};  // from SQZ_F32
+constexpr const char *kDtypeWords[] = {"float32", "float16", "int8", "int8_rotated"};  // from SQZ_F32
 
 // Arguments of an operation, for SQZ_OPERATION: its struct is `Args` there.
 #define SQZ_ARGUMENT(field, kind, optional, first, count, words) \

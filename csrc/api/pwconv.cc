@@ -6,6 +6,7 @@
 #include "api/call.h"
 #include "api/operations.h"
 #include "kernels/pwconv/pwconv_s8.h"
+#include "kernels/quantize_rows/quantize_rows.h"
 
 namespace sqz {
 
@@ -19,11 +20,19 @@ sqz_status channels(const char *name, int64_t n) {
   return SQZ_OK;
 }
 
+// Channels of a group that is rotated before it is quantised.
+sqz_status rotated(const char *name, int64_t n, const char *what) {
+  SQZ_CHECK(n % QuantizeRows::kBlock == 0, "%s: expected a multiple of %lld%s, got %lld", name,
+            (long long)QuantizeRows::kBlock, what, (long long)n);
+  return no_more_than(name, n, QuantizeRows::kMostRotated, what);
+}
+
 sqz_status conv_sizes(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out) {
-  SQZ_TRY(choice("dtype", dtype, SQZ_F32, SQZ_S8));
+  SQZ_TRY(choice("dtype", dtype, SQZ_F32, SQZ_S8_ROTATED));
   SQZ_TRY(channels("c_in", c_in));
   SQZ_TRY(channels("c_out", c_out));
   SQZ_TRY(divisor("groups", groups, "c_in", c_in, "c_out", c_out));
+  if (dtype == SQZ_S8_ROTATED) return rotated("c_in", c_in / groups, " channels per group for int8_rotated");
   if (dtype != SQZ_S8) return SQZ_OK;
   return no_more_than("c_in", c_in / groups, PackedS8::kMostGroupIn, " channels per group for int8");
 }
@@ -57,6 +66,7 @@ sqz_status weight_sizes(const sqz_array &weight, int64_t groups, sqz_dtype dtype
             "weight: expected at most 2^%d input channels, got %lld groups of %lld", exponent(kMaxChannels),
             (long long)groups, (long long)group_in);
   SQZ_TRY(no_more_than("weight", c_out, kMaxChannels, " output channels"));
+  if (dtype == SQZ_S8_ROTATED) return rotated("weight", group_in, " input channels per group for int8_rotated");
   if (dtype != SQZ_S8) return SQZ_OK;
   return no_more_than("weight", group_in, PackedS8::kMostGroupIn, " input channels per group for int8");
 }
@@ -82,7 +92,7 @@ sqz_status check_and_run(Call &call, sqz_pack_pointwise_conv_args &a) {
   const int64_t c_out = a.weight.shape[0];
   SQZ_TRY(optional("bias", a.bias, {c_out}));
   SQZ_TRY(divisor("groups", a.groups, "C_out", c_out));
-  SQZ_TRY(choice("dtype", a.dtype, SQZ_F32, SQZ_S8));
+  SQZ_TRY(choice("dtype", a.dtype, SQZ_F32, SQZ_S8_ROTATED));
   SQZ_TRY(weight_sizes(a.weight, a.groups, a.dtype));
   const int64_t c_in = a.groups * a.weight.shape[1];
   const int64_t bytes = packed_bytes(a.dtype, a.groups, c_in, c_out);
@@ -142,6 +152,14 @@ sqz_status check_and_run(Call &call, sqz_pointwise_conv_args &a) {
                         residual.ld, floats(a.out), c_out);
 }
 
+bool is_set(const int64_t *flag) { return flag && *flag; }
+
+// An argument that asks for rotation, and the channels of the groups of `what`.
+sqz_status rotation(const char *name, const int64_t *rotate, const char *what, int64_t n) {
+  SQZ_CHECK(!rotate || *rotate == 0 || *rotate == 1, "%s: expected 0 or 1, got %lld", name, (long long)*rotate);
+  return is_set(rotate) ? rotated(what, n, " channels per group to rotate") : SQZ_OK;
+}
+
 // Bytes (..., width) and scales (..., groups).
 sqz_status quantized_rows(const sqz_array &values, const sqz_array &scales, int64_t c_in, int64_t groups) {
   SQZ_TRY(array("x", values, kU8, "values"));
@@ -166,7 +184,7 @@ sqz_status quantized_output(Call &call, sqz_array &values, sqz_array &scales, co
 sqz_status check_conv(Call &call, sqz_run_pointwise_conv_args &a) {
   SQZ_TRY(packed_weight(a));
   if (given(a.x_scales)) {
-    SQZ_CHECK(a.dtype == SQZ_S8, "x_scales: expected none for weights of another type than int8, got %s",
+    SQZ_CHECK(is_int8(a.dtype), "x_scales: expected none for weights of another type than int8, got %s",
               type_name(a.x_scales));
     SQZ_TRY(quantized_rows(a.x, a.x_scales, a.c_in, a.groups));
   } else {
@@ -184,8 +202,9 @@ sqz_status check_conv(Call &call, sqz_run_pointwise_conv_args &a) {
               type_name(a.out_scales));
     return call.output(a.out, shape, inputs);
   }
-  SQZ_CHECK(a.dtype == SQZ_S8, "quantize_groups: expected None for a dtype other than int8, got int");
+  SQZ_CHECK(is_int8(a.dtype), "quantize_groups: expected None for a dtype other than int8, got int");
   SQZ_TRY(divisor("quantize_groups", *a.quantize_groups, "C_out", a.c_out));
+  SQZ_TRY(rotation("quantize_rotate", a.quantize_rotate, "quantize_groups", a.c_out / *a.quantize_groups));
   return quantized_output(call, a.out, a.out_scales, shape, *a.quantize_groups, inputs);
 }
 
@@ -236,7 +255,7 @@ sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args *args, int64_t 
     SQZ_TRY(check_conv(call, args[i]));
     SQZ_CHECK(same_view(args[i].x, args[0].x) && args[i].x_scales.data == args[0].x_scales.data,
               "x: expected one array for all convolutions, got another for the one at position %lld", (long long)i);
-    SQZ_CHECK(!given(args[i].x_scales) || args[i].groups == args[0].groups,
+    SQZ_CHECK(!given(args[i].x_scales) || (args[i].dtype == args[0].dtype && args[i].groups == args[0].groups),
               "x: expected floats for weights of other types and groups, got quantised rows");
     SQZ_TRY(apart(args, i));
   }
@@ -244,12 +263,20 @@ sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args *args, int64_t 
   constexpr int64_t kFew = 4;  // that need no memory of the heap
   PwconvInput x = {};
   PwconvPart few[kFew];
+  bool few_rotate[kFew];
   PwconvPart *parts = few;
-  if (count > kFew) parts = static_cast<PwconvPart *>(call.take("args", count * int64_t{sizeof *parts}));
+  bool *rotate = few_rotate;
+  if (count > kFew) {
+    parts = static_cast<PwconvPart *>(call.take("args", count * int64_t{sizeof *parts + sizeof *rotate}));
+    rotate = reinterpret_cast<bool *>(parts + count);
+  }
   read_input(call, args[0], &x);
-  for (int64_t i = 0; parts && i < count; ++i) read_part(call, args[i], parts + i);
+  for (int64_t i = 0; parts && i < count; ++i) {
+    read_part(call, args[i], parts + i);
+    rotate[i] = is_set(args[i].quantize_rotate);
+  }
   SQZ_TRY(call.status());
-  return run_pwconv(x, count, parts);
+  return run_pwconv(x, count, parts, rotate);
 }
 
 sqz_status check_and_run(Call &call, sqz_run_pointwise_conv_args &a) { return check_and_run(call, &a, 1); }
@@ -259,12 +286,14 @@ sqz_status check_and_run(Call &call, sqz_quantize_rows_args &a) {
   const Shape shape(a.x);
   SQZ_TRY(no_more_than("x", shape.last(), kMaxChannels, " channels"));
   SQZ_TRY(divisor("groups", a.groups, "C", shape.last()));
+  SQZ_TRY(rotation("rotate", a.rotate, "x", shape.last() / a.groups));
   SQZ_TRY(quantized_output(call, a.values, a.scales, shape, a.groups, {{"x", &a.x}}));
   SQZ_TRY(call.ready());
   const auto x = call.rows("x", a.x);
   SQZ_TRY(call.status());
-  return run_quantize_rows(shape.rows(), shape.last(), a.groups, x.p, x.ld, static_cast<uint8_t *>(a.values.data),
-                           quantized_width(shape.last(), a.groups), floats(a.scales));
+  return run_quantize_rows(shape.rows(), shape.last(), a.groups, is_set(a.rotate), x.p, x.ld,
+                           static_cast<uint8_t *>(a.values.data), quantized_width(shape.last(), a.groups),
+                           floats(a.scales));
 }
 
 // ---- pointers ------------------------------------------------------------------------------------------------------
@@ -299,7 +328,7 @@ sqz_status check_input(const sqz_pwconv_input &x) {
 
 sqz_status check_part(const sqz_pwconv_input &x, const sqz_pwconv_part &p) {
   SQZ_TRY(conv_sizes(p.dtype, p.groups, x.c_in, p.c_out));
-  SQZ_CHECK(p.dtype == SQZ_S8 || !x.q, "dtype: expected int8 weights for a quantised input, got floats");
+  SQZ_CHECK(is_int8(p.dtype) || !x.q, "dtype: expected int8 weights for a quantised input, got floats");
   SQZ_CHECK(!x.q || p.groups == x.groups, "groups: expected those of the quantised input, %lld, got %lld",
             (long long)x.groups, (long long)p.groups);
   if (p.q_out) {
@@ -332,8 +361,9 @@ SQZ_OPERATION(use_packed_pointwise_conv, "PointwiseConv", SQZ_IN(packed), SQZ_IN
 SQZ_OPERATION(run_pointwise_conv, "PointwiseConv", SQZ_IN(packed), SQZ_IN_OPTIONAL(bias), SQZ_INT(c_in), SQZ_INT(c_out),
               SQZ_INT(groups), SQZ_WORD(dtype, SQZ_F32, kDtypeWords), SQZ_IN(x), SQZ_IN_OPTIONAL(x_scales),
               SQZ_WORD(activation, 0, kActivationWords), SQZ_IN_OPTIONAL(residual), SQZ_INT_OPTIONAL(quantize_groups),
-              SQZ_OUT(out), SQZ_OUT(out_scales))
-SQZ_OPERATION(quantize_rows, "quantize_rows", SQZ_IN(x), SQZ_INT(groups), SQZ_OUT(values), SQZ_OUT(scales))
+              SQZ_OUT(out), SQZ_OUT(out_scales), SQZ_INT_OPTIONAL(quantize_rotate))
+SQZ_OPERATION(quantize_rows, "quantize_rows", SQZ_IN(x), SQZ_INT(groups), SQZ_OUT(values), SQZ_OUT(scales),
+              SQZ_INT_OPTIONAL(rotate))
 
 static sqz_status run_pointwise_convs(void *args, int64_t count, int32_t checked) {
   constexpr size_t size = sizeof(sqz_run_pointwise_conv_args);
@@ -386,7 +416,7 @@ sqz_status sqz_quantize_rows_s8(int64_t rows, int64_t channels, int64_t groups, 
   SQZ_TRY(quantized_sizes(channels, groups));
   SQZ_TRY(matrix("x", x, rows, channels, ldx));
   SQZ_TRY(quantized_matrix("q", q, ldq, "scales", scales, rows, channels, groups));
-  return run_quantize_rows(rows, channels, groups, x, ldx, q, ldq, scales);
+  return run_quantize_rows(rows, channels, groups, false, x, ldx, q, ldq, scales);
 }
 
 sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_out, const float *x, int64_t ldx,

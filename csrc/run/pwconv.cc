@@ -23,7 +23,7 @@ void quantize(const Kernels &kernels, const QuantizeRows &all) {
 }
 
 PwconvSizes sizes_of(const PwconvInput &x, const PwconvPart &p) {
-  return {x.rows, p.groups, x.c_in, p.c_out, p.dtype == SQZ_S8, p.q_out ? p.groups_out : 0};
+  return {x.rows, p.groups, x.c_in, p.c_out, is_int8(p.dtype), p.q_out ? p.groups_out : 0};
 }
 
 struct Part {
@@ -34,9 +34,9 @@ struct Part {
   int64_t end;  // after its last task
 
   Part() {}
-  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads)
+  Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, bool rotate_out, int threads)
       : args{}, store{}, schedule(sizes_of(x, p), threads) {
-    run = p.dtype == SQZ_S8 ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv_f32;
+    run = is_int8(p.dtype) ? kernels.pwconv_s8 : p.dtype == SQZ_F16 ? kernels.pwconv_f16 : kernels.pwconv_f32;
     args.groups = p.groups;
     args.group_in = x.c_in / p.groups;
     args.group_out = p.c_out / p.groups;
@@ -53,8 +53,8 @@ struct Part {
     args.ldo = p.ldo;
     args.activation = p.activation;
     if (p.q_out)
-      store = {x.rows,  p.groups_out, p.c_out / p.groups_out, nullptr,     0,
-               p.q_out, p.ldq_out,    p.scales_out,           p.groups_out};
+      store = {x.rows,  p.groups_out, p.c_out / p.groups_out, nullptr,      0,
+               p.q_out, p.ldq_out,    p.scales_out,           p.groups_out, rotate_out};
   }
 
   // `block` is the thread's scratch memory.
@@ -83,12 +83,12 @@ struct Part {
 // The first part that reads the same quantised rows of x.
 int first_of_groups(const PwconvPart *parts, int i) {
   for (int j = 0; j < i; ++j)
-    if (parts[j].dtype == SQZ_S8 && parts[j].groups == parts[i].groups) return j;
+    if (parts[j].dtype == parts[i].dtype && parts[j].groups == parts[i].groups) return j;
   return i;
 }
 
 // Scratch memory of a call, which its regions use one after the other: for each thread a block of a result, and the
-// rows of x, quantised once for each number of groups.
+// rows of x, quantised once for each dtype and number of groups.
 struct Room {
   int threads;
   int64_t block = 0, quantized = 0;  // floats of a block, and of a row of x
@@ -98,7 +98,7 @@ struct Room {
     int64_t floats = 0;
     for (int i = 0; i < count; ++i) {
       block = at_least(block, store_widths(sizes_of(x, parts[i])).scratch_floats());
-      if (parts[i].dtype != SQZ_S8 || x.q || first_of_groups(parts, i) < i) continue;
+      if (!is_int8(parts[i].dtype) || x.q || first_of_groups(parts, i) < i) continue;
       floats += ceil_div(quantized_width(x.c_in, parts[i].groups), 4) + parts[i].groups + 1;
     }
     quantized = at_least(quantized, floats);
@@ -115,7 +115,8 @@ struct Room {
 };
 
 // At most kMostParts convolutions of one x in one parallel region. All are checked.
-void run_region(const Kernels &kernels, const PwconvInput &x, int count, const PwconvPart *parts, const Room &room) {
+void run_region(const Kernels &kernels, const PwconvInput &x, int count, const PwconvPart *parts,
+                const bool *rotate_out, const Room &room) {
   struct Context {
     const Kernels &kernels;
     float *memory;
@@ -127,7 +128,7 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
   for (int i = 0; i < count; ++i) {
     const PwconvPart &p = parts[i];
     PwconvInput input = x;
-    if (p.dtype == SQZ_S8 && !x.q) {
+    if (is_int8(p.dtype) && !x.q) {
       const int first = first_of_groups(parts, i);
       if (first < i) {
         const Pwconv &same = c.parts[first].args;
@@ -137,10 +138,11 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
         uint8_t *q = reinterpret_cast<uint8_t *>(scales + ceil_div(x.rows * p.groups, 16) * 16);
         input.q = q, input.ldq = quantized_width(x.c_in, p.groups), input.scales = scales;
         free += ceil_div(x.rows * p.groups, 16) * 16 + ceil_div(x.rows * input.ldq, 64) * 16;
-        quantize(kernels, {x.rows, p.groups, x.c_in / p.groups, x.x, x.ldx, q, input.ldq, scales, p.groups});
+        const bool rotate = p.dtype == SQZ_S8_ROTATED;
+        quantize(kernels, {x.rows, p.groups, x.c_in / p.groups, x.x, x.ldx, q, input.ldq, scales, p.groups, rotate});
       }
     }
-    c.parts[i] = Part(kernels, input, p, room.threads);
+    c.parts[i] = Part(kernels, input, p, rotate_out && rotate_out[i], room.threads);
     if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store);  // no channels, but scales
     tasks += c.parts[i].schedule.tasks();
     c.parts[i].end = tasks;
@@ -160,19 +162,20 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
 }  // namespace
 
 int64_t pwconv_packed_size(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out) {
-  if (dtype != SQZ_S8) return c_in * ceil_div(c_out / groups, 16) * 16;
+  if (!is_int8(dtype)) return c_in * ceil_div(c_out / groups, 16) * 16;
   return groups * ceil_div(c_out / groups, 16) * PackedS8::panel_bytes(c_in / groups);
 }
 
 bool run_pwconv_pack(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out, const void *weight,
                      sqz_dtype weight_dtype, void *packed, float *worst) {
-  if (c_out == 0 || (c_in == 0 && dtype != SQZ_S8)) return true;  // int8 has sums and scales even without weights
+  if (c_out == 0 || (c_in == 0 && !is_int8(dtype))) return true;  // int8 has sums and scales even without weights
   FloatEnvironment environment;
   const int64_t group_in = c_in / groups, group_out = c_out / groups;
   if (dtype == SQZ_F16)
     return pwconv_pack_f16(groups, group_in, group_out, weight, weight_dtype, static_cast<uint16_t *>(packed), worst);
-  if (dtype == SQZ_S8)
-    pwconv_pack_s8(groups, group_in, group_out, weight, weight_dtype, static_cast<uint8_t *>(packed));
+  if (is_int8(dtype))
+    pwconv_pack_s8(groups, group_in, group_out, weight, weight_dtype, dtype == SQZ_S8_ROTATED,
+                   static_cast<uint8_t *>(packed));
   else
     pwconv_pack_f32(groups, group_in, group_out, weight, weight_dtype, static_cast<float *>(packed));
   return true;
@@ -180,18 +183,18 @@ bool run_pwconv_pack(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_ou
 
 int64_t quantized_width(int64_t channels, int64_t groups) { return groups * QuantizeRows::width(channels / groups); }
 
-sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, const float *x, int64_t ldx, uint8_t *q,
-                             int64_t ldq, float *scales) {
+sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, bool rotate, const float *x, int64_t ldx,
+                             uint8_t *q, int64_t ldq, float *scales) {
   const Kernels *kernels;
   SQZ_TRY(begin(Op::quantize_rows_s8, &kernels));
-  quantize(*kernels, {rows, groups, channels / groups, x, ldx, q, ldq, scales, groups});
+  quantize(*kernels, {rows, groups, channels / groups, x, ldx, q, ldq, scales, groups, rotate});
   return SQZ_OK;
 }
 
-sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts) {
+sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts, const bool *rotate_out) {
   const Kernels *kernels = nullptr;
   for (int64_t i = 0; i < count; ++i)
-    SQZ_TRY(begin(parts[i].dtype == SQZ_S8    ? Op::pwconv_s8
+    SQZ_TRY(begin(is_int8(parts[i].dtype)     ? Op::pwconv_s8
                   : parts[i].dtype == SQZ_F16 ? Op::pwconv_f16
                                               : Op::pwconv_f32,
                   &kernels));
@@ -202,7 +205,8 @@ sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *par
   Room room{num_threads()};
   for (int64_t i = 0; i < count; i += kMostParts) room.include(x, of_region(i), parts + i);
   SQZ_TRY(room.get(x.rows));
-  for (int64_t i = 0; i < count; i += kMostParts) run_region(*kernels, x, of_region(i), parts + i, room);
+  for (int64_t i = 0; i < count; i += kMostParts)
+    run_region(*kernels, x, of_region(i), parts + i, rotate_out ? rotate_out + i : nullptr, room);
   return SQZ_OK;
 }
 

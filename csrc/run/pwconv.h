@@ -11,6 +11,8 @@ namespace sqz {
 using PwconvInput = sqz_pwconv_input;
 using PwconvPart = sqz_pwconv_part;
 
+inline bool is_int8(sqz_dtype dtype) { return dtype == SQZ_S8 || dtype == SQZ_S8_ROTATED; }
+
 // Elements of a packed weight: floats, halves or bytes.
 int64_t pwconv_packed_size(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_out);
 
@@ -22,11 +24,11 @@ bool run_pwconv_pack(sqz_dtype dtype, int64_t groups, int64_t c_in, int64_t c_ou
 // Bytes of a quantised row.
 int64_t quantized_width(int64_t channels, int64_t groups);
 
-sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, const float *x, int64_t ldx, uint8_t *q,
-                             int64_t ldq, float *scales);
+sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, bool rotate, const float *x, int64_t ldx,
+                             uint8_t *q, int64_t ldq, float *scales);
 
-// Several convolutions of one input.
-sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts);
+// Several convolutions of one input. A quantised result i is rotated first if rotate_out[i]; null: none is.
+sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts, const bool *rotate_out = nullptr);
 
 }  // namespace sqz
 

@@ -110,7 +110,8 @@ constexpr bool check_bytes() {
   SQZ_BYTES_NEED(Amax, no_amax());
   SQZ_BYTES_NEED(Amax, amax(SQZ_A(Amax), SQZ_A(V)));
   SQZ_BYTES_NEED(Amax, max_amax(SQZ_A(Amax), SQZ_A(Amax)));
-  SQZ_BYTES_NEED(uint32_t, amax_bits(SQZ_A(Amax)));                           // the bits of a float
+  SQZ_BYTES_NEED(uint32_t, amax_bits(SQZ_A(Amax)));       // the bits of a float
+  SQZ_BYTES_NEED(EpilogueV, rotate16(SQZ_A(EpilogueV)));  // stages 1, 2, 4 and 8 of a rotation, see QuantizeRows
   SQZ_BYTES_NEED(void, store_bytes(SQZ_A(uint8_t *), SQZ_A(const V(&)[4])));  // rne(x) + 128 of 64 floats
 #undef SQZ_BYTES_NEED
   return true;

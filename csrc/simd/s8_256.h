@@ -40,6 +40,11 @@ struct S8Ymm {
     return static_cast<uint32_t>(_mm_cvtsi128_si32(q));
   }
 
+  static SQZ_INLINE Float::V rotate16(Float::V x) {
+    const __m256 a = rotate8(x.a), b = rotate8(x.b);
+    return {_mm256_add_ps(a, b), _mm256_sub_ps(a, b)};
+  }
+
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     for (int i = 0; i < 2; ++i) {
       const Float::V u = x[2 * i], v = x[2 * i + 1];
@@ -53,6 +58,18 @@ struct S8Ymm {
   }
 
   static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+x"(*a)); }
+
+ private:
+  static SQZ_INLINE __m256 rotate8(__m256 x) {
+    const float minus = -0.0f;
+    x = stage(x, _mm256_permute_ps(x, 0xb1), _mm256_setr_ps(0, minus, 0, minus, 0, minus, 0, minus));
+    x = stage(x, _mm256_permute_ps(x, 0x4e), _mm256_setr_ps(0, 0, minus, minus, 0, 0, minus, minus));
+    return stage(x, _mm256_permute2f128_ps(x, x, 1), _mm256_setr_ps(0, 0, 0, 0, minus, minus, minus, minus));
+  }
+  // x + other, or other - x where `signs` has a sign.
+  static SQZ_INLINE __m256 stage(__m256 x, __m256 other, __m256 signs) {
+    return _mm256_add_ps(other, _mm256_xor_ps(x, signs));
+  }
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 #define SQZ_SIMD_S8_NEON_H_
 
 #include "simd/f32_neon.h"
-#include "simd/f32_scalar.h"
+#include "simd/s8_scalar.h"
 
 namespace sqz {
 namespace {
@@ -19,6 +19,10 @@ namespace {
 struct F32Vfp : F32Scalar {
   static SQZ_INLINE V add(V x, V y) {
     for (int i = 0; i < 16; ++i) __asm__("vadd.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
+    return x;
+  }
+  static SQZ_INLINE V sub(V x, V y) {
+    for (int i = 0; i < 16; ++i) __asm__("vsub.f32 %0, %0, %1" : "+t"(x.v[i]) : "t"(y.v[i]));
     return x;
   }
   static SQZ_INLINE V mul(V x, V y) {
@@ -126,6 +130,16 @@ struct S8Neon {
 #endif
   }
 
+  static SQZ_INLINE Epilogue::V rotate16(Epilogue::V x) {
+#ifdef __aarch64__
+    const float32x4_t a = rotate4(x.a), b = rotate4(x.b), c = rotate4(x.c), d = rotate4(x.d);
+    const F32Neon::V y = {vaddq_f32(a, b), vsubq_f32(a, b), vaddq_f32(c, d), vsubq_f32(c, d)};
+    return {vaddq_f32(y.a, y.c), vaddq_f32(y.b, y.d), vsubq_f32(y.a, y.c), vsubq_f32(y.b, y.d)};
+#else
+    return rotate16_scalar<Epilogue>(x);
+#endif
+  }
+
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, low_bytes(x[i]));
   }
@@ -147,6 +161,17 @@ struct S8Neon {
     return vcombine_s32(vpadd_s32(vget_low_s32(x), vget_high_s32(x)), vpadd_s32(vget_low_s32(y), vget_high_s32(y)));
 #endif
   }
+#ifdef __aarch64__
+  static SQZ_INLINE float32x4_t rotate4(float32x4_t x) {
+    const uint32_t h1[4] = {0, 0x80000000u, 0, 0x80000000u}, h2[4] = {0, 0, 0x80000000u, 0x80000000u};
+    x = stage(x, vrev64q_f32(x), vld1q_u32(h1));
+    return stage(x, vextq_f32(x, x, 2), vld1q_u32(h2));
+  }
+  // x + other, or other - x where `signs` has a sign.
+  static SQZ_INLINE float32x4_t stage(float32x4_t x, float32x4_t other, uint32x4_t signs) {
+    return vaddq_f32(other, vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), signs)));
+  }
+#endif
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 
   // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits; the

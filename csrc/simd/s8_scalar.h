@@ -11,6 +11,18 @@
 namespace sqz {
 namespace {
 
+template <class I>
+SQZ_INLINE typename I::V rotate16_scalar(typename I::V x) {
+#pragma GCC unroll 1
+  for (int h = 1; h < 16; h *= 2) {
+    typename I::V other;
+    for (int i = 0; i < 16; ++i) other.v[i] = x.v[i ^ h];
+    const typename I::V sum = I::add(x, other), difference = I::sub(other, x);
+    for (int i = 0; i < 16; ++i) x.v[i] = i & h ? difference.v[i] : sum.v[i];
+  }
+  return x;
+}
+
 struct S8Scalar {
   using Float = F32Scalar;
   using Epilogue = Float;
@@ -54,6 +66,9 @@ struct S8Scalar {
   }
   static SQZ_INLINE Amax max_amax(Amax a, Amax b) { return a < b ? b : a; }
   static SQZ_INLINE uint32_t amax_bits(Amax m) { return m; }
+
+  // The stages h = 1, 2, 4 and 8 of a rotation: x[i] + x[i + h] and x[i] - x[i + h] for each i without the bit h.
+  static SQZ_INLINE Float::V rotate16(Float::V x) { return rotate16_scalar<Float>(x); }
 
   // rne(x) + 128 as bytes, for 64 floats |x| <= 127 in four vectors.
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {

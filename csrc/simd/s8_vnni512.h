@@ -44,6 +44,13 @@ struct S8Vnni512 {
     return static_cast<uint32_t>(_mm_cvtsi128_si32(q));
   }
 
+  static SQZ_INLINE Float::V rotate16(Float::V x) {
+    x = stage(x, _mm512_permute_ps(x, 0xb1), 0xaaaa);
+    x = stage(x, _mm512_permute_ps(x, 0x4e), 0xcccc);
+    x = stage(x, _mm512_shuffle_f32x4(x, x, 0xb1), 0xf0f0);
+    return stage(x, _mm512_shuffle_f32x4(x, x, 0x4e), 0xff00);
+  }
+
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
     // `packs` interleaves 128-bit lanes; the permute restores order.
     const __m512i u = _mm512_packs_epi32(_mm512_cvtps_epi32(x[0]), _mm512_cvtps_epi32(x[1]));
@@ -54,6 +61,12 @@ struct S8Vnni512 {
   }
 
   static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+v"(*a)); }
+
+ private:
+  // other - x in the lanes `second`, else x + other.
+  static SQZ_INLINE __m512 stage(__m512 x, __m512 other, __mmask16 second) {
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, other), second, other, x);
+  }
 };
 
 }  // namespace

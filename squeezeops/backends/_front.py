@@ -15,7 +15,7 @@ import numpy as np
 
 from squeezeops import packing
 from squeezeops.backends import _scalars as check
-from squeezeops.backends._packed import check_address
+from squeezeops.backends._packed import check_address, check_rotated
 from squeezeops.backends._scalars import MOST_CHANNELS, MOST_HEADS, MOST_INT8_DEPTH, error, kind
 
 Shape = tuple[int, ...]
@@ -225,6 +225,18 @@ def quantized_width(channels: int, groups: int) -> int:
     return groups * -(-(channels // groups) // 4) * 4
 
 
+def rotation(op: str, name: str, value: Any, what: str, channels: int) -> bool:
+    """Check an argument that asks for rotation, and the channels of the groups of the argument `what`."""
+    if value is None:
+        return False
+    flag = check.int64(op, name, value)
+    if flag not in (0, 1):
+        raise error(ValueError, op, name, "0 or 1", flag)
+    if flag:
+        check_rotated(op, what, channels, "channels per group to rotate")
+    return flag == 1
+
+
 class Convolution(NamedTuple):
     """A packed convolution."""
 
@@ -233,7 +245,7 @@ class Convolution(NamedTuple):
     k: int  # input channels per group
     n: int  # output channels per group
     weight: Any  # as the kernels' `pack` returns it
-    scales: np.ndarray  # of the output channels; empty unless `dtype` is "int8"
+    scales: np.ndarray  # of the output channels; empty unless `dtype` is in `packing.INT8`
     bias: np.ndarray | None
 
 
@@ -285,11 +297,14 @@ class Front:
             raise error(ValueError, op, "weight", "at most 2^28 output channels", c_out)
         if dtype == "int8" and k > MOST_INT8_DEPTH:
             raise error(ValueError, op, "weight", "at most 2^17 input channels per group for int8", k)
+        if dtype == "int8_rotated":
+            check_rotated(op, "weight", k, "input channels per group for int8_rotated")
 
     def _pack(self, a: Arguments, weight: np.ndarray, bias: np.ndarray | None, groups: int, dtype: str) -> Convolution:
         op, (c_out, k) = a.op, weight.shape[:2]
         weight = a.plain("weight", weight)
         a.done()
+        w: np.ndarray
         w, scales = weight.reshape(c_out, k).astype(F), np.empty(0, F)
         with np.errstate(all="ignore"):  # NaN and infinity are weights like others
             if dtype == "float16" and weight.dtype != np.float16:
@@ -302,9 +317,10 @@ class Front:
             w[np.abs(w) < np.finfo(F).tiny] = 0
             if dtype == "float16":
                 w = w.astype(np.float16)
-            elif dtype == "int8":
+            elif dtype in packing.INT8:
+                w = packing.rotated(w) * F(1 / packing.ROTATED) if dtype == "int8_rotated" else w
                 values, scales = np.empty((c_out, quantized_width(k, 1)), np.uint8), np.empty((c_out, 1), F)
-                self.kernels.quantize_rows(w, 1, values, scales)
+                self.kernels.quantize_rows(w, 1, values, scales, False)
                 w, scales = (values[:, :k] - np.uint8(128)).view(np.int8), scales.reshape(c_out)
         panels = self.kernels.pack(w.reshape(groups, c_out // groups, k))
         return Convolution(dtype, groups, k, c_out // groups, panels, scales, bias)
@@ -333,6 +349,7 @@ class Front:
         quantize_groups: Any,
         out: Any,
         out_scales: Any,
+        quantize_rotate: Any,
     ) -> Any:
         a = Arguments("PointwiseConv")
         x, x_scales = self._convolved(a, handle, x, x_scales)
@@ -343,12 +360,13 @@ class Front:
         quantized = None
         if quantize_groups is not None:
             quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
+            rotate = rotation(a.op, "quantize_rotate", quantize_rotate, "quantize_groups", c_out // quantize_groups)
             quantized, out = a.quantized_output(out, out_scales, shape[:-1], c_out, quantize_groups), None
         y = a.output(out, shape)
         self.kernels.convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), matrix(y))
         if quantized is None:
             return y
-        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized))
+        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized), rotate)
         return quantized
 
     def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
@@ -377,15 +395,16 @@ class Front:
             raise error(ValueError, a.op, "x", f"scales of shape {shape}", scales.shape)
         return a.plain("x", values), a.plain("x", scales)
 
-    def quantize_rows(self, x: Any, groups: Any, values: Any, scales: Any) -> tuple[Any, Any]:
+    def quantize_rows(self, x: Any, groups: Any, values: Any, scales: Any, rotate: Any) -> tuple[Any, Any]:
         a = Arguments("quantize_rows")
         x = a.rows("x", x)
         channels = x.shape[-1]
         if channels > MOST_CHANNELS:
             raise error(ValueError, a.op, "x", "at most 2^28 channels", channels)
         groups = check.divisor(a.op, "groups", groups, C=channels)
+        rotate = rotation(a.op, "rotate", rotate, "x", channels // groups)
         quantized = a.quantized_output(values, scales, x.shape[:-1], channels, groups)
-        self.kernels.quantize_rows(matrix(x), groups, *map(matrix, quantized))
+        self.kernels.quantize_rows(matrix(x), groups, *map(matrix, quantized), rotate)
         return quantized
 
     # Row-wise ops. x and out may be the same memory.

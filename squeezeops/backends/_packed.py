@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from squeezeops.backends import _scalars as check
-from squeezeops.packing import LINE, STORAGE, packed_size
+from squeezeops.packing import LINE, MOST_ROTATED, ROTATED, STORAGE, packed_size
 
 
 def packed_weight(
@@ -20,6 +20,8 @@ def packed_weight(
     number = check.divisor(op, "groups", groups, in_channels=c_in, out_channels=c_out)
     if dtype == "int8" and c_in // number > check.MOST_INT8_DEPTH:
         raise check.error(ValueError, op, "in_channels", "at most 2^17 per group for int8", c_in // number)
+    if dtype == "int8_rotated":
+        check_rotated(op, "in_channels", c_in // number, "channels per group for int8_rotated")
     try:
         view = memoryview(packed)
     except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
@@ -32,6 +34,14 @@ def packed_weight(
     if view.nbytes != size:
         raise check.error(ValueError, op, "packed", f"{size} bytes", view.nbytes)
     return (view.cast("B") if size else memoryview(b"")).toreadonly(), c_in, c_out, number
+
+
+def check_rotated(op: str, name: str, channels: int, what: str) -> None:
+    """Check the channels of a group that is rotated before it is quantised."""
+    if channels % ROTATED:
+        raise check.error(ValueError, op, name, f"a multiple of {ROTATED} {what}", channels)
+    if channels > MOST_ROTATED:
+        raise check.error(ValueError, op, name, f"at most 2^13 {what}", channels)
 
 
 def check_address(op: str, address: int, size: int) -> None:

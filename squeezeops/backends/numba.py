@@ -24,7 +24,7 @@ from squeezeops.backends._numba.threads import get_num_threads as get_num_thread
 from squeezeops.backends._numba.threads import run
 from squeezeops.backends._numba.threads import set_num_threads as set_num_threads
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
-from squeezeops.packing import SCALE_BYTES
+from squeezeops.packing import INT8, SCALE_BYTES, rotated
 
 if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution
@@ -71,8 +71,8 @@ def activation(x: Array, word: str, out: Array) -> None:
 # Grouped pointwise convolution.
 
 
-def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
-    source, n = _flat(x), x.shape[1] // groups
+def quantize_rows(x: Array, groups: int, values: Array, scales: Array, rotate: bool) -> None:
+    source, n = _flat(rotated(x) if rotate else x), x.shape[1] // groups
     target = values.reshape(-1), scales.reshape(-1)
 
     def part(first: int, last: int) -> None:
@@ -99,12 +99,14 @@ def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | Non
     if x_scales is not None:
         by_group = x.reshape(len(x), groups, x.shape[1] // groups)[:, :, :k]
         x = by_group.astype(F, order="C") - F(128)
+    elif conv.dtype == "int8_rotated":
+        x = rotated(x)
     source, target = _flat(x), out.reshape(-1)
     ends = _flat_or_none(conv.bias), ACTIVATIONS[activation], _flat_or_none(residual), groups, k, n
     weight, channels = conv.weight, _flat(conv.scales)
 
     def part(first: int, last: int) -> None:
-        if conv.dtype == "int8":
+        if conv.dtype in INT8:
             scratch = np.zeros(convolution.int8_scratch_size(groups, k), F)
             totals = np.zeros(TILE_ROWS * WIDTH)
             convolution.convolve_int8(first, last, source, row_scales, weight, channels, *ends, scratch, totals, target)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from squeezeops.packing import SCALE_BYTES
+from squeezeops.packing import INT8, SCALE_BYTES, rotated
 
 if TYPE_CHECKING:
     from squeezeops.backends._front import Convolution
@@ -120,8 +120,10 @@ def activation(x: Array, word: str, out: Array) -> None:
 
 
 @_kernel
-def quantize_rows(x: Array, groups: int, values: Array, scales: Array) -> None:
+def quantize_rows(x: Array, groups: int, values: Array, scales: Array, rotate: bool) -> None:
     """values (rows, width), each group padded with 128 to a multiple of 4; scales (rows, groups)."""
+    if rotate:
+        x = rotated(x)
     rows, n = len(x), x.shape[1] // groups
     by_group = x.reshape(rows, groups, n)
     most = np.abs(by_group).max(axis=-1, initial=0)  # NaN if there is one
@@ -149,10 +151,10 @@ def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | Non
     """out = activation(conv(x) + bias) + residual. x is float32, or uint8 with x_scales, as from `quantize_rows`."""
     groups, n, k, rows = conv.groups, conv.n, conv.k, len(out)
     a: Any = x
-    if conv.dtype == "int8":
+    if conv.dtype in INT8:
         if x_scales is None:
             values, x_scales = np.empty((rows, groups * -(-k // 4) * 4), np.uint8), np.empty((rows, groups), F)
-            quantize_rows(x, groups, values, x_scales)
+            quantize_rows(x, groups, values, x_scales, conv.dtype == "int8_rotated")
         else:
             values = x
         a = values.reshape(rows, groups, -(-k // 4) * 4)[..., :k] - 128.0

@@ -27,6 +27,11 @@ int8 is the fastest and takes a quarter of float32's memory for the encoder. flo
 checkpoint, gives the results of float32. Embedding tables are float16 with either; with int8, word embeddings are int8.
 The built-in model is int8 already and is copied.
 
+What int8 gives, on one thread: a SqueezeBERT runs 2.5 to 2.7 times as fast as in float32 up to 128 tokens. A BERT runs
+2 to 3 times as fast; its value layers stay float16 for precision. The embeddings of all-MiniLM-L6-v2 then have a
+cosine of 0.9997 to those of float32, at worst 0.998. Layers of a BERT with channels that are no multiple of 128 stay
+mostly float16, and gain little.
+
   squeezeops convert ./squeezebert-mnli mnli.safetensors --check
   squeezeops classify --model mnli.safetensors "A text."
 """
@@ -132,7 +137,7 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
     yield f"  {done.bytes_before:,} bytes of weights before, a file of {done.bytes_after:,} after ({share:.0%})"
     others = sum(bool(layer.reason) for layer in done.layers.values())
     if others:  # heads are not counted
-        all_ = others + sum(layer.dtype == done.dtype for layer in done.layers.values())
+        all_ = others + sum(layer.dtype.removesuffix("_rotated") == done.dtype for layer in done.layers.values())
         yield f"  {others} of {all_} layers are not in {done.dtype} (--report says which and why)"
     if done.rounded:
         worst = max(done.rounded, key=lambda name: done.rounded[name])
@@ -143,14 +148,14 @@ def summary(done: Conversion, out: str) -> Iterator[str]:
 def report(done: Conversion) -> Iterator[str]:
     """Yield a table with one line per layer."""
     width = max(map(len, done.layers), default=5)
-    yield f"{'layer':<{width}}  {'dtype':<7}  {'weights off':>11}  {'output off':>10}"
+    yield f"{'layer':<{width}}  {'dtype':<12}  {'weights off':>11}  {'output off':>10}"
     for name, layer in done.layers.items():
         error = layer.error
         weight, output = (error.weight, error.output) if error else (None, None)
         figures = "  ".join(
             [f"{'-' if weight is None else f'{weight:.5f}':>11}", f"{'-' if output is None else f'{output:.5f}':>10}"]
         )
-        yield f"{name:<{width}}  {layer.dtype:<7}  {figures}  {layer.reason}".rstrip()
+        yield f"{name:<{width}}  {layer.dtype:<12}  {figures}  {layer.reason}".rstrip()
     if any(layer.error for layer in done.layers.values()):
         yield f"off: by how much {done.dtype} changes them, as a part of the norm; the output is that for sample texts"
 

@@ -529,6 +529,30 @@ void convolutions(Run &run) {
 void bytes_of_every_kind(Run &run) {
   const int64_t rows = 60, n = 33;
   quantize(run, "every_kind", every_kind(67, rows * n), rows, n, 3);
+  // By the function of the argument struct, which alone can rotate. One outlier per row, and subnormals.
+  for (const int64_t channels : {128, 384, 640}) {
+    Floats outliers = numbers(69, rows * channels);
+    for (int64_t i = 0; i < rows; ++i) {
+      float *row = &outliers[static_cast<size_t>(i * channels)];
+      if (i % 4 == 3)
+        for (int64_t j = 0; j < channels; ++j) row[j] *= 1e-37f;
+      row[i % channels] = i % 4 == 3 ? 1e-29f : 60.0f;
+    }
+    run("quantize_rows", "s8", "rotated-" + std::to_string(channels), kExact, [&](Call &c) {
+      const Matrix m = c.in(outliers, rows, channels);
+      const intptr_t shape[] = {rows, static_cast<intptr_t>(channels)}, shape_scales[] = {rows, 1};
+      const intptr_t strides[] = {static_cast<intptr_t>(m.ld * 4), 4};
+      const int64_t rotate = 1;
+      sqz_quantize_rows_args a = {};
+      a.size = sizeof a, a.groups = 1, a.rotate = &rotate;
+      a.x.dtype = a.scales.dtype = SQZ_F32, a.values.dtype = SQZ_U8;
+      a.x.rank = a.scales.rank = a.values.rank = 2;
+      a.x.data = m.p, a.x.shape = shape, a.x.strides = strides;
+      a.values.data = c.out<uint8_t>(1, rows * channels).p, a.values.shape = shape;
+      a.scales.data = c.out(rows), a.scales.shape = shape_scales;
+      return sqz_quantize_rows(&a);
+    });
+  }
   // Halfway between two bytes: 127 is the largest, so the scale is 1.
   Floats ties(rows * n);
   for (size_t i = 0; i < ties.size(); ++i) ties[i] = static_cast<float>(integer(68, i, 253) - 126) + 0.5f;

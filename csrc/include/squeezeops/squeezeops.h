@@ -16,8 +16,8 @@
  * - Scalars are double and rounded to float inside, so that the caller's rounding mode has no part in it.
  * - Ownership. The caller owns all memory that it passes; no function keeps a pointer after it returns. What a function
  *   returns a pointer to belongs to the library and is never freed by the caller.
- * - Overlap. `out` may be exactly `x`, with the same row stride, in the row-wise functions (layer_norm, rms_norm,
- *   l2_normalize, softmax, activation). Nothing else that is written may overlap what is read.
+ * - Overlap. Where the text of `out` says that it may be x, it may be exactly `x`, with the same row stride. Nothing
+ *   else that is written may overlap what is read.
  * - Errors. A function returns a status and, unless that is SQZ_OK, leaves its output as it was; sqz_error_message()
  *   then says, on the same thread, which argument was wrong: "argument: expected ..., got ...". NULL, negative sizes
  *   and sizes whose products overflow are such errors. No function can check that a pointer leads to as much memory as
@@ -74,6 +74,8 @@ typedef enum {
   SQZ_S32 = 6,
   SQZ_S64 = 7,
   SQZ_BYTE = 8, /**< SQZ_U8 or SQZ_BOOL, whichever is expected: for languages that have one type for both */
+  /** Of weights alone, none of which is SQZ_U8: int8 for rotated rows. See sqz_quantize_rows_args. */
+  SQZ_S8_ROTATED = 4,
   SQZ_OTHER = 9 /**< anything else, such as another byte order: always refused, with sqz_array.type in the message */
 } sqz_dtype;
 
@@ -122,8 +124,8 @@ SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
  * SQUEEZEOPS_ISA. NULL, with a message, if that variable names none that runs here.
  *
  * It need not have a kernel of its own for every function: for the others, the best one runs that needs no more than
- * this instruction set brings. So "avx512vnni" and "avxvnni", which have kernels for int8 alone, run the float
- * functions of "avx512" and "avx2"; and "avx512", without instructions for int8, runs the int8 functions of "avx2".
+ * this instruction set brings. For example, "avx512vnni" has kernels for int8 alone and runs the float functions of
+ * "avx512". sqz_kernel_get_info() says which kernels are in use.
  */
 SQZ_API const char *sqz_isa_chosen(void);
 
@@ -377,7 +379,7 @@ typedef struct {
   sqz_array weight;   /**< float32 or float16 (C_out, C_in / groups) or (C_out, C_in / groups, 1) */
   sqz_array bias;     /**< float32 (C_out); not given: none */
   int64_t groups;     /**< a divisor of C_out */
-  sqz_dtype dtype;    /**< what the weight is stored in: SQZ_F32, SQZ_F16 or SQZ_S8 */
+  sqz_dtype dtype;    /**< what the weight is stored in: SQZ_F32, SQZ_F16, SQZ_S8 or SQZ_S8_ROTATED */
   sqz_array packed;   /**< result: uint8 (bytes), at an address that is a multiple of 64 */
   sqz_array bias_out; /**< result: a copy of bias, if that is given */
 } sqz_pack_pointwise_conv_args;
@@ -416,6 +418,7 @@ typedef struct {
   const int64_t *quantize_groups; /**< quantise the result with so many groups, for int8 alone; NULL: do not */
   sqz_array out;                  /**< float32 (..., c_out); or uint8 (..., width), quantised */
   sqz_array out_scales;           /**< float32 (..., quantize_groups), with a quantised result alone */
+  const int64_t *quantize_rotate; /**< 1: rotate a result that is quantised, for SQZ_S8_ROTATED; NULL: 0 */
 } sqz_run_pointwise_conv_args;
 
 /** Grouped pointwise convolution with a packed weight. @param args  not NULL */
@@ -436,6 +439,11 @@ typedef struct {
   int64_t groups;   /**< a divisor of C */
   sqz_array values; /**< result: uint8 (..., sqz_quantized_width_s8(C, groups)) */
   sqz_array scales; /**< result: float32 (..., groups) */
+  /**
+   * 1: first multiply each 128 successive channels by the Hadamard matrix of that size, for SQZ_S8_ROTATED. That
+   * spreads an outlier over its block. C / groups is then a multiple of 128, at most 8192. NULL: 0.
+   */
+  const int64_t *rotate;
 } sqz_quantize_rows_args;
 
 /** Quantise rows to bytes, with a scale for each group of channels. @param args  not NULL */

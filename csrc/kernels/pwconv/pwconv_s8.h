@@ -36,8 +36,9 @@ struct PackedS8 {
 // As pwconv_fn, with conv(x) = (float(sum) * scale of the row) * scale of the channel.
 using pwconv_s8_fn = pwconv_fn;
 
+// With `rotate`, weights are rotated as QuantizeRows rotates rows, and divided by 128.
 void pwconv_pack_s8(int64_t groups, int64_t group_in, int64_t group_out, const void *weight, sqz_dtype dtype,
-                    uint8_t *packed);
+                    bool rotate, uint8_t *packed);
 
 }  // namespace sqz
 

@@ -19,7 +19,15 @@ namespace sqz {
 // amax < 2^-100. If an x is NaN or infinite, the scale is NaN and a is 0, so a product with the group is NaN.
 // No clamp is needed: |x| * (127 / amax) exceeds 127 by two roundings at most, and rounds to 127. So a is never -128,
 // whose negative AVX2 cannot represent, and no byte is 0.
+//
+// With `rotate`, each block of 128 channels is first multiplied by the Hadamard matrix of size 128, whose elements are
+// 1 and -1: for h = 1, 2, 4, ..., 64, the elements i and i + h of each pair become their sum and their difference. That
+// spreads an outlier over its block, so one scale serves all. Weights that are rotated too and divided by 128 give the
+// same products, because the matrix is symmetric and its square is 128 times the identity.
 struct QuantizeRows {
+  static constexpr int64_t kBlock = 128;         // channels that are rotated together
+  static constexpr int64_t kMostRotated = 8192;  // channels of a group, which are rotated on the stack
+
   int64_t rows, groups, n;  // n: channels of a group
   const float *x;
   int64_t ldx;
@@ -27,6 +35,7 @@ struct QuantizeRows {
   int64_t ldq;    // bytes
   float *scales;  // (rows, groups), row stride lds
   int64_t lds;
+  bool rotate;  // n is then a multiple of kBlock, at most kMostRotated
 
   static SQZ_INLINE int64_t width(int64_t n) { return (n + 3) / 4 * 4; }  // bytes of a group
 };

@@ -7,6 +7,27 @@
 namespace sqz {
 namespace {
 
+// Rotates n floats. On 32-bit ARM with the trait of the epilogue, whose unit keeps subnormals.
+template <class S>
+void rotate(const float *x, int64_t n, float *to) {
+  using I = typename S::Epilogue;
+  using V = typename I::V;
+  const float *end = x + n;
+  for (; x < end; x += QuantizeRows::kBlock, to += QuantizeRows::kBlock) {
+#pragma GCC unroll 1
+    for (int i = 0; i < 128; i += 16) I::store(to + i, S::rotate16(I::load(x + i)));
+#pragma GCC unroll 1
+    for (int h = 16; h < 128; h *= 2) {
+#pragma GCC unroll 1
+      for (int i = 0; i < 128; i = (i + h + 16) & ~h) {
+        const V a = I::load(to + i), b = I::load(to + i + h);
+        I::store(to + i, I::add(a, b));
+        I::store(to + i + h, I::sub(a, b));
+      }
+    }
+  }
+}
+
 template <class S>
 struct Quantize {
   using I = typename S::Float;
@@ -58,24 +79,37 @@ struct Quantize {
     for (int64_t j = i; j < width; ++j) q[j] = buffer[j - i];
   }
 
-  static void run(const QuantizeRows &p) {
+  // A batch is rotated to `rotated`, unless that is null.
+  static void run_from(const QuantizeRows &p, float *rotated) {
     const int64_t all = p.rows * p.groups;
     const int64_t batch = p.n > kBatchFloats / kBatch ? (p.n > kBatchFloats ? 1 : kBatchFloats / p.n) : kBatch;
     for (int64_t first = 0; first < all; first += batch) {
       const int count = static_cast<int>(min64(batch, all - first));
       uint32_t bits[kBatch];
+      const float *x[kBatch];
       int64_t row = first / p.groups, g = first % p.groups;
       for (int i = 0; i < count; ++i) {
-        bits[i] = largest(p.x + row * p.ldx + g * p.n, p.n);
+        x[i] = p.x + row * p.ldx + g * p.n;
+        if (rotated) {
+          rotate<S>(x[i], p.n, rotated + i * p.n);
+          x[i] = rotated + i * p.n;
+        }
+        bits[i] = largest(x[i], p.n);
         if (++g == p.groups) g = 0, ++row;
       }
       row = first / p.groups, g = first % p.groups;
       for (int i = 0; i < count; ++i) {
-        to_bytes(p.x + row * p.ldx + g * p.n, p.n, bits[i], p.q + row * p.ldq + g * p.width(p.n),
-                 p.scales + row * p.lds + g);
+        to_bytes(x[i], p.n, bits[i], p.q + row * p.ldq + g * p.width(p.n), p.scales + row * p.lds + g);
         if (++g == p.groups) g = 0, ++row;
       }
     }
+  }
+
+  static void run(const QuantizeRows &p) { p.rotate ? run_rotated(p) : run_from(p, nullptr); }
+
+  static __attribute__((noinline)) void run_rotated(const QuantizeRows &p) {
+    alignas(64) float rotated[QuantizeRows::kMostRotated];
+    run_from(p, rotated);
   }
 };
 

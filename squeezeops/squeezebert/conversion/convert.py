@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from squeezeops import __version__, ops
-from squeezeops.packing import LINE, SCALE_BYTES, packed_size, padded
+from squeezeops.packing import INT8, LINE, SCALE_BYTES, packed_size, padded
 from squeezeops.squeezebert.conversion.quality import LayerError, layer_errors, sample, table_error
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.atomic import atomic_file
@@ -26,6 +26,7 @@ from squeezeops.squeezebert.files.converted import (
     FORMAT,
     PACKED,
     REQUIRES,
+    ROTATION,
     STORED,
     TOKENIZER,
     VERSION,
@@ -95,6 +96,7 @@ class StoredLayer:
     Attributes
     ----------
     dtype : str
+        For "int8", "int8_rotated" too.
     reason : str
         Why it is not in the dtype of the conversion; empty if it is.
     error : LayerError or None
@@ -215,7 +217,7 @@ def convert(
         "format": "squeezeops",
         FORMAT: str(VERSION),
         "squeezeops_version": __version__,
-        REQUIRES: "",
+        REQUIRES: ROTATION if any(layer.dtype == "int8_rotated" for layer in done.layers.values()) else "",
         "dtype": dtype,
         "task": task,
         ATTENTION: "float32",
@@ -260,9 +262,11 @@ def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force
 
 def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
     """Return how a file stores its convolutions and its table of word embeddings; measure nothing."""
-    dtypes = {stored: dtype for dtype, stored in STORED.items()} | {"I8": "int8"}  # a table's bytes have a sign
+    dtypes = {stored: dtype for dtype, stored in STORED.items()}
     return {
-        name.removesuffix(PACKED).removesuffix(".weight"): StoredLayer(dtypes[info.dtype])
+        name.removesuffix(PACKED).removesuffix(".weight"): StoredLayer(
+            "int8" if name == WORDS and info.dtype == "I8" else dtypes[info.dtype]
+        )
         for name, info in opened.tensors.items()
         if (name == WORDS or name.endswith(PACKED)) and info.dtype in dtypes
     }
@@ -344,7 +348,7 @@ def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None
     stored, reason = dtype_of(name, dtype, array, groups)
     if not in_encoder(name) and array.dtype == np.float16:  # a head computes in float32 from either, with equal bits
         return StoredLayer("float16")
-    if stored == "int8" and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is too large, too
+    if stored in INT8 and error is not None and not (error.output or 0) <= MOST_ERROR:  # NaN is too large, too
         reason = f"in int8 its output would be off by {error.output:.3f}, more than {MOST_ERROR}"
         stored = storable("float16", array)
     return StoredLayer(stored, reason, error)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.packing import pack_table, unpack
+from squeezeops.packing import INT8, pack_table, rotated, unpack
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
-from squeezeops.squeezebert.model.storage import ROWS, storable
+from squeezeops.squeezebert.model.storage import ROWS, dtype_of, storable
 from squeezeops.squeezebert.model.tensors import groups_by_part
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
@@ -147,7 +147,7 @@ def layer_errors(
     arrays : mapping of str to ndarray
         Its tensors, under the names of `model.tensors`.
     dtype : {"float16", "int8"}
-        Weights beyond the range of float16 stay float32.
+        Weights beyond the range of float16 stay float32. Convolutions that `storage.dtype_of` rotates are.
     inputs : mapping of str to ndarray
         As from `sample`.
     progress : callable, optional
@@ -169,8 +169,11 @@ def layer_errors(
         of_layer = {}
         for part, attribute in zip(groups_by_part(model.config), fields, strict=True):
             name = f"encoder.layers.{i}.{part}"
-            weight = matrix(arrays[f"{name}.weight"])
-            of_layer[attribute] = Probe(getattr(layer, attribute), weight, storable(dtype, weight), looked)
+            weight, conv = matrix(arrays[f"{name}.weight"]), getattr(layer, attribute)
+            chosen, _ = dtype_of(name, dtype, weight, conv.groups)
+            of_layer[attribute] = Probe(
+                conv, weight, chosen if chosen == "int8_rotated" else storable(dtype, weight), looked
+            )
             probes[name] = of_layer[attribute]
         plain = {name: getattr(layer, name) for name in fields[:3]}  # of `pointwise_convs`, which bypasses __call__
         model.layers.append(replace(layer, **{**of_layer, **plain}))
@@ -206,7 +209,8 @@ def unpacked(conv: ops.PointwiseConv) -> NDArray[Any]:
     """Return the weight that a convolution multiplies with, as float64."""
     values, scales = unpack(conv.packed, conv.in_channels, conv.out_channels, conv.groups, conv.dtype)
     exact = values.astype(float)
-    return exact * scales.reshape(exact.shape[0], -1, 1) if conv.dtype == "int8" else exact
+    exact = exact * scales.reshape(exact.shape[0], -1, 1) if conv.dtype in INT8 else exact
+    return rotated(exact) if conv.dtype == "int8_rotated" else exact  # packing has divided by 128
 
 
 def ratio(difference: float, whole: float) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from squeezeops.packing import TARGETS
 from squeezeops.squeezebert.files import safetensors
 from squeezeops.squeezebert.files.checks import fail_for, parse_json, quote
 from squeezeops.squeezebert.files.sentence_transformers import EmbeddingSettings
@@ -26,6 +27,7 @@ __all__ = [
     "FORMAT",
     "PACKED",
     "REQUIRES",
+    "ROTATION",
     "STORED",
     "TOKENIZER",
     "VERSION",
@@ -41,10 +43,12 @@ __all__ = [
 FORMAT, VERSION = "squeezeops_format", 2  # the key in the metadata that marks a converted model, and its value
 # Keys of the metadata since version 2.
 REQUIRES, ATTENTION, TOKENIZER, EMBEDDING = "requires", "attention", "tokenizer", "embedding"
-FEATURES: frozenset[str] = frozenset()  # words in REQUIRES that this reader knows
+ROTATION = "rotation"  # the word in REQUIRES of a file with weights of int8_rotated
+FEATURES = frozenset({ROTATION})  # words in REQUIRES that this reader knows
 VOCABULARY = {"vocab.bytes": "U8", "vocab.offsets": "I32", "vocab.ids": "I32"}  # tensors since version 2
 PACKED = ".packed"  # replaces ".weight" at the end of the name of a packed weight
-STORED = {"float32": "F32", "float16": "F16", "int8": "U8"}  # safetensors' dtypes of packed weights
+# safetensors' dtypes of packed weights, the most exact first.
+STORED = {"float32": "F32", "float16": "F16", "int8_rotated": "I8", "int8": "U8"}
 
 
 def find_file(path: str) -> str | None:
@@ -225,6 +229,8 @@ class ConvertedFile:
         The target of the conversion.
     version : int
         Of the format.
+    rotates : bool
+        Whether the file says that it has weights of "int8_rotated".
     settings : dict
         The contents of ``config.json``.
     embedding : EmbeddingSettings or None
@@ -243,8 +249,9 @@ class ConvertedFile:
         self.tensors, self.metadata, self.mapped = safetensors.map_file(path)
         self.version = _check_version(path, self.metadata)
         self.dtype, self.task = self.metadata.get("dtype", ""), self.metadata.get("task", "")
-        if self.dtype not in STORED:
-            self.fail("dtype", f"one of {', '.join(map(repr, STORED))}", reprlib.repr(self.dtype))
+        self.rotates = ROTATION in self.metadata.get(REQUIRES, "").split()
+        if self.dtype not in TARGETS:
+            self.fail("dtype", f"one of {', '.join(map(repr, TARGETS))}", reprlib.repr(self.dtype))
         if not self.task:
             self.fail("task", "the one that the file was converted for", "none")
         if "config.json" not in self.metadata:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from squeezeops import ops
+from squeezeops.packing import INT8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,9 +56,13 @@ class Layer:
         )
         a = self.post_attention(a, residual=x, out=work.q)  # [N, C] -> [N, C]
         a = ops.layer_norm(a, *self.post_attention_norm, eps=eps, out=a)  # [N, C]
-        quantizes = self.intermediate.dtype == self.output.dtype == "int8"  # quantise what lies between on store
+        # Quantise what lies between on store.
+        quantizes = self.intermediate.dtype in INT8 and self.output.dtype in INT8
         groups, room = (self.output.groups, work.quantized) if quantizes else (None, work.wide)
-        y = self.intermediate(a, activation=config.activation, quantize_groups=groups, out=room)  # [N, C] -> [N, F]
+        rotate = self.output.dtype == "int8_rotated"
+        y = self.intermediate(  # [N, C] -> [N, F]
+            a, activation=config.activation, quantize_groups=groups, quantize_rotate=rotate, out=room
+        )
         y = self.output(y, residual=a, out=work.x)  # [N, F] -> [N, C]
         return ops.layer_norm(y, *self.output_norm, eps=eps, out=y)  # [N, C]
 

@@ -54,14 +54,16 @@ class SqueezeBert:
         LayerNorm, attention and heads always compute in float32: a head is small, and rounding its few numbers shows
         most.
 
-        In an "int8" model, values, intermediates and outputs with one group (as in a BERT) are "float16": one channel
-        may hold most of a token's norm there, and one scale for all channels leaves little of the others. The word
-        embeddings are "int8"; other embedding tables, and a masked-LM head's decoder, are "float16" in both. Weights
-        beyond the range of float16 stay float32.
+        In an "int8" model, convolutions with one group (as in a BERT) have a rule of their own, because one channel may
+        hold most of a token's norm, and one scale for all channels leaves little of the others: queries, keys,
+        intermediates and outputs are "int8_rotated", values "float16". If channels are no multiple of 128 (or above
+        8192), intermediates and outputs are "float16" and queries and keys "int8". The word embeddings are "int8";
+        other embedding tables, and a masked-LM head's decoder, are "float16" in both. Weights beyond the range of
+        float16 stay float32.
 
         A mapping gives the dtype of each convolution, by names like "encoder.layers.0.attention.query" (parts:
         "attention.query", "attention.key", "attention.value", "post_attention.conv1d", "intermediate.conv1d",
-        "output.conv1d"). Convolutions not in it are float32, and tables stay as in the checkpoint.
+        "output.conv1d"), also "int8_rotated". Convolutions not in it are float32, and tables stay as in the checkpoint.
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering". Default: the task that the checkpoint was saved for.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
-from squeezeops.packing import HALF_MAX, SCALE_BYTES, STORAGE, pack_table
+from squeezeops.packing import HALF_MAX, MOST_ROTATED, ROTATED, SCALE_BYTES, STORAGE, TARGETS, pack_table
 from squeezeops.squeezebert.model.tensors import DECODER, WORDS, in_encoder
 
 if TYPE_CHECKING:
@@ -26,35 +26,41 @@ __all__ = [
 
 # Convolutions whose input has channels of very different magnitude: one channel may hold 99 % of the norm (that of the
 # separator in all-MiniLM-L6-v2), and int8 with one scale for all of a token's channels leaves little of the others.
-# Not queries and keys, because softmax forgives their errors, nor post_attention, which reads averages of values.
-UNEVEN = (".attention.value", ".intermediate.conv1d", ".output.conv1d")
+# Rotation spreads that channel over its block, so these are rotated. Not post_attention: it reads averages of values.
+UNEVEN = (".attention.query", ".attention.key", ".intermediate.conv1d", ".output.conv1d")
+# Those that are float16 where int8 is not enough: values even if rotated. Softmax forgives errors of queries and keys.
+SENSITIVE = (".attention.value", ".intermediate.conv1d", ".output.conv1d")
 ONE_SCALE = "one group, so one scale for uneven channels"  # reason for float16, for reports
 TOO_LARGE = f"a weight is above {HALF_MAX:g}, the largest float16"  # reason for float32
 ROWS = 4096  # of a table, converted at a time
 
 
 def check_dtype(dtype: object) -> None:
-    """Check the argument `dtype` of a model: a dtype of `STORAGE`, or a mapping to those."""
-    expected = ", ".join(map(repr, STORAGE))
-    for word in dtype.values() if isinstance(dtype, Mapping) else (dtype,):
-        if not isinstance(word, str) or word not in STORAGE:
-            raise ValueError(f"SqueezeBert: dtype: expected one of {expected}, got {word!r}")
+    """Check the argument `dtype` of a model: a dtype of `TARGETS`, or a mapping to those of `STORAGE`."""
+    words, known = (dtype.values(), STORAGE) if isinstance(dtype, Mapping) else ((dtype,), TARGETS)
+    for word in words:
+        if not isinstance(word, str) or word not in known:
+            raise ValueError(f"SqueezeBert: dtype: expected one of {', '.join(map(repr, known))}, got {word!r}")
 
 
 def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> tuple[str, str]:
     """Return the dtype of a convolution in a model of `dtype`, and the reason if it is another.
 
-    In the encoder it is `dtype`, but float16 in an "int8" model for the convolutions of `UNEVEN` with one group. Heads
-    are float32, except a masked-LM decoder, which is stored as the embedding table that it is. A mapping gives the
-    dtype of each convolution. Weights beyond the range of float16 are float32.
+    In the encoder it is `dtype`. In an "int8" model, with one group, it is "int8_rotated" for the convolutions of
+    `UNEVEN` whose channels can be rotated, and float16 for what is then left of `SENSITIVE`. Heads are float32, except
+    a masked-LM decoder, which is stored as the embedding table that it is. A mapping gives the dtype of each
+    convolution. Weights beyond the range of float16 are float32.
     """
     chosen, reason = "float32", ""
     if isinstance(dtype, Mapping):
         chosen = dtype.get(name, "float32")
     elif in_encoder(name):
         chosen = dtype
-        if dtype == "int8" and groups == 1 and name.endswith(UNEVEN):
-            chosen, reason = "float16", ONE_SCALE
+        if dtype == "int8" and groups == 1:
+            if name.endswith(UNEVEN) and weight.shape[1] % ROTATED == 0 and weight.shape[1] <= MOST_ROTATED:
+                chosen = "int8_rotated"
+            elif name.endswith(SENSITIVE):
+                chosen, reason = "float16", ONE_SCALE
     elif f"{name}.weight" == DECODER and dtype != "float32":
         chosen = "float16"
     stored = storable(chosen, weight)

@@ -184,10 +184,14 @@ class MappedWeights:
             raise ValueError(f"{self._file.path}: {name + PACKED}: {error}") from None
 
     def _allowed(self, name: str) -> list[str]:
-        """Return the dtypes allowed for a convolution: in the encoder the file's, or a more exact one."""
+        """Return the dtypes allowed for a convolution: in the encoder the file's, or a more exact one.
+
+        "int8_rotated" is for files that say that they require it.
+        """
         least = self._file.dtype if in_encoder(name) else "float16"
         words = list(STORED)  # the most exact first
-        return words[: words.index(least) + 1]
+        words = words[: words.index(least) + 1]
+        return [word for word in words if word != "int8_rotated" or self._file.rotates]
 
     def check_all_known(self) -> None:
         """Check that the complete model has used every tensor of the file, other heads aside."""
