@@ -414,9 +414,12 @@ class PointwiseConv:
         module = _scoped.get() or _process_wide or _load_process_wide()
         handle = self._packed.get(module) or self._pack(module)
         x_scales = None
-        if self._is_int8 and isinstance(x, tuple):
+        if isinstance(x, tuple) and self._is_int8:
             x, x_scales = _quantized_in("PointwiseConv", x)
         if quantize_groups is None:
+            if quantize_rotate is not False:
+                expected = "False without quantize_groups"
+                raise error(ValueError, "PointwiseConv", "quantize_rotate", expected, repr(quantize_rotate))
             return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None, None)
         if not self._is_int8:
             expected = "None for a dtype other than int8"

@@ -545,6 +545,11 @@ def test_rows_that_cannot_be_rotated(backend, rotate, channels, argument, except
     assert_refused("PointwiseConv", call, [], argument, exception)
 
 
+def test_rotation_of_floats(backend):
+    conv = ops.PointwiseConv(floats(4, 4), dtype="int8")
+    assert_refused("PointwiseConv", lambda: conv(floats(2, 4), quantize_rotate=True), [], "quantize_rotate", ValueError)
+
+
 @pytest.mark.parametrize(
     "weight, dtype",
     [

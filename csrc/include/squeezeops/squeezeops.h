@@ -69,14 +69,13 @@ typedef enum {
   SQZ_F32 = 1,
   SQZ_F16 = 2,
   SQZ_S8 = 3,
-  SQZ_U8 = 4,
-  SQZ_BOOL = 5, /**< uint8_t; 0 is false, everything else is true */
-  SQZ_S32 = 6,
-  SQZ_S64 = 7,
-  SQZ_BYTE = 8, /**< SQZ_U8 or SQZ_BOOL, whichever is expected: for languages that have one type for both */
-  /** Of weights alone, none of which is SQZ_U8: int8 for rotated rows. See sqz_quantize_rows_args. */
-  SQZ_S8_ROTATED = 4,
-  SQZ_OTHER = 9 /**< anything else, such as another byte order: always refused, with sqz_array.type in the message */
+  SQZ_S8_ROTATED = 4, /**< of weights alone: int8 for rotated rows, see sqz_quantize_rows_args */
+  SQZ_U8 = 5,
+  SQZ_BOOL = 6, /**< uint8_t; 0 is false, everything else is true */
+  SQZ_S32 = 7,
+  SQZ_S64 = 8,
+  SQZ_BYTE = 9,  /**< SQZ_U8 or SQZ_BOOL, whichever is expected: for languages that have one type for both */
+  SQZ_OTHER = 10 /**< anything else, such as another byte order: always refused, with sqz_array.type in the message */
 } sqz_dtype;
 
 /** What a mask holds. */
