@@ -85,6 +85,10 @@ def test_bad_pairs(call, nli, tmp_path):
     result = call(*model, "--input", tmp_path / "pairs", "--pair")
     out = check_error(result, r"pairs: line 2: expected a text, a tab and its second text, got no tab")
     assert len(out.splitlines()) == 1
+    check_error(
+        call(*model, "--input", tmp_path / "pairs", "--pair", "good"),
+        r"pairs: line 1: expected a text without a tab since --pair has the second text, got 'good\\tbad'",
+    )
     for line in ("good\t", "\tgood"):
         (tmp_path / "pairs").write_text(line)
         check_error(call(*model, "--input", tmp_path / "pairs", "--pair"), r"line 1: expected a non-empty text, got ''")
@@ -117,6 +121,12 @@ def test_zero_shot(call, nli, tmp_path, options):
     ]
 
 
+def test_labels_may_be_repeated(call, nli):
+    model = ("zero-shot", "--model", nli)
+    expected = call(*model, "--labels", "good,bad,new york", *TEXTS)
+    assert call(*model, "--labels", "good, bad", "--labels", "new york,", *TEXTS) == expected
+
+
 def test_zero_shot_cuts_long_texts(call, nli):
     labels = ("--labels", "good,bad")
     long = " ".join(["good"] * 60)
@@ -135,6 +145,10 @@ def test_bad_calls_of_zero_shot(call, nli, cross_encoder):
     check_error(
         call(*model, "--labels", "a", "--template", "b", "good"), "--template: expected a text with {} for the label"
     )
+    for option in ("--labels", "--template"):
+        result = call(*model, "--labels", "a", option, "\udcff {}", "good")
+        check_error(result, rf"{option}: expected valid UTF-8, got '\\udcff {{}}'")
+    check_error(call(*model, "--labels", "a", "--max-length", 3, "good"), "--max-length: expected room for tokens")
     check_error(call(*model, "--labels", "a", "good", " "), "text 2: expected a non-empty text")
     check_error(
         call(*model, "--labels", "a", "--max-length", 9, "good"), "text 1: expected a hypothesis that leaves room"

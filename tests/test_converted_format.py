@@ -423,7 +423,7 @@ def test_broken_settings_of_a_tokenizer(edited, name):
         ("{", r"embedding: file: expected JSON, got"),
         ('{"pooling": ["lasttoken"]}', r"embedding: pooling: expected some of cls, max, mean, each once, got"),
         ('{"pooling": ["cls"], "normalize": 1}', r"embedding: normalize: expected true or false, got 1"),
-        ('{"max_length": -1}', r"embedding: max_length: expected a number of tokens or null, got -1"),
+        ('{"max_length": -1}', r"embedding: max_length: expected a number of tokens, at least 3, or null, got -1"),
         ('{"prompts": {"a": 1}}', r"embedding: prompts: expected an object that maps names to texts"),
         ('{"default_prompt_name": "a"}', r"embedding: default_prompt_name: expected null, got 'a'"),
     ],

@@ -348,6 +348,19 @@ def test_other_sections_that_a_bert_class_does_not_use(tmp_path):
     assert (ours.truncation_side, ours.padding_side) == ("left", "left")
 
 
+def test_messages_about_long_values_are_short(tmp_path):
+    write_tokenizer(tmp_path, reference(), BERT)
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    change(tmp_path / "tokenizer.json", model=data["model"] | {"unk_token": "a" * 9999})
+    with pytest.warns(UserWarning, match='model: unk_token "aaaa') as caught:
+        Tokenizer.from_pretrained(tmp_path)
+    assert len(str(caught[0].message)) < 400
+    data["model"]["vocab"]["[SEP]"] = "\n" * 9999
+    change(tmp_path / "tokenizer.json", model=data["model"])
+    with pytest.raises(ValueError, match=r"'\[SEP\]': expected id '.{9,99}', got 3$"):
+        Tokenizer.from_pretrained(tmp_path)
+
+
 def test_no_warning_where_the_files_agree(tmp_path, quiet):
     for flags, config in (
         ({}, {}),

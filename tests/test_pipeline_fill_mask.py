@@ -171,6 +171,18 @@ def test_target_of_several_pieces_is_its_first(pipe):
         assert len(pipe(ONE, targets=[" ", "bad"])) == 1
 
 
+def test_target_without_a_row_in_the_model(tmp_path):
+    folder = write_lively_model(tmp_path / "model", task="masked-lm")
+    vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8")
+    (folder / "vocab.txt").write_text(vocabulary.replace("[PAD]", "0x").replace("[UNK]", "1x"), encoding="utf-8")
+    pipe = pipeline("fill-mask", folder)
+    for target in ("[PAD]", "[UNK]", "\u0416"):
+        with pytest.warns(UserWarning, match=r"targets: expected words of the vocabulary, got .*; nothing takes"):
+            assert [entry["token_str"] for entry in pipe(ONE, targets=[target, "good"])] == ["good"]
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match="targets: expected at least one with a token"):
+            pipe(ONE, targets=[target])
+
+
 def test_target_of_the_vocabulary_gives_no_warning(pipe):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import shutil
 
 import pytest
 from pipeline_helpers import write_lively_model
@@ -14,7 +15,7 @@ from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 
 QUERY = "a good movie"
 DOCUMENTS = ["the awful movie.", "new york!", "great, great movies.", "ada", "bad"]
-NOTED = "config_sentence_transformers.json"
+NOTED, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
 KIND = {"model_type": "CrossEncoder"}
 SIGMOID, IDENTITY = "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity"
 
@@ -123,6 +124,22 @@ def test_the_noted_function_is_applied(rerank, folder, tmp_path, changes, applie
     assert pipeline("rerank", other, function_to_apply=opposite)(QUERY, DOCUMENTS) == expected
 
 
+def test_the_settings_of_the_transformer(rerank, folder, tmp_path):
+    """A length in them replaces the tokenizer's; without the notes of a cross-encoder they are not read."""
+    config = {"do_lower_case": False, "model_max_length": 30}
+    settings = {"max_seq_length": 12, "do_lower_case": True}
+    changes = {NOTED: KIND, TRANSFORMER: settings, "tokenizer_config.json": config}
+    other = changed_copy(folder, tmp_path / "other", changes)
+    documents = [*DOCUMENTS, "great movie " * 30, "GOOD Movie"]
+    expected = rerank(QUERY, documents, max_length=12)
+    assert expected != rerank(QUERY, documents)
+    assert pipeline("rerank", other)(QUERY, documents) == expected
+    convert(other, tmp_path / "other.safetensors", dtype="float32")
+    assert pipeline("rerank", tmp_path / "other.safetensors")(QUERY, documents) == expected
+    (other / NOTED).unlink()
+    assert pipeline("rerank", other)(QUERY, documents) != expected
+
+
 def test_a_converted_model_keeps_what_is_noted(rerank, folder, tmp_path):
     expected = rerank(QUERY, DOCUMENTS, function_to_apply="none")
     for i, changes in enumerate(
@@ -142,6 +159,9 @@ def test_a_converted_model_keeps_what_is_noted(rerank, folder, tmp_path):
         ({"config.json": {"sentence_transformers": {"activation_fn": ["a"]}}}, r"an activation_fn of .*, got \['a'\]"),
         ({"config.json": {"sbert_ce_default_activation_function": "x.Y"}}, "an activation_fn of .*, got 'x.Y'"),
         ({NOTED: {"default_prompt_name": "query", **KIND}}, "no default_prompt_name, got 'query'"),
+        ({NOTED: KIND, TRANSFORMER: {"max_seq_length": 3}}, "a max_seq_length of at least 4, got 3"),
+        ({NOTED: KIND, TRANSFORMER: {"max_seq_length": "9"}}, "a max_seq_length of at least 4, got '9'"),
+        ({NOTED: KIND, TRANSFORMER: {"do_lower_case": "no"}}, "do_lower_case true or false, got 'no'"),
     ],
 )
 def test_other_notes_are_refused(folder, tmp_path, changes, message):
@@ -243,10 +263,17 @@ def test_cross_encoder_ranks_the_same(transformers, cross_encoder, tmp_path, fol
     model.save_pretrained(tmp_path / "model")
     transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=24).save_pretrained(tmp_path / "model")
 
-    documents = [*DOCUMENTS, "great movie " * 30, "ada " * 15]
+    documents = [*DOCUMENTS, "great movie " * 30, "ada " * 15, "GOOD Movie"]
     theirs = cross_encoder(str(tmp_path / "model"), device="cpu")
     theirs.save_pretrained(str(tmp_path / "saved"))
-    for saved in ("model", "saved"):
+    settings = json.loads((tmp_path / "saved" / TRANSFORMER).read_text())
+    for saved in ("model", "saved", "shorter"):
+        if saved == "shorter":
+            shutil.copytree(tmp_path / "saved", tmp_path / saved)
+            (tmp_path / saved / TRANSFORMER).write_text(
+                json.dumps({**settings, "max_seq_length": 11, "do_lower_case": True})
+            )
+            theirs = cross_encoder(str(tmp_path / saved), device="cpu")
         ours = pipeline("rerank", tmp_path / saved)
         for options in ({}, {"top_k": 3}):
             for query in (QUERY, "the new york movie " * 10):

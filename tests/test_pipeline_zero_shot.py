@@ -158,6 +158,10 @@ def test_a_long_text_is_cut_and_the_hypothesis_is_not(pipe):
         TextError, match=r"text 0: expected a hypothesis that leaves room for the text in 8 tokens, got"
     ):
         pipe("bad", "good", max_length=8)
+    with pytest.raises(
+        TextError, match=r"text 1: expected a text that leaves room for the hypothesis in 40 tokens, got"
+    ):
+        pipe(["bad", "bad " * 50], "good", truncation="only_second")
 
 
 BAD = [
@@ -175,12 +179,19 @@ BAD = [
     ({"candidate_labels": "a", "hypothesis_template": 1}, TypeError, "hypothesis_template: expected a str, got int"),
     *(
         ({"candidate_labels": "a", "hypothesis_template": template}, ValueError, "hypothesis_template: expected .* {}")
-        for template in ("no label", "{{}}", "{label}", "{0} {1}", "{", "{:d}", "{.x}", "")
+        for template in ("no label", "{{}}", "{label}", "{0} {1}", "{0} {}", "{} {}", "{", "{:d}", "{.x}", "")
+        # A label would be cut, quoted or padded; its parts taken.
+        + ("{:.1}", "{!s:}", "{!r} {}", "{:>99999999999}", "{[a]}", "{[0]}", "{0.real}")
     ),
     (
         {"candidate_labels": "a", "max_length": 1},
         ValueError,
         "max_length: expected at least the 3 special tokens, got 1",
+    ),
+    (
+        {"candidate_labels": "a", "max_length": 3},
+        ValueError,
+        "max_length: expected room for tokens besides the special ones, got 3",
     ),
     ({"candidate_labels": "a", "top_k": 1}, TypeError, "top_k: expected one of the options"),
 ]

@@ -11,7 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from model_helpers import CHECKPOINT, write_model
-from pipeline_helpers import LONG, MODELS, PIECES, POSITIONS, assert_alike, assert_same, structure, write_task_model
+from pipeline_helpers import (
+    LONG,
+    MODELS,
+    PIECES,
+    POSITIONS,
+    assert_alike,
+    assert_same,
+    structure,
+    write_lively_model,
+    write_task_model,
+)
 
 from squeezeops import ops
 from squeezeops.pipelines import TextError, default_model, pipeline
@@ -460,6 +470,7 @@ BAD_OPTIONS = [
     ({"function_to_apply": "tanh"}, ValueError, "function_to_apply: expected None or one of .*'softmax'.*, got tanh"),
     ({"function_to_apply": 1}, ValueError, "function_to_apply"),
     ({"max_length": 1, "truncation": True}, ValueError, "max_length: expected at least the 2 special tokens, got 1"),
+    ({"max_length": 2, "truncation": True}, ValueError, "max_length: expected room for tokens besides the special"),
 ]
 
 
@@ -486,6 +497,69 @@ def test_bad_option(pipe, folder, options, kind, message):
 def test_bad_text(pipe, texts, kind, message):
     with pytest.raises(kind, match=message):
         pipe(texts)
+
+
+def without(folder, *words):
+    """Replace tokens in a vocabulary by others."""
+    text = (folder / "vocab.txt").read_text(encoding="utf-8")
+    for i, word in enumerate(words):
+        text = text.replace(word, f"{i}unused")
+    (folder / "vocab.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_tokenizer_with_other_results(pipe):
+    other = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: {"input_ids": [1, 2]})
+    message = "text-classification: tokenizer: expected a Tokenizer, or .*, got none with token_type_ids, offsets"
+    with pytest.raises(TypeError, match=message):
+        other("good")
+    own = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: pipe.tokenizer(*texts))
+    assert own("good") == pipe("good")
+
+
+LACKING = [
+    ("text-classification", {}, "{}"),
+    ("rerank", {}, "{}"),
+    ("zero-shot-classification", {"candidate_labels": "a", "hypothesis_template": "{}"}, "{}"),
+    ("feature-extraction", {}, "{}"),
+    ("fill-mask", {}, "[MASK] {}"),
+    ("token-classification", {}, "{}"),
+    ("token-classification", {"aggregation_strategy": "first", "stride": 1}, "{}"),
+    ("question-answering", {}, "{}"),
+]
+
+
+@pytest.mark.parametrize("task, options, text", LACKING)
+def test_a_token_that_the_vocabulary_lacks_is_an_error_of_its_text(task, options, text, tmp_path):
+    """Without [UNK] no word is unknown, and a special token may have no row in the model."""
+    labels = {"rerank": ["A"], "zero-shot-classification": ["no", "entailment"]}.get(task, ["A", "B"])
+    head = {"fill-mask": "masked-lm"}.get(
+        task, task if task in ("token-classification", "question-answering") else None
+    )
+    folder = write_lively_model(tmp_path / "model", labels, task=head)
+    pipe = pipeline(task, without(folder, "[UNK]", "[PAD]"), **options)
+    forms = {
+        "rerank": lambda text: ("a", text),
+        "question-answering": lambda text: {"question": "a", "context": text},
+    }
+    make = forms.get(task, lambda text: text)
+    for word, problem in (
+        ("\u0416", r"expected words of the vocabulary, which has no '\[UNK\]', got '.'"),
+        ("[PAD]", r"expected tokens of the model's vocabulary, got '\[PAD\]'"),
+    ):
+        results = pipe.stream([make(text.format(each)) for each in ("good", word)])
+        next(results)
+        with pytest.raises(TextError, match=rf"^{task}: text 1: {problem}$"):
+            next(results)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "rerank"])
+def test_a_text_that_cannot_be_cut_is_an_error_of_that_text(task, tmp_path):
+    pipe = pipeline(task, write_lively_model(tmp_path / "model", ["A"]), truncation="only_first")
+    results = pipe.stream([("good", "bad"), ("good", "bad " * 20)])
+    next(results)
+    with pytest.raises(TextError, match=f"^{task}: text 1: truncation: 'only_first' must take off 8 tokens"):
+        next(results)
 
 
 # ---- against transformers itself -------------------------------------------------------------------------------------

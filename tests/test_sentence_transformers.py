@@ -321,6 +321,14 @@ def test_a_converted_file_keeps_everything(special, tmp_path, dtype):
     assert_equal(embed(out, texts, **override), overridden)
 
 
+@pytest.mark.parametrize("default", [None, "query"])
+def test_a_prompt_without_a_name_is_no_default(plain, folder, default):
+    write_modules(folder, general={"prompts": {"": "bad ", "query": "good "}, "default_prompt_name": default})
+    embed = pipeline("feature-extraction", folder)
+    assert_equal(embed(TEXTS), embed(TEXTS, prompt="good " if default else ""))
+    assert_equal(embed(TEXTS, prompt_name=""), embed(TEXTS, prompt="bad "))
+
+
 def test_the_settings_stay_with_the_model(special):
     expected = embed(special)
     model, tokenizer = SqueezeBert.from_pretrained(special), Tokenizer.from_pretrained(special)
@@ -358,6 +366,9 @@ def test_command_line(call, special, tmp_path):
         (["--pooling", "cls,cls"], r"--pooling: expected one or several of .*, each once, got \('cls', 'cls'\)"),
         (["--prompt-name", "x"], r"--prompt-name: expected one of the model's prompts, .*got 'x'"),
         (["--prompt-name", "x", "--prompt", "y"], "--prompt: not allowed with argument --prompt-name"),
+        (["--no-truncation", "--max-length", "7"], "--max-length: expected texts that may be cut, got --no-truncation"),
+        (["--prompt", "\udcff"], r"--prompt: expected valid UTF-8, got '\\udcff'"),
+        (["--prompt-name", "\udcff"], r"--prompt-name: expected valid UTF-8, got '\\udcff'"),
         (["--normalize", "--no-normalize"], "--no-normalize: not allowed with argument --normalize"),
     ):
         check_error(call("embed", "--model", special, *options, "good"), message)
@@ -473,7 +484,11 @@ REFUSED = {
         {"2_Normalize/config.json": {"module_input_name": "token_embeddings"}},
         r"2_Normalize.config\.json: module_input_name: expected 'sentence_embedding' or no such key, got 'token_",
     ),
-    "length": ({TRANSFORMER: {"max_seq_length": 0}}, r"max_seq_length: expected a number of tokens or null, got 0"),
+    "length": (
+        {TRANSFORMER: {"max_seq_length": 0}},
+        r"max_seq_length: expected a number of tokens, at least 3, or null, got 0",
+    ),
+    "no room": ({TRANSFORMER: {"max_seq_length": 2}}, r"max_seq_length: expected .*, at least 3, or null, got 2"),
     "length: float": ({TRANSFORMER: {"max_seq_length": 1.5}}, r"max_seq_length: expected a number of .*got 1\.5"),
     "case": ({TRANSFORMER: {"do_lower_case": "yes"}}, r"do_lower_case: expected true or false, got 'yes'"),
     "other task": (

@@ -128,6 +128,11 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
         raise CommandError(f"expected {command.noun}s or --input FILE (see squeezeops {command.name} --help)")
     if arguments.input is not None and arguments.texts:
         raise CommandError(f"expected either {command.noun}s or --input FILE, got both")
+    for name, option in arguments.option_names.items():
+        value = getattr(arguments, name, None)
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                check_encodable(option, text)
     output = getattr(arguments, "output", None)
     with ExitStack() as stack:
         # Report errors of arguments and file names before the model is loaded.
@@ -174,8 +179,8 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     if arguments.threads is not None:
         ops.set_num_threads(arguments.threads)
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
-    if "max_length" in options and "truncation" in command.options:
-        options["truncation"] = True
+    if "max_length" in options and "truncation" in command.options and not options.setdefault("truncation", True):
+        raise CommandError("--max-length: expected texts that may be cut, got --no-truncation")
     return pipeline(command.task, arguments.model, dtype=arguments.dtype, **options)
 
 

@@ -47,7 +47,9 @@ def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
 
 
 def _truncation_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--truncation", action="store_true", help="cut texts that are too long for the model")
+    parser.add_argument(
+        "--truncation", action="store_true", default=ABSENT, help="cut texts that are too long for the model"
+    )
     _length_option(parser)
 
 
@@ -73,6 +75,8 @@ def _make_text(arguments: argparse.Namespace) -> Callable[[str], Any]:
 
     def make(line: str) -> dict[str, str]:
         if pair is not True:
+            if arguments.input is not None and "\t" in line:
+                raise CommandError(f"expected a text without a tab since --pair has the second text, got {line!r:.40}")
             return {"text": line, "text_pair": pair}
         text, tab, second = line.partition("\t")
         if not tab:
@@ -114,8 +118,10 @@ def _zero_shot_options(parser: argparse.ArgumentParser, forms: Any) -> None:
         "--labels",
         dest="candidate_labels",
         required=True,
+        type=_labels,
+        action="extend",
         metavar="LABELS",
-        help="the labels to choose from, separated by commas",
+        help="the labels to choose from, separated by commas; may be repeated",
     )
     parser.add_argument(
         "--template",
@@ -126,6 +132,10 @@ def _zero_shot_options(parser: argparse.ArgumentParser, forms: Any) -> None:
     )
     parser.add_argument("--multi-label", action="store_true", help="rate each label alone: several may be true")
     _length_option(parser, "; longer texts are cut")
+
+
+def _labels(text: str) -> list[str]:
+    return [label.strip() for label in text.split(",") if label.strip()]
 
 
 def _zero_shot_lines(text: str, result: Any) -> Iterable[list[str]]:

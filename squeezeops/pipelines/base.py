@@ -10,7 +10,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions", "by_score"]
 
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
+COLUMNS = ("input_ids", "token_type_ids", "offsets")  # what a tokenizer returns
 MOST = 2**31 - 1  # the largest number that an option may be
 
 
@@ -182,13 +183,14 @@ class Pipeline(ABC):
     task: ClassVar[str]
     model_tasks: ClassVar[tuple[str, ...]]  # accepted tasks of models; the first is loaded by default
     options_type: ClassVar[type[Options]]
+    _length: int | None = None  # that the model's folder asks for, instead of the tokenizer's
     input_types: ClassVar[str] = "a str or an iterable of str"  # for messages
 
     def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
         if model.task not in self.model_tasks:
             expected = f"a model of task {' or '.join(map(repr, self.model_tasks))}"
             raise self._error(ValueError, "model", expected, repr(model.task))
-        if not callable(tokenizer):  # transformers' tokenizers are accepted
+        if not callable(tokenizer):
             raise self._error(TypeError, "tokenizer", "a Tokenizer, a folder or None", type(tokenizer).__name__)
         size = model.config.vocab_size
         if isinstance(tokenizer, Tokenizer) and tokenizer.largest_id >= size:
@@ -320,22 +322,42 @@ class Pipeline(ABC):
         limits = {}
         if options.truncation:
             limits = {"truncation": options.truncation, "max_length": self._longest_row(options)}
-        encoded = self.tokenizer(text, pair, **limits)
+        encoded = self._tokenize(index, text, pair, **limits)
         ids, most = encoded["input_ids"], self.model.config.max_position_embeddings
         if len(ids) > most:
             problem = f"expected at most {most} tokens, got {len(ids)}"
             raise TextError(self.task, index, problem, too_long=not options.truncation)
+        if limits and len(ids) == limits["max_length"] and not any(end for _, end in encoded["offsets"]):
+            raise self._error(ValueError, "max_length", "room for tokens besides the special ones", len(ids))
         if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
-        if max(ids) >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
-            token = self.tokenizer.convert_ids_to_tokens(max(ids))
-            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
         return Row(ids, encoded["token_type_ids"], encoded["offsets"])
+
+    def _tokenize(self, index: int, *texts: Any, **options: Any) -> Any:
+        """Call the tokenizer. What is wrong with a text, or has no row in the model, is an error of this input."""
+        try:
+            encoded = self.tokenizer(*texts, **options)
+        except ValueError as error:
+            if hasattr(error, "argument"):
+                raise
+            problem = str(error).removeprefix("text: ")
+            argument = "truncation" if problem.startswith("truncation: ") else None
+            raise TextError(self.task, index, problem, argument=argument) from None
+        lacking = [key for key in COLUMNS if key not in encoded]
+        if lacking:
+            expected = f"a Tokenizer, or a callable whose results have {', '.join(COLUMNS)}"
+            raise self._error(TypeError, "tokenizer", expected, f"none with {', '.join(lacking)}")
+        rows = encoded["input_ids"]
+        largest = max(chain.from_iterable(rows) if rows and isinstance(rows[0], list) else rows, default=0)
+        if largest >= self.model.config.vocab_size:  # a special token that the model's vocabulary lacks
+            token = self.tokenizer.convert_ids_to_tokens(largest)
+            raise TextError(self.task, index, f"expected tokens of the model's vocabulary, got {token!r:.40}")
+        return encoded
 
     def _longest_row(self, options: TruncationOptions) -> int:
         """Return the largest number of tokens of a row with truncation."""
         most = self.model.config.max_position_embeddings
-        own = getattr(self.tokenizer, "max_length", None)  # another callable may have none
+        own = self._length or getattr(self.tokenizer, "max_length", None)  # another callable may have none
         return min(options.max_length or own or most, most)
 
     def _error(self, kind: type[Exception], argument: str, expected: str, got: Any) -> Exception:

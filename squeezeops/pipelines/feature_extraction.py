@@ -111,6 +111,7 @@ class FeatureExtractionPipeline(Pipeline):
             raise model.embedding
         self._truncates = model.embedding is not None
         self._settings = settings = model.embedding or EmbeddingSettings()
+        self._length = settings.max_length
         if settings.lower_case and isinstance(tokenizer, Tokenizer):
             tokenizer = tokenizer.lowercased()
         own = {name: getattr(settings, name) for name in ("pooling", "normalize", "include_prompt")}
@@ -148,7 +149,8 @@ class FeatureExtractionPipeline(Pipeline):
     def _prompt(self, options: FeatureExtractionOptions) -> str:
         if options.prompt is not None:
             return options.prompt
-        return self._settings.prompts.get(options.prompt_name or self._settings.default_prompt_name or "", "")
+        name = self._settings.default_prompt_name if options.prompt_name is None else options.prompt_name
+        return "" if name is None else self._settings.prompts[name]
 
     def _encode(self, index: int, item: Any, options: FeatureExtractionOptions) -> list[Row]:
         self._check_text(index, item)
@@ -156,10 +158,6 @@ class FeatureExtractionPipeline(Pipeline):
         if len(row.ids) <= self._excluded(options):  # no [SEP] either
             raise TextError(self.task, index, f"expected tokens besides those of the prompt, got {item!r:.40}")
         return [row]
-
-    def _longest_row(self, options: TruncationOptions) -> int:
-        most = options.max_length or self._settings.max_length
-        return min(most, self.model.config.max_position_embeddings) if most else super()._longest_row(options)
 
     def _excluded(self, options: FeatureExtractionOptions) -> int:
         """Return the number of tokens at the begin of each row that do not take part in pooling."""

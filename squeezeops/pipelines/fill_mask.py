@@ -105,10 +105,14 @@ class FillMaskPipeline(Pipeline):
 
     def _target(self, word: str) -> int | None:
         """Return the id of a target or of its first piece; None if it has no pieces."""
-        token: int = self.tokenizer.convert_tokens_to_ids(word)
-        if token != self.tokenizer.unk_token_id or word == self.tokenizer.unk_token:
-            return token
-        pieces: list[int] = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+        rows, token = self.model.config.vocab_size, self.tokenizer.convert_tokens_to_ids(word)
+        known = token != self.tokenizer.unk_token_id or word == self.tokenizer.unk_token
+        if known and token is not None and token < rows:
+            return int(token)
+        try:
+            pieces = [i for i in self.tokenizer(word, add_special_tokens=False)["input_ids"] if i < rows]
+        except ValueError:  # no [UNK] in the vocabulary
+            pieces = []
         instead = repr(self.tokenizer.convert_ids_to_tokens(pieces[0])) if pieces else "nothing"
         message = f"{self.task}: targets: expected words of the vocabulary, got {word!r:.60}; {instead} takes its place"
         warnings.warn(message, UserWarning, stacklevel=2)

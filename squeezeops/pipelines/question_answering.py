@@ -177,7 +177,7 @@ class QuestionAnsweringPipeline(Pipeline):
             self._check_text(index, item[key], key)
         question, context = item["question"], item["context"]
 
-        offsets = self.tokenizer(question, add_special_tokens=False)["offsets"]
+        offsets = self._tokenize(index, question, add_special_tokens=False)["offsets"]
         if len(offsets) > options.max_question_len:
             question = question[: offsets[options.max_question_len][0]]
             offsets = offsets[: options.max_question_len]
@@ -194,7 +194,8 @@ class QuestionAnsweringPipeline(Pipeline):
         elif stride >= room and (size := len(self.tokenizer.tokenize(context))) > room:
             problem = f"doc_stride: expected less than {room}, the room for the context's {size} tokens, got {stride}"
             raise TextError(self.task, index, problem, argument="doc_stride")
-        windows = self.tokenizer(
+        windows = self._tokenize(
+            index,
             question,
             context,
             truncation="only_second",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from squeezeops.pipelines.base import Pipeline, Row, TruncationOptions, by_score
 from squeezeops.pipelines.text_classification import sigmoid
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["RerankPipeline"]
 
@@ -56,7 +57,8 @@ class RerankPipeline(Pipeline):
         the query ("only_first") or the document ("only_second"). Without truncation (False or "do_not_truncate") such
         a pair is an error.
     max_length : int or None
-        The length to cut to, [CLS] and [SEP] included. None: the maximum of tokenizer and model.
+        The length to cut to, [CLS] and [SEP] included. None: that of sentence-transformers in the model's folder, else
+        the maximum of tokenizer and model.
     """
 
     task = "rerank"
@@ -65,16 +67,23 @@ class RerankPipeline(Pipeline):
     input_types = "an iterable of pairs (query, document)"
 
     def __init__(self, model: SqueezeBert, tokenizer: Any, **options: Any) -> None:
+        noted = model.config.cross_encoder
+        self._length, lower = noted.get("max_seq_length"), noted.get("do_lower_case")
+        if lower and isinstance(tokenizer, Tokenizer):
+            tokenizer = tokenizer.lowercased()
         super().__init__(model, tokenizer, **options)
         if model.config.num_labels != 1:
             raise self._error(ValueError, "model", "a model with one label", f"{list(model.config.label2id)!r:.60}")
-        noted = model.config.cross_encoder
         function, prompt = noted.get("activation_fn"), noted.get("default_prompt_name")
         self._function = "sigmoid" if function is None else CLASSES.get(str(function), "")
         if not self._function:
-            raise self._error(ValueError, "model", f"an activation_fn of {tuple(CLASSES)}", repr(function))
+            raise self._error(ValueError, "model", f"an activation_fn of {tuple(CLASSES)}", f"{function!r:.80}")
         if prompt is not None:
-            raise self._error(ValueError, "model", "no default_prompt_name", repr(prompt))
+            raise self._error(ValueError, "model", "no default_prompt_name", f"{prompt!r:.80}")
+        if self._length is not None and (type(self._length) is not int or self._length < 4):  # [CLS] A [SEP] [SEP]
+            raise self._error(ValueError, "model", "a max_seq_length of at least 4", f"{self._length!r:.80}")
+        if lower not in (None, False, True):
+            raise self._error(ValueError, "model", "do_lower_case true or false", f"{lower!r:.80}")
 
     def __call__(  # type: ignore[override]
         self, query: str, documents: Sequence[str], **options: Any

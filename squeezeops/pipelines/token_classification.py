@@ -106,7 +106,8 @@ class TokenClassificationPipeline(Pipeline):
         if options.stride is None:
             return [self._encode_text(index, item, None, options)]
         self._check_text(index, item)
-        windows = self.tokenizer(
+        windows = self._tokenize(
+            index,
             item,
             truncation=True,
             max_length=self._longest_row(options),

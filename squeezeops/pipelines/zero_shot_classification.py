@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,14 +38,15 @@ class ZeroShotClassificationOptions(TruncationOptions):
                 got = "a blank one" if labels else "none"
                 raise self.error(ValueError, "candidate_labels", "at least one label, and none blank", got)
             self.set("candidate_labels", tuple(labels))
-        template, mark = self.hypothesis_template, "\0"
+        template = self.hypothesis_template
         if not isinstance(template, str):
             raise self.error(TypeError, "hypothesis_template", "a str", type(template).__name__)
         try:
-            fits = mark in template.format(mark)
-        except (LookupError, ValueError, AttributeError):
-            fits = False
-        if not fits:
+            found = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+        except ValueError:
+            found = []
+        # A format or a conversion might cut or change the label, or take any amount of memory.
+        if found != [("", "", None)] and set(found) != {("0", "", None)}:
             raise self.error(ValueError, "hypothesis_template", "a text with {} for the label", f"{template!r:.60}")
 
 
@@ -145,12 +147,15 @@ class ZeroShotClassificationPipeline(Pipeline):
             hypothesis = options.hypothesis_template.format(label)
             try:
                 rows.append(self._encode_text(index, item, hypothesis, options))
-            except ValueError as error:
-                if hasattr(error, "argument"):  # a TextError, or one about max_length
+            except TextError as error:
+                if error.argument != "truncation":
                     raise
-                # The tokenizer cannot cut enough of the text.
-                problem = f"expected a hypothesis that leaves room for the text in {self._longest_row(options)} tokens"
-                raise TextError(self.task, index, f"{problem}, got {hypothesis!r:.60}") from None
+                # The tokenizer cannot cut enough of the one that `truncation` names.
+                whole, cut, got = "hypothesis", "text", hypothesis
+                if options.truncation == "only_second":
+                    whole, cut, got = cut, whole, item
+                problem = f"expected a {whole} that leaves room for the {cut} in {self._longest_row(options)} tokens"
+                raise TextError(self.task, index, f"{problem}, got {got!r:.60}") from None
         return rows
 
     def _forward(

@@ -200,8 +200,8 @@ def _flag(values: Mapping[str, Any], key: str, default: bool, fail: Fail) -> boo
 
 def _length(values: Mapping[str, Any], key: str, fail: Fail) -> int | None:
     value = values.get(key)
-    if value is not None and (type(value) is not int or not 1 <= value < 2**31):
-        fail(key, "a number of tokens or null", reprlib.repr(value))
+    if value is not None and (type(value) is not int or not 3 <= value < 2**31):  # [CLS], a token, [SEP]
+        fail(key, "a number of tokens, at least 3, or null", reprlib.repr(value))
     return value
 
 

@@ -46,7 +46,8 @@ FIXED = {
     "pruned_heads": {},
 }
 
-NOTED = ("activation_fn", "default_prompt_name")  # keys of `cross_encoder`
+# Keys of `cross_encoder`. The last two are in the file of the settings of the transformer.
+NOTED = ("activation_fn", "default_prompt_name", "max_seq_length", "do_lower_case")
 
 # A file may claim any number. These limits bound the loops that run before the numbers are compared with the tensors.
 LIMITS = {"num_hidden_layers": 10_000, "num_labels": 100_000}
@@ -108,8 +109,8 @@ class SqueezeBertConfig:
         them. Its pooler is a layer with ReLU, not tanh, and only classifiers have one.
     cross_encoder : dict of str to Any
         What sentence-transformers has noted about the scores of a cross-encoder: ``activation_fn``, the class of torch
-        that makes a score of a logit, and ``default_prompt_name``. Empty for another model. Only the pipeline "rerank"
-        checks and uses it.
+        that makes a score of a logit, ``default_prompt_name``, ``max_seq_length`` and ``do_lower_case``. Empty for
+        another model. Only the pipeline "rerank" checks and uses it.
 
     Raises
     ------
@@ -271,10 +272,15 @@ class SqueezeBertConfig:
             config = cls.from_dict(values)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
-        beside = os.path.join(os.path.dirname(path), "config_sentence_transformers.json")
+        beside, settings = (
+            os.path.join(os.path.dirname(path), f"{name}.json")
+            for name in ("config_sentence_transformers", "sentence_bert_config")
+        )
         if os.path.isfile(beside):
             noted = read_json(beside, "notes of sentence-transformers")
             if noted.get("model_type") == "CrossEncoder":
+                own = read_json(settings, "settings") if os.path.isfile(settings) else {}
+                noted |= {key: own.get(key) for key in NOTED[2:]}
                 kept = {key: noted[key] for key in NOTED if noted.get(key) is not None}
                 config = dataclasses.replace(config, cross_encoder=config.cross_encoder | kept)
         return config

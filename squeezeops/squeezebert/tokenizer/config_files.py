@@ -232,7 +232,7 @@ def check_records(records: Any, vocab: Mapping[str, int]) -> dict[str, Mapping[s
         for flag in ADDED_FLAGS:
             check(f"{name}: {flag}", record.get(flag, False), bool)
         if i != vocab.get(content, i):
-            raise ValueError(f"{name}: {content!r}: expected id {vocab[content]}, got {i}")
+            raise ValueError(f"{name}: {content!r:.40}: expected id {reprlib.repr(vocab[content])}, got {i}")
         added[content] = record
     return added
 
@@ -525,7 +525,7 @@ def contradictions(
         follows = normalizer["strip_accents"] is None and flags["strip_accents"] == flags["lowercase"]
         differs = [key for key in flags if normalizer[key] != flags[key] and not (key == "strip_accents" and follows)]
         if differs:
-            found.append("normalizer: " + " and ".join(f"{key} {json.dumps(normalizer[key])}" for key in differs))
+            found.append("normalizer: " + " and ".join(f"{key} {json.dumps(normalizer[key]):.40}" for key in differs))
     except (TypeError, ValueError):
         found.append("normalizer")
     try:
@@ -534,7 +534,7 @@ def contradictions(
         found.append("pre_tokenizer")
     for key, value in used.items():
         if data["model"].get(key) not in (None, value):
-            found.append(f"model: {key} {json.dumps(data['model'][key])}")
+            found.append(f"model: {key} {json.dumps(data['model'][key]):.40}")
     try:
         if data.get("post_processor") is not None and read_post_processor(data["post_processor"])[0] != templates:
             found.append("post_processor")
