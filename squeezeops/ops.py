@@ -322,6 +322,7 @@ class PointwiseConv:
         shape: Any = memoryview(weight).shape  # type: ignore[arg-type]  # not every buffer says it itself
         self.out_channels, self.in_channels = shape[0], shape[1] * self.groups
         self.dtype = dtype
+        self._is_int8 = dtype.startswith("int8")
         self._memory = memory
 
     @classmethod
@@ -374,6 +375,7 @@ class PointwiseConv:
         self = cls.__new__(cls)
         self._packed, self._weight, self._is_packed, self._bias, self._memory = {}, view, True, bias, None
         self.in_channels, self.out_channels, self.groups, self.dtype = c_in, c_out, groups, dtype
+        self._is_int8 = dtype.startswith("int8")
         self._pack(_active())
         return self
 
@@ -425,12 +427,9 @@ class PointwiseConv:
             expected = "None for a dtype other than int8"
             raise error(ValueError, "PointwiseConv", "quantize_groups", expected, kind(quantize_groups))
         out, out_scales = _quantized_out("PointwiseConv", out)
-        quantize = quantize_groups, out, out_scales, _flag("PointwiseConv", "quantize_rotate", quantize_rotate)
+        rotate = None if quantize_rotate is False else _flag("PointwiseConv", "quantize_rotate", quantize_rotate)
+        quantize = quantize_groups, out, out_scales, rotate
         return QuantizedRows(*module.run_pointwise_conv(handle, x, x_scales, activation, residual, *quantize))
-
-    @property
-    def _is_int8(self) -> bool:
-        return self.dtype.startswith("int8")
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:

@@ -151,6 +151,16 @@ def test_rotated_layers(backend, out, tmp_path):
         assert copied.read_bytes() == out.read_bytes()
 
 
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_a_rotated_output_after_a_float32_intermediate(backend, tmp_path):
+    folder = write_wide(tmp_path / "wide")
+    with ops.backend(backend):
+        model = SqueezeBert.from_pretrained(folder, dtype={"encoder.layers.1.output.conv1d": "int8_rotated"})
+        exact = SqueezeBert.from_pretrained(folder)
+        a, b = (m(*inputs_of(exact)).last_hidden_state for m in (model, exact))
+        assert 0 < np.abs(a - b).max() < 0.1
+
+
 def test_rotated_weights_of_a_file_that_does_not_say_so(tmp_path, out):
     folder = write_wide(tmp_path / "wide")
     convert.convert(folder, out)

@@ -59,7 +59,7 @@ class Layer:
         # Quantise what lies between on store.
         quantizes = self.intermediate.dtype in INT8 and self.output.dtype in INT8
         groups, room = (self.output.groups, work.quantized) if quantizes else (None, work.wide)
-        rotate = self.output.dtype == "int8_rotated"
+        rotate = quantizes and self.output.dtype == "int8_rotated"
         y = self.intermediate(  # [N, C] -> [N, F]
             a, activation=config.activation, quantize_groups=groups, quantize_rotate=rotate, out=room
         )
