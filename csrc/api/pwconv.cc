@@ -417,8 +417,10 @@ sqz_status sqz_pwconv_f32(int64_t rows, int64_t groups, int64_t c_in, int64_t c_
                           const float *packed, const float *bias, sqz_activation activation, const float *residual,
                           int64_t ldr, float *out, int64_t ldo) {
   const sqz_pwconv_input input = {rows, c_in, x, ldx, nullptr, 0, nullptr, 0};
-  const sqz_pwconv_part part = {SQZ_F32, groups, c_out, packed,  bias, activation, residual,
-                                ldr,     out,    ldo,   nullptr, 0,    nullptr,    0};
+  sqz_pwconv_part part = {};
+  part.dtype = SQZ_F32, part.groups = groups, part.c_out = c_out;
+  part.packed = packed, part.bias = bias, part.activation = activation;
+  part.residual = residual, part.ldr = ldr, part.out = out, part.ldo = ldo;
   SQZ_TRY(check_part(input, part));
   SQZ_TRY(check_input(input));
   return run_pwconv(input, 1, &part);
