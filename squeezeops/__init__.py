@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from squeezeops.ops import (
         PointwiseConv,
         QuantizedRows,
+        RotatedRows,
         attention,
         attention_scores,
         available_backends,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PointwiseConv",
     "QuantizedRows",
+    "RotatedRows",
     "SqueezeBert",
     "SqueezeBertConfig",
     "Tokenizer",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PointwiseConv",
     "QuantizedRows",
+    "RotatedRows",
     "attention",
     "attention_scores",
     "available_backends",
@@ -171,6 +172,12 @@ class QuantizedRows(NamedTuple):
     scales: Any
 
 
+class RotatedRows(QuantizedRows):
+    """`QuantizedRows` that were rotated first: an input of a `PointwiseConv` of dtype "int8_rotated" alone."""
+
+    __slots__ = ()
+
+
 def quantize_rows(
     x: Floats, *, groups: int = 1, rotate: bool = False, out: QuantizedRows | None = None
 ) -> QuantizedRows:
@@ -198,7 +205,7 @@ def quantize_rows(
     Returns
     -------
     QuantizedRows
-        The same bits on every backend.
+        RotatedRows if `rotate`. The same bits on every backend.
 
     Raises
     ------
@@ -220,7 +227,8 @@ def quantize_rows(
     [[1.0, 0.015699999406933784]]
     """
     op = "quantize_rows"
-    return QuantizedRows(*_active().quantize_rows(x, groups, *_quantized_out(op, out), _flag(op, "rotate", rotate)))
+    rows = _active().quantize_rows(x, groups, *_quantized_out(op, out), _flag(op, "rotate", rotate))
+    return (RotatedRows if rotate else QuantizedRows)(*rows)
 
 
 def _flag(op: str, name: str, value: object) -> int | None:
@@ -239,10 +247,13 @@ def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
     return out
 
 
-def _quantized_in(op: str, x: tuple[Any, ...]) -> tuple[Any, ...]:
+def _quantized_in(op: str, x: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
     """Return quantised rows as values and scales."""
     if len(x) != 2:
         raise error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+    if isinstance(x, RotatedRows) != (dtype == "int8_rotated"):
+        wanted = "RotatedRows" if dtype == "int8_rotated" else "rows that are not rotated"
+        raise error(ValueError, op, "x", f"{wanted} for weights of {dtype}", kind(x))
     return x
 
 
@@ -417,7 +428,7 @@ class PointwiseConv:
         handle = self._packed.get(module) or self._pack(module)
         x_scales = None
         if isinstance(x, tuple) and self._is_int8:
-            x, x_scales = _quantized_in("PointwiseConv", x)
+            x, x_scales = _quantized_in("PointwiseConv", x, self.dtype)
         if quantize_groups is None:
             if quantize_rotate is not False:
                 expected = "False without quantize_groups"
@@ -429,7 +440,8 @@ class PointwiseConv:
         out, out_scales = _quantized_out("PointwiseConv", out)
         rotate = None if quantize_rotate is False else _flag("PointwiseConv", "quantize_rotate", quantize_rotate)
         quantize = quantize_groups, out, out_scales, rotate
-        return QuantizedRows(*module.run_pointwise_conv(handle, x, x_scales, activation, residual, *quantize))
+        rows = module.run_pointwise_conv(handle, x, x_scales, activation, residual, *quantize)
+        return (RotatedRows if rotate else QuantizedRows)(*rows)
 
     def _pack(self, module: backends.Backend) -> Any:
         if self._is_packed:
@@ -505,7 +517,7 @@ def pointwise_convs(
             raise error(ValueError, op, "out", f"{len(handles)} arrays", len(outs))
     x_scales = None
     if isinstance(x, tuple) and convs and convs[0]._is_int8:
-        x, x_scales = _quantized_in(op, x)
+        x, x_scales = _quantized_in(op, x, convs[0].dtype)
         if x_scales is not None and any(
             (conv.dtype, conv.groups) != (convs[0].dtype, convs[0].groups) for conv in convs
         ):

@@ -150,7 +150,7 @@ class Guards:
 def parts(result: Any) -> list[np.ndarray]:
     """The arrays of a result: one, or values and scales."""
     if isinstance(result, tuple):
-        assert type(result) is ops.QuantizedRows
+        assert isinstance(result, ops.QuantizedRows)
         assert (result.values.dtype, result.scales.dtype) == (np.uint8, np.float32)
         return list(result)
     assert result.dtype == np.float32

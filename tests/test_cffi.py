@@ -134,7 +134,7 @@ def test_all_ops_with_numpy_blocked(mode):
     with ops.backend("native"):
         expected = buffer_calls.results(ops, lambda format, values, *shape: np.array(values, format).reshape(shape))
     called = {name.split()[0] for name in expected}
-    about_backends = {"available_backends", "backend", "get_backend", "set_backend", "QuantizedRows"}
+    about_backends = {"available_backends", "backend", "get_backend", "set_backend", "QuantizedRows", "RotatedRows"}
     assert called == set(ops.__all__) - about_backends - {"cpu_info", "get_num_threads", "set_num_threads"}
     assert found["results"].keys() == expected.keys()
     for name, parts in expected.items():

@@ -197,6 +197,20 @@ def test_rotated_and_others_of_one_input(variant, rng):
         ops.pointwise_convs(given, [convs[0], convs[2]])
 
 
+def test_rotated_rows_and_others_are_told_apart(variant, rng):
+    x = normal(rng, 4, 128)
+    plain, rotated = (ops.PointwiseConv(normal(rng, 8, 128), dtype=dtype) for dtype in ("int8", "int8_rotated"))
+    rows = plain(x, quantize_groups=8), ops.quantize_rows(x), ops.quantize_rows(x, rotate=True)
+    assert [type(r) for r in rows] == [ops.QuantizedRows, ops.QuantizedRows, ops.RotatedRows]
+    with pytest.raises(ValueError, match="x: expected rows that are not rotated for weights of int8, got RotatedRows"):
+        plain(rows[2])
+    for given in (rows[1], tuple(rows[1])):
+        with pytest.raises(ValueError, match="x: expected RotatedRows for weights of int8_rotated, got"):
+            rotated(given)
+        with pytest.raises(ValueError, match="x: expected RotatedRows for weights of int8_rotated, got"):
+            ops.pointwise_convs(given, [rotated])
+
+
 def test_rotated_weights_are_packed_alike(rng):
     weight = normal(rng, 33, 384)
     weight[3], weight[4, 5], weight[5] = 0, np.nan, 1e-38
