@@ -108,6 +108,7 @@ struct Quantize {
   static void run(const QuantizeRows &p) { p.rotate ? run_rotated(p) : run_from(p, nullptr); }
 
   static __attribute__((noinline)) void run_rotated(const QuantizeRows &p) {
+    static_assert(kBatchFloats <= QuantizeRows::kMostRotated, "there is room for a batch");
     alignas(64) float rotated[QuantizeRows::kMostRotated];
     run_from(p, rotated);
   }
