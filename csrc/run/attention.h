@@ -12,6 +12,7 @@ using AttentionArgs = sqz_attention_f32_args;
 
 // No other thread may change the offsets during the call.
 sqz_status run_attention(const AttentionArgs &args);
+sqz_status run_attention(const sqz_attention_s8_args &args);
 
 }  // namespace sqz
 
