@@ -3,6 +3,7 @@
 #define SQZ_SIMD_S8_256_H_
 
 #include "simd/f32_avx2.h"
+#include "simd/s8_x86.h"
 
 namespace sqz {
 namespace {
@@ -24,6 +25,28 @@ struct S8Ymm {
   }
   static SQZ_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
   static SQZ_INLINE Float::V to_float(Sum s) { return {_mm256_cvtepi32_ps(s.a), _mm256_cvtepi32_ps(s.b)}; }
+
+  static SQZ_INLINE Sum plus(Sum s, const int32_t *p) {
+    return {_mm256_add_epi32(s.a, load256(p)), _mm256_add_epi32(s.b, load256(p + 8))};
+  }
+  static SQZ_INLINE void store_sum(int32_t *p, Sum s) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), s.a);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p + 8), s.b);
+  }
+
+  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) { interleave_rows(rows, to); }
+  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
+    const float *words[16];
+    for (int i = 0; i < 16; ++i) words[i] = reinterpret_cast<const float *>(rows[i]);
+    alignas(64) float transposed[256];
+    Float::transpose(words, transposed);
+    for (int i = 0; i < 32; ++i)
+      _mm256_storeu_si256(reinterpret_cast<__m256i *>(to) + i,
+                          _mm256_xor_si256(load256(transposed + 8 * i), _mm256_set1_epi8(-128)));
+  }
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+    return {add_fours(s.a, load256(w)), add_fours(s.b, load256(w + 32))};
+  }
 
   using Amax = __m256i;
   static SQZ_INLINE Amax no_amax() { return _mm256_setzero_si256(); }
@@ -60,6 +83,10 @@ struct S8Ymm {
   static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+x"(*a)); }
 
  private:
+  static SQZ_INLINE __m256i add_fours(__m256i s, __m256i w) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), w);
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
   static SQZ_INLINE __m256 rotate8(__m256 x) {
     const float minus = -0.0f;
     x = stage(x, _mm256_permute_ps(x, 0xb1), _mm256_setr_ps(0, minus, 0, minus, 0, minus, 0, minus));

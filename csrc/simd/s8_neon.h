@@ -80,6 +80,36 @@ struct S8Neon {
 #endif
   }
 
+  static SQZ_INLINE Sum plus(Sum s, const int32_t *p) {
+    return {vaddq_s32(s.a, vld1q_s32(p)), vaddq_s32(s.b, vld1q_s32(p + 4)), vaddq_s32(s.c, vld1q_s32(p + 8)),
+            vaddq_s32(s.d, vld1q_s32(p + 12))};
+  }
+  static SQZ_INLINE void store_sum(int32_t *p, Sum s) {
+    vst1q_s32(p, s.a), vst1q_s32(p + 4, s.b), vst1q_s32(p + 8, s.c), vst1q_s32(p + 12, s.d);
+  }
+
+  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) {
+    const int8x16x4_t x = {{sixteen(rows[0]), sixteen(rows[1]), sixteen(rows[2]), sixteen(rows[3])}};
+    vst4q_s8(to, x);
+  }
+  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
+    for (int k = 0; k < 64; k += 16) {
+      for (int i = 0; i < 16; i += 4) {
+        const int32x4_t a = words(rows[i] + k), b = words(rows[i + 1] + k), c = words(rows[i + 2] + k),
+                        d = words(rows[i + 3] + k);
+        const int32x4x2_t ab = vtrnq_s32(a, b), cd = vtrnq_s32(c, d);
+        int8_t *const p = to + 16 * k + 4 * i;
+        store_words(p, vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0]));
+        store_words(p + 64, vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1]));
+        store_words(p + 128, vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0]));
+        store_words(p + 192, vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]));
+      }
+    }
+  }
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+    return {add_fours(s.a, w), add_fours(s.b, w + 16), add_fours(s.c, w + 32), add_fours(s.d, w + 48)};
+  }
+
   // The values a of the bytes a + 128.
   static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
 #ifdef __aarch64__  // in place: Clang would take one more register, which the inner loops do not have
@@ -145,6 +175,13 @@ struct S8Neon {
   }
 
  private:
+  static SQZ_INLINE int32x4_t words(const uint8_t *p) { return vreinterpretq_s32_s8(sixteen(p)); }
+  static SQZ_INLINE void store_words(int8_t *p, int32x2_t low, int32x2_t high) {
+    vst1q_s8(p, vreinterpretq_s8_s32(vcombine_s32(low, high)));
+  }
+  static SQZ_INLINE int32x4_t add_fours(int32x4_t s, const int8_t *w) {
+    return vpadalq_s16(s, vpaddlq_s8(vld1q_s8(w)));
+  }
 #ifndef __ARM_FEATURE_MATMUL_INT8
   static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
 #ifdef __ARM_FEATURE_DOTPROD

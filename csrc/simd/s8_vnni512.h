@@ -3,6 +3,7 @@
 #define SQZ_SIMD_S8_VNNI512_H_
 
 #include "simd/f32_avx512.h"
+#include "simd/s8_x86.h"
 
 namespace sqz {
 namespace {
@@ -29,6 +30,22 @@ struct S8Vnni512 {
     return s;
   }
   static SQZ_INLINE Float::V to_float(Sum s) { return _mm512_cvtepi32_ps(s); }
+
+  static SQZ_INLINE Sum plus(Sum s, const int32_t *p) { return _mm512_add_epi32(s, _mm512_loadu_si512(p)); }
+  static SQZ_INLINE void store_sum(int32_t *p, Sum s) { _mm512_storeu_si512(p, s); }
+
+  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) { interleave_rows(rows, to); }
+  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
+    const float *words[16];
+    for (int i = 0; i < 16; ++i) words[i] = reinterpret_cast<const float *>(rows[i]);
+    alignas(64) float transposed[256];
+    Float::transpose(words, transposed);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+      _mm512_storeu_si512(to + 64 * i,
+                          _mm512_xor_si512(_mm512_load_si512(transposed + 16 * i), _mm512_set1_epi8(-128)));
+  }
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) { return dot(s, _mm512_set1_epi8(1), load(w)); }
 
   using Amax = __m512i;
   static SQZ_INLINE Amax no_amax() { return _mm512_setzero_si512(); }
