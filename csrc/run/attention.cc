@@ -75,4 +75,8 @@ sqz_status run_attention(const AttentionArgs &a) {
   return SQZ_OK;
 }
 
+sqz_status run_attention(const sqz_attention_s8_args &) {
+  return fail(SQZ_UNSUPPORTED, "attention: expected kernels for quantised rows, got none");
+}
+
 }  // namespace sqz
