@@ -412,15 +412,16 @@ class PointwiseConv:
         quantize_rotate: bool = False,
         out: Floats | QuantizedRows | None = None,
     ) -> Any:
-        """Convolve x (..., in_channels). Arguments and result are those of `pointwise_conv`; int8 adds:
+        """Convolve x (..., in_channels). Arguments and result are those of `pointwise_conv`, and:
 
         Parameters
         ----------
         x : QuantizedRows
-            The result of `quantize_rows`, or of a convolution with `quantize_groups`, for the groups of this one.
+            For int8 alone: the result of `quantize_rows`, or of a convolution with `quantize_groups`, for the groups of
+            this one.
         quantize_groups : int, optional
-            Quantise the result as `quantize_rows` does, for the groups of the next convolution. This saves a pass over
-            memory. `out` is QuantizedRows, too.
+            Quantise the result as `quantize_rows` does, for the groups of the next convolution or the heads of
+            `attention`. This saves a pass over memory. `out` is QuantizedRows, too.
         quantize_rotate : bool
             Rotate a result that is quantised, for a next convolution of "int8_rotated".
         """
@@ -434,9 +435,6 @@ class PointwiseConv:
                 expected = "False without quantize_groups"
                 raise error(ValueError, "PointwiseConv", "quantize_rotate", expected, repr(quantize_rotate))
             return module.run_pointwise_conv(handle, x, x_scales, activation, residual, None, out, None, None)
-        if not self._is_int8:
-            expected = "None for a dtype other than int8"
-            raise error(ValueError, "PointwiseConv", "quantize_groups", expected, kind(quantize_groups))
         out, out_scales = _quantized_out("PointwiseConv", out)
         rotate = None if quantize_rotate is False else _flag("PointwiseConv", "quantize_rotate", quantize_rotate)
         quantize = quantize_groups, out, out_scales, rotate
@@ -471,8 +469,12 @@ class PointwiseConv:
 
 
 def pointwise_convs(
-    x: Floats | QuantizedRows, convs: Sequence[PointwiseConv], *, out: Sequence[Floats | None] | None = None
-) -> tuple[Floats, ...]:
+    x: Floats | QuantizedRows,
+    convs: Sequence[PointwiseConv],
+    *,
+    quantize_groups: int | None = None,
+    out: Sequence[Floats | QuantizedRows | None] | None = None,
+) -> tuple[Any, ...]:
     """Convolve one x several times, as separate calls do, but split all the work over the threads at once.
 
     x is quantised once for all int8 convolutions with the same dtype and number of groups.
@@ -483,12 +485,14 @@ def pointwise_convs(
         The latter if all are int8, with the same dtype and number of groups.
     convs : sequence of PointwiseConv
         Each with C_in input channels; groups, output channels and dtype may differ.
-    out : sequence of ndarray of float32 or None, one for each of `convs`, optional
-        Where the results go. They must not overlap.
+    quantize_groups : int, optional
+        Quantise all results as `quantize_rows` does, such as queries, keys and values for the heads of `attention`.
+    out : sequence of ndarray of float32, or with `quantize_groups` of QuantizedRows, or of None, optional
+        Where the results go, one for each of `convs`. They must not overlap.
 
     Returns
     -------
-    tuple of ndarray of float32, shape (..., C_out) each
+    tuple of ndarray of float32, shape (..., C_out) each, or of QuantizedRows
 
     Raises
     ------
@@ -522,7 +526,14 @@ def pointwise_convs(
             (conv.dtype, conv.groups) != (convs[0].dtype, convs[0].groups) for conv in convs
         ):
             raise error(ValueError, op, "x", "floats for weights of other types and groups", "quantised rows")
-    return module.run_pointwise_convs(tuple(handles), x, x_scales, outs)
+    if quantize_groups is None:
+        for room in outs:
+            if isinstance(room, tuple):  # which the backends take for values and scales
+                raise error(TypeError, op, "out", "an array of float32", kind(room))
+        return module.run_pointwise_convs(tuple(handles), x, x_scales, None, None, None, outs)
+    outs = tuple(_quantized_out(op, room) for room in outs)
+    rows = module.run_pointwise_convs(tuple(handles), x, x_scales, None, None, quantize_groups, outs)
+    return tuple(QuantizedRows(*pair) for pair in rows)
 
 
 def _items(op: str, name: str, value: Any, what: str) -> Sequence[Any]:

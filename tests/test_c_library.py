@@ -273,6 +273,8 @@ MAY_BE_NULL = {
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
+    "float32, to bytes": (INPUT, TO_BYTES | {"dtype": "lib.SQZ_F32"}),
+    "float16, to bytes": (INPUT, TO_BYTES | {"dtype": "lib.SQZ_F16"}),
     "sqz_pwconv_f32": {"bias", "residual"},
 }
 

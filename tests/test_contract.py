@@ -504,8 +504,9 @@ QUANTISED = ops.QuantizedRows(np.full((5, 16), 130, np.uint8), np.ones((5, 4), n
         (floats(5, 12), floats(5, 8), 4, "int8", "out", TypeError),
         (floats(5, 12), (1, 2, 3), 4, "int8", "out", TypeError),
         (floats(5, 12), list(QUANTISED), 4, "int8", "out", TypeError),
-        (floats(5, 12), None, 4, "float16", "quantize_groups", ValueError),
-        (floats(5, 12), None, "4", "float32", "quantize_groups", ValueError),
+        (floats(5, 12), floats(5, 8), 4, "float16", "out", TypeError),
+        (floats(5, 12), None, "4", "float32", "quantize_groups", TypeError),
+        (floats(5, 12), None, 3, "float32", "quantize_groups", ValueError),
     ],
 )
 def test_quantised_rows_are_pairs(backend, x, out, quantize_groups, dtype, argument, exception):

@@ -354,33 +354,59 @@ class Front:
         a = Arguments("PointwiseConv")
         x, x_scales = self._convolved(a, handle, x, x_scales)
         activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
-        c_out = handle.groups * handle.n
-        shape = (*x.shape[:-1], c_out)
+        shape = (*x.shape[:-1], handle.groups * handle.n)
         residual = a.optional("residual", residual, shape)
-        quantized = None
-        if quantize_groups is not None:
-            quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
-            rotate = rotation(a.op, "quantize_rotate", quantize_rotate, "quantize_groups", c_out // quantize_groups)
-            quantized, out = a.quantized_output(out, out_scales, shape[:-1], c_out, quantize_groups), None
-        y = a.output(out, shape)
-        self.kernels.convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), matrix(y))
-        if quantized is None:
-            return y
-        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized), rotate)
-        return quantized
+        room = self._room(a, shape, quantize_groups, out, out_scales, quantize_rotate)
+        return self._convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), *room)
 
-    def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
+    def _room(
+        self, a: Arguments, shape: Shape, quantize_groups: Any, out: Any, out_scales: Any, quantize_rotate: Any
+    ) -> tuple[np.ndarray, Any, int, bool]:
+        """Return room for a result of floats; the quantised rows it goes to, if any, and their groups and rotation."""
+        if quantize_groups is None:
+            return a.output(out, shape), None, 0, False
+        c_out = shape[-1]
+        groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
+        rotate = rotation(a.op, "quantize_rotate", quantize_rotate, "quantize_groups", c_out // groups)
+        rows = a.quantized_output(out, out_scales, shape[:-1], c_out, groups)
+        return a.output(None, shape), rows, groups, rotate
+
+    def _convolve(
+        self,
+        x: np.ndarray,
+        x_scales: np.ndarray | None,
+        conv: Convolution,
+        activation: str | None,
+        residual: np.ndarray | None,
+        y: np.ndarray,
+        rows: Any,
+        groups: int,
+        rotate: bool,
+    ) -> Any:
+        self.kernels.convolve(x, x_scales, conv, activation, residual, matrix(y))
+        if rows is None:
+            return y
+        self.kernels.quantize_rows(matrix(y), groups, *map(matrix, rows), rotate)
+        return rows
+
+    def run_pointwise_convs(
+        self, handles: Any, x: Any, x_scales: Any, activation: Any, residual: Any, quantize_groups: Any, outs: Any
+    ) -> tuple[Any, ...]:
+        """The activation and the residual are None: the table of operations has them here."""
         a = Arguments("pointwise_convs")
         if not handles:
             a.rows("x", x)
-        results = []
+        rooms = []
         for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
             x, x_scales = self._convolved(a, handle, x, x_scales)
-            results.append(a.output(out, (*x.shape[:-1], handle.groups * handle.n)))
-            a.inputs.append((f"out[{i}]", results[-1]))
-        for handle, result in zip(handles, results, strict=True):
-            self.kernels.convolve(matrix(x), matrix(x_scales), handle, None, None, matrix(result))
-        return tuple(results)
+            pair = (out, None) if quantize_groups is None else out
+            y, rows, *rest = self._room(a, (*x.shape[:-1], handle.groups * handle.n), quantize_groups, *pair, None)
+            a.inputs += [(f"out[{i}]", array) for array in ((y,) if rows is None else rows)]
+            rooms.append((y, rows, *rest))
+        matrices = matrix(x), matrix(x_scales)
+        return tuple(
+            self._convolve(*matrices, h, activation, residual, *r) for h, r in zip(handles, rooms, strict=True)
+        )
 
     def _convolved(self, a: Arguments, conv: Convolution, x: Any, x_scales: Any) -> tuple[Any, Any]:
         """Check floats (..., C_in), or the values and scales of quantised rows."""
