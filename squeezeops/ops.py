@@ -158,7 +158,7 @@ def _pointwise_conv_ncw(
 
 
 class QuantizedRows(NamedTuple):
-    """Rows as bytes with scales: the result of `quantize_rows`, and an input of `PointwiseConv`.
+    """Rows as bytes with scales: the result of `quantize_rows`, and an input of `PointwiseConv` and `attention`.
 
     Attributes
     ----------
@@ -247,10 +247,14 @@ def _quantized_out(op: str, out: Any) -> tuple[Any, Any]:
     return out
 
 
+def _check_pair(op: str, name: str, rows: tuple[Any, ...]) -> None:
+    if len(rows) != 2:
+        raise error(ValueError, op, name, "values and scales", f"{len(rows)} items")
+
+
 def _quantized_in(op: str, x: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
     """Return quantised rows as values and scales."""
-    if len(x) != 2:
-        raise error(ValueError, op, "x", "values and scales", f"{len(x)} items")
+    _check_pair(op, "x", x)
     if isinstance(x, RotatedRows) != (dtype == "int8_rotated"):
         wanted = "RotatedRows" if dtype == "int8_rotated" else "rows that are not rotated"
         raise error(ValueError, op, "x", f"{wanted} for weights of {dtype}", kind(x))
@@ -941,9 +945,9 @@ def embedding_layer_norm(
 
 
 def attention(
-    q: Floats,
-    k: Floats,
-    v: Floats,
+    q: Floats | QuantizedRows,
+    k: Floats | QuantizedRows,
+    v: Floats | QuantizedRows,
     *,
     num_heads: int,
     cu_seqlens: NDArray[np.int32] | None = None,
@@ -952,6 +956,8 @@ def attention(
     mask: NDArray[Any] | None = None,
     scale: float | None = None,
     fully_masked: str = "uniform",
+    value_scale: Floats | None = None,
+    value_bias: Floats | None = None,
     out: Floats | None = None,
 ) -> Floats:
     """Multi-head attention: ``softmax(q @ k.T * scale + mask) @ v`` for each sequence and head.
@@ -959,10 +965,17 @@ def attention(
     Head h has the channels from ``h * C/H`` up to ``(h + 1) * C/H`` of q, k, v and the result. The scores are never
     stored for a whole batch, nor for a whole sequence.
 
+    q, k and v may be quantised rows, with a group per head. The result is then ``softmax(q @ k.T * scale) @ v *
+    value_scale + value_bias``. Sums of products of bytes are exact. The exponential of a score is rounded to a byte
+    from 0 to 254, relative to the largest one of the query; the scales of v are put into the exponent first, so that
+    all rows of v are summed with one scale. `docs/numerics.md` has the operations one by one.
+
     Parameters
     ----------
-    q : ndarray of float32, shape (B, Lq, C), or (total_q, C) for a ragged batch
-    k, v : ndarray of float32, shape (B, Lk, C), or (total_k, C) for a ragged batch
+    q : ndarray of float32, shape (B, Lq, C), or (total_q, C) for a ragged batch; or QuantizedRows
+    k, v : ndarray of float32, shape (B, Lk, C), or (total_k, C) for a ragged batch; or QuantizedRows
+        All three are arrays, or all are `QuantizedRows` with `num_heads` groups, of at most 2^17 channels each; at most
+        2^16 keys per sequence then. Scales are not negative, which is not checked.
     num_heads : int
         H, a divisor of C.
     cu_seqlens : ndarray of int32, shape (B + 1,), optional
@@ -974,26 +987,32 @@ def attention(
         result, and of k and v.
     mask : ndarray of bool or float32, of a shape that broadcasts to (B, H, Lq, Lk), optional
         False or -inf excludes a key: its score and its row of v, even NaN, have no effect. Other floats are added to
-        the scaled score. For a ragged batch of shape (total_k,), for all heads and queries.
+        the scaled score. For a ragged batch of shape (total_k,), for all heads and queries. With quantised rows bool
+        alone, of a shape that broadcasts to (B, H, 1, Lk): for all queries.
     scale : float, optional
         ``1 / sqrt(C / H)`` if not given.
     fully_masked : {"uniform", "zero"}
         The result of a query whose keys are all excluded: the mean of all rows of v, as in Hugging Face's models, or
-        zeros. Without keys, Lk = 0, it is zeros.
+        zeros. Without keys, Lk = 0, it is zeros. `value_bias` is not added to zeros.
+    value_scale, value_bias : ndarray of float32, shape (C,), optional
+        With quantised rows alone; without them, 1 and 0. A channel of v may have been divided by value_scale before it
+        was quantised, and value_bias is the bias of v: it passes through unchanged, because probabilities sum to 1.
     out : ndarray of float32, optional
         Where the result goes.
 
     Returns
     -------
     ndarray of float32, of q's shape
+        With quantised rows, C is the size of value_scale, value_bias or `out`; without these, the number of bytes of a
+        row, which is more where ``C / H`` is no multiple of 4.
 
     Raises
     ------
     TypeError
-        An argument of another type or dtype; a bool for `num_heads`.
+        An argument of another type or dtype; arrays next to quantised rows; a bool for `num_heads`.
     ValueError
         Shapes that do not fit together, `num_heads` that do not divide the channels, offsets that do not describe a
-        ragged batch, an unknown word, an unusable `out`.
+        ragged batch, an unknown word, RotatedRows, `value_scale` or `value_bias` with arrays, an unusable `out`.
 
     Examples
     --------
@@ -1005,10 +1024,29 @@ def attention(
     [2.0, 3.0]
     >>> squeezeops.attention(q[0], k[0], v[0], num_heads=1, cu_seqlens=np.array([0, 2, 3], np.int32)).tolist()
     [[2.0, 3.0], [2.0, 3.0], [nan, inf]]
+    >>> rows = [squeezeops.quantize_rows(x, groups=2) for x in (q, k, v)]
+    >>> bias = np.array([10, 20], np.float32)
+    >>> y = squeezeops.attention(*rows, num_heads=2, mask=np.array([True, True, False]), value_bias=bias)
+    >>> y[0, 0].round(2).tolist()
+    [12.0, 23.0]
     """
+    scales: tuple[Any, Any, Any] = (None, None, None)
+    if isinstance(q, tuple):
+        (q, k, v), scales = zip(*(_quantized_head(n, x) for n, x in (("q", q), ("k", k), ("v", v))), strict=True)
     return _active().attention(
-        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out
-    )
+        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out, *scales,
+        value_scale, value_bias,
+    )  # fmt: skip
+
+
+def _quantized_head(name: str, rows: Any) -> tuple[Any, Any]:
+    """Return quantised rows of `attention` as values and scales."""
+    if not isinstance(rows, tuple):
+        raise error(TypeError, "attention", name, "quantised rows, as q", kind(rows))
+    _check_pair("attention", name, rows)
+    if isinstance(rows, RotatedRows):
+        raise error(ValueError, "attention", name, "rows that are not rotated", kind(rows))
+    return rows[0], rows[1]
 
 
 def attention_scores(

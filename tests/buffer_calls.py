@@ -137,6 +137,14 @@ def calls(ops, array):
             "cu_seqlens_q": array("i", [0, 2, 3], 3), "cu_seqlens_k": array("i", [0, 4, 9], 3),
             "fully_masked": "uniform", "out": floats(3, 12),
         }),
+        "attention quantised": (quantized_attention, {
+            **byte_rows(q=(2, 5, 12), k=(2, 7, 12), v=(2, 7, 12)), "mask": bools(2, 3, 1, 7), "fully_masked": "uniform",
+            "out": floats(2, 5, 9),
+        }),
+        "attention quantised ragged": (quantized_attention, {
+            **byte_rows(q=(3, 12), k=(9, 12), v=(9, 12)), "mask": bools(9), "fully_masked": "zero",
+            "cu_seqlens_q": array("i", [0, 2, 3], 3), "cu_seqlens_k": array("i", [0, 4, 9], 3), "out": floats(3, 9),
+        }),
         "attention_scores": (ops.attention_scores, {
             "q": floats(2, 5, 12), "k": floats(2, 7, 12), "num_heads": 3, "mask": floats(2, 3, 5, 7), "scale": 0.5,
             "out": floats(2, 3, 5, 7),
