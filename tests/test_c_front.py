@@ -219,7 +219,7 @@ def test_a_packed_weight():
         ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 4, got 0"),
         ({"x_scales": X}, lib.SQZ_INVALID, "x_scales: expected none for weights of another type"),
         ({"out_scales": X}, lib.SQZ_INVALID, "out_scales: expected none without quantize_groups"),
-        ({"quantize_groups": ffi.new("int64_t *", 2)}, lib.SQZ_INVALID, "quantize_groups: expected None for a dtype"),
+        ({"quantize_groups": ffi.new("int64_t *", 5)}, lib.SQZ_INVALID, "quantize_groups: expected a divisor of C_out"),
         ({"activation": 77}, lib.SQZ_INVALID, "activation: expected a value from 0 to 4, got 77"),
     ]:  # fmt: skip
         refused(Args("run_pointwise_conv", **{"packed": packed, **sizes, "x": X} | wrong), status, start)

@@ -419,7 +419,7 @@ typedef struct {
   sqz_array x_scales;             /**< scales of quantised rows: float32 (..., groups); not given: x is float32 */
   sqz_activation activation;      /**< applied to conv(x) + bias */
   sqz_array residual;             /**< float32 (..., c_out), added last; not given: 0 */
-  const int64_t *quantize_groups; /**< quantise the result with so many groups, for int8 alone; NULL: do not */
+  const int64_t *quantize_groups; /**< quantise the result with so many groups; NULL: do not */
   sqz_array out;                  /**< float32 (..., c_out); or uint8 (..., width), quantised */
   sqz_array out_scales;           /**< float32 (..., quantize_groups), with a quantised result alone */
   const int64_t *quantize_rotate; /**< 1: rotate a result that is quantised, for SQZ_S8_ROTATED; NULL: 0 */
