@@ -121,8 +121,4 @@ sqz_status run_attention(const AttentionS8Args &a) {
   return run(a, sizes, kernels->attention_s8, AttentionHeadS8::scratch_size(sizes.max_keys(), a.head_size));
 }
 
-sqz_status run_attention(const sqz_attention_s8_args &) {
-  return fail(SQZ_UNSUPPORTED, "attention: expected kernels for quantised rows, got none");
-}
-
 }  // namespace sqz

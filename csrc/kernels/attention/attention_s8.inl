@@ -26,6 +26,13 @@ struct AttentionS8Tuning {
   using Scores = MultiplyS8<S, PwconvS8Tuning<S>>;
   using Values = Scores;
 };
+#ifdef __ARM_FEATURE_DOTPROD
+template <>
+struct AttentionS8Tuning<S8Neon> {
+  using Scores = MultiplyS8Dotprod;
+  using Values = MultiplyS8Dotprod;
+};
+#endif
 template <>
 struct AttentionS8Tuning<S8Vnni512> {
   using Scores = MultiplyS8<S8Vnni512, TileSize<8, 3>>;
