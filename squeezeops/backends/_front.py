@@ -411,7 +411,7 @@ class Front:
         rooms = []
         for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
             x, x_scales = self._convolved(a, handle, x, x_scales)
-            pair = (out, None) if quantize_groups is None else out
+            pair: tuple[Any, Any] = (out, None) if quantize_groups is None else out
             y, rows, *rest = self._room(a, (*x.shape[:-1], handle.groups * handle.n), quantize_groups, *pair, None)
             a.inputs += [(f"out[{i}]", array) for array in ((y,) if rows is None else rows)]
             rooms.append((y, rows, *rest))
