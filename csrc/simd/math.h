@@ -20,6 +20,10 @@ struct Math {
   static constexpr float kExp2[] = {1.00000012f,  0.693146944f,   0.240221158f,
                                     0.055507157f, 0.00967577007f, 0.00132762431f};
 
+  static constexpr float kExp2Bytes[] = {253.981735f, 176.088287f, 61.6232262f, 14.0136032f};
+  static constexpr float kLog2[] = {1.44268167f,   -0.721094847f, 0.481642336f,
+                                    -0.371062458f, 0.292749316f,  -0.145224512f};
+
   template <const auto &c>
   static SQZ_INLINE V horner(V x) {
     constexpr int kLast = static_cast<int>(sizeof c / sizeof c[0]) - 1;
@@ -41,6 +45,15 @@ struct Math {
     const V p = I::add(I::fma(I::mul(r, r), horner<kExp>(r), r), I::set1(1.0f));
     return I::select(underflow, I::zero(), I::scale2(p, n));
   }
+
+  // 254 * 2^x for -126 <= x <= 0, off by 8e-5 of it: enough for what is rounded to one of 254 levels.
+  static SQZ_INLINE V exp2_bytes(V x) {
+    const V n = I::rint(x);
+    return I::scale2(horner<kExp2Bytes>(I::sub(x, n)), n);
+  }
+
+  // log2 of 2^n (1 + z) for -0.25 <= z < 0.5, at most 3e-6 off, and exact for z = 0.
+  static SQZ_INLINE V log2(V n, V z) { return I::fma(horner<kLog2>(z), z, n); }
 
   // At most 2 ULP off. Near zero a polynomial, because 1 - 2/(e^2t + 1) cancels there.
   static SQZ_INLINE V tanh(V x) {

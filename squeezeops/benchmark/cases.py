@@ -220,6 +220,15 @@ def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
     return Case(lambda: ops.attention(q, k, v, num_heads=heads, out=out), 4 * q.nbytes, flops)
 
 
+def _attention_int8(batch: int, tokens: int, channels: int, heads: int) -> Case:
+    """As `_attention`, on quantised rows, with a bias of the values."""
+    rows = [ops.quantize_rows(floats(batch, tokens, channels), groups=heads) for _ in range(3)]
+    bias, out = floats(channels), _empty(batch, tokens, channels)
+    moved = sum(part.nbytes for part in (*rows[0], *rows[1], *rows[2], bias, out))
+    flops = 4 * batch * tokens * tokens * channels
+    return Case(lambda: ops.attention(*rows, num_heads=heads, value_bias=bias, out=out), moved, flops)
+
+
 def _layer_norm(tokens: int, channels: int) -> Case:
     x, weight, bias, out = floats(tokens, channels), floats(channels), floats(channels), _empty(tokens, channels)
     return Case(lambda: ops.layer_norm(x, weight, bias, out=out), 2 * x.nbytes + 2 * weight.nbytes)
@@ -284,6 +293,7 @@ LAYER = (
 CONVOLUTIONS = [(1, 768, 768, 1, "tanh", 0), *((t, *c) for t in TOKENS for c in LAYER)]  # the first is the pooler
 QUANTIZED = [(t, *c) for t in TOKENS for c in ((768, 4), (768, 1), (3072, 4))]
 ROWS = [(t, 768) for t in TOKENS]
+HEADS = [(1, t, 768, 12) for t in TOKENS]
 FLOAT32, FLOAT16 = {"dtype": "float32", "quantized": 0}, {"dtype": "float16", "quantized": 0}
 INT8 = {"dtype": "int8"}
 
@@ -292,7 +302,8 @@ OPS = (
     Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT16, "PointwiseConv"),
     Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv, CONVOLUTIONS, INT8, "PointwiseConv"),
     Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),
-    Op("attention", "attention", "f32", "GFLOP/s", _attention, [(1, t, 768, 12) for t in TOKENS]),
+    Op("attention", "attention", "f32", "GFLOP/s", _attention, HEADS),
+    Op("attention_int8", "attention", "s8", "GOP/s", _attention_int8, HEADS, {}, "attention"),
     Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, ROWS),
     Op("rms_norm", "rms_norm", "f32", "GB/s", _rms_norm, [(128, 768), (128, 2048), (1, 4096)]),  # as in Llama
     Op("softmax", "softmax", "f32", "GB/s", _softmax, [(12 * t, t) for t in TOKENS]),
