@@ -83,7 +83,7 @@ struct ConvolveTiles {
     const int64_t columns = min64(NP * 16, p.group_out - o), bytes = PackedS8::panel_bytes(p.group_in);
     const uint8_t *q = p.q + g * QuantizeRows::width(p.group_in);
     // The weights of the next column are prefetched all the time: products alone are too short for that. A product of
-    // 16 steps takes about as long as a tile of the epilogue, with an activation half as long.
+    // 16 steps takes about as long as a tile of the epilogue, or half of one with an activation.
     const int64_t blocks = (row_end - row + kBlock - 1) / kBlock, fetches = p.activation == SQZ_ACT_NONE ? 1 : 2;
     const int64_t products = blocks * ((PackedS8::steps(p.group_in) + 15) / 16);
     const int64_t places = products + fetches * tiles_of(row_end - row);
