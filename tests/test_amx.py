@@ -55,8 +55,8 @@ def python(environment, *arguments, **more):
 
 @needs_vnni
 def test_int8_convolutions_on_plain_tiles(plain, record_property):
-    """Golden bits, every number of rows, odd channels, groups, epilogues, strides, guard bands, threads."""
-    files = ["test_bits.py", "test_pointwise_conv_int8.py", "test_ops.py", "test_packed_memory.py", "test_threads.py"]
+    """Golden bits, every number of rows, odd channels, groups, epilogues, strides, guard bands, the peak loop."""
+    files = ["test_bits.py", "test_pointwise_conv_int8.py", "test_ops.py", "test_benchmark.py"]
     options = ["-q", "-p", "no:cacheprovider", "-k", "amx_int8 or golden"]
     done = python(plain, "-m", "pytest", *options, *files)
     assert done.returncode == 0, done.stdout + done.stderr
