@@ -54,22 +54,22 @@ struct PlainTiles {
 
   template <int T>
   static void load(const void *p, int64_t stride) {
-    uint8_t (*to)[64] = tile(T);
+    uint8_t(*to)[64] = tile(T);
     memset(to, 0, 1024);
     for (int i = 0; i < rows(T); ++i) memcpy(to[i], static_cast<const uint8_t *>(p) + i * stride, bytes(T));
   }
 
   template <int T>
   static void store(void *p, int64_t stride) {
-    const uint8_t (*from)[64] = tile(T);
+    const uint8_t(*from)[64] = tile(T);
     for (int i = 0; i < rows(T); ++i) memcpy(static_cast<uint8_t *>(p) + i * stride, from[i], bytes(T));
   }
 
   template <int C, int A, int B>
   static void dot() {
     static_assert(C != A && C != B && A != B, "three tiles");
-    uint8_t (*c)[64] = tile(C);
-    const uint8_t (*a)[64] = tile(A), (*b)[64] = tile(B);
+    uint8_t(*c)[64] = tile(C);
+    const uint8_t(*a)[64] = tile(A), (*b)[64] = tile(B);
     need(rows(C) == rows(A) && bytes(C) == bytes(B) && bytes(A) == 4 * rows(B),
          "shapes of a product: C rows of A, columns of B; A four bytes per row of B");
     need(bytes(C) % 4 == 0, "sums of four bytes each");
