@@ -535,9 +535,9 @@ def pointwise_convs(
             if isinstance(room, tuple):  # which the backends take for values and scales
                 raise error(TypeError, op, "out", "an array of float32", kind(room))
         return module.run_pointwise_convs(tuple(handles), x, x_scales, None, None, None, outs)
-    outs = tuple(_quantized_out(op, room) for room in outs)
+    outs = tuple([_quantized_out(op, room) for room in outs])
     rows = module.run_pointwise_convs(tuple(handles), x, x_scales, None, None, quantize_groups, outs)
-    return tuple(QuantizedRows(*pair) for pair in rows)
+    return tuple(map(QuantizedRows._make, rows))
 
 
 def _items(op: str, name: str, value: Any, what: str) -> Sequence[Any]:
@@ -1034,7 +1034,12 @@ def attention(
     """
     scales: tuple[Any, Any, Any] = (None, None, None)
     if isinstance(q, tuple):
-        (q, k, v), scales = zip(*(_quantized_head(n, x) for n, x in (("q", q), ("k", k), ("v", v))), strict=True)
+        (q, q_scales), (k, k_scales), (v, v_scales) = (
+            _quantized_head("q", q),
+            _quantized_head("k", k),
+            _quantized_head("v", v),
+        )
+        scales = q_scales, k_scales, v_scales
     return _active().attention(
         q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out, *scales,
         value_scale, value_bias,
