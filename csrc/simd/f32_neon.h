@@ -34,12 +34,8 @@ struct F32Neon : FloatDefaults<F32Neon> {
   static SQZ_INLINE void multiply(int64_t depth, const float *a, int64_t lda, const W *b, int64_t b_step, uintptr_t at,
                                   int64_t ahead, V (&acc)[MR][1]) {
     const int64_t step = b_step * static_cast<int64_t>(sizeof(W)), eight = min64(8 * ahead, 128);
-    V c0, c1, c2, c3;
-    multiply_neon<MR>(depth, a, lda * 4, b, step, at, eight, c0, c1, c2, c3);
-    acc[0][0] = c0;
-    if constexpr (MR > 1) acc[1][0] = c1;
-    if constexpr (MR > 2) acc[2][0] = c2;
-    if constexpr (MR > 3) acc[3][0] = c3;
+    multiply_neon<MR>(depth, a, lda, b, step, at, eight, acc[0][0], acc[MR > 1][0], acc[MR > 2 ? 2 : 0][0],
+                      acc[MR - 1][0]);
   }
 #else
   static constexpr int kRegisters = 16, kVectorRegisters = 4;

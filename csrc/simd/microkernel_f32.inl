@@ -53,7 +53,7 @@ SQZ_INLINE void multiply_tile(int64_t depth, const float *a, int64_t lda, const 
     if constexpr (sizeof(A) > 1)
       return I::multiply(depth, a, lda, b, b_step, ahead.at, ahead.step, acc);
     else
-      return I::multiply(depth, a, lda, b, b_step, reinterpret_cast<uintptr_t>(b), 0, acc);
+      return I::multiply(depth, a, lda, b, b_step, reinterpret_cast<uintptr_t>(b), 1, acc);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)

@@ -9,7 +9,7 @@
 //           | panel 1:  ...                                             a last, partial panel is filled with zeros
 //   group 1 | ...
 //
-// float16 is widened exactly when it is multiplied, so the bits are those of the same weights as float32.
+// float16 is widened exactly before it is multiplied, so the bits are those of the same weights as float32.
 // pwconv_s8.h has the layout of int8.
 #ifndef SQZ_KERNELS_PWCONV_PWCONV_H_
 #define SQZ_KERNELS_PWCONV_PWCONV_H_

@@ -44,9 +44,15 @@ SQZ_INLINE void store_tile(typename I::V (&acc)[MR][NP], float *out, int64_t ldo
   }
 }
 
-// T is a tile: it has the float trait I of its epilogue, kTileRows, kTilePanels, panel_bytes(p), steps(p) (the
-// iterations of its inner loop) and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...). block
-// calls a function of its own with plain arguments: inlined, some compilers keep on the stack what the inner loop
+// Where the tiles of a column read its panels: in the packed weights.
+struct PanelsInPlace {
+  const uint8_t *begin;
+  SQZ_INLINE PanelsInPlace(const Pwconv &, const uint8_t *packed) : begin(packed) {}
+};
+
+// T is a tile: it has the float trait I of its epilogue, kTileRows, kTilePanels, Panels<NP>, panel_bytes(p), steps(p)
+// (the iterations of its inner loop) and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...).
+// block calls a function of its own with plain arguments: inlined, some compilers keep on the stack what the inner loop
 // needs. A is the float trait of activations: I, unless I is slow.
 template <class T, class A = typename T::I>
 struct Convolve {
@@ -111,15 +117,16 @@ struct Convolve {
   }
 
   template <int NP>
-  static void column(const Pwconv &p, int64_t row, int64_t row_end, int64_t g, int64_t o, const uint8_t *panel) {
+  static void column(const Pwconv &p, int64_t row, int64_t row_end, int64_t g, int64_t o, const uint8_t *packed) {
     const int64_t columns = min64(NP * 16, p.group_out - o), bytes = NP * T::panel_bytes(p), steps = T::steps(p);
     // Tiles of equal height, because a low tile costs more per row.
     int64_t tiles = (row_end - row + T::kTileRows - 1) / T::kTileRows;
-    Ahead ahead = {reinterpret_cast<uintptr_t>(panel) + static_cast<uintptr_t>(bytes), 0};
+    const typename T::template Panels<NP> panels(p, packed);
+    Ahead ahead = {reinterpret_cast<uintptr_t>(packed) + static_cast<uintptr_t>(bytes), 0};
     if (steps > 0) ahead.step = (bytes + tiles * steps - 1) / (tiles * steps);
     for (; tiles > 0; --tiles) {
       const int64_t rows = (row_end - row + tiles - 1) / tiles;
-      with_rows<T::kTileRows>(static_cast<int>(rows), Tile<NP>{p, row, g, o, columns, panel, ahead});
+      with_rows<T::kTileRows>(static_cast<int>(rows), Tile<NP>{p, row, g, o, columns, panels.begin, ahead});
       row += rows;
       ahead.at += static_cast<uintptr_t>(ahead.step * steps);
     }

@@ -3,7 +3,7 @@
 
 namespace sqz {
 
-using PwconvTile = FloatTile<Floats, uint16_t>;
-SQZ_KERNEL(pwconv_f16, Convolve<PwconvTile>::run, tile_of(PwconvTile::kTileRows, 16 * PwconvTile::kTilePanels));
+using PwconvTile = ConvolveF16<Floats>::Tile;
+SQZ_KERNEL(pwconv_f16, ConvolveF16<Floats>::run, tile_of(PwconvTile::kTileRows, 16 * PwconvTile::kTilePanels));
 
 }  // namespace sqz

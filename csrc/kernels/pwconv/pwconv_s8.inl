@@ -52,6 +52,8 @@ template <class S, class L = MultiplyS8<S, PwconvS8Tuning<S>>>
 struct S8Tile {
   using I = typename S::Epilogue;
   static constexpr int kTileRows = L::kTileRows, kTilePanels = L::kTilePanels;
+  template <int NP>
+  using Panels = PanelsInPlace;
 
   static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
   static int64_t panel_bytes(const Pwconv &p) { return PackedS8::panel_bytes(p.group_in); }
