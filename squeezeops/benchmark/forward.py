@@ -6,6 +6,7 @@ disagree with it. What is left is Python: the model's own code, checks of argume
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,11 +108,17 @@ class Profile(NamedTuple):
     alone: list[Sample]
 
     def seconds(self, samples: list[Sample]) -> float | None:
-        """Return the mean over the faster half of the accepted passes, whose parts add up; None if there are none."""
+        """Return the mean over the fastest quarter of the accepted passes, whose parts add up; None without one."""
         passes = self.alone if samples is self.alone else self.timed
         accepted = sorted((one.seconds, i) for i, one in enumerate(passes) if one.accepted)
-        faster = [samples[i].seconds for _, i in accepted[: (len(accepted) + 1) // 2]]
-        return sum(faster) / len(faster) if faster else None
+        fastest = [samples[i].seconds for _, i in accepted[: -(-len(accepted) // 4)]]
+        return sum(fastest) / len(fastest) if fastest else None
+
+    def cost(self) -> float | None:
+        """Return what the clock adds to a pass, relatively: the median of neighbouring passes, with it and without."""
+        pairs = zip(self.timed, self.alone, strict=True)
+        ratios = [timed.seconds / alone.seconds for timed, alone in pairs if timed.accepted and alone.accepted]
+        return statistics.median(ratios) - 1 if ratios else None
 
     def as_dicts(self, variant: Variant, threads: int, model: str, dtype: str, tokens: int) -> list[dict[str, Any]]:
         """Return rows for JSON, with the fields that `squeezeops.benchmark.compare` reads."""

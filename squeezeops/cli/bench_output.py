@@ -145,8 +145,8 @@ class ModelPrinter:
             return
         print(f"\n{self.model}, {self.dtype}, {self.tokens} tokens on {variant}, {_threads(threads)}")
         print(MODEL_TABLE.format("op", "shape", "kernel", "calls", "time", "share"))
-        whole, alone = profile.seconds(profile.timed), profile.seconds(profile.alone)
-        rows = sorted(profile.rows, key=lambda row: -sum(sample.seconds for sample in row.samples))
+        whole = profile.seconds(profile.timed)
+        rows = sorted(profile.rows, key=lambda row: -(profile.seconds(row.samples) or 0))
         lines: list[tuple[Any, ...]] = [
             (row.call.op, f"{row.call.given} -> {row.call.result}", row.call.kernel, row.calls) for row in rows
         ]
@@ -156,10 +156,11 @@ class ModelPrinter:
         for words, seconds in zip(lines, map(profile.seconds, taken), strict=True):
             share = "-" if seconds is None or not whole else f"{seconds / whole:.1%}"
             print(MODEL_TABLE.format(*words, _microseconds(seconds), share))
-        cost = f"timing by op adds {whole / alone - 1:+.1%}" if whole and alone else ""
-        print(MODEL_TABLE.format("a pass alone", cost, "", "", _microseconds(alone), ""))
+        cost = profile.cost()
+        print(MODEL_TABLE.format("a pass alone", "", "", "", _microseconds(profile.seconds(profile.alone)), ""))
+        print("  timing by op adds " + ("-" if cost is None else f"{cost:.1%}"), end="; ")
         accepted = sum(sample.accepted for sample in profile.timed)
-        print(f"  accepted: {accepted} of {len(profile.timed)} passes")
+        print(f"accepted: {accepted} of {len(profile.timed)} passes")
         streams.flush()
 
     def end(self) -> None:

@@ -1,4 +1,5 @@
-// Runs operations of the C library once each, for a QEMU plugin to count. Each line of standard input is one operation:
+// Operations of the C library by name, with inputs of their own: what bench.c times and arm/counted.c counts. Whoever
+// includes this defines MEASURED(...), which runs its statements some times. An operation is a line of words:
 //
 //     pwconv DTYPE TOKENS C_IN C_OUT GROUPS ACTIVATION RESIDUAL      DTYPE: f32 f16 s8; ACTIVATION: none gelu tanh
 //     quantize_rows TOKENS CHANNELS GROUPS
@@ -13,19 +14,18 @@
 //     attention TOKENS CHANNELS HEADS
 //     layer DTYPE TOKENS                                             a layer of SqueezeBERT-base
 //
-// Each gives a line of output, the kernel that ran last. The rows of an int8 convolution are quantised beforehand. Each
-// operation runs once before it is counted, to exclude what happens on first use. There are marks before and after the
-// second run, so of the plugin's intervals 0, 1, 2, ... the odd ones are the operations, in order.
+// The rows of an int8 convolution are quantised beforehand.
+#ifndef BENCH_OPERATIONS_H_
+#define BENCH_OPERATIONS_H_
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "measure/measure.h"
-
-static __attribute__((noinline)) void mark(void) { __asm__ volatile("hint #100" ::: "memory"); }
+#include "squeezeops/squeezeops.h"
 
 static void fail(const char *what) {
-  fprintf(stderr, "driver: %s\n", what);
+  fprintf(stderr, "%s\n", what);
   exit(1);
 }
 
@@ -33,10 +33,26 @@ static void check(sqz_status status) {
   if (status != SQZ_OK) fail(sqz_error_message());
 }
 
+// The memory of an operation, freed after it.
+static void *rooms[64];
+static int room_count;
+
 static void *room(int64_t bytes) {
   void *p = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
   if (!p) fail("no memory");
-  return p;
+  if (room_count == sizeof rooms / sizeof *rooms) fail("too many arrays");
+  return rooms[room_count++] = p;
+}
+
+// What an operation does: the kernel's row in the library's table, and the work of a call, in operations (two per
+// multiply-add) or, for units of "GB/s", in bytes (each input and output once).
+static struct {
+  const char *op, *dtype, *unit;
+  double work;
+} about;
+
+static void does(const char *op, const char *dtype, const char *unit, double work) {
+  about.op = op, about.dtype = dtype, about.unit = unit, about.work = work;
 }
 
 // Pseudo-random numbers from -1 to 1, the same in each run.
@@ -57,6 +73,8 @@ static sqz_dtype dtype_of(const char *name) {
   fail("expected a dtype among f32, f16, s8");
   return SQZ_F32;
 }
+
+static const char *name_of(sqz_dtype dtype) { return dtype == SQZ_F32 ? "f32" : dtype == SQZ_F16 ? "f16" : "s8"; }
 
 static sqz_activation activation_of(const char *name) {
   if (!strcmp(name, "none")) return SQZ_ACT_NONE;
@@ -80,26 +98,26 @@ static sqz_pwconv_part convolution(sqz_dtype dtype, int64_t c_in, int64_t c_out,
     packed = room(sqz_pwconv_packed_size_s8(groups, c_in, c_out));
     check(sqz_pwconv_pack_s8(groups, c_in, c_out, weight, SQZ_F32, packed));
   }
-  free(weight);
   return (sqz_pwconv_part){
       .dtype = dtype, .groups = groups, .c_out = c_out, .packed = packed, .bias = floats(c_out), .ldo = c_out};
 }
 
-#define TWICE(call)             \
-  for (int i = 0; i < 2; ++i) { \
-    if (i) mark();              \
-    call;                       \
-    if (i) mark();              \
-  }
-
 // Each runs the operation of a line, of which it gets the words after the first.
 typedef char *const *words;
 
-static int64_t number(const char *word) { return atoll(word); }
+static int64_t number_from(int64_t least, const char *word) {
+  char *end;
+  const long long value = strtoll(word, &end, 10);
+  if (end == word || *end || value < least || value > INT32_MAX) fail("expected sizes as whole numbers below 2^31");
+  return value;
+}
+
+static int64_t number(const char *word) { return number_from(0, word); }
+static int64_t divisor(const char *word) { return number_from(1, word); }
 
 static void run_pwconv(words w) {
   const sqz_dtype dtype = dtype_of(w[0]);
-  const int64_t tokens = number(w[1]), c_in = number(w[2]), c_out = number(w[3]), groups = number(w[4]);
+  const int64_t tokens = number(w[1]), c_in = number(w[2]), c_out = number(w[3]), groups = divisor(w[4]);
   sqz_pwconv_part part = convolution(dtype, c_in, c_out, groups);
   part.activation = activation_of(w[5]);
   part.out = room(tokens * c_out * 4);
@@ -113,40 +131,46 @@ static void run_pwconv(words w) {
     check(sqz_quantize_rows_s8(tokens, c_in, groups, input.x, c_in, q, width, scales));
     input.q = q, input.ldq = width, input.scales = scales, input.groups = groups;
   }
-  TWICE(check(sqz_pwconv(&input, 1, &part)));
+  does("pwconv", name_of(dtype), dtype == SQZ_S8 ? "GOP/s" : "GFLOP/s", 2.0 * tokens * (c_in / groups) * c_out);
+  MEASURED(check(sqz_pwconv(&input, 1, &part)));
 }
 
 static void run_quantize_rows(words w) {
-  const int64_t tokens = number(w[0]), channels = number(w[1]), groups = number(w[2]);
+  const int64_t tokens = number(w[0]), channels = number(w[1]), groups = divisor(w[2]);
   const int64_t width = sqz_quantized_width_s8(channels, groups);
   float *x = floats(tokens * channels), *scales = room(tokens * groups * 4);
   uint8_t *q = room(tokens * width);
-  TWICE(check(sqz_quantize_rows_s8(tokens, channels, groups, x, channels, q, width, scales)));
+  does("quantize_rows", "s8", "GB/s", tokens * (5.0 * channels + 4 * groups));
+  MEASURED(check(sqz_quantize_rows_s8(tokens, channels, groups, x, channels, q, width, scales)));
 }
 
 static void run_layer_norm(words w) {
   const int64_t tokens = number(w[0]), n = number(w[1]);
   float *x = floats(tokens * n), *weight = floats(n), *bias = floats(n), *out = room(tokens * n * 4);
   float *added = number(w[2]) ? floats(tokens * n) : NULL;
-  TWICE(check(sqz_layer_norm_f32(tokens, n, x, n, added, n, weight, bias, 1e-12, out, n)));
+  does("layer_norm", "f32", "GB/s", 8.0 * n * (tokens + 1) + (added ? 4.0 * n * tokens : 0));
+  MEASURED(check(sqz_layer_norm_f32(tokens, n, x, n, added, n, weight, bias, 1e-12, out, n)));
 }
 
 static void run_rms_norm(words w) {
   const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *weight = floats(n), *out = room(rows * n * 4);
-  TWICE(check(sqz_rms_norm_f32(rows, n, x, n, NULL, 0, weight, 1e-6, out, n)));
+  does("rms_norm", "f32", "GB/s", 8.0 * n * rows + 4 * n);
+  MEASURED(check(sqz_rms_norm_f32(rows, n, x, n, NULL, 0, weight, 1e-6, out, n)));
 }
 
 static void run_l2_normalize(words w) {
   const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *out = room(rows * n * 4);
-  TWICE(check(sqz_l2_normalize_f32(rows, n, x, n, 1e-12, out, n)));
+  does("l2_normalize", "f32", "GB/s", 8.0 * n * rows);
+  MEASURED(check(sqz_l2_normalize_f32(rows, n, x, n, 1e-12, out, n)));
 }
 
 static void run_mean_pool(words w) {
   const int64_t tokens = number(w[0]), n = number(w[1]);
   float *x = floats(tokens * n), *out = room(n * 4);
-  TWICE(check(sqz_mean_pool_f32(1, tokens, n, x, n, NULL, 0, out, n)));
+  does("mean_pool", "f32", "GB/s", 4.0 * n * (tokens + 1));
+  MEASURED(check(sqz_mean_pool_f32(1, tokens, n, x, n, NULL, 0, out, n)));
 }
 
 static void gather(words w, int normalized) {
@@ -161,9 +185,12 @@ static void gather(words w, int normalized) {
   const sqz_dtype dtypes[3] = {SQZ_F16, SQZ_F16, SQZ_F16};
   float *weight = floats(n), *bias = floats(n), *out = room(tokens * n * 4);
   if (normalized) {
-    TWICE(check(sqz_embedding_layer_norm_f32(tokens, n, three_ids, tables, dtypes, rows, weight, bias, 1e-12, out, n)));
+    does("embedding_layer_norm", "f32", "GB/s", tokens * (24 + 10.0 * n) + 8 * n);
+    MEASURED(
+        check(sqz_embedding_layer_norm_f32(tokens, n, three_ids, tables, dtypes, rows, weight, bias, 1e-12, out, n)));
   } else {
-    TWICE(check(sqz_embedding_f32(tokens, n, ids, table, SQZ_F16, kRows, out, n)));
+    does("embedding", "f32", "GB/s", tokens * (8 + 6.0 * n));
+    MEASURED(check(sqz_embedding_f32(tokens, n, ids, table, SQZ_F16, kRows, out, n)));
   }
 }
 
@@ -173,30 +200,34 @@ static void run_embedding_layer_norm(words w) { gather(w, 1); }
 static void run_activation(words w) {
   const int64_t n = number(w[1]);
   float *x = floats(n), *out = room(n * 4);
-  TWICE(check(sqz_activation_f32(activation_of(w[0]), n, x, out)));
+  does("activation", "f32", "GB/s", 8.0 * n);
+  MEASURED(check(sqz_activation_f32(activation_of(w[0]), n, x, out)));
 }
 
 static void run_softmax(words w) {
   const int64_t rows = number(w[0]), n = number(w[1]);
   float *x = floats(rows * n), *out = room(rows * n * 4);
-  TWICE(check(sqz_softmax_f32(rows, n, x, n, NULL, SQZ_MASK_NONE, 0, 0.125, SQZ_MASKED_UNIFORM, out, n)));
+  does("softmax", "f32", "GB/s", 8.0 * n * rows);
+  MEASURED(check(sqz_softmax_f32(rows, n, x, n, NULL, SQZ_MASK_NONE, 0, 0.125, SQZ_MASKED_UNIFORM, out, n)));
 }
 
 static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
   const int64_t size = c / heads;
-  sqz_attention_f32_args a = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
+  sqz_attention_f32_args a = {
+      .batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
   a.ldq = a.ldk = a.ldv = a.ldo = c;
   a.scale = sqz_attention_scale(size);
   return a;
 }
 
 static void run_attention(words w) {
-  const int64_t tokens = number(w[0]), c = number(w[1]), heads = number(w[2]);
+  const int64_t tokens = number(w[0]), c = number(w[1]), heads = divisor(w[2]);
   const int32_t offsets[2] = {0, (int32_t)tokens};
   sqz_attention_f32_args args = attention(offsets, c, heads);
   args.q = floats(tokens * c), args.k = floats(tokens * c), args.v = floats(tokens * c);
   args.out = room(tokens * c * 4);
-  TWICE(check(sqz_attention_f32(&args)));
+  does("attention", "f32", "GFLOP/s", 4.0 * tokens * tokens * c);
+  MEASURED(check(sqz_attention_f32(&args)));
 }
 
 // As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is
@@ -242,17 +273,14 @@ static void run_layer(words w) {
   args.q = work[0], args.k = work[1], args.v = work[2], args.out = work[3];
   args.ldq = args.ldk = args.ldv = args.ldo = kStride;
 
-  for (int i = 0; i < 2; ++i) {
-    if (i) mark();
-    check(sqz_pwconv(&from_x, 3, qkv));
-    check(sqz_attention_f32(&args));
-    check(sqz_pwconv(&from_context, 1, &post));
-    check(sqz_layer_norm_f32(tokens, C, work[0], kStride, NULL, 0, weight, bias, 1e-12, work[0], kStride));
-    check(sqz_pwconv(&from_norm, 1, &inner));
-    check(sqz_pwconv(&from_inner, 1, &outer));
-    check(sqz_layer_norm_f32(tokens, C, work[4], kStride, NULL, 0, weight, bias, 1e-12, work[4], kStride));
-    if (i) mark();
-  }
+  const double per_token = 3.0 * C * (C / 4) + C * C + 2.0 * (C / 4) * F;
+  does("pwconv", name_of(dtype), dtype == SQZ_S8 ? "GOP/s" : "GFLOP/s",
+       2 * tokens * per_token + 4.0 * tokens * tokens * C);
+  MEASURED(check(sqz_pwconv(&from_x, 3, qkv)); check(sqz_attention_f32(&args));
+           check(sqz_pwconv(&from_context, 1, &post));
+           check(sqz_layer_norm_f32(tokens, C, work[0], kStride, NULL, 0, weight, bias, 1e-12, work[0], kStride));
+           check(sqz_pwconv(&from_norm, 1, &inner)); check(sqz_pwconv(&from_inner, 1, &outer));
+           check(sqz_layer_norm_f32(tokens, C, work[4], kStride, NULL, 0, weight, bias, 1e-12, work[4], kStride)));
 }
 
 #define OPERATION(name, count) {#name, count, run_##name}
@@ -261,24 +289,34 @@ static const struct {
   int count;  // of words after it
   void (*run)(words w);
 } kOperations[] = {
-    OPERATION(pwconv, 7),       OPERATION(quantize_rows, 3), OPERATION(layer_norm, 3),           OPERATION(rms_norm, 2),
-    OPERATION(l2_normalize, 2), OPERATION(embedding, 2),     OPERATION(embedding_layer_norm, 2), OPERATION(mean_pool, 2),
-    OPERATION(activation, 2),   OPERATION(softmax, 2),       OPERATION(attention, 3),            OPERATION(layer, 2),
+    OPERATION(pwconv, 7),
+    OPERATION(quantize_rows, 3),
+    OPERATION(layer_norm, 3),
+    OPERATION(rms_norm, 2),
+    OPERATION(l2_normalize, 2),
+    OPERATION(embedding, 2),
+    OPERATION(embedding_layer_norm, 2),
+    OPERATION(mean_pool, 2),
+    OPERATION(activation, 2),
+    OPERATION(softmax, 2),
+    OPERATION(attention, 3),
+    OPERATION(layer, 2),
 };
 
-int main(void) {
-  check(sqz_set_num_threads(1));
+// Run the operation of a line.
+static void run_line(const char *text) {
   char line[256], *word[9];
-  while (fgets(line, sizeof line, stdin)) {
-    int count = 0, known = 0;
-    for (char *w = strtok(line, " \n"); w && count < 9; w = strtok(NULL, " \n")) word[count++] = w;
-    for (size_t i = 0; i < sizeof kOperations / sizeof *kOperations; ++i) {
-      if (count != kOperations[i].count + 1 || strcmp(word[0], kOperations[i].name)) continue;
-      kOperations[i].run(word + 1);
-      known = 1;
-    }
-    if (!known) fail("expected an operation on each line");
-    printf("%s\n", sqz_measure_last_kernel());
+  snprintf(line, sizeof line, "%s", text);
+  int count = 0;
+  for (char *w = strtok(line, " \n"); w && count < 9; w = strtok(NULL, " \n")) word[count++] = w;
+  for (size_t i = 0; i < sizeof kOperations / sizeof *kOperations; ++i) {
+    if (count != kOperations[i].count + 1 || strcmp(word[0], kOperations[i].name)) continue;
+    kOperations[i].run(word + 1);
+    while (room_count) free(rooms[--room_count]);
+    return;
   }
-  return 0;
+  fprintf(stderr, "expected an operation and its words, such as \"layer_norm 128 768 0\", got: %s\n", text);
+  exit(2);
 }
+
+#endif  // BENCH_OPERATIONS_H_
