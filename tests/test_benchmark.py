@@ -499,6 +499,8 @@ def forgets(x, *, out): return out
 def other_shape(x, *, out): return x[:1]
 def returns_none(x, *, out): np.tanh(x, out=out)
 def fails(x, *, out): raise KeyError("x")
+def softmax(x, *, out): return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+def nearly_softmax(x, *, out): return np.float32(1.001) * softmax(x, out=out)
 class Conv(squeezeops.PointwiseConv): pass
 def conv(weight, bias, *, groups, dtype): return Conv(weight, bias, groups=groups, dtype=dtype)
 def quantize(x, *, groups, out): return squeezeops.quantize_rows(x, groups=groups, out=out)
@@ -522,7 +524,10 @@ def test_a_function_in_python_is_called_as_ours(mine, name, op):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("own_kernels:forgets", r"tanh tokens=5,channels=8: expected our result to 0.0001, got a difference of inf"),
+        (
+            "own_kernels:forgets",
+            r"tanh tokens=5,channels=8: expected our result to 0.0001 of its amax, got a difference of inf",
+        ),
         ("own_kernels:other_shape", "got a difference of inf"),
         ("own_kernels:returns_none", "expected the result, 1 arrays, got NoneType"),
         ("own_kernels:fails", "KeyError: 'x'"),
@@ -535,6 +540,14 @@ def test_a_function_in_python_is_called_as_ours(mine, name, op):
 def test_a_function_that_is_wrong(mine, text, message):
     with pytest.raises(ValueError, match=f"^{text}: .*{message}"):
         load(text, op_of("tanh")).check(op_of("tanh"), small(op_of("tanh")))
+
+
+def test_results_are_compared_with_their_amax(mine):
+    """A softmax over many columns has small results."""
+    shape = {"rows": 2, "columns": 5000}
+    load("own_kernels:softmax", op_of("softmax")).check(op_of("softmax"), shape)
+    with pytest.raises(ValueError, match="got a difference of 0.001$"):
+        load("own_kernels:nearly_softmax", op_of("softmax")).check(op_of("softmax"), shape)
 
 
 def test_an_op_without_a_pointer_function_takes_python_alone():

@@ -174,17 +174,18 @@ def test_ops_without_a_kernel_are_skipped_unless_named(call, monkeypatch):
 
 def test_counts_have_columns(call, monkeypatch):
     """Where the processor's counters can be read, which here stand still."""
-    monkeypatch.setattr(
-        counters, "Counters", lambda: SimpleNamespace(count=lambda *_: {"instructions": 7, "cycles": 3})
-    )
+    fake = SimpleNamespace(names=["instructions", "cycles"], count=lambda *_: {"instructions": 7, "cycles": 3})
+    monkeypatch.setattr(counters, "Counters", lambda: fake)
     arguments = ("bench", "tanh", "--shape", SMALL, "--backend", "numpy", *QUICK)
     *_, title, row, _, _ = succeed(call(*arguments)).splitlines()
     assert title.split()[-4:] == ["accepted", "instructions", "cycles", "kernel"]
     assert row.split()[-3:] == ["7", "3", "numpy"] and row.index("numpy", 20) == title.index("kernel")
     (row,) = json.loads(succeed(call(*arguments, "--json")))["results"]
     assert (row["instructions"], row["cycles"]) == (7, 3)
-    (row,) = csv.DictReader(io.StringIO(succeed(call(*arguments, "--csv"))))
-    assert (row["instructions"], row["counters"]) == ("7", "counted with 1 thread")
+    rows = csv.DictReader(io.StringIO(succeed(call(*arguments[:-1], "2", "--threads", "1", "--csv"))))
+    assert [(row["instructions"], row["counters"]) for row in rows] == [(n, "counted with 1 thread") for n in ("", "7")]
+    *_, row, _, _, _ = succeed(call(*arguments, "--threads", "2")).splitlines()
+    assert row.split()[-3:] == ["-", "-", "numpy"]
     report = json.loads(succeed(call(*arguments[:-1], "2", "--json")))
     assert "cycles" not in report["results"][0] and "not counted: expected --threads 1" in report["machine"]["counters"]
 

@@ -102,7 +102,7 @@ class Result(NamedTuple):
     case: Case
     figures: Figures
     taken: Sequence[Sample] = ()
-    counts: Mapping[str, float] = {}  # instructions and cycles of a call, where they can be counted
+    counts: Mapping[str, float | None] = {}  # instructions and cycles of a call, where they can be counted
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested dictionaries for JSON, in microseconds and in billions per second.
@@ -336,13 +336,13 @@ def bench(
     they are those of the caller.
     """
     by_bytes, options = op.unit == "GB/s", (op, shape, cold and op.has_weights, threads)
-    taken: list[tuple[Variant, str, Case, list[Sample], dict[str, float]]] = []
+    taken: list[tuple[Variant, str, Case, list[Sample], Mapping[str, float | None]]] = []
     speeds = [read_peak(memory, threads)] if by_bytes else []
     for variant in variants:
         with variant.active(), using_threads(threads):
             case = op.make(**shape, cold=cold, function=variant.function)
             samples = take_samples(case.call, seconds, int8_peak if op.int8 else fma_peak)
-            counts: dict[str, float] = {}
+            counts: Mapping[str, float | None] = dict.fromkeys(counters.names) if counters else {}
             if counters and threads == 1:
                 counts = counters.count(case.call, calls_for(min(sample.seconds for sample in samples)))
             taken.append((variant, variant.kernel(), case, samples, counts))

@@ -122,7 +122,8 @@ def _line(result: Result) -> str:
         f"{f.peak / 1e9:.1f}" if f.peak else "-",
         f"{f.accepted} of {f.samples}",
     )
-    return line + "".join(COUNTS.format(f"{n:.0f}") for n in result.counts.values()) + f"  {result.kernel}"
+    counts = ("-" if n is None else f"{n:.0f}" for n in result.counts.values())
+    return line + "".join(map(COUNTS.format, counts)) + f"  {result.kernel}"
 
 
 # ---- a forward pass by op --------------------------------------------------------------------------------------------
