@@ -30,13 +30,14 @@ except ImportError as reason:
         "squeezeops.numba: expected Numba, got none (to get it: pip install 'squeezeops[numba]')"
     ) from reason
 
+from squeezeops.backends import load
 from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution as _convolution
 from squeezeops.backends._numba import gather as _gather
 from squeezeops.backends._numba import rows as _rows
 from squeezeops.backends._numba.compiled import kernel, part
 from squeezeops.backends._numba.elementary import ACTIVATIONS
-from squeezeops.backends._numba.vector import WIDTH
+from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 
 __all__ = [
     "GELU",
@@ -53,6 +54,7 @@ __all__ = [
     "mean_pool",
     "pack_weight",
     "pointwise_conv",
+    "pointwise_conv_int8",
     "quantize_rows",
     "relu",
     "rms_norm",
@@ -74,7 +76,13 @@ _activate, _layer_norm, _rms_norm = map(_inside, (_rows.activation, _rows.layer_
 _l2_normalize, _softmax = map(_inside, (_rows.l2_normalize, _rows.softmax))
 _mean_pool, _embedding = map(_inside, (_gather.mean_pool, _gather.embedding))
 _convolve, _quantize, _attend = map(_inside, (_convolution.convolve, _convolution.quantize_rows, _attention.attend))
+_convolve_int8 = _inside(_convolution.convolve_int8)
 _scratch_of_convolve = part(_convolution.scratch_size)
+
+
+@part
+def _scratch_of_int8(groups, k):
+    return _scratch_of_convolve(k) + _convolution.ROW_BLOCK * groups * (k + 1)
 
 
 def _flat(x):
@@ -405,38 +413,55 @@ def quantize_rows(x, values, scales):
     _quantize(0, count, _flat(x), groups, n, np.zeros(max(n, 1), np.float32), _flat(values), _flat(scales))
 
 
-def pack_weight(weight: Any, groups: int = 1) -> Any:
-    """Pack a weight for `pointwise_conv`. Call it from Python, once: the form depends on the processor.
+def pack_weight(weight: Any, groups: int = 1, dtype: str = "float32") -> Any:
+    """Pack a weight for `pointwise_conv` or `pointwise_conv_int8`. Call it from Python, once.
+
+    The form depends on the processor.
 
     Parameters
     ----------
     weight : ndarray of float32 or float16, shape (C_out, C_in / groups)
-        Subnormal values count as they are.
     groups : int
         A divisor of C_out.
+    dtype : {"float32", "float16", "int8"}
+        See `squeezeops.PointwiseConv`.
 
     Returns
     -------
-    ndarray of float32 or uint16, shape (elements,)
+    ndarray of float32, of uint16, or of int8, shape (elements,)
+        For int8 a tuple, with the scales of the output channels: ndarray of float32, shape (C_out,).
 
     Raises
     ------
-    ValueError
-        For another dtype or shape, and for `groups` that do not divide C_out.
+    TypeError, ValueError
+        As `squeezeops.PointwiseConv`.
 
     Examples
     --------
     >>> import numpy as np, squeezeops.numba as sn
-    >>> sn.pack_weight(np.ones((2, 3), np.float32)).ndim
-    1
+    >>> packed, scales = sn.pack_weight(np.full((2, 3), 127, np.float32), dtype="int8")
+    >>> scales.tolist()
+    [1.0, 1.0]
     """
-    if weight.dtype not in (np.float32, np.float16) or weight.ndim != 2:
-        expected = "a matrix of float32 or float16"
-        raise ValueError(f"pack_weight: weight: expected {expected}, got {weight.dtype} of shape {weight.shape}")
-    if groups < 1 or len(weight) % groups:
-        raise ValueError(f"pack_weight: groups: expected a divisor of C_out = {len(weight)}, got {groups}")
-    given = weight.view(np.uint16) if weight.dtype == np.float16 else weight
-    return _convolution.pack(given.reshape(groups, len(weight) // groups, -1)).reshape(-1)
+    if dtype not in ("float32", "float16", "int8"):
+        raise ValueError(f"pack_weight: dtype: expected one of 'float32', 'float16', 'int8', got {dtype!r}")
+    conv = load("numba").pack_pointwise_conv(weight, None, groups, dtype, None)
+    return (conv.weight, conv.scales) if dtype == "int8" else conv.weight
+
+
+@part
+def _check_conv(x, packed, out, groups, bias, residual):
+    (count, c_in), c_out = x.shape, out.shape[1]
+    if groups < 1 or c_in % groups != 0 or c_out % groups != 0:
+        raise ValueError("pointwise_conv: groups: expected a divisor of C_in and C_out")
+    if len(out) != count or _size(residual, out.size) != out.size:
+        raise ValueError("pointwise_conv: out: expected as many rows as x, as of residual")
+    if _size(bias, c_out) != c_out:
+        raise ValueError("pointwise_conv: bias: expected shape (C_out,)")
+    k, n = c_in // groups, c_out // groups
+    if packed.size != groups * ((n + WIDTH - 1) // WIDTH * WIDTH) * k:
+        raise ValueError("pointwise_conv: packed: expected a weight of (C_out, C_in / groups), packed for these groups")
+    return k, n
 
 
 @kernel
@@ -467,20 +492,42 @@ def pointwise_conv(x, packed, out, groups=1, bias=None, activation=NONE, residua
     >>> layer(np.array([[1, 2, 3, 4]], np.float32), packed).tolist()
     [[3.0, 0.0]]
     """
-    (count, c_in), c_out = x.shape, out.shape[1]
-    if groups < 1 or c_in % groups != 0 or c_out % groups != 0:
-        raise ValueError("pointwise_conv: groups: expected a divisor of C_in and C_out")
-    if len(out) != count or _size(residual, out.size) != out.size:
-        raise ValueError("pointwise_conv: out: expected as many rows as x, as of residual")
-    if _size(bias, c_out) != c_out:
-        raise ValueError("pointwise_conv: bias: expected shape (C_out,)")
-    k, n = c_in // groups, c_out // groups
-    if packed.size != groups * ((n + WIDTH - 1) // WIDTH * WIDTH) * k:
-        raise ValueError("pointwise_conv: packed: expected a weight of (C_out, C_in / groups), packed for these groups")
+    k, n = _check_conv(x, packed, out, groups, bias, residual)
     if out.size > 0:
-        scratch = np.zeros(_scratch_of_convolve(k), np.float32)
-        ends = _flat(bias), activation, _flat(residual)
-        _convolve(0, count, _flat(x), _flat(packed), *ends, groups, k, n, scratch, _flat(out))
+        ends = _flat(bias), activation, _flat(residual), groups, k, n, np.zeros(_scratch_of_convolve(k), np.float32)
+        _convolve(0, len(x), _flat(x), packed, *ends, _flat(out))
+
+
+@kernel
+def pointwise_conv_int8(x, packed, scales, out, groups=1, bias=None, activation=NONE, residual=None):
+    """`pointwise_conv` with a weight in int8; x is quantised. See `squeezeops.PointwiseConv`.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (rows, C_in)
+    packed, scales : ndarray
+        What `pack_weight` returned for the same groups and the dtype "int8".
+    out : ndarray of float32, shape (rows, C_out)
+    groups, bias, activation, residual
+        As for `pointwise_conv`.
+
+    Examples
+    --------
+    >>> import numpy as np, squeezeops.numba as sn
+    >>> packed, scales = sn.pack_weight(np.full((1, 2), 127, np.float32), dtype="int8")
+    >>> out = np.empty((1, 1), np.float32)
+    >>> sn.pointwise_conv_int8(np.array([[127, 1]], np.float32), packed, scales, out)
+    >>> out.tolist()
+    [[16256.0]]
+    """
+    k, n = _check_conv(x, packed, out, groups, bias, residual)
+    if scales.size != out.shape[1]:
+        raise ValueError("pointwise_conv: scales: expected shape (C_out,)")
+    if out.size > 0:
+        ends = _flat(bias), activation, _flat(residual), groups, k, n
+        scratch = np.zeros(_scratch_of_int8(groups, k), np.float32)
+        totals = np.zeros(TILE_ROWS * WIDTH)
+        _convolve_int8(0, len(x), _flat(x), _flat(None), packed, scales, *ends, scratch, totals, _flat(out))
 
 
 @kernel

@@ -41,7 +41,9 @@ def test_bits_are_those_of_the_ops(rng):
     kept[1] = False
     added, keep = np.where(kept, F(0), F(-np.inf)), kept.view(np.uint8)
     conv_weight, conv_bias = normal(rng, 20, 12), normal(rng, 20)
-    packed = sn.pack_weight(conv_weight, groups=2), sn.pack_weight(conv_weight.astype(np.float16), groups=2)
+    conv_weight[0, 0] = 1e-39  # counts as 0
+    packed = [sn.pack_weight(conv_weight, 2), sn.pack_weight(conv_weight, 2, "float16")]
+    packed += sn.pack_weight(conv_weight, 2, "int8")
     ids, table = rng.integers(0, 9, 5), normal(rng, 9, 24).astype(np.float16)
     for array in (weight, *packed):
         array.flags.writeable = False
@@ -63,7 +65,7 @@ def test_bits_are_those_of_the_ops(rng):
         return out
 
     @numba.njit
-    def others(x, mask, keep, packed, half, bias, residual, ids, table):
+    def others(x, mask, keep, packed, half, eight, eight_scales, bias, residual, ids, table):
         pooled, found = np.empty((2, 2, x.shape[2]), np.float32), np.empty((len(ids), table.shape[1]), np.float32)
         sn.mean_pool(x, pooled[0])
         sn.mean_pool(x, pooled[1], keep)
@@ -73,10 +75,11 @@ def test_bits_are_those_of_the_ops(rng):
         sn.attention(x, x, x, attended[1], 3, mask)
         sn.attention(x, x, x, attended[2], 3, mask=mask, uniform=False)
         flat = x.reshape(-1, x.shape[2])
-        convolved = np.empty((3, len(flat), len(bias)), np.float32)
+        convolved = np.empty((4, len(flat), len(bias)), np.float32)
         sn.pointwise_conv(flat, packed, convolved[0], groups=2)
         sn.pointwise_conv(flat, packed, convolved[1], 2, bias, sn.GELU, residual)
         sn.pointwise_conv(flat, half, convolved[2], 2, bias)
+        sn.pointwise_conv_int8(flat, eight, eight_scales, convolved[3], 2, bias, sn.TANH, residual)
         values, scales = np.empty(flat.shape, np.uint8), np.empty((len(flat), 2), np.float32)
         sn.quantize_rows(flat, values, scales)
         return pooled, found, attended, convolved, values, scales
@@ -101,6 +104,8 @@ def test_bits_are_those_of_the_ops(rng):
                 {}, {"mask": kept[:, None, None]}, {"mask": kept[:, None, None], "fully_masked": "zero"})),
             ops.PointwiseConv(conv_weight, groups=2)(flat), conv(flat, activation="gelu", residual=added_to),
             ops.PointwiseConv(conv_weight, conv_bias, groups=2, dtype="float16")(flat),
+            ops.PointwiseConv(conv_weight, conv_bias, groups=2, dtype="int8")(
+                flat, activation="tanh", residual=added_to),
             *ops.quantize_rows(flat, groups=2),
         ]  # fmt: skip
     actual = [*found, *pooled, embedded, *attended, *convolved, values, scales]
@@ -130,7 +135,17 @@ WRONG = [
     ("attention", "y, y, y, y, 3", "num_heads: expected a divisor of C"),
     ("attention", "y, y, y[:, :1].copy(), y, 2", "k: expected shape (B, Lk, C), as of v"),
     ("attention", "y, y, y, y, 2, x", "mask: expected shape (B, Lk)"),
-    ("pack_weight", "x.astype(float)", "weight: expected a matrix of float32 or float16, got float64 of shape (3, 4)"),
+    (
+        "pointwise_conv_int8",
+        "x, *sn.pack_weight(x, 1, 'int8'), x[:2]",
+        "out: expected as many rows as x, as of residual",
+    ),
+    (
+        "pointwise_conv_int8",
+        "x, sn.pack_weight(x, 1, 'int8')[0], x[0, :2], x[:, :3].copy()",
+        "scales: expected shape (C_out,)",
+    ),
+    ("pack_weight", "x, 1, 'int4'", "dtype: expected one of 'float32', 'float16', 'int8', got 'int4'"),
     ("pack_weight", "x, 2", "groups: expected a divisor of C_out = 3, got 2"),
 ]
 
@@ -145,7 +160,9 @@ for name, arguments, message in {WRONG!r}:
     try:
         eval(f"sn.{{name}}({{arguments}})")
     except ValueError as error:
-        assert str(error) == f"{{name}}: {{message}}", (str(error), message)
+        said, _, what = str(error).partition(": ")
+        said = {{"PointwiseConv": "pack_weight"}}.get(said, said)
+        assert what == message and name.startswith(said), (str(error), message)
     else:
         raise AssertionError((name, arguments))
 print("done")
