@@ -14,7 +14,7 @@ from squeezeops import ops
 from squeezeops.benchmark import cases, forward, measure, variants
 from squeezeops.benchmark.against import CONVERT, load
 from squeezeops.benchmark.cases import OPS, describe, op_of, parse
-from squeezeops.benchmark.compare import compare, differences_of_machines, mann_whitney, read_results
+from squeezeops.benchmark.compare import compare, differences_of_machines, in_blocks, mann_whitney, read_results
 from squeezeops.benchmark.counters import Counters
 from squeezeops.benchmark.measure import Quartiles, Sample
 from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
@@ -378,26 +378,24 @@ def every_division(a, b):
         ([0.5, 3, 9, 2], [1, 1, 7], None), ([5, 6, 7, 8, 9], [1, 2, 3, 4, 5], None),
     ],
 )  # fmt: skip
-def test_few_samples_are_tested_exactly(a, b, p):
+def test_the_rank_test_is_exact(a, b, p):
     assert mann_whitney(a, b) == pytest.approx(every_division(a, b))
     assert mann_whitney(b, a) == pytest.approx(mann_whitney(a, b))
     assert p is None or mann_whitney(a, b) == pytest.approx(p)
 
 
-def test_many_samples_are_tested_by_the_normal_approximation():
-    """As by scipy.stats.mannwhitneyu(method="asymptotic"), and near the exact value where both can be computed."""
-    assert mann_whitney(range(30), range(5, 35)) == pytest.approx(0.042747353, abs=1e-6)
-    assert mann_whitney([i // 3 for i in range(60)], [i // 3 + 2 for i in range(60)]) == pytest.approx(
-        0.072745532, abs=1e-6
-    )
-    assert mann_whitney([1] * 30, [1] * 30) == 1
+def test_a_difference_by_chance_is_as_rare_as_p_says():
+    """Also if samples depend on their neighbours, as on a shared machine, since blocks of them are compared."""
     random = np.random.default_rng(3)
-    a, b = random.standard_normal(20), random.standard_normal(21) + 0.5
-    assert mann_whitney(a, b) == pytest.approx(mann_whitney(a, b[:20]), abs=0.1)
-    # It errs as often as it says: 400 comparisons of equal distributions.
-    p = [mann_whitney(random.random(25), random.random(25)) for _ in range(400)]
-    assert 4 <= sum(value < 0.05 for value in p) <= 36
-    with pytest.raises(ValueError, match="expected samples on both sides, got 0 and 1"):
+
+    def bursts():
+        return np.repeat(random.random(30), 8) + 0.1 * random.random(240)
+
+    pairs = [(bursts(), bursts()) for _ in range(200)]
+    p = [mann_whitney(in_blocks(a), in_blocks(b)) for a, b in pairs]
+    assert 4 <= sum(value < 0.05 for value in p) <= 20 and sum(value < 0.001 for value in p) <= 1
+    assert in_blocks(range(60)) == [1.0 + 3 * i for i in range(20)] and in_blocks([5, 3]) == [5, 3]
+    with pytest.raises(ValueError, match="expected values on both sides, got 0 and 1"):
         mann_whitney([], [1])
 
 

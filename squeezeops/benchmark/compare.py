@@ -7,56 +7,49 @@ Annals of Mathematical Statistics 18 (1947). A test of ranks needs no assumption
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from squeezeops.benchmark.cases import describe
 from squeezeops.benchmark.measure import Sample
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["Line", "compare", "differences_of_machines", "mann_whitney", "read_results"]
+__all__ = ["Line", "compare", "differences_of_machines", "in_blocks", "mann_whitney", "read_results"]
 
 LEVEL = 0.01  # of all rows together
 LEAST = 0.01  # relative difference of medians that is worth a verdict
-EXACT = 40  # samples of both sides together, up to which the distribution is computed exactly
+BLOCKS = 20  # of samples, on each side
 FASTER, SLOWER, SAME, ONE_SIDE = "faster", "slower", "no difference", "only in {}"
 
 
-def _ranks(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return ranks from 1, the mean one for equal values, and the sizes of groups of equal values."""
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[group], sizes
-
-
 def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the two-sided p value of the hypothesis that a and b come from one distribution.
+    """Return the two-sided p value of the hypothesis that a and b come from one distribution, ties included.
 
-    Exact for few samples, ties included: of all ways to divide the ranks, the share whose rank sum is at least as far
-    from the mean. Else by the normal approximation, with corrections for ties and for continuity.
+    It is exact: of all ways to divide the ranks, the share whose rank sum is at least as far from the mean. That takes
+    (len(a) + len(b))^4 steps, so it is for tens of values.
     """
-    n, m = len(a), len(b)
-    if not (n and m):
-        raise ValueError(f"mann_whitney: expected samples on both sides, got {n} and {m}")
-    ranks, sizes = _ranks(np.array([*a, *b], np.float64))
-    off = abs(ranks[:n].sum() - n * (n + m + 1) / 2)
-    if n + m <= EXACT:
-        doubled = (2 * ranks).astype(int)  # a mean rank may be a half
-        total = int(doubled.sum())
-        ways = np.zeros((n + 1, total + 1))  # of choosing so many ranks with that sum
-        ways[0, 0] = 1
-        for rank in doubled:
-            ways[1:, rank:] += ways[:-1, : total + 1 - rank].copy()
-        far = np.abs(np.arange(total + 1) - n * (n + m + 1)) >= 2 * off
-        return float(ways[n][far].sum() / ways[n].sum())
-    ties = ((sizes.astype(np.float64) ** 3 - sizes).sum()) / ((n + m) * (n + m - 1))
-    deviation = math.sqrt(n * m / 12 * (n + m + 1 - ties))
-    return math.erfc(max(0.0, off - 0.5) / deviation / math.sqrt(2)) if deviation else 1.0
+    n, both = len(a), len(a) + len(b)
+    if not 0 < n < both:
+        raise ValueError(f"mann_whitney: expected values on both sides, got {n} and {both - n}")
+    _, group, sizes = np.unique([*a, *b], return_inverse=True, return_counts=True)
+    doubled = (2 * np.cumsum(sizes) - sizes + 1)[group]  # twice the ranks: equal values share the mean one
+    total = int(doubled.sum())
+    ways = np.zeros((n + 1, total + 1))  # of choosing so many ranks with that sum
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, : total + 1 - rank].copy()
+    off = np.abs(np.arange(total + 1) - n * (both + 1))
+    return float(ways[n][off >= off[doubled[:n].sum()]].sum() / ways[n].sum())
+
+
+def in_blocks(times: Sequence[float]) -> list[float]:
+    """Return the medians of up to `BLOCKS` blocks of neighbouring samples.
+
+    What slows down a sample on a shared machine slows down its neighbours too, and the test needs independent values.
+    """
+    return [float(np.median(block)) for block in np.array_split(times, min(BLOCKS, len(times)))]
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -139,6 +132,6 @@ def _line(name: str, a: list[float] | None, b: list[float] | None, shared: int) 
         return Line(name, before, after, None, None, ONE_SIDE.format("after" if a is None else "before"))
     if before is None or after is None:
         return Line(name, before, after, None, None, "no accepted samples")
-    p, ratio = mann_whitney(a, b), after / before
+    p, ratio = mann_whitney(in_blocks(a), in_blocks(b)), after / before
     differ = p < LEVEL / shared and abs(ratio - 1) >= LEAST
     return Line(name, before, after, ratio, p, (FASTER if ratio < 1 else SLOWER) if differ else SAME)
