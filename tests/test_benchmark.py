@@ -146,6 +146,13 @@ def test_work_of_other_shapes():
         assert one.call().shape == three.call().shape == (5, 8)
 
 
+def test_arrays_begin_pages():
+    for array in (*(cases.floats(n, 3, dtype=dtype) for n in (1, 7, 50_000) for dtype in ("float32", "float16")),
+                  op_of("gelu").make(5, 8).call()):  # fmt: skip
+        assert array.ctypes.data % 4096 == 0 and array.flags.c_contiguous
+    assert cases.floats(2, 60_000).ravel()[99_991] == cases.floats(1)[0]
+
+
 def test_cold_weights_take_turns(monkeypatch):
     used = []
 
