@@ -51,12 +51,12 @@ static const char *const kModel[] = {
     "pwconv s8 T 768 3072 4 gelu 0",  "pwconv s8 T 3072 768 4 none 1",
     "quantize_rows T 768 4",          "quantize_rows T 768 1",
     "quantize_rows T 3072 4",         "attention T 768 12",
-    "layer_norm T 768 0",             "softmax 12T T",
-    "activation gelu 3072T",          "activation tanh 768T",
-    "embedding_layer_norm T 768",     "embedding T 768",
-    "mean_pool T 768",                "l2_normalize T 768",
-    "layer f32 T",                    "layer f16 T",
-    "layer s8 T",
+    "attention_s8 T 768 12",          "layer_norm T 768 0",
+    "softmax 12T T",                  "activation gelu 3072T",
+    "activation tanh 768T",           "embedding_layer_norm T 768",
+    "embedding T 768",                "mean_pool T 768",
+    "l2_normalize T 768",             "layer f32 T",
+    "layer f16 T",                    "layer s8 T",
 };
 
 static void with_tokens(const char *line, int tokens, char *out, size_t size) {

@@ -12,9 +12,10 @@
 //     activation ACTIVATION COUNT
 //     softmax ROWS COLUMNS
 //     attention TOKENS CHANNELS HEADS
+//     attention_s8 TOKENS CHANNELS HEADS                             of quantised rows
 //     layer DTYPE TOKENS                                             a layer of SqueezeBERT-base
 //
-// The rows of an int8 convolution are quantised beforehand.
+// The rows of int8 operations are quantised beforehand.
 #ifndef BENCH_OPERATIONS_H_
 #define BENCH_OPERATIONS_H_
 
@@ -230,6 +231,29 @@ static void run_attention(words w) {
   MEASURED(check(sqz_attention_f32(&args)));
 }
 
+static void run_attention_s8(words w) {
+  const int64_t tokens = number(w[0]), c = number(w[1]), heads = divisor(w[2]), size = c / heads;
+  const int64_t width = sqz_quantized_width_s8(c, heads);
+  if (width < 0) fail(sqz_error_message());
+  const int32_t offsets[2] = {0, (int32_t)tokens};
+  uint8_t *rows[3];
+  float *scales[3], *x = floats(tokens * c);
+  for (int i = 0; i < 3; ++i) {
+    rows[i] = room(tokens * width);
+    scales[i] = room(tokens * heads * 4);
+    check(sqz_quantize_rows_s8(tokens, c, heads, x, c, rows[i], width, scales[i]));
+  }
+  sqz_attention_s8_args args = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads};
+  args.head_size = size, args.scale = sqz_attention_scale(size);
+  args.q = rows[0], args.k = rows[1], args.v = rows[2];
+  args.q_scales = scales[0], args.k_scales = scales[1], args.v_scales = scales[2];
+  args.ldq = args.ldk = args.ldv = width;
+  args.value_bias = floats(c);
+  args.out = room(tokens * c * 4), args.ldo = c;
+  does("attention", "s8", "GOP/s", 4.0 * tokens * tokens * c);
+  MEASURED(check(sqz_attention_s8(&args)));
+}
+
 // As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is
 // quantised as soon as it is computed.
 static void run_layer(words w) {
@@ -300,6 +324,7 @@ static const struct {
     OPERATION(activation, 2),
     OPERATION(softmax, 2),
     OPERATION(attention, 3),
+    OPERATION(attention_s8, 3),
     OPERATION(layer, 2),
 };
 

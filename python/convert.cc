@@ -156,13 +156,16 @@ void Arguments::add_result(PyObject *value, sqz_array *array) {
 }
 
 void Arguments::fill_results(const sqz_operation &operation, PyObject *value, char *args) {
+  Py_ssize_t next = 0;
   for (int i = 0; i < operation.argument_count; ++i) {
     if (operation.arguments[i].kind != SQZ_ARG_OUT) continue;
     auto *array = reinterpret_cast<sqz_array *>(args + operation.arguments[i].offset);
     *array = {};
-    to_array(value, array);
-    add_result(value, array);
-    value = Py_None;
+    PyObject *room = next > 0 ? Py_None : value;
+    if (PyTuple_Check(value)) room = next < PyTuple_GET_SIZE(value) ? PyTuple_GET_ITEM(value, next) : Py_None;
+    ++next;
+    to_array(room, array);
+    add_result(room, array);
   }
 }
 

@@ -32,7 +32,7 @@ class Arguments {
 
   // Fills the fields of the arguments from `first` up to `last`, which are zero. Remembers where the results are.
   void fill(const sqz_operation &operation, PyObject *const *values, char *args, int first, int last);
-  // Fills those of the results alone: `value` is the first of them, the others are not given.
+  // Fills those of the results alone: `value` is the first of them, or a tuple of them; the others are not given.
   void fill_results(const sqz_operation &operation, PyObject *value, char *args);
   bool has_result() const;           // whether one of the results was given
   void allocate(const char *op);     // those that the operation asks for

@@ -45,6 +45,25 @@ def calls(ops, array):
         convs = ops.PointwiseConv(same("f", 1, 8, 3), groups=4), ops.PointwiseConv(same("f", 1, 3, 12))
         return ops.pointwise_convs(x, convs, out=(out, None))
 
+    def quantized_convs(x, quantize_groups, out_values=None, out_scales=None):
+        convs = ops.PointwiseConv(same("f", 1, 8, 3), groups=4, dtype="int8"), ops.PointwiseConv(same("f", 1, 4, 12))
+        return ops.pointwise_convs(x, convs, quantize_groups=quantize_groups, out=(rows(out_values, out_scales), None))[
+            0
+        ]
+
+    def quantized_attention(q_values, q_scales, k_values, k_scales, v_values, v_scales, **rest):
+        return ops.attention(rows(q_values, q_scales), rows(k_values, k_scales), rows(v_values, v_scales), **rest)
+
+    def row_scales(*shape):
+        return array("f", [rng.randrange(65) / 16 for _ in range(prod(shape))], *shape)
+
+    def byte_rows(**shapes):
+        made = {}
+        for name, shape in shapes.items():
+            made[f"{name}_values"] = array("B", [rng.randrange(1, 256) for _ in range(prod(shape))], *shape)
+            made[f"{name}_scales"] = row_scales(*shape[:-1], 3)
+        return made | {"num_heads": 3, "scale": 0.5, "value_scale": floats(9), "value_bias": floats(9)}
+
     def embedding_layer_norm(ids, table, position_ids, position_table, type_ids, type_table, weight, bias, **rest):
         tables = position_ids, position_table, type_ids, type_table
         return ops.embedding_layer_norm(ids, table, *tables, weight, bias, **rest)
@@ -84,6 +103,9 @@ def calls(ops, array):
             "out_channels": 34, "groups": 2, "dtype": "float32",
         }),
         "pointwise_convs": (several_convs, {"x": floats(5, 12), "out": floats(5, 8)}),
+        "pointwise_convs quantised": (quantized_convs, {
+            "x": floats(5, 12), "quantize_groups": 2, "out_values": same("B", 0, 5, 8), "out_scales": floats(5, 2),
+        }),
         "quantize_rows": (quantize_rows, {
             "x": floats(5, 12), "groups": 4, "out_values": same("B", 0, 5, 16), "out_scales": floats(5, 4),
         }),
@@ -114,6 +136,14 @@ def calls(ops, array):
             "q": floats(3, 12), "k": floats(9, 12), "v": floats(9, 12), "num_heads": 3,
             "cu_seqlens_q": array("i", [0, 2, 3], 3), "cu_seqlens_k": array("i", [0, 4, 9], 3),
             "fully_masked": "uniform", "out": floats(3, 12),
+        }),
+        "attention quantised": (quantized_attention, {
+            **byte_rows(q=(2, 5, 12), k=(2, 7, 12), v=(2, 7, 12)), "mask": bools(2, 3, 1, 7), "fully_masked": "uniform",
+            "out": floats(2, 5, 9),
+        }),
+        "attention quantised ragged": (quantized_attention, {
+            **byte_rows(q=(3, 12), k=(9, 12), v=(9, 12)), "mask": bools(9), "fully_masked": "zero",
+            "cu_seqlens_q": array("i", [0, 2, 3], 3), "cu_seqlens_k": array("i", [0, 4, 9], 3), "out": floats(3, 9),
         }),
         "attention_scores": (ops.attention_scores, {
             "q": floats(2, 5, 12), "k": floats(2, 7, 12), "num_heads": 3, "mask": floats(2, 3, 5, 7), "scale": 0.5,

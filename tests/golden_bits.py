@@ -139,8 +139,9 @@ def kernels_of(name: str) -> str:
 
 
 def has_floats(name: str) -> bool:
-    """Whether a case has other arithmetic on floats than int8 itself does: elementary functions, a model's."""
-    return kernels_of(name) != "s8" or name.startswith("embedded_model/") or name.endswith(("gelu", "tanh"))
+    """Whether a case has other arithmetic on floats than int8 itself does: elementary functions, a model's, softmax."""
+    of_floats = name.startswith(("embedded_model/", "attention/")) or name.endswith(("gelu", "tanh"))
+    return kernels_of(name) != "s8" or of_floats
 
 
 def ends_with_its_kernels(name: str) -> bool:
@@ -239,6 +240,37 @@ def attention_cases() -> Cases:
     return cases
 
 
+def attention_int8_cases() -> Cases:
+    """Head sizes around steps of 4 bytes and vectors, scales of all magnitudes, NaN, masks, ragged batches."""
+    cases: Cases = {}
+    shapes = (
+        (1, 1, 1, 1),
+        (3, 5, 9, 8),
+        (2, 17, 33, 3),
+        (1, 9, 16, 65),
+        (12, 16, 16, 64),
+        (2, 7, 50, 80),
+        (2, 3, 600, 24),
+    )
+    for heads, lq, lk, size in shapes:
+        q, k, v = (numbers(61 + i, 2, n, heads * size, scale=4.0) for i, n in enumerate((lq, lk, lk)))
+        v *= np.float32(2.0) ** (integers(64, 60, 2, lk, 1) - 30).astype(np.float32)
+        q[1, 0, 0] = k[1, lk // 2, -1] = np.nan
+        rows = [ops.quantize_rows(x, groups=heads) for x in (q, k, v)]
+        keep = integers(65, 4, 2, heads, 1, lk) > 0
+        keep[0, 0] = False
+        ends = {"value_scale": numbers(66, heads * size), "value_bias": numbers(67, heads * size)}
+        name, attend = f"attention/{lq}x{lk}h{heads}d{size}", partial(ops.attention, *rows, num_heads=heads)
+        cases[f"{name}-int8"] = attend
+        cases[f"{name}-int8-mask"] = partial(attend, mask=keep, **ends)
+        cases[f"{name}-int8-zero"] = partial(attend, mask=keep, **ends, fully_masked="zero", scale=0.25)
+    rows = [ops.quantize_rows(numbers(68 + i, 60, 24), groups=3) for i in range(3)]
+    ragged = partial(ops.attention, *rows, num_heads=3, cu_seqlens=np.array([0, 1, 18, 18, 35, 60], np.int32))
+    cases["attention/ragged-int8"] = ragged
+    cases["attention/ragged-int8-holes"] = partial(ragged, mask=integers(71, 3, 60) > 0)
+    return cases
+
+
 def model_cases() -> Cases:
     """The logits of the embedded model as it ships, and of the checkpoint that it is made from."""
     from squeezeops import SqueezeBert, Tokenizer
@@ -268,6 +300,7 @@ def all_cases() -> Cases:
         **pooling_cases(),
         **embedding_cases(),
         **attention_cases(),
+        **attention_int8_cases(),
         **model_cases(),
     }
 

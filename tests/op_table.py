@@ -131,11 +131,7 @@ def make_rows(*names: str, scale: float = 1) -> Callable[..., Arguments]:
 
 
 def layer_norm64(x, weight=None, bias=None, *, eps=1e-5, residual=None) -> Expected:
-    """The bound: 5e-6 relative to a normalised value, plus the rounding of the mean.
-
-    The mean m has an error of UNIT * m, which shifts a row with deviation s by UNIT * m / s. That is the error of two
-    passes. E[x^2] - E[x]^2 would have an error of UNIT * (m / s)^2.
-    """
+    """The bound: 3e-6 relative to a normalised value, at least 1, however far the mean is from zero."""
     s = (x if residual is None else x + residual).astype(float)
     n = max(s.shape[-1], 1)
     mean = s.sum(axis=-1, keepdims=True) / n
@@ -143,7 +139,7 @@ def layer_norm64(x, weight=None, bias=None, *, eps=1e-5, residual=None) -> Expec
     normalised = (s - mean) / deviation
     w = 1.0 if weight is None else weight.astype(float)
     b = 0.0 if bias is None else bias.astype(float)
-    bound = (5e-6 + 8 * UNIT * np.abs(mean) / deviation) * np.maximum(1, np.abs(normalised)) * np.abs(w)
+    bound = 3e-6 * np.maximum(1, np.abs(normalised)) * np.abs(w)
     return normalised * w + b, bound + 2 * UNIT * np.abs(b) + 1e-30
 
 
@@ -203,8 +199,9 @@ ROW_OPS = [
         "layer_norm", "layer_norm_f32", ops.layer_norm, make_rows("x", "weight", "bias", "residual"), layer_norm64,
         sizes=[*((n,) for n in (*CHANNELS, 768, 1000))], typical=(53,), options=[
             *subsets("weight", "bias", "residual"), {"x": with_tiny_rows, "residual": None, "eps": 1e-12},
-            *({"x": plus(mean), "eps": 1e-12} for mean in (10, -1e3, 1e5)),
-            *({"x": times(scale), "residual": None, "eps": 1e-12} for scale in (1e-12, 1e-6, 1e6, 1e15)),
+            *({"x": plus(mean), "eps": 1e-12} for mean in (10, -1e3, 1e6)),
+            *({"x": times(scale), "residual": None, "eps": eps}
+              for scale in (1e-35, 1e-12, 1e-6, 1e6, 1e15, 5e37) for eps in (1e-40, 1e-12)),
         ],
         by_row=("x", "residual"), in_place=True,
     ),
@@ -214,7 +211,7 @@ ROW_OPS = [
         options=[
             {"weight": None}, {"weight": None, "residual": None}, {"x": with_tiny_rows, "residual": None},
             *({"x": times(scale), "residual": None, "eps": eps}
-              for scale in (1e-12, 1e-6, 1e6, 1e15) for eps in (0, 1e-12, 1e-6)),
+              for scale in (1e-35, 1e-12, 1e-6, 1e6, 1e15, 5e37) for eps in (0, 1e-12, 1e-6)),
         ],
         by_row=("x", "residual"), in_place=True,
     ),
@@ -222,7 +219,8 @@ ROW_OPS = [
         "l2_normalize", "l2_normalize_f32", ops.l2_normalize, make_rows("x"), l2_normalize64,
         sizes=[*((n,) for n in (*CHANNELS, 384, 768, 1000))], typical=(53,), options=[
             {"eps": 0}, {"eps": 0.7}, {"eps": 1e30}, {"x": with_tiny_rows, "eps": 1e-35}, {"x": with_tiny_rows},
-            *({"x": times(scale), "eps": eps} for scale in (1e-15, 1e-6, 1e6, 1e15) for eps in (1e-18, 1e-12)),
+            *({"x": times(scale), "eps": eps}
+              for scale in (1e-35, 1e-15, 1e-6, 1e6, 1e15, 5e37) for eps in (1e-38, 1e-18, 1e-12)),
         ],
         in_place=True,
     ),
@@ -389,7 +387,66 @@ def make_scores(rng: Generator, *sizes: int) -> Arguments:
     return made
 
 
+def attend_quantised(q, k, v, *, num_heads, **rest):
+    return ops.attention(*(ops.quantize_rows(x, groups=num_heads) for x in (q, k, v)), num_heads=num_heads, **rest)
+
+
+def attention_s8_64(
+    q, k, v, *, num_heads, mask=None, scale=None, fully_masked="uniform", value_scale=None, value_bias=None
+) -> Expected:
+    """The result for the quantised rows in float64, and a bound for its error.
+
+    With e the exponentials, 254 for the largest product of one with the scale of its row of v: bytes p round them by
+    1/2. Their polynomial is off by a relative 1e-4, and their exponents by a few roundings and 3e-6 for log2.
+    """
+    integers, scales = [], []
+    for x in (q, k, v):
+        by_head = x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads).transpose(0, 2, 1, 3)
+        whole, own = quantized_by_formula(by_head)
+        integers.append(whole.astype(float)), scales.append(own.astype(float))
+    size = q.shape[2] // num_heads
+    factor = float(F(1 / math.sqrt(max(size, 1)) if scale is None else scale)) * math.log2(math.e)
+    products = integers[0] @ integers[1].swapaxes(2, 3) * scales[1][:, :, None] * scales[0][..., None] * factor
+    excluded, _ = mask_parts(mask, products.shape)
+    products = np.where(excluded, -np.inf, products)
+    keep, size_of_v = ~excluded[:, :, :1].swapaxes(2, 3), scales[2][..., None]
+    if q.shape[1] == 0 or k.shape[1] == 0:
+        y = bound = np.zeros(q.shape)
+        return y, bound
+    top = np.maximum(np.where(keep, size_of_v, 0).max(axis=2, keepdims=True), 2.0**-108)
+    x = np.where(keep, np.maximum(size_of_v / top, 2.0**-60), 1).swapaxes(2, 3)
+    exponents = products + np.log2(x)
+    least = exponents.max(axis=-1, keepdims=True)
+    e = np.where(excluded, 0, 254 * np.exp2(exponents - least))
+    total = (e / x).sum(axis=-1, keepdims=True)
+    y = top * (e @ integers[2]) / total
+    shown = np.where(excluded | ~np.isfinite(products), 0, np.abs(products)).max(axis=-1, keepdims=True)
+    relative = 1e-4 + 2 * (8 * UNIT * (shown + 64) + 3e-6) + (k.shape[1] / 16 + 16) * UNIT
+    magnitude = np.abs(integers[2])
+    bound = top / total * ((0.5 + relative * e) @ magnitude) + relative * np.abs(y) + 1e-37
+    empty = excluded.all(axis=-1, keepdims=True)
+    mean = (integers[2] * size_of_v).mean(axis=2, keepdims=True)
+    error = (k.shape[1] + 4) * UNIT * (magnitude * size_of_v).mean(axis=2, keepdims=True)
+    y, bound = np.where(empty, mean, y), np.where(empty, error + 1e-37, bound)
+    y, bound, empty = (
+        np.broadcast_to(a, (*e.shape[:3], size)).transpose(0, 2, 1, 3).reshape(q.shape) for a in (y, bound, empty)
+    )
+    y, bound = (a if value_scale is None else a * value_scale.astype(float) for a in (y, bound))
+    y = y if value_bias is None else y + value_bias
+    if fully_masked == "zero":
+        y, bound = np.where(empty, 0, y), np.where(empty, 0, bound)
+    return y, np.abs(bound) + UNIT * np.abs(y)
+
+
+def make_attention_s8(rng: Generator, rows: int, heads: int, size: int, lq: int, lk: int) -> Arguments:
+    made = make_attention(rng, rows, heads, size, lq, lk)
+    scales = F(2.0) ** rng.integers(-9, 9, (rows, lk, 1)).astype(F)
+    more = {"value_scale": normal(rng, heads * size), "value_bias": normal(rng, heads * size)}
+    return made | more | {"v": made["v"] * scales, "mask": made["mask"][:, :, :1]}
+
+
 LENGTHS = [(1, 1), (2, 1), (1, 5), (7, 7), (8, 16), (9, 17), (6, 33), (17, 15), (5, 49), (12, 32), (25, 66), (3, 0)]
+BYTE_HEADS = (1, 2, 3, 4, 8, 24, 32, 64, 65, 80)  # bytes of products in steps of 4, of values in vectors
 ATTENTION_OPTIONS = [{"scale": scale} for scale in (0.0, 0.3, -1, F(2), 1)]
 ATTENTION = [
     OpCase(
@@ -406,6 +463,19 @@ ATTENTION = [
         "attention_scores", "attention_f32", ops.attention_scores, make_scores, scores64,
         sizes=[(heads, size, 9, 17) for heads, size in [(1, 8), (3, 20), (2, 1), (2, 0)]], typical=(3, 8, 9, 17),
         at_all_sizes=MASKS, options=ATTENTION_OPTIONS, rows=(0, 2), by_row=("q", "k", "mask"), leading=False,
+    ),
+    OpCase(
+        "attention_int8", "attention_s8", attend_quantised, make_attention_s8, attention_s8_64,
+        sizes=[
+            *((heads, size, *both) for heads in (1, 3) for size in BYTE_HEADS for both in LENGTHS),
+            (1, 64, 70, 384), (2, 16, 3, 1030), (12, 64, 5, 20),
+        ],
+        typical=(3, 8, 9, 17), at_all_sizes=[{"mask": None}, {}],
+        options=[
+            {"fully_masked": "zero"}, *subsets("value_scale", "value_bias"), *ATTENTION_OPTIONS, {"q": with_tiny_rows},
+            {"v": with_tiny_rows}, {"q": times(30)}, {"v": times(1e30)},
+        ],
+        rows=(0, 2), by_row=("q", "k", "v", "mask"), large=[(1, (1, 20, 70, 33))], leading=False,
     ),
 ]  # fmt: skip
 

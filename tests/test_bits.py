@@ -105,6 +105,8 @@ def test_close_where_bits_differ(isa):
     for name, run in golden_bits.all_cases().items():
         if "every_kind" in name or "wide" in name:
             continue  # near overflow and underflow a small difference becomes a large one
+        if name.startswith("attention/") and "-int8" in name:
+            continue  # a probability may round to another byte; test_ops.py has the bound for that
         with Variant("native", "scalar").active():
             expected = run()
         rtol, atol = (0, 1e-5) if name == "embedded_model/float32" else (2e-4, 2e-5)

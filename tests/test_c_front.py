@@ -219,7 +219,7 @@ def test_a_packed_weight():
         ({"dtype": 0}, lib.SQZ_INVALID, "dtype: expected a value from 1 to 4, got 0"),
         ({"x_scales": X}, lib.SQZ_INVALID, "x_scales: expected none for weights of another type"),
         ({"out_scales": X}, lib.SQZ_INVALID, "out_scales: expected none without quantize_groups"),
-        ({"quantize_groups": ffi.new("int64_t *", 2)}, lib.SQZ_INVALID, "quantize_groups: expected None for a dtype"),
+        ({"quantize_groups": ffi.new("int64_t *", 5)}, lib.SQZ_INVALID, "quantize_groups: expected a divisor of C_out"),
         ({"activation": 77}, lib.SQZ_INVALID, "activation: expected a value from 0 to 4, got 77"),
     ]:  # fmt: skip
         refused(Args("run_pointwise_conv", **{"packed": packed, **sizes, "x": X} | wrong), status, start)
@@ -279,6 +279,13 @@ def test_a_struct_of_an_older_caller():
     assert lib.sqz_run_pointwise_convs(args.pointer, 1) == lib.SQZ_OK
     args = Args("tanh", ffi.offsetof("sqz_tanh_args", "x"))
     refused(args, lib.SQZ_TYPE, "x: expected an array of float32, got none")
+
+
+def test_attention_of_an_older_caller():
+    """Which knows no quantised rows."""
+    args = Args("attention", ffi.offsetof("sqz_attention_args", "q_scales"), q=Q, k=Q, v=Q, num_heads=2)
+    args.pointer.q_scales.dtype = lib.SQZ_U8
+    np.testing.assert_array_equal(args.finish("out")[0], ops.attention(Q, Q, Q, num_heads=2))
 
 
 def test_a_struct_of_a_newer_caller():

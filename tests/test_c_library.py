@@ -247,7 +247,16 @@ ATTENTION = {
     "k": "x", "ldk": 4, "v": "x", "ldv": 4, "mask": "y", "mask_kind": "lib.SQZ_MASK_ADD", "mask_strides": [0, 0, 3],
     "mask_ragged": 0, "scale": 0.5, "fully_masked": 0, "out": "out", "ldo": 4, "scores": "ffi.NULL",
 }  # fmt: skip
-STRUCTS = {"sqz_attention_f32": ATTENTION}  # functions of one struct, by the fields of good calls
+ATTENTION_S8 = {
+    "batch": 2, "q_offsets": "offsets", "k_offsets": "offsets", "heads": 2, "head_size": 3, "q": "bytes", "ldq": 8,
+    "q_scales": "y", "k": "bytes", "ldk": 8, "k_scales": "y", "v": "bytes", "ldv": 8, "v_scales": "y", "mask": "keep",
+    "mask_strides": [3, 3], "mask_ragged": 0, "scale": 0.5, "fully_masked": 0, "value_scale": "w", "value_bias": "w",
+    "out": "out", "ldo": 6,
+}  # fmt: skip
+STRUCTS = {
+    "sqz_attention_f32": ATTENTION,
+    "sqz_attention_s8": ATTENTION_S8,
+}  # functions of one struct, by the fields of good calls
 # Those of sqz_pwconv: an input with a part for it.
 INPUT = {"rows": 3, "c_in": 4, "x": "x", "ldx": 4}
 BYTES = {"rows": 3, "c_in": 4, "q": "bytes", "ldq": 8, "scales": "y", "groups": 2}
@@ -264,6 +273,8 @@ CONVOLUTIONS = {
     "int8": (INPUT, PART | {"dtype": "lib.SQZ_S8"}),
     "int8, of bytes": (BYTES, PART | {"dtype": "lib.SQZ_S8"}),
     "int8, to bytes": (INPUT, TO_BYTES),
+    "float32, to bytes": (INPUT, TO_BYTES | {"dtype": "lib.SQZ_F32"}),
+    "float16, to bytes": (INPUT, TO_BYTES | {"dtype": "lib.SQZ_F16"}),
     "int8, of bytes to bytes": (BYTES, TO_BYTES),
 }
 # What is returned in place of a status.
@@ -274,6 +285,7 @@ MAY_BE_NULL = {
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
     "sqz_pwconv_f32": {"bias", "residual"},
+    "sqz_attention_s8": {"mask", "value_scale", "value_bias"},
 }
 
 
@@ -349,7 +361,7 @@ def wrong(name, arguments):
         elif parameter in ("activation", "mask_kind", "fully_masked", "dtype", "table_dtype", "weight_dtype"):
             yield from ((parameter, bad) for bad in (99, 2**31 - 1))
         elif parameter == "mask_strides":
-            for i in range(3):
+            for i in range(len(value)):
                 for bad in (-1, 2**62):
                     yield parameter, [bad if i == j else stride for j, stride in enumerate(value)]
         elif isinstance(value, int) and parameter != "index":
@@ -394,6 +406,15 @@ def test_messages_name_the_argument(c):
         ("sqz_attention_f32", "k_offsets", "ffi.NULL", "k_offsets: expected a pointer, got NULL"),
         ("sqz_attention_f32", "k_offsets", "ffi.new('int32_t[3]', [0, 2, 1])", "k_offsets: expected values that do"),
         ("sqz_attention_f32", "mask_strides", [0, -1, 3], "mask_strides: expected strides >= 0"),
+        ("sqz_attention_s8", "k_scales", "ffi.NULL", "k_scales: expected a pointer, got NULL"),
+        ("sqz_attention_s8", "ldv", 7, "v: expected a row stride >= 8, got 7"),
+        ("sqz_attention_s8", "head_size", 2**17 + 1, "heads: expected at most 2^24 heads of 2^17 channels, got 2 of"),
+        (
+            "sqz_attention_s8",
+            "k_offsets",
+            "ffi.new('int32_t[3]', [0, 0, 65537])",
+            "k_offsets: expected at most 2^16 keys",
+        ),
         ("sqz_activation_f32", "activation", 99, "activation: expected a value from 0 to 4, got 99"),
     ]:
         status, message, _ = c(name, good(name) | {parameter: value})

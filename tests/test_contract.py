@@ -129,6 +129,7 @@ def named(argument):
 # Wrong shapes of float arrays, of masks also as bools, by calls and argument.
 CONVS, SOFTMAX = "pointwise_conv, PointwiseConv", "softmax, softmax axis 0"
 NORMS = {name: ", ".join(op for op in NORMALISED if name in GOOD[op]) for name in ("x", "weight", "bias", "residual")}
+BYTES = "attention quantised, attention quantised ragged"
 BOTH, RAGGED = "attention, attention_scores", "attention ragged, attention ragged holes"
 SHAPES = {
     (CONVS, "x"): [()],
@@ -156,6 +157,11 @@ SHAPES = {
     (BOTH, "k"): [(7, 12), (3, 7, 12), (2, 7, 9)],
     ("attention", "v"): [(7, 12), (1, 7, 12), (2, 5, 12)],
     (BOTH, "mask"): [(7, 5), (1, 2, 3, 5, 7), (2, 2, 5, 7), (4, 1, 1, 7)],
+    (BYTES, "q_scales"): [(2, 5, 12), (5, 3), (2, 5, 1), (3, 1), ()],
+    (BYTES, "k_scales"): [(2, 7, 12), (7, 3), (2, 5, 3), (9, 1), ()],
+    (BYTES, "v_scales"): [(2, 7, 12), (7, 3), (2, 5, 3), (9, 1), ()],
+    (BYTES, "value_scale"): [(8,), (15,), (0,), (1, 9), ()],
+    (BYTES, "value_bias"): [(8,), (12,), (0,), (1, 9), ()],
     (RAGGED, "q"): [(1, 9, 12), (9,)],
     (RAGGED, "k"): [(1, 9, 12), (8, 12), (9, 9)],
     (f"{RAGGED}, attention some queries", "v"): [(1, 9, 12), (8, 12), (9, 9)],
@@ -221,6 +227,28 @@ def bad_arguments():
     add("pointwise_conv", "groups", ValueError, {"not of C_in": 8})
     bad = {"width": np.zeros((5, 12), np.uint8), "0-d": np.array(1, np.uint8)}
     add("PointwiseConv quantised", "x_values", ValueError, bad)
+    byte_shapes = {
+        "attention quantised": {
+            "q": [(5, 12), (1, 2, 5, 12), (2, 9, 12)], "k": [(7, 12), (1, 7, 12), (2, 7, 8)],
+            "v": [(7, 12), (2, 7, 8), (2, 9, 12)],
+        },
+        "attention quantised ragged": {
+            "q": [(3,), (1, 3, 12), (8, 12)], "k": [(9,), (1, 9, 12), (9, 8)], "v": [(9,), (9, 8), (8, 12)],
+        },
+    }  # fmt: skip
+    for op, of_rows in byte_shapes.items():
+        for name, shapes in of_rows.items():
+            bad = {str(shape): np.full(shape, 130, np.uint8) for shape in [*shapes, ()]}
+            add(op, f"{name}_values", ValueError, bad)
+            add(op, f"{name}_scales", TypeError, {"None": None})
+    add(BYTES, "k_values", TypeError, {"None": None})
+    add(BYTES, "v_values", TypeError, {"None": None})
+    add(BYTES, "num_heads", ValueError, {"of 6 bytes": 2, "of a byte": 12})
+    shapes = [(7, 5), (5, 7), (2, 3, 5, 7), (2, 1, 5, 7), (4, 1, 1, 7), (1, 2, 3, 1, 7), (2, 2, 1, 7), (8,), (1, 9)]
+    add(BYTES, "mask", ValueError, {str(shape): np.ones(shape, bool) for shape in shapes})
+    add(BYTES, "mask", TypeError, {"additive": np.zeros(7, np.float32), "additive, ragged": np.zeros(9, np.float32)})
+    for argument in ("value_scale", "value_bias"):
+        add(f"attention, {RAGGED}, attention some queries", argument, ValueError, {"floats": floats(12), "int": 3})
     op = "PointwiseConv from packed"
     packed, released = GOOD[op]["packed"], memoryview(bytes(768))
     released.release()
@@ -504,8 +532,9 @@ QUANTISED = ops.QuantizedRows(np.full((5, 16), 130, np.uint8), np.ones((5, 4), n
         (floats(5, 12), floats(5, 8), 4, "int8", "out", TypeError),
         (floats(5, 12), (1, 2, 3), 4, "int8", "out", TypeError),
         (floats(5, 12), list(QUANTISED), 4, "int8", "out", TypeError),
-        (floats(5, 12), None, 4, "float16", "quantize_groups", ValueError),
-        (floats(5, 12), None, "4", "float32", "quantize_groups", ValueError),
+        (floats(5, 12), floats(5, 8), 4, "float16", "out", TypeError),
+        (floats(5, 12), None, "4", "float32", "quantize_groups", TypeError),
+        (floats(5, 12), None, 3, "float32", "quantize_groups", ValueError),
     ],
 )
 def test_quantised_rows_are_pairs(backend, x, out, quantize_groups, dtype, argument, exception):
@@ -515,6 +544,74 @@ def test_quantised_rows_are_pairs(backend, x, out, quantize_groups, dtype, argum
         )
 
     assert_refused("PointwiseConv", call, [*QUANTISED], argument, exception)
+
+
+def test_quantised_results_of_several_convs(backend):
+    x, convs = floats(5, 12), [ops.PointwiseConv(floats(8, 3), groups=4, dtype=dtype) for dtype in ("float32", "int8")]
+    memory, scales = np.zeros(100, np.uint8), np.zeros((2, 5, 2), np.float32)
+    first, second = (ops.QuantizedRows(memory[i : i + 40].reshape(5, 8), scales[i // 40]) for i in (0, 40))
+    within = memory[60:100].view(np.float32).reshape(5, 2)
+    for exception, argument, groups, outs in [
+        (TypeError, "out", None, (None, first)),
+        (TypeError, "out", None, (None, tuple(first))),
+        (TypeError, "out", 2, (first, floats(5, 8))),
+        (TypeError, "out", 2, (first, (1, 2, 3))),
+        (TypeError, "out", 2, (first, (*second[:1], None, None))),
+        (ValueError, "out", 4, (first, None)),
+        (ValueError, "out", 2, (first, first)),
+        (ValueError, "out", 2, (first, ops.QuantizedRows(second.values, first.scales))),
+        (ValueError, "out", 2, (None, ops.QuantizedRows(second.values, within))),
+        (ValueError, "out", 2, (first, ops.QuantizedRows(second.values, memory[:40].view(np.float32).reshape(5, 2)))),
+        (ValueError, "out", 2, (None, ops.QuantizedRows(x.view(np.uint8).reshape(-1)[:40].reshape(5, 8), scales[0]))),
+        (ValueError, "quantize_groups", 3, None),
+        (TypeError, "quantize_groups", "2", None),
+    ]:
+
+        def call(groups=groups, outs=outs):
+            return ops.pointwise_convs(x, convs, quantize_groups=groups, out=outs)
+
+        assert_refused("pointwise_convs", call, [x, memory, scales], argument, exception, str((groups, outs)))
+
+
+ROWS3 = [ops.quantize_rows(floats(2, 5, 12), groups=3) for _ in range(3)]
+
+
+def test_all_or_no_quantised_rows_in_attention(backend):
+    x, three, rotated = floats(2, 5, 12), (*ROWS3[0], 3), ops.quantize_rows(floats(2, 5, 384), groups=3, rotate=True)
+    for position, name in enumerate("qkv"):
+        for exception, other in [
+            (TypeError, x), (TypeError, None), (TypeError, list(ROWS3[0])), (ValueError, three), (ValueError, ()),
+            (ValueError, rotated), (TypeError, (x, ROWS3[0].scales)), (TypeError, (ROWS3[0].values, None)),
+        ]:  # fmt: skip
+            rows = [*ROWS3]
+            rows[position] = other
+            # Floats as q make quantised rows wrong.
+            named = "k" if name == "q" and other is x else name
+
+            def call(rows=rows):
+                return ops.attention(*rows, num_heads=3)
+
+            assert_refused("attention", call, [], named, exception, f"{name}: {type(other)}")
+
+
+def test_quantised_rows_that_are_too_large_for_attention(backend):
+    def rows(*shape):
+        return ops.QuantizedRows(
+            np.broadcast_to(np.uint8(130), shape), np.broadcast_to(np.float32(1), (*shape[:-1], 1))
+        )
+
+    few, keys, wide = rows(1, 1, 4), rows(1, 2**16 + 1, 4), rows(1, 1, 2**17 + 4)
+    of_queries, of_keys = np.array([0, 1], np.int32), np.array([0, 2**16 + 1], np.int32)
+    ragged = {"cu_seqlens_q": of_queries, "cu_seqlens_k": of_keys}
+    many, one = rows(2, 2**30, 4), rows(2, 1, 4)
+    for argument, call in [
+        ("k", lambda: ops.attention(few, keys, keys, num_heads=1)),
+        ("k", lambda: ops.attention(rows(1, 4), rows(2**16 + 1, 4), rows(2**16 + 1, 4), num_heads=1, **ragged)),
+        ("num_heads", lambda: ops.attention(wide, wide, wide, num_heads=1)),
+        ("q", lambda: ops.attention(many, one, one, num_heads=1)),
+        ("k", lambda: ops.attention(one, many, many, num_heads=1)),
+    ]:
+        assert_refused("attention", call, [], argument, ValueError)
 
 
 def test_quantised_rows_of_several_convs(backend):

@@ -137,6 +137,45 @@ def test_quantises_its_result(variant, guards, rng, rows, groups, n, to):
         same(packed(quantised, quantize_groups=to, **rest), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8_rotated"])
+@pytest.mark.parametrize("rows", [0, 1, 33, 130])
+@pytest.mark.parametrize("groups, n, to", [(1, 96, 4), (3, 32, 3), (1, 20, 5), (3, 20, 4), (1, 7, 1), (1, 256, 2)])
+def test_other_weights_quantise_their_result(variant, guards, rng, dtype, rows, groups, n, to):
+    """The rows of x are longer than the largest step of a sum."""
+    k = 384 if dtype == "int8_rotated" else 300
+    x, weight, bias = normal(rng, rows, groups * k), normal(rng, groups * n, k), normal(rng, groups * n)
+    x[rows // 3 : rows // 3 + 1, 1] = np.inf
+    packed = ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype)
+    for rest in ({}, {"activation": "gelu", "residual": normal(rng, rows, groups * n)}):
+        with np.errstate(all="ignore"):
+            expected = ops.quantize_rows(packed(x, **rest), groups=to)
+        same(guards.call(packed, x, quantize_groups=to, **rest), expected)
+    if n % 128 == 0:
+        same(packed(x, quantize_groups=to, quantize_rotate=True), ops.quantize_rows(packed(x), groups=to, rotate=True))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_several_quantise_their_results(variant, guards, rng, rows):
+    """More of them than fit into one parallel region."""
+    x = guards.keep(normal(rng, rows, 24))
+    kinds = [("int8", 4, 48), ("float32", 2, 48), ("float16", 1, 12), ("int8", 4, 24), ("float32", 4, 96)] * 2
+    convs = [ops.PointwiseConv(normal(rng, n, 24 // g), groups=g, dtype=dtype) for dtype, g, n in kinds]
+    for to in (1, 4, 12):
+        expected = [ops.quantize_rows(conv(x), groups=to) for conv in convs]
+        for count in (0, 1, 3, len(convs)):
+            outs = [
+                ops.QuantizedRows(*(guards.empty(a.shape, a.dtype) for a in rows)) if i % 2 else None
+                for i, rows in enumerate(expected[:count])
+            ]
+            for room in (None, outs):
+                results = ops.pointwise_convs(x, convs[:count], quantize_groups=to, out=room)
+                assert type(results) is tuple and len(results) == count
+                for actual, out, wanted in zip(results, outs, expected, strict=False):
+                    assert type(actual) is ops.QuantizedRows
+                    assert room is None or out is None or all(a is b for a, b in zip(actual, out, strict=True))
+                    same(actual, wanted)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 40])
 def test_several_of_one_input(variant, guards, rng, rows):
     """From float rows, with weights of all dtypes; from rows that are quantised once, with int8 weights."""

@@ -39,7 +39,7 @@ class Case(NamedTuple):
         """The instructions of its products alone, or its vectors."""
         if not self.multiply_adds:
             return self.elements // 4
-        return self.multiply_adds // (PER_PRODUCT[self.isa] if self.op == "pointwise_conv_int8" else 4)
+        return self.multiply_adds // (PER_PRODUCT[self.isa] if self.op.endswith("_int8") else 4)
 
 
 def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
@@ -53,8 +53,9 @@ def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
     if op in DTYPES:
         line = f"pwconv {DTYPES[op]} {words}"
         products = tokens * sizes["c_in"] * sizes["c_out"] // sizes["groups"]
-    elif op == "attention":
-        line, products = f"{line} {shape['heads']}", 2 * tokens * tokens * channels
+    elif op.startswith("attention"):
+        name = {"attention_int8": "attention_s8"}.get(op, op)
+        line, products = f"{name} {tokens} {channels} {shape['heads']}", 2 * tokens * tokens * channels
     elif op in ("gelu", "tanh"):
         line = f"activation {op} {elements}"
     elif op == "layer_norm":

@@ -21,6 +21,8 @@ constexpr int kMaxRank = SQZ_MAX_RANK;
 constexpr int64_t kMaxElements = INT64_C(1) << 58;  // of an array, so that all offsets fit int64_t
 constexpr int64_t kMaxChannels = INT64_C(1) << 28;  // of a convolution; its groups too
 constexpr int64_t kMaxHeads = INT64_C(1) << 24;     // of attention; its head size too
+// Of attention on quantised rows, so that an int32 holds the sums of its products.
+constexpr int64_t kMaxByteHead = INT64_C(1) << 17, kMaxByteKeys = INT64_C(1) << 16;
 
 // The product of two sizes; false if it is above the limit.
 inline bool multiply(int64_t *elements, int64_t size) {

@@ -83,9 +83,13 @@ constexpr bool check_floats() {
   SQZ_FLOATS_NEED(V, with_sign(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, rint(SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2(SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next two: see FloatDefaults
+  SQZ_FLOATS_NEED(V, split(SQZ_A(V), SQZ_A(V *)));
+  SQZ_FLOATS_NEED(V, scale2_or_zero(SQZ_A(M), SQZ_A(V), SQZ_A(V)));
 
   SQZ_FLOATS_NEED(M, tail(SQZ_A(int)));  // the first n lanes
   SQZ_FLOATS_NEED(M, lt(SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(M, not_lt(SQZ_A(V), SQZ_A(V)));  // true where one is NaN
   SQZ_FLOATS_NEED(M, mask_and(SQZ_A(M), SQZ_A(M)));
   SQZ_FLOATS_NEED(M, nonzero_bytes(SQZ_A(const uint8_t *)));
   SQZ_FLOATS_NEED(bool, any(SQZ_A(M)));
@@ -113,6 +117,12 @@ constexpr bool check_bytes() {
   SQZ_BYTES_NEED(uint32_t, amax_bits(SQZ_A(Amax)));       // the bits of a float
   SQZ_BYTES_NEED(EpilogueV, rotate16(SQZ_A(EpilogueV)));  // stages 1, 2, 4 and 8 of a rotation, see QuantizeRows
   SQZ_BYTES_NEED(void, store_bytes(SQZ_A(uint8_t *), SQZ_A(const V(&)[4])));  // rne(x) + 128 of 64 floats
+
+  SQZ_BYTES_NEED(Sum, plus(SQZ_A(Sum), SQZ_A(const int32_t *)));
+  SQZ_BYTES_NEED(void, store_sum(SQZ_A(int32_t *), SQZ_A(Sum)));
+  SQZ_BYTES_NEED(Sum, add_weights(SQZ_A(Sum), SQZ_A(const int8_t *)));
+  SQZ_BYTES_NEED(Sum, interleave(SQZ_A(const uint8_t *const(&)[4]), SQZ_A(int8_t *), SQZ_A(Sum)));
+  SQZ_BYTES_NEED(Sum, transpose_words(SQZ_A(const uint8_t *const(&)[16]), SQZ_A(int8_t *), SQZ_A(Sum)));
 #undef SQZ_BYTES_NEED
   return true;
 }

@@ -80,6 +80,34 @@ struct S8Neon {
 #endif
   }
 
+  static SQZ_INLINE Sum plus(Sum s, const int32_t *p) {
+    return {vaddq_s32(s.a, vld1q_s32(p)), vaddq_s32(s.b, vld1q_s32(p + 4)), vaddq_s32(s.c, vld1q_s32(p + 8)),
+            vaddq_s32(s.d, vld1q_s32(p + 12))};
+  }
+  static SQZ_INLINE void store_sum(int32_t *p, Sum s) {
+    vst1q_s32(p, s.a), vst1q_s32(p + 4, s.b), vst1q_s32(p + 8, s.c), vst1q_s32(p + 12, s.d);
+  }
+
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+    return {add_fours(s.a, vld1q_s8(w)), add_fours(s.b, vld1q_s8(w + 16)), add_fours(s.c, vld1q_s8(w + 32)),
+            add_fours(s.d, vld1q_s8(w + 48))};
+  }
+
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
+    const int8x16x4_t x = {{sixteen(rows[0]), sixteen(rows[1]), sixteen(rows[2]), sixteen(rows[3])}};
+    vst4q_s8(to, x);
+    const int16x8_t low = vaddq_s16(vaddl_s8(vget_low_s8(x.val[0]), vget_low_s8(x.val[1])),
+                                    vaddl_s8(vget_low_s8(x.val[2]), vget_low_s8(x.val[3])));
+    const int16x8_t high = vaddq_s16(vaddl_s8(vget_high_s8(x.val[0]), vget_high_s8(x.val[1])),
+                                     vaddl_s8(vget_high_s8(x.val[2]), vget_high_s8(x.val[3])));
+    return {vaddw_s16(s.a, vget_low_s16(low)), vaddw_s16(s.b, vget_high_s16(low)), vaddw_s16(s.c, vget_low_s16(high)),
+            vaddw_s16(s.d, vget_high_s16(high))};
+  }
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    return {transpose4(rows, to, s.a), transpose4(rows + 4, to + 16, s.b), transpose4(rows + 8, to + 32, s.c),
+            transpose4(rows + 12, to + 48, s.d)};
+  }
+
   // The values a of the bytes a + 128.
   static SQZ_INLINE int8x16_t without_128(uint8x16_t x) {
 #ifdef __aarch64__  // in place: Clang would take one more register, which the inner loops do not have
@@ -145,6 +173,22 @@ struct S8Neon {
   }
 
  private:
+  static SQZ_INLINE int32x4_t add_fours(int32x4_t s, int8x16_t w) { return vpadalq_s16(s, vpaddlq_s8(w)); }
+  // 16 bytes of each of four rows to four times the four weights of four channels; returns `s` plus all of them.
+  static SQZ_INLINE int32x4_t transpose4(const uint8_t *const *rows, int8_t *to, int32x4_t s) {
+    const int32x4x2_t ab = vtrnq_s32(words(rows[0]), words(rows[1]));
+    const int32x4x2_t cd = vtrnq_s32(words(rows[2]), words(rows[3]));
+    const int32x4_t w[4] = {vcombine_s32(vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0])),
+                            vcombine_s32(vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1])),
+                            vcombine_s32(vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0])),
+                            vcombine_s32(vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]))};
+    for (int i = 0; i < 4; ++i) {
+      vst1q_s8(to + 64 * i, vreinterpretq_s8_s32(w[i]));
+      s = add_fours(s, vreinterpretq_s8_s32(w[i]));
+    }
+    return s;
+  }
+  static SQZ_INLINE int32x4_t words(const uint8_t *p) { return vreinterpretq_s32_s8(sixteen(p)); }
 #ifndef __ARM_FEATURE_MATMUL_INT8
   static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
 #ifdef __ARM_FEATURE_DOTPROD

@@ -52,6 +52,32 @@ struct S8Scalar {
     return r;
   }
 
+  // Sums plus 16 int32.
+  static SQZ_INLINE Sum plus(Sum s, const int32_t *p) {
+    for (int i = 0; i < 16; ++i) s.v[i] += p[i];
+    return s;
+  }
+  static SQZ_INLINE void store_sum(int32_t *p, Sum s) { memcpy(p, s.v, sizeof s.v); }
+
+  // Plus the four weights of each of 16 channels.
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+    for (int i = 0; i < 64; ++i) s.v[i / 4] += w[i];
+    return s;
+  }
+
+  // Packing of rows of bytes a + 128 as panels of a: 16 bytes of each of four rows become the products' four weights of
+  // 16 channels; 16 bytes of each of 16 rows become four times the four weights of 16 channels. Both return `s` plus
+  // all weights of each channel.
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
+    for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(rows[i % 4][i / 4] - 128);
+    return add_weights(s, to);
+  }
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    for (int i = 0; i < 256; ++i) to[i] = static_cast<int8_t>(rows[i / 4 % 16][i / 64 * 4 + i % 4] - 128);
+    for (int i = 0; i < 256; i += 64) s = add_weights(s, to + i);
+    return s;
+  }
+
   // amax by the bits of the magnitudes: their order is that of the magnitudes, with infinity and then NaN at the end.
   using Amax = uint32_t;
   static SQZ_INLINE Amax no_amax() { return 0; }

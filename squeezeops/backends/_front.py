@@ -16,7 +16,7 @@ import numpy as np
 from squeezeops import packing
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._packed import check_address, check_rotated
-from squeezeops.backends._scalars import MOST_CHANNELS, MOST_HEADS, MOST_INT8_DEPTH, error, kind
+from squeezeops.backends._scalars import MOST_CHANNELS, MOST_HEADS, MOST_INT8_DEPTH, MOST_INT8_KEYS, error, kind
 
 Shape = tuple[int, ...]
 F = np.float32
@@ -249,6 +249,18 @@ class Convolution(NamedTuple):
     bias: np.ndarray | None
 
 
+class Rows(NamedTuple):
+    """What q, k and v are, in messages: floats, or the values of quantised rows."""
+
+    dtype: str
+    what: str
+    of: str
+    channels: str
+
+
+FLOATS, BYTES = Rows("float32", "an array", "", "C"), Rows("uint8", "values", "values of ", "W")
+
+
 class Front:
     """A backend, `squeezeops.backends.Backend`, on a module of kernels."""
 
@@ -354,33 +366,59 @@ class Front:
         a = Arguments("PointwiseConv")
         x, x_scales = self._convolved(a, handle, x, x_scales)
         activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
-        c_out = handle.groups * handle.n
-        shape = (*x.shape[:-1], c_out)
+        shape = (*x.shape[:-1], handle.groups * handle.n)
         residual = a.optional("residual", residual, shape)
-        quantized = None
-        if quantize_groups is not None:
-            quantize_groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
-            rotate = rotation(a.op, "quantize_rotate", quantize_rotate, "quantize_groups", c_out // quantize_groups)
-            quantized, out = a.quantized_output(out, out_scales, shape[:-1], c_out, quantize_groups), None
-        y = a.output(out, shape)
-        self.kernels.convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), matrix(y))
-        if quantized is None:
-            return y
-        self.kernels.quantize_rows(matrix(y), quantize_groups, *map(matrix, quantized), rotate)
-        return quantized
+        room = self._room(a, shape, quantize_groups, out, out_scales, quantize_rotate)
+        return self._convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), *room)
 
-    def run_pointwise_convs(self, handles: Any, x: Any, x_scales: Any, outs: Any) -> tuple[Any, ...]:
+    def _room(
+        self, a: Arguments, shape: Shape, quantize_groups: Any, out: Any, out_scales: Any, quantize_rotate: Any
+    ) -> tuple[np.ndarray, Any, int, bool]:
+        """Return room for a result of floats; the quantised rows it goes to, if any, and their groups and rotation."""
+        if quantize_groups is None:
+            return a.output(out, shape), None, 0, False
+        c_out = shape[-1]
+        groups = check.divisor(a.op, "quantize_groups", quantize_groups, C_out=c_out)
+        rotate = rotation(a.op, "quantize_rotate", quantize_rotate, "quantize_groups", c_out // groups)
+        rows = a.quantized_output(out, out_scales, shape[:-1], c_out, groups)
+        return a.output(None, shape), rows, groups, rotate
+
+    def _convolve(
+        self,
+        x: np.ndarray,
+        x_scales: np.ndarray | None,
+        conv: Convolution,
+        activation: str | None,
+        residual: np.ndarray | None,
+        y: np.ndarray,
+        rows: Any,
+        groups: int,
+        rotate: bool,
+    ) -> Any:
+        self.kernels.convolve(x, x_scales, conv, activation, residual, matrix(y))
+        if rows is None:
+            return y
+        self.kernels.quantize_rows(matrix(y), groups, *map(matrix, rows), rotate)
+        return rows
+
+    def run_pointwise_convs(
+        self, handles: Any, x: Any, x_scales: Any, activation: Any, residual: Any, quantize_groups: Any, outs: Any
+    ) -> tuple[Any, ...]:
+        """The activation and the residual are None: the table of operations has them here."""
         a = Arguments("pointwise_convs")
         if not handles:
             a.rows("x", x)
-        results = []
+        rooms = []
         for i, (handle, out) in enumerate(zip(handles, outs, strict=True)):
             x, x_scales = self._convolved(a, handle, x, x_scales)
-            results.append(a.output(out, (*x.shape[:-1], handle.groups * handle.n)))
-            a.inputs.append((f"out[{i}]", results[-1]))
-        for handle, result in zip(handles, results, strict=True):
-            self.kernels.convolve(matrix(x), matrix(x_scales), handle, None, None, matrix(result))
-        return tuple(results)
+            pair: tuple[Any, Any] = (out, None) if quantize_groups is None else out
+            y, rows, *rest = self._room(a, (*x.shape[:-1], handle.groups * handle.n), quantize_groups, *pair, None)
+            a.inputs += [(f"out[{i}]", array) for array in ((y,) if rows is None else rows)]
+            rooms.append((y, rows, *rest))
+        matrices = matrix(x), matrix(x_scales)
+        return tuple(
+            self._convolve(*matrices, h, activation, residual, *r) for h, r in zip(handles, rooms, strict=True)
+        )
 
     def _convolved(self, a: Arguments, conv: Convolution, x: Any, x_scales: Any) -> tuple[Any, Any]:
         """Check floats (..., C_in), or the values and scales of quantised rows."""
@@ -523,73 +561,142 @@ class Front:
         scale: Any,
         fully_masked: Any,
         out: Any,
+        q_scales: Any,
+        k_scales: Any,
+        v_scales: Any,
+        value_scale: Any,
+        value_bias: Any,
     ) -> Any:
         a = Arguments("attention")
-        if cu_seqlens is cu_seqlens_q is cu_seqlens_k is None:
-            q, k, *offsets = self._batched(a, q, k)
-            v = a.shaped("v", v, k.shape)
-            heads = self._heads(a, num_heads, q.shape[-1])
-            mask = a.mask(mask, (len(q), heads, q.shape[1], k.shape[1]), "bool", "float32")
-        else:
-            q, k, v, *offsets = self._ragged(a, q, k, v, cu_seqlens, cu_seqlens_q, cu_seqlens_k)
-            heads = self._heads(a, num_heads, q.shape[-1])
-            mask = None if mask is None else additive(a.shaped("mask", mask, k.shape[:1], "bool", "float32"))
+        sequences = {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
+        sequences = {name: value for name, value in sequences.items() if value is not None}
+        ends = {"value_scale": value_scale, "value_bias": value_bias}
+        if not q_scales is k_scales is v_scales is None:
+            scales = q_scales, k_scales, v_scales
+            return self._attention_s8(a, q, k, v, scales, num_heads, sequences, mask, scale, fully_masked, ends, out)
+        for name, value in ends.items():
+            if value is not None:
+                raise error(ValueError, a.op, name, "None for rows of floats", kind(value))
+        self._rows(a, FLOATS, q, k, sequences)
+        self._values(a, FLOATS, v, k)
+        heads = self._heads(a, num_heads, q.shape[-1])
+        offsets = self._offsets(a, q, k, sequences)
+        mask = self._key_mask(a, mask, q, k, heads, "bool", "float32")
         factor = self._scale(a, scale, q.shape[-1] // heads)
         fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        rows = [a.plain(name, value) for name, value in zip("qkv", (q, k, v), strict=True)]
         out = a.output(out, q.shape)
-        rows = matrix(q), matrix(k), matrix(v)
-        self.kernels.attention(*rows, heads, *offsets, mask, factor, fully_masked == "uniform", matrix(out))
+        self.kernels.attention(
+            *map(matrix, rows), heads, *offsets, mask, factor, fully_masked == "uniform", matrix(out)
+        )
+        return out
+
+    def _attention_s8(
+        self,
+        a: Arguments,
+        q: Any,
+        k: Any,
+        v: Any,
+        scales: tuple[Any, Any, Any],
+        num_heads: Any,
+        sequences: dict[str, Any],
+        mask: Any,
+        scale: Any,
+        fully_masked: Any,
+        ends: dict[str, Any],
+        out: Any,
+    ) -> Any:
+        """Attention on quantised rows; `ends` are value_scale and value_bias."""
+        self._rows(a, BYTES, q, k, sequences)
+        self._values(a, BYTES, v, k)
+        width = q.shape[-1]
+        heads = self._byte_heads(a, num_heads, width)
+        rows = []
+        for name, values, of_rows in zip("qkv", (q, k, v), scales, strict=True):
+            of_rows = a.given(name, of_rows, "float32", what="scales")
+            if of_rows.shape != (*values.shape[:-1], heads):
+                expected = f"scales of shape {(*values.shape[:-1], heads)}"
+                raise error(ValueError, a.op, name, expected, of_rows.shape)
+            rows += [a.plain(name, values), a.plain(name, of_rows)]
+        offsets = self._offsets(a, q, k, sequences)
+        longest = int(np.diff(offsets[1]).max(initial=0)) if sequences else k.shape[1]
+        if longest > MOST_INT8_KEYS:
+            raise error(ValueError, a.op, "k", "at most 2^16 keys per sequence", longest)
+        mask = self._key_mask(a, mask, q, k, heads, "bool")
+        fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
+        channels = self._channels(a, ends, out, q.ndim, heads, width)
+        factor = self._scale(a, scale, channels // heads)
+        value_scale, value_bias = (
+            np.full(channels, missing, F) if value is None else a.plain(name, value)
+            for (name, value), missing in zip(ends.items(), (1, 0), strict=True)
+        )
+        out = a.output(out, (*q.shape[:-1], channels))
+        uniform = fully_masked == "uniform"
+        self.kernels.attention_s8(
+            *map(matrix, rows), heads, *offsets, mask, factor, uniform, value_scale, value_bias, matrix(out)
+        )
         return out
 
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
         a = Arguments("attention_scores")
-        q, k, *offsets = self._batched(a, q, k)
+        self._rows(a, FLOATS, q, k, {})
         heads = self._heads(a, num_heads, q.shape[2])
+        offsets = self._offsets(a, q, k, {})
         shape = len(q), heads, q.shape[1], k.shape[1]
         mask = a.mask(mask, shape, "bool", "float32")
         factor = self._scale(a, scale, q.shape[2] // heads)
+        q, k = a.plain("q", q), a.plain("k", k)
         out = a.output(out, shape)
         self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, np.asarray(out))
         return out
 
-    def _batched(self, a: Arguments, q: Any, k: Any) -> list[np.ndarray]:
-        """Check q (B, Lq, C) and k (B, Lk, C); return them and their offsets."""
-        q = a.given("q", q, "float32")
-        if q.ndim != 3:
-            raise error(ValueError, a.op, "q", "shape (B, Lq, C)", q.shape)
-        k = a.given("k", k, "float32")
-        batch, _, channels = q.shape
-        if k.ndim != 3 or k.shape[::2] != (batch, channels):
-            raise error(ValueError, a.op, "k", f"shape ({batch}, Lk, {channels})", k.shape)
-        for name, length in (("q", q.shape[1]), ("k", k.shape[1])):
-            if batch * length >= 2**31:
-                raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{batch} sequences of {length}")
-        sequences = np.arange(batch + 1, dtype=np.int64)
-        return [a.plain("q", q), a.plain("k", k), sequences * q.shape[1], sequences * k.shape[1]]
-
-    def _ragged(
-        self, a: Arguments, q: Any, k: Any, v: Any, cu_seqlens: Any, cu_seqlens_q: Any, cu_seqlens_k: Any
-    ) -> list[np.ndarray]:
-        """Check q (total_q, C), k and v (total_k, C) and the offsets; return these for queries and for keys."""
-        both = cu_seqlens is not None
-        if both and (cu_seqlens_q is not None or cu_seqlens_k is not None):
+    def _rows(self, a: Arguments, rows: Rows, q: Any, k: Any, sequences: dict[str, Any]) -> None:
+        """Check q (B, Lq, C) and k (B, Lk, C); for a ragged batch q (total_q, C) and k (total_k, C)."""
+        both = "cu_seqlens" in sequences
+        if both and len(sequences) > 1:
             expected = "None next to cu_seqlens_q and cu_seqlens_k"
-            raise error(ValueError, a.op, "cu_seqlens", expected, kind(cu_seqlens))
-        q = a.given("q", q, "float32")
-        if q.ndim != 2:
-            raise error(ValueError, a.op, "q", "shape (total, C) with cu_seqlens", q.shape)
-        k = a.shaped("k", k, q.shape) if both else a.given("k", k, "float32")
-        if k.ndim != 2 or k.shape[1] != q.shape[1]:
-            raise error(ValueError, a.op, "k", f"shape (total, {q.shape[1]})", k.shape)
-        v = a.shaped("v", v, k.shape)
-        q, k = a.plain("q", q), a.plain("k", k)
-        if both:
-            offsets = a.offsets("cu_seqlens", cu_seqlens, len(q))
-            return [q, k, v, offsets, offsets]
-        queries, keys = a.offsets("cu_seqlens_q", cu_seqlens_q, len(q)), a.offsets("cu_seqlens_k", cu_seqlens_k, len(k))
+            raise error(ValueError, a.op, "cu_seqlens", expected, kind(sequences["cu_seqlens"]))
+        q = a.given("q", q, rows.dtype, what=rows.what)
+        if q.ndim != (2 if sequences else 3):
+            expected = f"(total, {rows.channels}) with cu_seqlens" if sequences else f"(B, Lq, {rows.channels})"
+            raise error(ValueError, a.op, "q", f"{rows.of}shape {expected}", q.shape)
+        k = a.given("k", k, rows.dtype, what=rows.what)
+        if both and k.shape != q.shape:
+            raise error(ValueError, a.op, "k", f"{rows.of}shape {q.shape}", k.shape)
+        if k.ndim != q.ndim or k.shape[-1] != q.shape[-1] or (not sequences and len(k) != len(q)):
+            expected = f"(total, {q.shape[-1]})" if sequences else f"({len(q)}, Lk, {q.shape[-1]})"
+            raise error(ValueError, a.op, "k", f"{rows.of}shape {expected}", k.shape)
+        for name, length in (("q", q.shape[1]), ("k", k.shape[1])):
+            if not sequences and len(q) * length >= 2**31:
+                raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{len(q)} sequences of {length}")
+
+    def _values(self, a: Arguments, rows: Rows, v: Any, k: np.ndarray) -> None:
+        """Check v, of k's shape."""
+        v = a.given("v", v, rows.dtype, what=rows.what)
+        if v.shape != k.shape:
+            raise error(ValueError, a.op, "v", f"{rows.of}shape {k.shape}", v.shape)
+
+    def _offsets(self, a: Arguments, q: np.ndarray, k: np.ndarray, sequences: dict[str, Any]) -> list[np.ndarray]:
+        """Return where the sequences of queries and of keys begin and end."""
+        if not sequences:
+            numbers = np.arange(len(q) + 1, dtype=np.int64)
+            return [numbers * q.shape[1], numbers * k.shape[1]]
+        if "cu_seqlens" in sequences:
+            return [a.offsets("cu_seqlens", sequences["cu_seqlens"], len(q))] * 2
+        queries = a.offsets("cu_seqlens_q", sequences.get("cu_seqlens_q"), len(q))
+        keys = a.offsets("cu_seqlens_k", sequences.get("cu_seqlens_k"), len(k))
         if len(queries) != len(keys):
             raise error(ValueError, a.op, "cu_seqlens_q", f"shape {keys.shape}", queries.shape)
-        return [q, k, v, queries, keys]
+        return [queries, keys]
+
+    def _key_mask(self, a: Arguments, mask: Any, q: Any, k: Any, heads: int, *dtypes: str) -> np.ndarray | None:
+        """Check a mask (B, H, Lq, Lk), for quantised rows with one row for all queries; or (total_k,)."""
+        if q.ndim == 3:
+            return a.mask(mask, (len(q), heads, q.shape[1] if len(dtypes) > 1 else 1, k.shape[1]), *dtypes)
+        if mask is None:
+            return None
+        mask = a.shaped("mask", mask, k.shape[:1], *dtypes)
+        return additive(mask) if len(dtypes) > 1 else mask
 
     def _heads(self, a: Arguments, num_heads: Any, channels: int) -> int:
         heads = check.divisor(a.op, "num_heads", num_heads, C=channels)
@@ -597,6 +704,41 @@ class Front:
             expected = "at most 2^24 heads of 2^24 channels"
             raise error(ValueError, a.op, "num_heads", expected, f"{heads} of {channels // heads}")
         return heads
+
+    def _byte_heads(self, a: Arguments, num_heads: Any, width: int) -> int:
+        heads = check.divisor(a.op, "num_heads", num_heads, W=width)
+        n = width // heads
+        if n % 4:
+            raise error(ValueError, a.op, "num_heads", "heads of a multiple of 4 bytes", f"{heads} of {n}")
+        if heads > MOST_HEADS or n > MOST_INT8_DEPTH:
+            raise error(ValueError, a.op, "num_heads", "at most 2^24 heads of 2^17 channels", f"{heads} of {n}")
+        return heads
+
+    def _channels(self, a: Arguments, ends: dict[str, Any], out: Any, ndim: int, heads: int, width: int) -> int:
+        """Return the channels of the result. The bytes do not tell how many of them fill up a head; `ends` and out do.
+
+        Check `ends`, which may be None.
+        """
+
+        def fits(channels: int) -> bool:
+            return channels % heads == 0 and quantized_width(channels, heads) == width
+
+        channels, n = None, width // heads
+        for name, value in ends.items():
+            if value is None:
+                continue
+            if channels is not None:
+                a.shaped(name, value, (channels,))
+                continue
+            given = a.given(name, value, "float32")
+            if given.ndim != 1 or not fits(len(given)):
+                expected = f"shape (C,) with C / num_heads from {n - 3 if n else 0} to {n}"
+                raise error(ValueError, a.op, name, expected, given.shape)
+            channels = len(given)
+        if channels is not None:
+            return channels
+        told = isinstance(out, np.ndarray) and out.dtype == F and out.ndim == ndim and fits(out.shape[-1])
+        return out.shape[-1] if told else width
 
     def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:
         return single(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(a.op, "scale", scale))

@@ -121,7 +121,7 @@ class _Operation:
         return self._result(values)
 
     def several(self, bounds: tuple[_Bound, ...], *given: Any) -> tuple[Any, ...]:
-        """Run one call per entry of `bounds`. All share the arguments that follow; the last has a result for each."""
+        """Run one call per entry of `bounds`. All share the arguments that follow; the last has the results of each."""
         if not bounds:
             return ()
         keep: list[Any] = []
@@ -131,9 +131,9 @@ class _Operation:
         common = [convert(value, keep) for convert, value in zip(self.converters[first:], shared, strict=True)]
         for bound, out in zip(bounds, given[-1], strict=True):
             values, fields = [*bound.values, *shared], [*bound.fields, *common]
-            values[self.results[0]] = out
-            for i in self.results:
-                fields[i + 1] = describe_result(values[i], keep)
+            outs = out if isinstance(out, tuple) else (out, *[None] * len(self.results))
+            for i, room in zip(self.results, outs, strict=False):
+                values[i], fields[i + 1] = room, describe_result(room, keep)
             calls.append((values, fields))
         args = ffi.new(self.structs, [fields for _, fields in calls])
         status = self.run(args, len(calls))

@@ -1,4 +1,4 @@
-"""The kernels of the backend "numpy": the specification of every op, in float32.
+"""The kernels of the backend "numpy": the specification of every op, in float32 (means and norms in float64).
 
 Read this to know what an op computes; `_front` has checked the arguments. The compiled kernels compute the same, with
 bits that do not depend on the batch or the machine; here a matrix product is NumPy's, with the bits of its BLAS.
@@ -37,6 +37,8 @@ LOG2_TAIL = (
     4.68577382e-05,
     -1.08079598e-06,
 )
+EXP2_254 = (253.981735, 176.088287, 61.6232262, 14.0136032)  # 254 * 2^x
+LOG2 = (1.44268167, -0.721094847, 0.481642336, -0.371062458, 0.292749316, -0.145224512)  # log2(1 + x) / x
 EXP2 = (1.00000012, 0.693146944, 0.240221158, 0.055507157, 0.00967577007, 0.00132762431)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -175,18 +177,29 @@ def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | Non
 # Row-wise ops; out may be x. Masks are added, and -inf excludes.
 
 
-@_kernel
-def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
-    """In two passes: E[x^2] - E[x]^2 would cancel where the mean is large."""
-    if residual is not None:
-        x = x + residual
-    n = F(max(x.shape[1], 1))
-    d = x - x.sum(axis=1, keepdims=True) / n
-    variance = (d * d).sum(axis=1, keepdims=True) / n
-    y = d * (F(1) / np.sqrt(variance + eps))
+def _affine(x: Array, factor: Array, weight: Maybe, bias: Maybe) -> Array:
+    y: Array = (x * factor).astype(F)
     if weight is not None:
         y = y * weight
-    out[...] = y if bias is None else y + bias
+    if bias is not None:
+        y = y + bias
+    return y
+
+
+@_kernel
+def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
+    """In float64 no sum of squares of float32 overflows, and no mean is so far from zero that it is inexact."""
+    if residual is not None:
+        x = x + residual
+    n = max(x.shape[1], 1)
+    d = x - x.sum(axis=1, keepdims=True, dtype=float) / n
+    variance = (d * d).sum(axis=1, keepdims=True) / n
+    out[...] = _affine(d, 1 / np.sqrt(variance + eps), weight, bias)
+
+
+def _square_sums(x: Array) -> Array:
+    sums: Array = np.square(x, dtype=float).sum(axis=1, keepdims=True)
+    return sums
 
 
 @_kernel
@@ -194,15 +207,13 @@ def rms_norm(x: Array, weight: Maybe, eps: F, residual: Maybe, out: Array) -> No
     """Divide rows by their root mean squares."""
     if residual is not None:
         x = x + residual
-    n = F(max(x.shape[1], 1))
-    y = x * (F(1) / np.sqrt((x * x).sum(axis=1, keepdims=True) / n + eps))
-    out[...] = y if weight is None else y * weight
+    out[...] = _affine(x, 1 / np.sqrt(_square_sums(x) / max(x.shape[1], 1) + eps), weight, None)
 
 
 @_kernel
 def l2_normalize(x: Array, eps: F, out: Array) -> None:
     """Divide rows by their norms, or by eps."""
-    norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    norm = np.sqrt(_square_sums(x))
     out[...] = x / np.where(norm < eps, eps, norm)  # NaN is not below it
 
 
@@ -304,6 +315,100 @@ def attention(
             columns = slice(head * size, (head + 1) * size)
             own = None if keep is None else keep[head]
             out[q0:q1, columns] = _attend(q[q0:q1, columns], k[k0:k1, columns], v[k0:k1, columns], own, scale, uniform)
+
+
+def _fma(a: Array, b: Array, c: Any) -> Array:
+    """a * b + c, rounded once, but for a double rounding that is too rare to matter."""
+    result: Array = (a.astype(float) * np.asarray(b, float) + np.asarray(c, float)).astype(F)
+    return result
+
+
+def _horner_fma(x: Array, coefficients: tuple[float, ...]) -> Array:
+    """c0 + x * (c1 + x * (c2 + ...)), with one rounding per step."""
+    y = np.full_like(x, F(coefficients[-1]))
+    for c in coefficients[-2::-1]:
+        y = _fma(y, x, F(c))
+    return y
+
+
+def _row_sums(x: Array, y: Array) -> Array:
+    """The sum of x * y along rows of n elements, n a multiple of 16: 16 striped partial sums, then a tree."""
+    lanes = np.zeros((len(x), 16), F)
+    for i in range(0, x.shape[1], 16):
+        lanes = _fma(x[:, i : i + 16], y[i : i + 16], lanes)
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes
+
+
+def _attend_s8(
+    q: Array, q_scales: Array, k: Array, k_scales: Array, v: Array, v_scales: Array, keep: Array, factor: F
+) -> Array:
+    """A head of a sequence: q (Lq, C), k and v (Lk, C) as integers in float64, scales by row, keep (Lk,) of bool.
+
+    The exponent carries the scales of v: the probability of key j is a byte p, times v_scales[j] of the largest one.
+    """
+    top = np.maximum(v_scales[keep].max(initial=0), F(2.0**-108))
+    x = np.maximum(v_scales / top, F(2.0**-60))
+    m, n = np.frexp(x)
+    low = m < F(0.75)
+    m, n = np.where(low, m + m, m) - F(1), np.where(low, n - 1, n)  # m from -1/4 to 1/2
+    logarithm = _fma(_horner_fma(m, LOG2), m, n)
+    k_scales = np.where(keep, k_scales, F(0))
+    logarithm, r = np.where(keep, logarithm, F(-3e38)), np.where(keep, F(1) / x, F(0))
+    scores = (q @ k.T).astype(F) * k_scales
+    t = _fma(scores, (q_scales * factor)[:, None], logarithm)
+    # Excluded keys fill up the last vector.
+    more = -len(k) % 16
+    t, r = np.pad(t, ((0, 0), (0, more)), constant_values=F(-3e38)), np.pad(r, (0, more))
+    u = np.maximum(t - t.max(axis=1, keepdims=True), F(-126))
+    n = np.rint(u)
+    e = np.ldexp(_horner_fma(u - n, EXP2_254), n.astype(np.int32))
+    p = np.rint(e - F(127)).astype(float) + 127  # 0 to 254
+    y: Array = (p[:, : len(k)] @ v).astype(F) * (top / _row_sums(e, r))
+    return y
+
+
+@_kernel
+def attention_s8(
+    q: Array,
+    q_scales: Array,
+    k: Array,
+    k_scales: Array,
+    v: Array,
+    v_scales: Array,
+    heads: int,
+    q_offsets: Array,
+    k_offsets: Array,
+    mask: Maybe,
+    scale: F,
+    uniform: bool,
+    value_scale: Array,
+    value_bias: Array,
+    out: Array,
+) -> None:
+    """Rows of `quantize_rows` and their scales. The mask is of bool: (B, heads, 1, Lk), where B and heads may be 1, or
+    (total_k,)."""
+    size, width = out.shape[1] // heads, q.shape[1] // heads
+    bounds = zip(itertools.pairwise(q_offsets), itertools.pairwise(k_offsets), strict=True)
+    for b, ((q0, q1), (k0, k1)) in enumerate(bounds):
+        out[q0:q1] = 0
+        for head in range(heads if k0 < k1 else 0):
+            part, bytes_of = slice(head * size, (head + 1) * size), slice(head * width, head * width + size)
+            queries, keys, values = q[q0:q1, bytes_of] - 128.0, k[k0:k1, bytes_of] - 128.0, v[k0:k1, bytes_of] - 128.0
+            own_scales = q_scales[q0:q1, head], k_scales[k0:k1, head], v_scales[k0:k1, head]
+            keep = np.ones(k1 - k0, bool)
+            if mask is not None:
+                keep = mask[k0:k1] if mask.ndim == 1 else mask[min(b, len(mask) - 1), min(head, mask.shape[1] - 1), 0]
+            if keep.any():
+                y = _attend_s8(queries, own_scales[0], keys, own_scales[1], values, own_scales[2], keep, scale * LOG2E)
+            elif uniform:
+                y = np.zeros((1, size), F)
+                for row, row_scale in zip(values.astype(F), own_scales[2], strict=True):
+                    y = _fma(row * row_scale, F(1) / F(k1 - k0), y)
+            else:
+                continue
+            out[q0:q1, part] = _fma(y, value_scale[part], value_bias[part])
 
 
 @_kernel

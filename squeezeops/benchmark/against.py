@@ -218,9 +218,7 @@ def load(text: str, op: Op) -> Theirs:
     try:
         if ".so" in os.path.basename(place):
             if op.name not in CONVERT:
-                raise theirs._error(
-                    f"expected a function in Python, since {op.name} has no pointer function of its own"
-                )
+                raise theirs._error(f"expected a function in Python: none in C is called in the place of {op.name}")
             symbol = getattr(ctypes.CDLL(os.path.abspath(place)), name)
             return Theirs("yours", name=text, function=_in_c(symbol, op))
         if "" not in sys.path:

@@ -160,14 +160,22 @@ def _room(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     return memory[start : start + count].reshape(shape)
 
 
+def _in_pages(array: NDArray[Any]) -> NDArray[Any]:
+    room = _room(array.shape, str(array.dtype))
+    room[...] = array
+    return room
+
+
+def _quantized(x: NDArray[Any], groups: int) -> ops.QuantizedRows:
+    return ops.QuantizedRows(*map(_in_pages, ops.quantize_rows(x, groups=groups)))
+
+
 def floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
     """Return normally distributed numbers, the same ones each time. A large array repeats them."""
     import numpy as np
 
     block = np.random.default_rng(0).standard_normal(min(math.prod(shape), 99_991), np.float32)
-    room = _room(shape, dtype)
-    room[...] = np.resize(block.astype(dtype), shape)
-    return room
+    return _in_pages(np.resize(block.astype(dtype), shape))
 
 
 def copies(weight_bytes: int, cold: bool) -> int:
@@ -230,7 +238,7 @@ def _pointwise_conv(
     if count > MAX_COPIES:
         raise _WrongShape(f"cold: expected a weight of at least {COLD_BYTES // MAX_COPIES} bytes, got {size}")
     convs = itertools.cycle([conv(weight, bias, groups=groups, dtype=dtype) for _ in range(count)])
-    given = ops.quantize_rows(x, groups=groups) if quantized else x
+    given = _quantized(x, groups) if quantized else x
     function, added = None if activation == "none" else activation, floats(tokens, c_out) if residual else None
     read = tokens * (c_in + FLOAT * groups) if quantized else FLOAT * tokens * c_in
     return Case(
@@ -242,7 +250,7 @@ def _pointwise_conv(
 
 def _quantize_rows(f: Function, tokens: int, channels: int, groups: int = 1) -> Case:
     x = floats(tokens, channels)
-    out = ops.quantize_rows(x, groups=groups)
+    out = _quantized(x, groups)
     out.values.fill(0)
     out.scales.fill(math.nan)
     return Case(lambda: f(x, groups=groups, out=out), x.nbytes + tokens * (channels + FLOAT * groups))
@@ -254,6 +262,15 @@ def _attention(f: Function, batch: int, tokens: int, channels: int, heads: int) 
     out = _empty(*q.shape)
     flops = 4 * batch * tokens * tokens * channels
     return Case(lambda: f(q, k, v, num_heads=heads, out=out), 4 * q.nbytes, flops)
+
+
+def _attention_int8(f: Function, batch: int, tokens: int, channels: int, heads: int) -> Case:
+    """As `_attention`, on quantised rows, with a bias of the values."""
+    rows = [_quantized(floats(batch, tokens, channels), heads) for _ in range(3)]
+    bias, out = floats(channels), _empty(batch, tokens, channels)
+    moved = sum(part.nbytes for part in (*rows[0], *rows[1], *rows[2], bias, out))
+    flops = 4 * batch * tokens * tokens * channels
+    return Case(lambda: f(*rows, num_heads=heads, value_bias=bias, out=out), moved, flops)
 
 
 def _layer_norm(f: Function, tokens: int, channels: int) -> Case:
@@ -322,6 +339,7 @@ LAYER = (
 CONVOLUTIONS = [(1, 768, 768, 1, "tanh", 0), *((t, *c) for t in TOKENS for c in LAYER)]  # the first is the pooler
 QUANTIZED = [(t, *c) for t in TOKENS for c in ((768, 4), (768, 1), (3072, 4))]
 ROWS = [(t, 768) for t in TOKENS]
+HEADS = [(1, t, 768, 12) for t in TOKENS]
 FLOAT32, FLOAT16 = {"dtype": "float32", "quantized": 0}, {"dtype": "float16", "quantized": 0}
 INT8 = {"dtype": "int8"}
 
@@ -330,7 +348,8 @@ OPS = (
     Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT16, "PointwiseConv"),
     Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv, CONVOLUTIONS, INT8, "PointwiseConv"),
     Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),
-    Op("attention", "attention", "f32", "GFLOP/s", _attention, [(1, t, 768, 12) for t in TOKENS]),
+    Op("attention", "attention", "f32", "GFLOP/s", _attention, HEADS),
+    Op("attention_int8", "attention", "s8", "GOP/s", _attention_int8, HEADS, {}, "attention"),
     Op("layer_norm", "layer_norm", "f32", "GB/s", _layer_norm, ROWS),
     Op("rms_norm", "rms_norm", "f32", "GB/s", _rms_norm, [(128, 768), (128, 2048), (1, 4096)]),  # as in Llama
     Op("softmax", "softmax", "f32", "GB/s", _softmax, [(12 * t, t) for t in TOKENS]),

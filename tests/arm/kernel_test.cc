@@ -288,8 +288,9 @@ std::vector<sqz_kernel_info> kernels_in_use() {
 
 enum Exactness {
   kUsual,
-  kExact,  // integers, copies, int8 sums: equal on every instruction set
-  kWild    // overflow and underflow turn small differences into large ones
+  kExact,    // integers, copies, int8 sums: equal on every instruction set
+  kRounded,  // a small difference becomes one of a rounded probability, 1/254
+  kWild      // overflow and underflow turn small differences into large ones
 };
 
 struct Run {
@@ -377,7 +378,8 @@ struct Run {
         memcpy(&actual, r.bytes.data() + i, 4);
         memcpy(&wanted, expected.data() + p, 4);
         if (isnan(actual) && isnan(wanted)) continue;
-        if (close && fabsf(actual - wanted) <= 2e-5f + 2e-4f * fabsf(wanted)) continue;
+        const float least = exactness == kRounded ? 0.02f : 2e-5f;
+        if (close && fabsf(actual - wanted) <= least + 2e-4f * fabsf(wanted)) continue;
         char text[120];
         snprintf(text, sizeof text, ": %.9g (%08x) in place of %.9g (%08x)", actual, bits_of(actual), wanted,
                  bits_of(wanted));
@@ -848,6 +850,43 @@ void attention(Run &run, const string &name, const std::vector<int32_t> &q_offse
   });
 }
 
+void attention_s8(Run &run, const string &name, const std::vector<int32_t> &q_offsets,
+                  const std::vector<int32_t> &k_offsets, int64_t heads, int64_t size, bool masked, bool ragged,
+                  bool epilogue, bool wild) {
+  const auto batch = static_cast<int64_t>(q_offsets.size()) - 1, c = heads * size, width = heads * ((size + 3) / 4 * 4);
+  const int64_t queries = q_offsets.back(), keys = k_offsets.back();
+  const int64_t lk = k_offsets[1];
+  Bytes keep = flags(116, ragged ? keys : batch * lk, 4);
+  for (int64_t i = 0; i < lk; ++i) keep[static_cast<size_t>(i)] = 0;  // a sequence of nothing
+  // Rows of several sizes, so that the scales of V differ; exact in every rounding mode.
+  const auto quantised = [&](Call &call, uint64_t seed, int64_t rows, const float **scales) {
+    Floats x = wild ? every_kind(seed, rows * c) : numbers(seed, rows * c), s(static_cast<size_t>(rows * heads));
+    for (int64_t i = 0; i < rows * c && !wild; ++i)
+      x[static_cast<size_t>(i)] *= i / c % 3 == 0 ? 1.0F : i / c % 3 == 1 ? 0.25F : 0.015625F;
+    Bytes q(static_cast<size_t>(rows * width));
+    if (sqz_quantize_rows_s8(rows, c, heads, x.data(), c, q.data(), width, s.data())) exit(2);
+    *scales = call.in(s);
+    return call.in(q, rows, width);
+  };
+  run("attention", "s8", name, wild ? kWild : kRounded, [&](Call &call) {
+    sqz_attention_s8_args a = {};
+    a.batch = batch, a.heads = heads, a.head_size = size;
+    a.q_offsets = call.in(q_offsets), a.k_offsets = call.in(k_offsets);
+    const ByteMatrix q = quantised(call, 117, queries, &a.q_scales), k = quantised(call, 118, keys, &a.k_scales),
+                     v = quantised(call, 119, keys, &a.v_scales);
+    a.q = q.p, a.ldq = q.ld, a.k = k.p, a.ldk = k.ld, a.v = v.p, a.ldv = v.ld;
+    a.mask = masked ? call.in(keep) : nullptr;
+    a.mask_ragged = ragged;
+    a.mask_strides[0] = lk;
+    a.scale = 4 * sqz_attention_scale(size);
+    a.fully_masked = size % 2 ? SQZ_MASKED_ZERO : SQZ_MASKED_UNIFORM;
+    if (epilogue) a.value_scale = call.in(numbers(120, c)), a.value_bias = call.in(numbers(121, c));
+    const Matrix y = call.out(queries, c);
+    a.out = y.p, a.ldo = y.ld;
+    return sqz_attention_s8(&a);
+  });
+}
+
 void attentions(Run &run) {
   const int64_t shapes[][4] = {{1, 1, 1, 1},    {3, 5, 9, 8},  {2, 17, 33, 12}, {1, 9, 16, 20}, {2, 7, 50, 64},
                                {1, 3, 600, 16}, {2, 8, 15, 3}, {1, 4, 31, 32},  {1, 2, 32, 7},  {2, 40, 40, 16}};
@@ -860,11 +899,16 @@ void attentions(Run &run) {
     attention(run, name + "-bool", q, k, heads, size, SQZ_MASK_BOOL, false, false, false);
     attention(run, name + "-added", q, k, heads, size, SQZ_MASK_ADD, false, false, false);
     attention(run, name + "-scores", q, k, heads, size, SQZ_MASK_ADD, false, true, false);
+    attention_s8(run, name, q, k, heads, size, false, false, false, false);
+    attention_s8(run, name + "-bool", q, k, heads, size, true, false, true, false);
   }
   const std::vector<int32_t> offsets = {0, 1, 18, 18, 35, 60};
   attention(run, "ragged", offsets, offsets, 3, 8, SQZ_MASK_NONE, false, false, false);
   attention(run, "ragged-holes", offsets, offsets, 2, 12, SQZ_MASK_BOOL, true, false, false);
   attention(run, "every_kind", offsets, offsets, 2, 12, SQZ_MASK_BOOL, false, false, true);
+  attention_s8(run, "ragged", offsets, offsets, 3, 8, false, false, true, false);
+  attention_s8(run, "ragged-holes", offsets, offsets, 2, 12, true, true, false, false);
+  attention_s8(run, "every_kind", offsets, offsets, 2, 12, true, true, false, true);
 }
 
 void all_cases(Run &run) {

@@ -337,7 +337,12 @@ typedef struct {
   sqz_array mask;                /**< bool or float32, broadcast to (B, num_heads, Lq, Lk); or (total_k) */
   const double *scale;           /**< multiplies the scores; NULL: 1 / sqrt(C / num_heads) */
   sqz_fully_masked fully_masked; /**< for queries with every key excluded */
-  sqz_array out;                 /**< float32, of q's shape */
+  sqz_array out;                 /**< float32, of q's shape; (B, Lq, C) or (total_q, C) for quantised rows */
+  sqz_array q_scales;            /**< float32 (..., num_heads): q, k and v are quantised rows, uint8 (..., width) */
+  sqz_array k_scales;            /**< likewise */
+  sqz_array v_scales;            /**< likewise */
+  sqz_array value_scale;         /**< float32 (C), with quantised rows alone: multiplies the result; not given: 1 */
+  sqz_array value_bias;          /**< float32 (C), with quantised rows alone: added to that; not given: 0 */
 } sqz_attention_args;
 
 /** Multi-head attention, of a padded or of a ragged batch. @param args  not NULL */
@@ -414,7 +419,7 @@ typedef struct {
   sqz_array x_scales;             /**< scales of quantised rows: float32 (..., groups); not given: x is float32 */
   sqz_activation activation;      /**< applied to conv(x) + bias */
   sqz_array residual;             /**< float32 (..., c_out), added last; not given: 0 */
-  const int64_t *quantize_groups; /**< quantise the result with so many groups, for int8 alone; NULL: do not */
+  const int64_t *quantize_groups; /**< quantise the result with so many groups; NULL: do not */
   sqz_array out;                  /**< float32 (..., c_out); or uint8 (..., width), quantised */
   sqz_array out_scales;           /**< float32 (..., quantize_groups), with a quantised result alone */
   const int64_t *quantize_rotate; /**< 1: rotate a result that is quantised, for SQZ_S8_ROTATED; NULL: 0 */
@@ -838,6 +843,50 @@ typedef struct {
  *         keys of a sequence
  */
 SQZ_API sqz_status sqz_attention_f32(const sqz_attention_f32_args *args);
+
+/**
+ * Arguments of sqz_attention_s8(). Initialise it to zero; then only what is wanted need be set.
+ *
+ * As sqz_attention_f32_args, but q, k and v are rows that sqz_quantize_rows_s8() or a convolution has quantised with
+ * `heads` groups: head h owns the bytes [h * width, (h + 1) * width), where width is head_size rounded up to a multiple
+ * of 4, and the scale at h.
+ */
+typedef struct {
+  int64_t batch;            /**< number of sequences */
+  const int32_t *q_offsets; /**< (batch + 1), from 0, not decreasing; the last is the number of query rows */
+  const int32_t *k_offsets; /**< (batch + 1), likewise for keys, at most 2^16 per sequence; may be q_offsets */
+  int64_t heads;            /**< 0 to 2^24 */
+  int64_t head_size;        /**< 0 to 2^17 */
+  const uint8_t *q;         /**< (query rows, heads * width), row stride ldq */
+  int64_t ldq;
+  const float *q_scales; /**< (query rows, heads), dense */
+  const uint8_t *k;      /**< (key rows, heads * width), row stride ldk */
+  int64_t ldk;
+  const float *k_scales; /**< (key rows, heads), dense */
+  const uint8_t *v;      /**< (key rows, heads * width), row stride ldv */
+  int64_t ldv;
+  const float *v_scales; /**< (key rows, heads), dense */
+  /** 0 excludes a key for all queries; NULL: no mask. The entry of (b, h, key) is at b * mask_strides[0] +
+   * h * mask_strides[1] + key; or, with mask_ragged, at k_offsets[b] + key. Strides are >= 0; 0 repeats. */
+  const uint8_t *mask;
+  int64_t mask_strides[2];       /**< of sequence and head */
+  int32_t mask_ragged;           /**< not 0: one entry per key row, for all heads */
+  double scale;                  /**< sqz_attention_scale(head_size) as a rule */
+  sqz_fully_masked fully_masked; /**< for queries with every key excluded; of no keys at all, the result is 0 */
+  const float *value_scale;      /**< (heads * head_size), multiplies the result; NULL: 1 */
+  const float *value_bias;       /**< (heads * head_size), added to that; NULL: 0 */
+  float *out;                    /**< (query rows, heads * head_size), row stride ldo */
+  int64_t ldo;
+} sqz_attention_s8_args;
+
+/**
+ * Multi-head attention of quantised rows: out = softmax(q k^T * scale) v * value_scale + value_bias, with exact sums of
+ * products of bytes and probabilities that are rounded to a byte.
+ *
+ * @param args  not NULL
+ * @return as sqz_attention_f32()
+ */
+SQZ_API sqz_status sqz_attention_s8(const sqz_attention_s8_args *args);
 
 /** 1 / sqrt(head_size), as a float; 1 for head_size < 1. */
 SQZ_API double sqz_attention_scale(int64_t head_size);

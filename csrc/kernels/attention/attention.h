@@ -40,6 +40,43 @@ struct AttentionHead {
 
 using attention_f32_fn = void (*)(const AttentionHead &head);
 
+// The same of quantised rows (see QuantizeRows), whose groups are the heads. attention_s8.inl has the arithmetic.
+struct AttentionHeadS8 {
+  int64_t queries, keys, head_size;
+  const uint8_t *q;  // of this head, as all that follows
+  int64_t ldq;
+  const uint8_t *k;
+  int64_t ldk;
+  const uint8_t *v;
+  int64_t ldv;
+  const float *q_scales, *k_scales, *v_scales;
+  int64_t lds;          // between scales of successive rows
+  const uint8_t *mask;  // of the keys, 0 excludes; may be null
+  float factor;         // the scale of scores, times log2(e)
+  sqz_fully_masked fully_masked;
+  const float *value_scale, *value_bias;  // (head_size); may be null: 1 and 0
+  float *out;
+  int64_t ldo;
+  char *scratch;  // scratch_size() bytes, 64-byte aligned
+
+  static SQZ_INLINE int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
+  static SQZ_INLINE int64_t k_panel(int64_t head_size) { return 128 + (head_size + 3) / 4 * 64; }  // as PackedS8
+  static SQZ_INLINE int64_t v_panel(int64_t keys) { return 128 + key_columns(keys) * 16; }
+  // Row strides of the scores (floats) and of the probabilities (bytes): room for 64 keys at a time. They are odd
+  // multiples of a cache line, or rows would share L1 sets.
+  static SQZ_INLINE int64_t lds_scores(int64_t keys) { return (keys + 63) / 64 * 64 + 16; }
+  static SQZ_INLINE int64_t ldp(int64_t keys) { return (keys + 127) / 128 * 128 + 64; }
+  // K in panels of 16 keys; V in panels of 16 channels; the logarithms of the keys' scales and their inverses; scores
+  // and probabilities of a block of queries.
+  static SQZ_INLINE int64_t scratch_size(int64_t keys, int64_t head_size) {
+    const int64_t columns = key_columns(keys);
+    return columns / 16 * k_panel(head_size) + (head_size + 15) / 16 * v_panel(keys) + 2 * 4 * columns +
+           kAttentionMaxRows * (4 * lds_scores(keys) + ldp(keys));
+  }
+};
+
+using attention_s8_fn = void (*)(const AttentionHeadS8 &head);
+
 }  // namespace sqz
 
 #endif  // SQZ_KERNELS_ATTENTION_ATTENTION_H_

@@ -30,6 +30,8 @@ LOG2_TAIL = tuple(map(F, (
     -1.08079598e-06,
 )))  # fmt: skip
 EXP2 = tuple(map(F, (1.00000012, 0.693146944, 0.240221158, 0.055507157, 0.00967577007, 0.00132762431)))
+EXP2_254 = tuple(map(F, (253.981735, 176.088287, 61.6232262, 14.0136032)))  # 254 * 2^x
+LOG2 = tuple(map(F, (1.44268167, -0.721094847, 0.481642336, -0.371062458, 0.292749316, -0.145224512)))  # of 1 + x, / x
 GELU_LARGEST, LEAST_EXPONENT = F(13.1), F(-126)
 
 GELU_TANH_LEAST, GELU_TANH_SCALE, GELU_TANH_CUBE, EXP_LARGEST = F(-20), F(-1.59576912), F(0.044715), F(88)
@@ -66,7 +68,7 @@ def tanh(x):
 def gelu(x):
     """x * Phi(x) = relu(x) - t * 2^P(t) with t = |x|."""
     t = absolute(x)
-    t = select(set1(GELU_LARGEST) < t, set1(GELU_LARGEST), t)
+    t = select(t < set1(GELU_LARGEST), t, set1(GELU_LARGEST))
     y = horner(t, LOG2_TAIL)
     n = rint(y)
     underflow = n < set1(LEAST_EXPONENT)

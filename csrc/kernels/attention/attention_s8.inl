@@ -1,0 +1,355 @@
+// Attention of one head of quantised rows: a block of query rows against all keys. docs/numerics.md has the arithmetic.
+//
+//   scores         exact sums of products of bytes, times the two rows' scales, plus log2 of the scale of the row of V
+//   probabilities  p = 254 * 2^(score - largest score), rounded to bytes; their sum with the scales of V taken out
+//   out            exact sums of p v, times the largest scale of V, divided by that sum
+//
+// The scale of a row of V is in the exponent of its probability, so one scale per row of V serves without a float
+// product per element.
+//
+// K and V are packed to the panels of int8 weights: K with 16 keys, V with 16 channels as the columns. A probability p
+// is stored as p + 1, which the loops read as the activation p - 127; 127 times the sum of V makes up for it.
+#ifndef SQZ_KERNELS_ATTENTION_ATTENTION_S8_INL_
+#define SQZ_KERNELS_ATTENTION_ATTENTION_S8_INL_
+
+#include "kernels/attention/attention.h"
+#include "kernels/pwconv/pwconv_s8.inl"
+#include "simd/math.h"
+
+namespace sqz {
+namespace {
+
+// Tiles of scores and of values, and their inner loops.
+template <class S>
+struct AttentionS8Tuning {
+  static_assert(!__is_base_of(S8Vnni512, S), SQZ_DERIVED_TRAIT);
+  using Scores = MultiplyS8<S, PwconvS8Tuning<S>>;
+  using Values = Scores;
+};
+#ifdef __ARM_FEATURE_DOTPROD
+template <>
+struct AttentionS8Tuning<S8Neon> {
+  using Scores = MultiplyS8Dotprod;
+  using Values = MultiplyS8Dotprod;
+};
+#endif
+template <>
+struct AttentionS8Tuning<S8Vnni512> {
+  using Scores = MultiplyS8<S8Vnni512, TileSize<8, 3>>;
+  using Values = MultiplyS8<S8Vnni512, TileSize<6, 4>>;
+};
+
+template <class S, class Tuning = AttentionS8Tuning<S>>
+struct AttentionS8 {
+  using I = typename S::Float;
+  using V = typename I::V;
+  using ScoreLoop = typename Tuning::Scores;
+  using ValueLoop = typename Tuning::Values;
+  static constexpr int64_t kHead = PackedS8::kHead;
+  static constexpr int kBlockRows = kAttentionMaxRows;
+  static constexpr float kExcluded = -3e38f;
+
+  struct Scratch {
+    uint8_t *k, *v;  // panels
+    float *l, *r;    // log2 of the scales of V over the largest, and their inverses
+    float *scores;
+    uint8_t *p;
+    int64_t k_stride, v_stride, columns, lds, ldp;  // strides of panels, keys in multiples of 16, strides of rows
+    float top;                                      // the largest scale of V
+
+    SQZ_INLINE explicit Scratch(const AttentionHeadS8 &h) {
+      k_stride = h.k_panel(h.head_size), v_stride = h.v_panel(h.keys), columns = h.key_columns(h.keys);
+      lds = h.lds_scores(h.keys), ldp = h.ldp(h.keys);
+      k = reinterpret_cast<uint8_t *>(h.scratch);
+      v = k + columns / 16 * k_stride;
+      l = reinterpret_cast<float *>(v + (h.head_size + 15) / 16 * v_stride);
+      r = l + columns;
+      scores = r + columns;
+      p = reinterpret_cast<uint8_t *>(scores + kBlockRows * lds);
+    }
+  };
+
+  // Sums as floats of I; on 32-bit ARM, the epilogue has another type.
+  static SQZ_INLINE V to_floats(typename S::Sum sum) {
+    if constexpr (__is_same(I, typename S::Epilogue)) {
+      return S::to_float(sum);
+    } else {
+      float x[16];
+      S::Epilogue::store(x, S::to_float(sum));
+      return I::load(x);
+    }
+  }
+
+  static SQZ_INLINE void store_times(int32_t *to, typename S::Sum sum, int32_t factor) {
+    S::store_sum(to, sum);
+    for (int i = 0; i < 16; ++i) to[i] *= factor;
+  }
+
+  // A panel of 16 keys. Keys beyond the last repeat it.
+  static SQZ_INLINE void pack_keys(const AttentionHeadS8 &h, int64_t key, uint8_t *panel) {
+    const int64_t width = QuantizeRows::width(h.head_size);
+    int8_t *to = reinterpret_cast<int8_t *>(panel) + kHead;
+    const int32_t none[16] = {0};
+    typename S::Sum sum = S::start(none);
+    const uint8_t *rows[16];
+    for (int i = 0; i < 16; ++i) rows[i] = h.k + min64(key + i, h.keys - 1) * h.ldk;
+    int64_t d = 0;
+    for (; d + 16 <= width; d += 16) {
+      sum = S::transpose_words(rows, to, sum);
+      for (int i = 0; i < 16; ++i) rows[i] += 16;
+      to += 256;
+    }
+    for (; d < width; d += 4) {
+      for (int i = 0; i < 16; ++i) {
+        for (int j = 0; j < 4; ++j) to[4 * i + j] = static_cast<int8_t>(rows[i][j] - 128);
+        rows[i] += 4;
+      }
+      sum = S::add_weights(sum, to);
+      to += 64;
+    }
+    store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
+  }
+
+  // A panel of 16 channels, or what is left of them.
+  static SQZ_INLINE void pack_values(const AttentionHeadS8 &h, int64_t channel, uint8_t *panel) {
+    const int64_t columns = h.key_columns(h.keys), count = min64(16, h.head_size - channel);
+    int8_t *to = reinterpret_cast<int8_t *>(panel) + kHead;
+    const int32_t none[16] = {0};
+    typename S::Sum sum = S::start(none);
+    uint8_t zeros[16], part[4][16];
+    memset(zeros, 128, sizeof zeros);
+    memset(part, 128, sizeof part);
+    for (int64_t key = 0; key < columns; key += 4) {
+      const uint8_t *rows[4];
+      for (int i = 0; i < 4; ++i) {
+        rows[i] = key + i < h.keys ? h.v + (key + i) * h.ldv + channel : zeros;
+        if (count < 16 && rows[i] != zeros) {
+          memcpy(part[i], rows[i], static_cast<size_t>(count));
+          rows[i] = part[i];
+        }
+      }
+      sum = S::interleave(rows, to, sum);
+      to += 64;
+    }
+    store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
+    store_times(reinterpret_cast<int32_t *>(panel) + 16, sum, 127);
+  }
+
+  static SQZ_INLINE bool kept(const AttentionHeadS8 &h, int64_t key) { return !h.mask || h.mask[key]; }
+
+  // The scales of the keys; false if all keys are excluded.
+  static SQZ_INLINE bool prepare_scales(const AttentionHeadS8 &h, Scratch &s) {
+    bool any = false;
+    float top = 0x1p-108f;
+    for (int64_t key = 0; key < h.keys; ++key) {
+      if (!kept(h, key)) continue;
+      const float scale = h.v_scales[key * h.lds];
+      top = top < scale ? scale : top;
+      any = true;
+    }
+    if (!any) return false;
+    s.top = top;
+    for (int64_t key = 0; key < s.columns; key += 16) {
+      float x[16], k[16], n[16], z[16];
+      for (int i = 0; i < 16; ++i) {
+        const bool keep = key + i < h.keys && kept(h, key + i);
+        k[i] = keep ? h.k_scales[(key + i) * h.lds] : 0.0f;
+        x[i] = keep ? h.v_scales[(key + i) * h.lds] : 0.0f;
+      }
+      const V ratio = I::max(I::set1(0x1p-60f), I::div(I::load(x), I::set1(top)));
+      I::store(x, ratio);
+      for (int i = 0; i < 16; ++i) {
+        // x = 2^n (1 + z), with 1 + z in [0.75, 1.5): the exponent of x / 0.75
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        const uint32_t exponent = (bits - 0x3f400000u) & 0xff800000u;
+        bits -= exponent;
+        memcpy(z + i, &bits, 4);
+        n[i] = static_cast<float>(static_cast<int32_t>(exponent) >> 23);
+      }
+      V l = Math<I>::log2(I::load(n), I::sub(I::load(z), I::set1(1.0f))), r = I::div(I::set1(1.0f), ratio);
+      if (h.mask || key + 16 > h.keys) {
+        float keep[16];
+        for (int i = 0; i < 16; ++i) keep[i] = key + i < h.keys && kept(h, key + i) ? 1.0f : 0.0f;
+        const typename I::M m = I::lt(I::zero(), I::load(keep));
+        l = I::select(m, l, I::set1(kExcluded));
+        r = I::select(m, r, I::zero());
+      }
+      I::store(s.l + key, l);
+      I::store(s.r + key, r);
+      memcpy(s.k + key / 16 * s.k_stride + 64, k, sizeof k);
+    }
+    return true;
+  }
+
+  struct Scores {
+    const AttentionHeadS8 &h;
+    const Scratch &s;
+    int64_t row;    // of the head
+    float *scores;  // of this row
+
+    template <int MR, int NP>
+    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *q, int64_t ldq, const uint8_t *panel,
+                                               int64_t stride, const float *scales, int64_t ld_scales, float factor,
+                                               const float *l, float *to, int64_t ldt) {
+      typename S::Sum sum[MR][NP];
+      ScoreLoop::template multiply<MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + kHead,
+                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
+                                           Ahead{reinterpret_cast<uintptr_t>(panel), 0});
+      const V by = I::set1(factor);
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) {
+        const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; ++i)
+          I::store(to + i * ldt + 16 * j,
+                   I::fma(I::mul(to_floats(sum[i][j]), k), I::mul(I::set1(scales[i * ld_scales]), by), added));
+      }
+    }
+    template <int MR>
+    SQZ_INLINE void run() const {
+      const int64_t panels = s.columns / 16;
+      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScoreLoop::kTilePanels>(panel, panels - panel);
+    }
+    template <int MR, int NP>
+    SQZ_INLINE int64_t next(int64_t panel, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP) return next<MR, NP - 1>(panel, left);
+      }
+      tile<MR, NP>(PackedS8::steps(h.head_size), h.q + row * h.ldq, h.ldq, s.k + panel * s.k_stride, s.k_stride,
+                   h.q_scales + row * h.lds, h.lds, h.factor, s.l + panel * 16, scores + panel * 16, s.lds);
+      return NP;
+    }
+  };
+
+  struct Values {
+    const AttentionHeadS8 &h;
+    const Scratch &s;
+    int64_t row;
+    const uint8_t *p;      // of this row, as the factors
+    const float *factors;  // of the sums
+
+    template <int MR, int NP>
+    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *p, int64_t ldp, const uint8_t *panel,
+                                               int64_t stride, const float *factors, const float *scale,
+                                               const float *bias, float *out, int64_t ldo, int64_t columns) {
+      typename S::Sum sum[MR][NP];
+      ValueLoop::template multiply<MR, NP>(steps, p, ldp, reinterpret_cast<const int8_t *>(panel) + kHead,
+                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
+                                           Ahead{reinterpret_cast<uintptr_t>(panel), 0});
+#pragma GCC unroll 4
+      for (int j = 0; j < NP; ++j) {
+        const int n = static_cast<int>(NP == 1 ? min64(16, columns) : 16);
+        const V w = scale ? load(scale + 16 * j, n) : I::set1(1.0f), b = bias ? load(bias + 16 * j, n) : I::zero();
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; ++i) {
+          const typename S::Sum exact = S::plus(sum[i][j], reinterpret_cast<const int32_t *>(panel + j * stride + 64));
+          const V y = I::fma(I::mul(to_floats(exact), I::set1(factors[i])), w, b);
+          if (NP == 1 && n < 16)
+            I::store_n(out + i * ldo, y, n);
+          else
+            I::store(out + i * ldo + 16 * j, y);
+        }
+      }
+    }
+    static SQZ_INLINE V load(const float *x, int n) { return n < 16 ? I::load_n(x, n) : I::load(x); }
+    template <int MR>
+    SQZ_INLINE void run() const {
+      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(d, h.head_size - d);
+    }
+    template <int MR, int NP>
+    SQZ_INLINE int64_t next(int64_t d, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP * 16) return next<MR, NP - 1>(d, left);
+      }
+      tile<MR, NP>(s.columns / 4, p, s.ldp, s.v + d / 16 * s.v_stride, s.v_stride, factors,
+                   h.value_scale ? h.value_scale + d : nullptr, h.value_bias ? h.value_bias + d : nullptr,
+                   h.out + row * h.ldo + d, h.ldo, left);
+      return NP * 16;
+    }
+  };
+
+  // Scores to bytes of probabilities, and for each row the factor of its sums.
+  static SQZ_INLINE void probabilities(int rows, const Scratch &s, float *factors) {
+    float top[kBlockRows];
+    for (int i = 0; i < rows; ++i) {
+      const float *t = s.scores + i * s.lds;
+      V a = I::load(t), b = a;
+      for (int64_t key = 16; key < s.columns; key += 32) {
+        a = I::max(I::load(t + key), a);
+        if (key + 16 < s.columns) b = I::max(I::load(t + key + 16), b);
+      }
+      top[i] = I::reduce_max_tree(I::max(a, b));
+    }
+    for (int i = 0; i < rows; ++i) {
+      const float *t = s.scores + i * s.lds;
+      uint8_t *p = s.p + i * s.ldp;
+      const V m = I::set1(top[i]), least = I::set1(-126.0f), middle = I::set1(127.0f);
+      V sum = I::zero();
+      for (int64_t key = 0; key < s.columns; key += 64) {
+        V a[4];
+        const int count = static_cast<int>(min64(4, (s.columns - key) / 16));
+        if (count == 4) {
+#pragma GCC unroll 4
+          for (int j = 0; j < 4; ++j) {
+            const V e = Math<I>::exp2_bytes(I::max(least, I::sub(I::load(t + key + 16 * j), m)));
+            sum = I::fma(e, I::load(s.r + key + 16 * j), sum);
+            a[j] = I::sub(e, middle);
+          }
+        } else {
+          for (int j = 0; j < count; ++j) {
+            const V e = Math<I>::exp2_bytes(I::max(least, I::sub(I::load(t + key + 16 * j), m)));
+            sum = I::fma(e, I::load(s.r + key + 16 * j), sum);
+            a[j] = I::sub(e, middle);
+          }
+          for (int j = count; j < 4; ++j) a[j] = I::zero();
+        }
+        S::store_bytes(p + key, a);
+      }
+      factors[i] = s.top / I::reduce_add_tree(sum);
+    }
+  }
+
+  // The rows of a head whose keys are all excluded: the mean of V, or zeros.
+  static __attribute__((noinline)) void fully_masked(const AttentionHeadS8 &h) {
+    const bool zero = h.keys == 0 || h.fully_masked == SQZ_MASKED_ZERO;
+    const V weight = I::set1(zero ? 0.0f : 1.0f / static_cast<float>(h.keys));
+    for (int64_t d = 0; d < h.head_size; d += 16) {
+      const int n = static_cast<int>(min64(16, h.head_size - d));
+      V y = I::zero();
+      if (!zero) {
+        for (int64_t key = 0; key < h.keys; ++key) {
+          float v[16] = {0};
+          for (int i = 0; i < n; ++i) v[i] = static_cast<float>(h.v[key * h.ldv + d + i] - 128);
+          y = I::fma(weight, I::mul(I::load(v), I::set1(h.v_scales[key * h.lds])), y);
+        }
+        y = I::fma(y, h.value_scale ? I::load_n(h.value_scale + d, n) : I::set1(1.0f),
+                   h.value_bias ? I::load_n(h.value_bias + d, n) : I::zero());
+      }
+      for (int64_t row = 0; row < h.queries; ++row) I::store_n(h.out + row * h.ldo + d, y, n);
+    }
+  }
+
+  static SQZ_INLINE void run(const AttentionHeadS8 &h) {
+    Scratch s(h);
+    if (!prepare_scales(h, s)) return fully_masked(h);
+    for (int64_t key = 0; key < h.keys; key += 16) pack_keys(h, key, s.k + key / 16 * s.k_stride);
+    for (int64_t d = 0; d < h.head_size; d += 16) pack_values(h, d, s.v + d / 16 * s.v_stride);
+    float factors[kBlockRows];
+    for (int64_t row = 0; row < h.queries; row += kBlockRows) {
+      const int rows = static_cast<int>(min64(kBlockRows, h.queries - row));
+      for (int i = 0; i < rows; i += ScoreLoop::kTileRows)
+        with_rows<ScoreLoop::kTileRows>(static_cast<int>(min64(ScoreLoop::kTileRows, rows - i)),
+                                        Scores{h, s, row + i, s.scores + i * s.lds});
+      probabilities(rows, s, factors);
+      for (int i = 0; i < rows; i += ValueLoop::kTileRows)
+        with_rows<ValueLoop::kTileRows>(static_cast<int>(min64(ValueLoop::kTileRows, rows - i)),
+                                        Values{h, s, row + i, s.p + i * s.ldp, factors + i});
+    }
+  }
+};
+
+}  // namespace
+}  // namespace sqz
+
+#endif  // SQZ_KERNELS_ATTENTION_ATTENTION_S8_INL_
