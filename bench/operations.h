@@ -11,8 +11,7 @@
 //     mean_pool TOKENS CHANNELS
 //     activation ACTIVATION COUNT
 //     softmax ROWS COLUMNS
-//     attention TOKENS CHANNELS HEADS
-//     attention_s8 TOKENS CHANNELS HEADS                             of quantised rows
+//     attention DTYPE TOKENS CHANNELS HEADS                          f32 s8
 //     layer DTYPE TOKENS                                             a layer of SqueezeBERT-base
 //
 // The rows of int8 operations are quantised beforehand.
@@ -221,45 +220,48 @@ static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64
   return a;
 }
 
-static void run_attention(words w) {
-  const int64_t tokens = number(w[0]), c = number(w[1]), heads = divisor(w[2]);
-  const int32_t offsets[2] = {0, (int32_t)tokens};
-  sqz_attention_f32_args args = attention(offsets, c, heads);
-  args.q = floats(tokens * c), args.k = floats(tokens * c), args.v = floats(tokens * c);
-  args.out = room(tokens * c * 4);
-  does("attention", "f32", "GFLOP/s", 4.0 * tokens * tokens * c);
-  MEASURED(check(sqz_attention_f32(&args)));
+// Of quantised rows, whose values lack their bias and are scaled.
+static sqz_attention_s8_args attention_s8(const int32_t *offsets, int64_t c, int64_t heads) {
+  const int64_t size = c / heads;
+  sqz_attention_s8_args a = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
+  a.ldq = a.ldk = a.ldv = sqz_quantized_width_s8(c, heads);
+  if (a.ldq < 0) fail(sqz_error_message());
+  a.ldo = c;
+  a.scale = sqz_attention_scale(size);
+  a.value_scale = floats(c), a.value_bias = floats(c);
+  return a;
 }
 
-static void run_attention_s8(words w) {
-  const int64_t tokens = number(w[0]), c = number(w[1]), heads = divisor(w[2]), size = c / heads;
-  const int64_t width = sqz_quantized_width_s8(c, heads);
-  if (width < 0) fail(sqz_error_message());
+static void run_attention(words w) {
+  const sqz_dtype dtype = dtype_of(w[0]);
+  const int64_t tokens = number(w[1]), c = number(w[2]), heads = divisor(w[3]);
   const int32_t offsets[2] = {0, (int32_t)tokens};
-  uint8_t *rows[3];
-  float *scales[3], *x = floats(tokens * c);
-  for (int i = 0; i < 3; ++i) {
-    rows[i] = room(tokens * width);
-    scales[i] = room(tokens * heads * 4);
-    check(sqz_quantize_rows_s8(tokens, c, heads, x, c, rows[i], width, scales[i]));
+  float *x[3] = {floats(tokens * c), floats(tokens * c), floats(tokens * c)}, *out = room(tokens * c * 4);
+  does("attention", name_of(dtype), dtype == SQZ_S8 ? "GOP/s" : "GFLOP/s", 4.0 * tokens * tokens * c);
+  if (dtype == SQZ_F32) {
+    sqz_attention_f32_args args = attention(offsets, c, heads);
+    args.q = x[0], args.k = x[1], args.v = x[2], args.out = out;
+    MEASURED(check(sqz_attention_f32(&args)));
+    return;
   }
-  sqz_attention_s8_args args = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads};
-  args.head_size = size, args.scale = sqz_attention_scale(size);
-  args.q = rows[0], args.k = rows[1], args.v = rows[2];
+  sqz_attention_s8_args args = attention_s8(offsets, c, heads);
+  uint8_t *q[3];
+  float *scales[3];
+  for (int i = 0; i < 3; ++i) {
+    q[i] = room(tokens * args.ldq), scales[i] = room(tokens * heads * 4);
+    check(sqz_quantize_rows_s8(tokens, c, heads, x[i], c, q[i], args.ldq, scales[i]));
+  }
+  args.q = q[0], args.k = q[1], args.v = q[2], args.out = out;
   args.q_scales = scales[0], args.k_scales = scales[1], args.v_scales = scales[2];
-  args.ldq = args.ldk = args.ldv = width;
-  args.value_bias = floats(c);
-  args.out = room(tokens * c * 4), args.ldo = c;
-  does("attention", "s8", "GOP/s", 4.0 * tokens * tokens * c);
   MEASURED(check(sqz_attention_s8(&args)));
 }
 
-// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what lies between the last two convolutions is
-// quantised as soon as it is computed.
+// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what attention reads and what lies between the last
+// two convolutions is quantised as soon as it is computed; the biases of keys and values are left out and added later.
 static void run_layer(words w) {
   const sqz_dtype dtype = dtype_of(w[0]);
   const int64_t tokens = number(w[1]);
-  enum { C = 768, F = 3072, kStride = C + 16 };
+  enum { C = 768, F = 3072, kHeads = 12, kStride = C + 16 };
   const int32_t offsets[2] = {0, (int32_t)tokens};
   float *x = floats(tokens * kStride), *wide = room(tokens * (F + 16) * 4), *weight = floats(C), *bias = floats(C);
   float *work[5];
@@ -273,6 +275,20 @@ static void run_layer(words w) {
     qkv[i] = convolution(dtype, C, C, 4);
     qkv[i].out = work[i];
     qkv[i].ldo = kStride;
+  }
+  sqz_attention_f32_args args = attention(offsets, C, kHeads);
+  args.q = work[0], args.k = work[1], args.v = work[2], args.out = work[3];
+  args.ldq = args.ldk = args.ldv = args.ldo = kStride;
+  sqz_attention_s8_args args_s8 = attention_s8(offsets, C, kHeads);
+  if (dtype == SQZ_S8) {
+    for (int i = 0; i < 3; ++i) {
+      qkv[i].q_out = room(tokens * args_s8.ldq), qkv[i].ldq_out = args_s8.ldq;
+      qkv[i].scales_out = room(tokens * kHeads * 4), qkv[i].groups_out = kHeads;
+    }
+    qkv[1].bias = qkv[2].bias = NULL;
+    args_s8.q = qkv[0].q_out, args_s8.k = qkv[1].q_out, args_s8.v = qkv[2].q_out;
+    args_s8.q_scales = qkv[0].scales_out, args_s8.k_scales = qkv[1].scales_out, args_s8.v_scales = qkv[2].scales_out;
+    args_s8.out = work[3], args_s8.ldo = kStride;
   }
   sqz_pwconv_part post = convolution(dtype, C, C, 1), inner = convolution(dtype, C, F, 4),
                   outer = convolution(dtype, F, C, 4);
@@ -293,14 +309,11 @@ static void run_layer(words w) {
     inner.out = wide, inner.ldo = F + 16;
     from_inner.x = wide, from_inner.ldx = F + 16;
   }
-  sqz_attention_f32_args args = attention(offsets, C, 12);
-  args.q = work[0], args.k = work[1], args.v = work[2], args.out = work[3];
-  args.ldq = args.ldk = args.ldv = args.ldo = kStride;
-
   const double per_token = 3.0 * C * (C / 4) + C * C + 2.0 * (C / 4) * F;
   does("pwconv", name_of(dtype), dtype == SQZ_S8 ? "GOP/s" : "GFLOP/s",
        2 * tokens * per_token + 4.0 * tokens * tokens * C);
-  MEASURED(check(sqz_pwconv(&from_x, 3, qkv)); check(sqz_attention_f32(&args));
+  MEASURED(check(sqz_pwconv(&from_x, 3, qkv));
+           check(dtype == SQZ_S8 ? sqz_attention_s8(&args_s8) : sqz_attention_f32(&args));
            check(sqz_pwconv(&from_context, 1, &post));
            check(sqz_layer_norm_f32(tokens, C, work[0], kStride, NULL, 0, weight, bias, 1e-12, work[0], kStride));
            check(sqz_pwconv(&from_norm, 1, &inner)); check(sqz_pwconv(&from_inner, 1, &outer));
@@ -323,8 +336,7 @@ static const struct {
     OPERATION(mean_pool, 2),
     OPERATION(activation, 2),
     OPERATION(softmax, 2),
-    OPERATION(attention, 3),
-    OPERATION(attention_s8, 3),
+    OPERATION(attention, 4),
     OPERATION(layer, 2),
 };
 
