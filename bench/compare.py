@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import bench.installed  # noqa: F401 before squeezeops is imported
 from bench import report, running, targets
 from bench.cases import DTYPES, Forward, fields_of, forward_cases, op_cases
 from bench.footprint import footprint
-from bench.libraries import ALL_PEERS, INT8_PEERS, OURS, OURS_FLOAT32, PEERS
+from bench.libraries import ALL_PEERS, DEFAULT_PEERS, INT8_PEERS, OURS, OURS_FLOAT32, PEERS
 from bench.running import Disagreement, Libraries, note
 from bench.worker import Missing
 from squeezeops.benchmark.machine import describe_machine
@@ -50,11 +50,16 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = parser().parse_args(arguments)
-    if given.check:
-        results = json.loads(given.check.read_text(encoding="utf-8"))
+    try:
+        checked = read_file(given.check) if given.check else None
+        old = read_file(given.json) if given.merge and given.json and given.json.exists() else {}
+    except (OSError, ValueError) as error:
+        note(f"bench.compare: {error}")
+        return 2
+    if checked is not None:
         if given.plot:
-            draw(results, given.plot)
-        return judge(results)
+            draw(checked, given.plot)
+        return judge(checked)
     peers = given.peers.split(",") if given.peers is not None else list(ALL_PEERS)
     for name in peers:
         if name and name not in ALL_PEERS:
@@ -63,34 +68,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in tables:
         if name not in TABLES:
             parser().error(f"--tables: expected names among {', '.join(TABLES)}, got {name!r}")
-    results = measure(given, peers, tables)
-    if given.json:
-        if given.merge and given.json.exists():
-            results = merge(json.loads(given.json.read_text(encoding="utf-8")), results)
-        given.json.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
+    results: dict[str, Any] = {"machine": describe_machine(), "versions": {}, "forward": [], "ops": [], "footprint": {}}
+    try:
+        for _ in measure(given, peers, tables, results):
+            if given.json:  # after each row, so that a crash loses none
+                write_file(given.json, merge(old, results))
+    except KeyboardInterrupt:
+        note(f"interrupted; {given.json} has what was measured" if given.json else "interrupted")
+        return 130
     if given.plot:
-        draw(results, given.plot)
+        draw(merge(old, results), given.plot)
     return 0
 
 
-def measure(given: argparse.Namespace, peers: Sequence[str], tables: Sequence[str]) -> dict[str, Any]:
-    """Measure what the arguments ask for. Print each table."""
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a results file. Raises OSError or ValueError, which names it."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, got: {error}") from None
+    if not isinstance(results, dict) or not {"forward", "ops"} <= results.keys():
+        raise ValueError(f"{path}: expected results of bench.compare, got something else")
+    return results
+
+
+def write_file(path: Path, results: dict[str, Any]) -> None:
+    """Write a results file as a whole, in the place of an older one."""
+    written = path.with_name(f"{path.name}.new")
+    written.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
+    written.replace(path)
+
+
+def measure(
+    given: argparse.Namespace, peers: Sequence[str], tables: Sequence[str], results: dict[str, Any]
+) -> Iterator[None]:
+    """Measure what the arguments ask for, into `results`; yield after each row. Print each table."""
     begin = time.monotonic()
-    results: dict[str, Any] = {"machine": describe_machine(), "versions": {}, "forward": [], "ops": [], "footprint": {}}
     if "forward" in tables:
-        results["forward"] = measure_forward(given, peers, results["versions"])
+        for row in measure_forward(given, peers, results["versions"]):
+            results["forward"].append(row)
+            yield
         print("\nforward (* the best peer; pairs p25 / median / p75)\n" + report.forward_table(results["forward"]))
     if "ops" in tables:
-        results["ops"] = measure_ops(given, [name for name in OP_LIBRARIES if name in peers], results["versions"])
+        for row in measure_ops(given, [name for name in OP_LIBRARIES if name in peers], results["versions"]):
+            results["ops"].append(row)
+            yield
         print("\nops, one thread\n" + report.op_table(results["ops"]))
     if "footprint" in tables:
         for name in (OURS, *(name for name in PEERS if name in peers)):
             found = footprint(name, compressed=not given.quick)
             if found:
                 results["footprint"][name] = found
+                yield
         print("\nfootprint\n" + report.footprint_table(results["footprint"]))
     note(f"{time.monotonic() - begin:.0f} s")
-    return results
 
 
 def chosen(given: argparse.Namespace, description: str) -> bool:
@@ -101,7 +132,7 @@ def seconds(given: argparse.Namespace) -> float:
     return float(given.seconds or (QUICK_SECONDS if given.quick else SECONDS))
 
 
-def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
+def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> Iterator[Any]:
     cases = [
         case
         for case in forward_cases()
@@ -113,7 +144,6 @@ def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: d
     groups: dict[tuple[str, str, int], list[Forward]] = {}  # of cases that share their workers
     for case in sorted(cases, key=lambda case: (case.isa, DTYPES.index(case.dtype), case.threads)):
         groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
-    rows = []
     for (isa, dtype, threads), of_group in groups.items():
         names = libraries_for(dtype, isa, peers)
         try:
@@ -128,21 +158,19 @@ def measure_forward(given: argparse.Namespace, peers: Sequence[str], versions: d
             for case in of_group:
                 note(f"forward: {case.describe()}")
                 pairs, limit = given.pairs or (case.quick if given.quick else None), seconds(given)
-                rows.append(running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick))
-    return rows
+                yield running.run_forward(libraries, case, pairs=pairs, limit=limit, choose=not given.quick)
 
 
 def libraries_for(dtype: str, isa: str, peers: Sequence[str]) -> list[str]:
-    """Return ours and its peers: those in its dtype and in float32. On a given ISA there is only ours."""
+    """Return ours and its peers: those in its dtype, in float32 and in their own. On a given ISA there is only ours."""
     ours = [OURS] if dtype == "float32" else [OURS, OURS_FLOAT32]
     if isa:
         return ours
-    return ours + [name for name in PEERS + (INT8_PEERS if dtype == "int8" else ()) if name in peers]
+    return ours + [name for name in PEERS + DEFAULT_PEERS + (INT8_PEERS if dtype == "int8" else ()) if name in peers]
 
 
-def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> list[Any]:
+def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[str, str]) -> Iterator[Any]:
     wanted = targets.read_targets()
-    rows = []
     with Libraries([OURS, *peers, "avx2", "memcpy"], 1) as libraries:
         tell_missing(libraries, versions)
         for case in op_cases():
@@ -152,8 +180,7 @@ def measure_ops(given: argparse.Namespace, peers: Sequence[str], versions: dict[
                 continue
             note(f"op: {case.describe()}")
             pairs = given.pairs or (QUICK_OP_PAIRS if given.quick else None)
-            rows.append(running.run_op(libraries, case, pairs=pairs, limit=seconds(given)))
-    return rows
+            yield running.run_op(libraries, case, pairs=pairs, limit=seconds(given))
 
 
 def tell_missing(libraries: Libraries, versions: dict[str, str]) -> None:

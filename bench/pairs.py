@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from bench.libraries import ALL_PEERS
+from bench.libraries import JUDGED
 from squeezeops.benchmark.measure import Quartiles, Sample, quartiles
 
 LONG = 0.2  # seconds; a longer call needs fewer pairs
@@ -78,8 +78,8 @@ def over_floor(samples: Sequence[Sample], work: float, moved: float, read: float
     return quartiles([s.seconds / floor for s, floor in floors])
 
 
-def best_peer(ratios: dict[str, Any], among: Collection[str] = ALL_PEERS) -> str | None:
-    """Return the peer with the lowest median ratio. Copies and our own kernels are not peers."""
+def best_peer(ratios: dict[str, Any], among: Collection[str] = JUDGED) -> str | None:
+    """Return the peer with the lowest median ratio. Copies, our own kernels and other precisions are not peers."""
     known = {
         name: found["quartiles"]["median"] for name, found in ratios.items() if found["quartiles"] and name in among
     }

@@ -65,6 +65,7 @@ def forward_table(rows: Sequence[Any]) -> str:
             read = scaled(row["read"], 1e-9, 1) if library == OURS and row["read"] else ""
             shares = [percent(dropped), percent(p75(figures["share"])), percent(figures.get("of_read"))]
             label = library + (" *" if library == row["best"] else "")
+            label += f" ({figures['precision']})" if "precision" in figures else ""
             cells = [name, label, milliseconds, *pairs, *shares, times(median(figures.get("over_floor"))), read]
             lines.append(cells + (accuracy(figures) if rounds else []))
             name = ""

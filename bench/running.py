@@ -12,13 +12,14 @@ import numpy as np
 
 from bench import model
 from bench.cases import Forward, OpCase, one_by_one, padded
-from bench.libraries import HELD_TO, INT8_PEERS, OURS, OURS_FLOAT32, Inputs
+from bench.libraries import DEFAULT_PEERS, HELD_TO, INT8_PEERS, OURS, OURS_FLOAT32, Inputs
 from bench.pairs import best_peer, over_floor, ratio, take_rounds, wanted_pairs
 from bench.worker import Missing, Prepared, Worker
+from squeezeops.benchmark.against import largest_difference
 from squeezeops.benchmark.measure import Sample, as_dict, calls_for, quartiles, summarize
 
 AGREEMENT = 1e-4  # of float32 results
-LEAST_COSINE = {"float16": 0.999, "int8": 0.9}  # of each row with float32
+LEAST_COSINE = {"float16": 0.999, "int8": 0.9, "default": 0.9}  # of each row with float32
 PAUSE = 0.02  # seconds, with several threads: the thread pools of other libraries keep spinning for a while
 WARM_BELOW = 0.02  # seconds; a shorter call follows an untimed one
 READ_SECONDS = 2.0  # between measurements of the read bandwidth
@@ -127,18 +128,6 @@ def rows_of(results: Sequence[Any], inputs: Sequence[Inputs], task: str) -> Any:
     return np.concatenate(rows)
 
 
-def largest_difference(ours: Any, theirs: Any) -> float:
-    """Return the largest difference, relative to the larger of 1 and the amax of ours.
-
-    Infinite if the shapes differ, or if there is a NaN.
-    """
-    if ours.shape != theirs.shape:
-        return float("inf")
-    with np.errstate(invalid="ignore"):
-        difference = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0))
-    return difference / max(1.0, float(np.abs(ours).max(initial=0.0))) if difference == difference else float("inf")
-
-
 def cosines(expected: Any, found: Any) -> dict[str, float]:
     """Return the mean and the worst cosine of corresponding rows; NaN if the shapes differ, or if there is a NaN."""
     if expected.shape != found.shape:
@@ -216,7 +205,9 @@ def run_forward(
         figures["loading"] = prepared.loading
         if dtypes[name] != "float32":
             figures["dtype"] = dtypes[name]
-        if speed and figures["seconds"]:
+        if dtypes[name] == "default":  # what it reads is not known
+            figures["precision"] = libraries.workers[name].ask("precision")
+        elif speed and figures["seconds"]:
             moved = model.weight_bytes(dtypes[name])
             figures["of_read"] = moved / figures["seconds"]["median"] / speed
             figures["over_traffic"] = 1 / figures["of_read"]
@@ -229,7 +220,8 @@ def dtypes_of(libraries: Libraries, case: Forward) -> dict[str, str]:
     """Return the libraries of a case and the dtype each computes in. The first is ours in float32."""
     ours = [name for name in (OURS_FLOAT32, OURS) if name in libraries.workers]
     names = dict.fromkeys([*ours, *(libraries.peers() if case.against else ())])
-    return {name: case.dtype if name == OURS else "int8" if name in INT8_PEERS else "float32" for name in names}
+    peers = {**dict.fromkeys(INT8_PEERS, "int8"), **dict.fromkeys(DEFAULT_PEERS, "default")}
+    return {name: case.dtype if name == OURS else peers.get(name, "float32") for name in names}
 
 
 def fastest(libraries: Libraries, name: str, forms: dict[str, float], int8: bool = False) -> str:
@@ -258,7 +250,7 @@ def run_op(libraries: Libraries, case: OpCase, *, pairs: int | None, limit: floa
         if name not in (OURS, "memcpy"):
             agree(case.describe(), name, entrants[OURS][1].result, prepared.result)
     samples = libraries.race(entrants, pairs, limit)
-    made = case.op.make(**case.shape, cold=False)
+    made = case.op.make(**case.shape, cold=False, function=None)
     row = {"case": case.fields(), "flops": made.flops, "bytes": made.bytes, **table_row(samples, made.flops)}
     if case.op.name == "gelu":
         elements = int(case.shape["tokens"]) * int(case.shape["channels"])

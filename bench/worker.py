@@ -71,6 +71,10 @@ class Host:
     def forward(self, form: str, task: str, inputs: list[Any]) -> Any:
         return self._prepared(("forward", form), partial(self.library.forward, form, task, inputs))
 
+    def precision(self) -> str:
+        """Return what the last model computes in, if the library chooses that."""
+        return str(self.library.precision())
+
     def op(self, name: str, shape: Any, cold: bool) -> Any:
         """Prepare an op; None if the library does not have it."""
         make = self.library.OPS.get(name, lambda **_: None)

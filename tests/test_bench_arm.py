@@ -160,14 +160,20 @@ def test_every_instruction_set_is_counted():
 def test_every_operation_of_the_model_is_counted():
     other_models = {"rms_norm"}  # no op of SqueezeBERT or BERT
     assert {case.op for case in model_cases("neon", [16, 32])} == {op.name for op in OPS} - other_models
-    assert {case.op for case in model_cases("neon_i8mm", [32])} == {"pointwise_conv_int8", "quantize_rows"}
+    assert {case.op for case in model_cases("neon_i8mm", [32])} == {
+        "attention_int8",
+        "pointwise_conv_int8",
+        "quantize_rows",
+    }
     (conv,) = (case for case in model_cases("neon_dotprod", [32]) if case.shape.get("activation") == "gelu")
     assert conv.line == "pwconv s8 32 768 3072 4 gelu 0"
     assert conv.units == 32 * 192 * 3072 // 16
+    (attention,) = (case for case in model_cases("neon_dotprod", [32]) if case.op == "attention_int8")
+    assert (attention.line, attention.units) == ("attention s8 32 768 12", 2 * 32 * 32 * 768 // 16)
 
 
 def test_the_driver_knows_every_operation():
-    driver = (Path(__file__).parents[1] / "bench" / "arm" / "driver.c").read_text(encoding="utf-8")
+    driver = (Path(__file__).parents[1] / "bench" / "operations.h").read_text(encoding="utf-8")
     known = set(re.findall(r"OPERATION\((\w+), \d", driver))
     assert {case.line.split()[0] for case in model_cases("neon", TOKENS)} == known - {"layer"}
 

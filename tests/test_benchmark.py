@@ -1,5 +1,8 @@
 """The benchmarks: shapes, cases, variants, and how samples become figures. No test depends on the machine's speed."""
 
+import itertools
+import json
+import math
 import sys
 import threading
 
@@ -8,8 +11,11 @@ import pytest
 from op_helpers import ALL_ISAS, native
 
 from squeezeops import ops
-from squeezeops.benchmark import cases, measure
+from squeezeops.benchmark import cases, forward, measure, variants
+from squeezeops.benchmark.against import CONVERT, load
 from squeezeops.benchmark.cases import OPS, describe, op_of, parse
+from squeezeops.benchmark.compare import compare, differences_of_machines, in_blocks, mann_whitney, read_results
+from squeezeops.benchmark.counters import Counters
 from squeezeops.benchmark.measure import Quartiles, Sample
 from squeezeops.benchmark.variants import Variant, all_variants, compiled_library, has_kernel, using_threads
 
@@ -92,9 +98,12 @@ def test_every_case_runs(op, which):
         return  # the variant of another ISA tests it
     with which.active():
         case = op.make(**small(op))
-        first = np.array(case.call())
-        assert first.size and np.isfinite(first).all()
-        np.testing.assert_array_equal(np.array(case.call()), first)
+        result = case.call()
+        first = [part.copy() for part in (result if isinstance(result, tuple) else (result,))]
+        assert all(part.size and np.isfinite(part).all() for part in first)
+        again = case.call()
+        for part, before in zip(again if isinstance(again, tuple) else (again,), first, strict=True):
+            np.testing.assert_array_equal(part, before)
         if which.isa:
             assert which.kernel() == f"{op.kernel}_{op.dtype}_{which.isa}"
         else:
@@ -135,6 +144,13 @@ def test_work_of_other_shapes():
         one, three = op_of("embedding").make(5, 11, 8, table), op_of("embedding_layer_norm").make(5, 11, 7, 8, table)
         assert one.bytes == 5 * (8 + row + 4 * 8) and three.bytes == 5 * (3 * (8 + row) + 4 * 8) + 2 * 4 * 8
         assert one.call().shape == three.call().shape == (5, 8)
+
+
+def test_arrays_begin_pages():
+    for array in (*(cases.floats(n, 3, dtype=dtype) for n in (1, 7, 50_000) for dtype in ("float32", "float16")),
+                  op_of("gelu").make(5, 8).call()):  # fmt: skip
+        assert array.ctypes.data % 4096 == 0 and array.flags.c_contiguous
+    assert cases.floats(2, 60_000).ravel()[99_991] == cases.floats(1)[0]
 
 
 def test_cold_weights_take_turns(monkeypatch):
@@ -339,9 +355,265 @@ def test_other_summaries():
 def test_a_result_for_json_is_in_microseconds_and_billions():
     op = op_of("tanh")
     figures = measure.summarize([Sample(0.5, 4e9, 4e9)], 10**9)
-    result = measure.Result(op, small(op), False, 1, Variant("numpy"), "numpy", op.make(**small(op)), figures)
-    found = result.as_dict()["figures"]
+    taken, counts = [Sample(0.5, 4e9, None)], {"cycles": 7.0}
+    options = op, small(op), False, 1, Variant("numpy"), "numpy", op.make(**small(op)), figures
+    whole = measure.Result(*options, taken, counts).as_dict()
+    assert whole["raw"] == [[5e5, 4, None]] and whole["cycles"] == 7
+    found = whole["figures"]
     assert {name: value["median"] for name, value in found.items() if isinstance(value, dict)} == {
         "microseconds": 5e5, "rate": 2, "share": 0.5,
     }  # fmt: skip
     assert (found["samples"], found["accepted"], found["peak"]) == (1, 1, 4)
+
+
+# ---- two files -------------------------------------------------------------------------------------------------------
+
+
+def every_division(a, b):
+    """The p value by its definition: of all ways to divide the values, the share that is as far from the mean."""
+    values, n = np.array([*a, *b]), len(a)
+    ranks = (values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) + 1) / 2
+    off = [abs(ranks[list(chosen)].sum() - ranks.sum() * n / len(values)) for chosen in
+           itertools.combinations(range(len(values)), n)]  # fmt: skip
+    return np.mean(np.array(off) >= off[0] - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "p"),
+    [
+        ([1, 2, 3], [4, 5, 6], 2 / 20), ([1], [2], 1), ([1, 1, 1], [1, 1], 1), ([1, 2, 2, 3], [2, 3, 4, 4, 4], None),
+        ([0.5, 3, 9, 2], [1, 1, 7], None), ([5, 6, 7, 8, 9], [1, 2, 3, 4, 5], None),
+    ],
+)  # fmt: skip
+def test_the_rank_test_is_exact(a, b, p):
+    assert mann_whitney(a, b) == pytest.approx(every_division(a, b))
+    assert mann_whitney(b, a) == pytest.approx(mann_whitney(a, b))
+    assert p is None or mann_whitney(a, b) == pytest.approx(p)
+
+
+def test_a_difference_by_chance_is_as_rare_as_p_says():
+    """Also if samples depend on their neighbours, as on a shared machine, since blocks of them are compared."""
+    random = np.random.default_rng(3)
+
+    def bursts():
+        return np.repeat(random.random(30), 8) + 0.1 * random.random(240)
+
+    pairs = [(bursts(), bursts()) for _ in range(200)]
+    p = [mann_whitney(in_blocks(a), in_blocks(b)) for a, b in pairs]
+    assert 4 <= sum(value < 0.05 for value in p) <= 20 and sum(value < 0.001 for value in p) <= 1
+    assert in_blocks(range(60)) == [1.0 + 3 * i for i in range(20)] and in_blocks([5, 3]) == [5, 3]
+    with pytest.raises(ValueError, match="expected values on both sides, got 0 and 1"):
+        mann_whitney([], [1])
+
+
+def results(path, rows, **machine):
+    """Write a results file with rows of these times, whose samples were accepted unless they are negative."""
+    found = [
+        {"op": name, "shape": {"tokens": 1}, "dtype": "f32", "backend": "native", "isa": "avx2", "cold": False,
+         "threads": threads, "raw": [[abs(time), 100, 100 if time > 0 else 50] for time in times]}
+        for (name, threads), times in rows.items()
+    ]  # fmt: skip
+    path.write_text(json.dumps({"machine": {"cpus": 2, **machine}, "results": found}))
+    return read_results(path)
+
+
+def test_two_files(tmp_path):
+    base = [10 + i / 100 for i in range(30)]
+    before = {("a", 1): base, ("b", 1): base, ("c", 1): base, ("d", 1): base, ("e", 1): [-1.0], ("f", 1): base}
+    after = {
+        ("a", 1): [2 * t for t in base], ("b", 1): [0.5 * t for t in base], ("c", 1): base[::-1] + [-900.0] * 40,
+        ("f", 1): [1.002 * t for t in base], ("e", 1): base, ("g", 2): base,
+    }  # fmt: skip
+    one, two = results(tmp_path / "1", before, cpus=2), results(tmp_path / "2", after, cpus=4, squeezeops="0.2")
+    lines = {line.row[0]: line for line in compare(one, two)}
+    assert {name: line.verdict for name, line in lines.items()} == {
+        "a": "slower", "b": "faster", "c": "no difference", "d": "only in before", "e": "no accepted samples",
+        "f": "no difference", "g": "only in after",
+    }  # fmt: skip
+    assert lines["a"].row == "a tokens=1 f32 native avx2 1 thread" and lines["g"].row.endswith(" 2 threads")
+    assert lines["a"].ratio == pytest.approx(2) and lines["a"].p < 1e-9 and lines["a"].before == pytest.approx(10.145)
+    assert list(differences_of_machines(one, two)) == ["cpus: 2 before, 4 after", "threads: 1 before, 1, 2 after"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected JSON, got: Expecting value"),
+        ("[1]", "expected results of squeezeops bench --json, got something else"),
+        ('{"machine": {}, "results": [{"op": "a"}]}', "got something else"),
+        ('{"machine": {}, "results": [ROW]}', "with raw samples, got those of an older version: measure again"),
+        ('{"machine": {}, "results": [{"raw": [[1, 2]], ROW]}', "got wrong samples in a tokens=1 f32 native 1 thread"),
+        ('{"machine": {}, "results": [{"raw": [["x", 2, 2]], ROW]}', "got wrong samples"),
+    ],
+)
+def test_a_file_that_is_none(tmp_path, text, message):
+    row = '"op": "a", "shape": {"tokens": 1}, "dtype": "f32", "backend": "native", "isa": null, "cold": false, '
+    (tmp_path / "x.json").write_text(text.replace("[ROW", "[{ROW").replace("ROW", row + '"threads": 1}'))
+    with pytest.raises(ValueError, match=f"x.json: .*{message}"):
+        read_results(tmp_path / "x.json")
+
+
+# ---- counters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts")
+def test_events_are_counted_per_call():
+    """By two clocks of the kernel, which every Linux has: nanoseconds that the thread ran."""
+    try:
+        counters = Counters({"one": (1, 1), "other": (1, 1)})
+    except OSError as error:
+        assert "not permitted" in str(error) or "no such counters" in str(error)
+        return
+    x = np.ones(2**20, np.float32)
+    counts = counters.count(lambda: np.add(x, x, out=x), 4)
+    assert 1e4 < counts["one"] < 1e9 and counts["other"] == pytest.approx(counts["one"], rel=0.5)
+    assert counters.count(lambda: None, 1000)["one"] < 1e4
+    counters.close()
+
+
+def test_what_can_not_be_counted(monkeypatch):
+    with pytest.raises(OSError, match="perf_event_open: |no such counters|not permitted"):
+        Counters({"none": (1, 999)})
+    monkeypatch.setattr("platform.machine", lambda: "abacus")
+    with pytest.raises(OSError, match="expected Linux on x86 or ARM, got Linux abacus"):
+        Counters()
+
+
+# ---- the user's own kernel -------------------------------------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("op", [op_of(name) for name in CONVERT], ids=lambda op: op.name)
+def test_a_function_in_c_gets_the_arguments_of_ours(op):
+    """Our own pointer functions take the place of the user's."""
+    symbol = {"pwconv": "sqz_pwconv_f32"}.get(op.kernel, f"sqz_{op.kernel}_{op.dtype}")
+    theirs = load(f"{native.__file__}:{symbol}", op)
+    theirs.check(op, small(op))
+    bench = {"threads": 1, "seconds": 1e-4, "cold": False, "memory": MEMORY}
+    for shape in (small(op), {**small(op), **{name: 16 for name in ("tokens", "rows") if name in small(op)}}):
+        (result,) = measure.bench(op, shape, [theirs], **bench)
+        assert (result.kernel, result.variant.backend) == (theirs.name, "yours") and result.taken
+        assert symbol[4:].rpartition("_")[0] in native.last_kernel()  # it ran, though not as a variant
+
+
+MINE = """
+import numpy as np
+import squeezeops
+def tanh(x, *, out): return np.tanh(x, out=out)
+def forgets(x, *, out): return out
+def other_shape(x, *, out): return x[:1]
+def returns_none(x, *, out): np.tanh(x, out=out)
+def fails(x, *, out): raise KeyError("x")
+def softmax(x, *, out): return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+def nearly_softmax(x, *, out): return np.float32(1.001) * softmax(x, out=out)
+class Conv(squeezeops.PointwiseConv): pass
+def conv(weight, bias, *, groups, dtype): return Conv(weight, bias, groups=groups, dtype=dtype)
+def quantize(x, *, groups, out): return squeezeops.quantize_rows(x, groups=groups, out=out)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "own_kernels.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "op"),
+    [("tanh", "tanh"), ("quantize", "quantize_rows"), ("conv", "pointwise_conv"), ("conv", "pointwise_conv_int8")],
+)  # fmt: skip
+def test_a_function_in_python_is_called_as_ours(mine, name, op):
+    load(f"own_kernels:{name}", op_of(op)).check(op_of(op), small(op_of(op)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "own_kernels:forgets",
+            r"tanh tokens=5,channels=8: expected our result to 0.0001 of its amax, got a difference of inf",
+        ),
+        ("own_kernels:other_shape", "got a difference of inf"),
+        ("own_kernels:returns_none", "expected the result, 1 arrays, got NoneType"),
+        ("own_kernels:fails", "KeyError: 'x'"),
+        ("own_kernels:absent", "module 'own_kernels' has no attribute 'absent'"),
+        ("no_such_module:tanh", "No module named 'no_such_module'"),
+        ("./no_such.so:tanh", "no_such.so: cannot open shared object file"),
+        ("own_kernels", "expected module:function or path/to/library.so:symbol"),
+    ],
+)
+def test_a_function_that_is_wrong(mine, text, message):
+    with pytest.raises(ValueError, match=f"^{text}: .*{message}"):
+        load(text, op_of("tanh")).check(op_of("tanh"), small(op_of("tanh")))
+
+
+def test_results_are_compared_with_their_amax(mine):
+    """A softmax over many columns has small results."""
+    shape = {"rows": 2, "columns": 5000}
+    load("own_kernels:softmax", op_of("softmax")).check(op_of("softmax"), shape)
+    with pytest.raises(ValueError, match="got a difference of 0.001$"):
+        load("own_kernels:nearly_softmax", op_of("softmax")).check(op_of("softmax"), shape)
+
+
+def test_an_op_without_a_pointer_function_takes_python_alone():
+    with pytest.raises(
+        ValueError, match="own.so:f: expected a function in Python: none in C is called in the place of .*_int8"
+    ):
+        load("own.so:f", op_of("pointwise_conv_int8"))
+
+
+# ---- a forward pass by op --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [which for which in all_variants() if which.isa in (None, *ALL_ISAS[:1])], ids=str)
+def test_a_pass_consists_of_its_calls(which):
+    """All calls are found, in every pass; the weights are packed once; and the parts add up."""
+    weight, x = np.ones((12, 8), np.float32), np.ones((5, 8), np.float32)
+    with which.active():
+        conv = ops.PointwiseConv(weight)
+
+        def forward_pass():
+            for _ in range(3):
+                ops.layer_norm(x)
+            a, b = ops.pointwise_convs(x, (conv, conv))
+            return conv(x), ops.softmax(a + b)
+
+        found = forward.profile(forward_pass, 1e-3)
+        assert len(conv._packed) == 1 and ops.get_backend() == which.backend
+    assert [(row.call.op, row.call.given, row.call.result, row.calls) for row in found.rows] == [
+        ("layer_norm", "5x8", "5x8", 3), ("pointwise_convs", "5x8", "5x12+5x12", 1),
+        ("PointwiseConv", "5x8", "5x12", 1), ("softmax", "5x12", "5x12", 1),
+    ]  # fmt: skip
+    compiled_one = which.backend in ("native", "cffi")
+    assert [row.call.kernel.partition("_f32")[0] for row in found.rows] == (
+        ["layer_norm", "pwconv", "pwconv", "softmax"] if compiled_one else [which.backend] * 4
+    )
+    for i, sample in enumerate(found.timed):
+        parts = [row.samples[i].seconds for row in found.rows] + [found.other[i].seconds]
+        assert min(parts) > 0 and math.fsum(parts) == pytest.approx(sample.seconds)
+    rows = found.as_dicts(which, 1, "model", "float32", 5)
+    assert [row["op"] for row in rows[:2]] == ["forward", "forward timed by op"] and rows[-1]["op"] == "other"
+
+
+def test_the_time_of_a_row_is_of_the_fastest_passes_so_that_the_parts_add_up():
+    def samples(*times):
+        return [Sample(time, 1, 1 if time != 99 else 2) for time in times]
+
+    timed, other = samples(4, 2, 99, 3, 8, 9), samples(1, 0.5, 7, 1.5, 1, 1)
+    found = forward.Profile([], other, timed, samples(2, 2, 2, 1.5, 99, 1))
+    assert (found.seconds(timed), found.seconds(other), found.seconds(found.alone)) == (2.5, 1, 1.25)
+    assert found.cost() == 1  # of the ratios 2, 1, 2, 9
+    none = forward.Profile([], [], samples(99), samples(99))
+    assert none.seconds(none.timed) is none.cost() is None
+
+
+# ---- OpenBLAS --------------------------------------------------------------------------------------------------------
+
+
+def test_openblas_gets_as_many_threads_as_are_measured():
+    before = variants.blas_threads()
+    if not before:  # NumPy has another BLAS
+        return
+    with using_threads(3):
+        assert variants.blas_threads()[0][0] == 3
+    assert variants.blas_threads()[0][0] == before[0][0]

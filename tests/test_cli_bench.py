@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cli_helpers import COMMAND, caller, check_error, environment, run
+from model_helpers import write_model
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 
 import squeezeops
 from squeezeops import ops
-from squeezeops.benchmark import cases, measure, variants
+from squeezeops.benchmark import cases, counters, measure, variants
 from squeezeops.benchmark.cases import OPS, describe, op_of
 from squeezeops.benchmark.variants import all_variants, has_kernel
 
@@ -50,13 +52,14 @@ def succeed(result):
 def test_table(call, name, shape, kernel):
     lines = succeed(call("bench", name, "--shape", shape, *QUICK)).splitlines()
     assert f"squeezeops {squeezeops.__version__}, " in lines[1]
-    for when in ("before", "after"):
-        assert sum(line.startswith(f"peak {when}") for line in lines) == 1
+    for words in ("peak before", "peak after", "instructions and cycles: "):
+        assert sum(line.startswith(words) for line in lines) == 1
+    counted = ["instructions", "cycles"] if "instructions and cycles: counted with 1 thread" in lines else []
     start = lines.index(f"{name} {shape} (1 thread)")
     rows = lines[start + 2 : start + 2 + len(variants_of(name))]
     assert lines[start + 2 + len(rows)] == ""
     assert lines[start + 1].split() == [
-        "backend", "isa", "dtype", "time", "p25", "median", "p75", "of", "peak", "peak", "accepted", "kernel",
+        "backend", "isa", "dtype", "time", "p25", "median", "p75", "of", "peak", "peak", "accepted", *counted, "kernel",
     ]  # fmt: skip
     for row, variant in zip(rows, variants_of(name), strict=True):
         assert row.split()[:3] == [variant.backend, variant.isa or "-", kernel.split("_")[-1]]
@@ -89,7 +92,8 @@ def test_json(call, name, dtype, unit, size):
         }  # fmt: skip
         assert expected.items() <= row.items()
         figures = row["figures"]
-        assert figures["samples"] >= max(1, figures["accepted"])
+        assert figures["samples"] == len(row["raw"]) >= max(1, figures["accepted"])
+        assert ("cycles" in row) == report["machine"]["counters"].startswith("counted")
         for figure in ("rate", "microseconds", *(("share",) if native else ())):
             assert (figures[figure] is None) == (figures["accepted"] == 0)
         if figures["accepted"]:
@@ -168,10 +172,92 @@ def test_ops_without_a_kernel_are_skipped_unless_named(call, monkeypatch):
     check_error(call("bench", "layer_norm", *numpy_only), message)
 
 
+def test_counts_have_columns(call, monkeypatch):
+    """Where the processor's counters can be read, which here stand still."""
+    fake = SimpleNamespace(names=["instructions", "cycles"], count=lambda *_: {"instructions": 7, "cycles": 3})
+    monkeypatch.setattr(counters, "Counters", lambda: fake)
+    arguments = ("bench", "tanh", "--shape", SMALL, "--backend", "numpy", *QUICK)
+    *_, title, row, _, _ = succeed(call(*arguments)).splitlines()
+    assert title.split()[-4:] == ["accepted", "instructions", "cycles", "kernel"]
+    assert row.split()[-3:] == ["7", "3", "numpy"] and row.index("numpy", 20) == title.index("kernel")
+    (row,) = json.loads(succeed(call(*arguments, "--json")))["results"]
+    assert (row["instructions"], row["cycles"]) == (7, 3)
+    rows = csv.DictReader(io.StringIO(succeed(call(*arguments[:-1], "2", "--threads", "1", "--csv"))))
+    assert [(row["instructions"], row["counters"]) for row in rows] == [(n, "counted with 1 thread") for n in ("", "7")]
+    *_, row, _, _, _ = succeed(call(*arguments, "--threads", "2")).splitlines()
+    assert row.split()[-3:] == ["-", "-", "numpy"]
+    report = json.loads(succeed(call(*arguments[:-1], "2", "--json")))
+    assert "cycles" not in report["results"][0] and "not counted: expected --threads 1" in report["machine"]["counters"]
+
+
+def test_a_function_of_ones_own(call, tmp_path, monkeypatch):
+    (tmp_path / "own_rows.py").write_text("import numpy as np\ndef tanh(x, *, out): return np.tanh(x, out=out)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])  # as in a console script
+    arguments = ("bench", "tanh", "--shape", SMALL, "--backend", "numpy", *QUICK, "--against", "own_rows:tanh")
+    assert [line.split()[0] for line in succeed(call(*arguments)).splitlines() if "tanh" in line] == ["tanh", "yours"]
+    rows = json.loads(succeed(call(*arguments, "--json")))["results"]
+    assert [(row["backend"], row["kernel"]) for row in rows] == [("numpy", "numpy"), ("yours", "own_rows:tanh")]
+    check_error(call(*arguments[:-1], "own_rows:sinh"), "--against: own_rows:sinh: module 'own_rows' has no attribute")
+
+
+def test_a_forward_pass_by_op(call, tmp_path):
+    model = str(write_model(tmp_path / "model"))
+    arguments = ("bench", "model", "--model", model, "--tokens", "5", *QUICK)
+    out = succeed(call(*arguments))
+    assert f"{model}, float32, 5 tokens on " in out and "timing by op adds" in out
+    rows = [line.split() for line in out.splitlines() if re.search(r" us( |$)", line)]
+    calls = {row[0]: int(row[-4]) for row in rows if "->" in row and row[0] != "PointwiseConv"}
+    assert calls == {
+        "embedding_layer_norm": 1, "pointwise_convs": 2, "attention": 2, "layer_norm": 4, "embedding": 1,
+    }  # fmt: skip
+    assert sum(float(row[-1].strip("%")) for row in rows[:-2]) == pytest.approx(100, abs=1)
+    (tmp_path / "a.json").write_text(succeed(call(*arguments, "--json", "--backend", "numpy")))
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert {row["backend"] for row in report["results"]} == {"numpy"} and len(report["results"][0]["raw"]) >= 1
+    compared = succeed(call("bench", "--compare", *[str(tmp_path / "a.json")] * 2))
+    assert f"attention tokens=5,given=5x16,result=5x16 float32 numpy {model} 1 thread" in compared
+    check_error(call(*arguments[:-1], "1", "--tokens", "17"), "--tokens: expected at most 16, got 17")
+
+
+def test_a_forward_pass_of_random_weights(call):
+    out = succeed(call("bench", "model", "--dtype", "int8", "--tokens", "3", *QUICK))
+    assert f"SqueezeBERT-base, random weights, int8, 3 tokens on {ops.get_backend()}" in out
+    assert re.search(r"^  layer_norm +3x768 -> 3x768 +\S+ +24 ", out, re.M)
+
+
+def test_two_files_are_compared(call, tmp_path):
+    arguments = ("bench", "tanh", "--shape", SMALL, "--backend", "numpy", "--json", *QUICK)
+    files = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for file in files:
+        Path(file).write_text(succeed(call(*arguments)))
+    report = json.loads(Path(files[0]).read_text())
+    report["machine"]["cpus"] += 1
+    report["results"][0]["raw"] = [[10**6 + i, 1, 1] for i in range(30)]
+    Path(files[0]).write_text(json.dumps(report))
+    status, out, err = call("bench", "--compare", *files)
+    name = "tanh tokens=5,channels=8 f32 numpy 1 thread"
+    assert status == 0 and re.search(rf"^{name} +\d+\.\d us +\d+\.\d us +\S+ +\S+  (faster|no difference)$", out, re.M)
+    assert re.fullmatch(r"squeezeops: note: times can not be compared: cpus: \d+ before, \d+ after\n", err)
+    (line,) = json.loads(call("bench", "--compare", *files, "--json")[1])
+    assert line["row"] == name and line["ratio"] == pytest.approx(line["after"] / line["before"])
+    Path(files[1]).write_text("{")
+    check_error(call("bench", "--compare", *files), "b.json: expected JSON, got: Expecting property name")
+    check_error(call("bench", "--compare", files[0], str(tmp_path / "c.json")), "c.json: No such file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["conv"], "expected an op among attention, .*, got 'conv'"),
+        (["gelu", "--compare", "a", "b"], "--compare: expected no op and no --csv beside it, got gelu"),
+        (["--compare", "a", "b", "--csv"], "--compare: expected no op and no --csv beside it, got --csv"),
+        (["--against", "a:b"], "--against: expected an op before it, got none"),
+        (["gelu", "--tokens", "5"], "--tokens: expected model before it"),
+        (["model", "--shape", SMALL], "--shape: expected an op before it"),
+        (["model", "--cold"], "--cold: expected an op before it"),
+        (["model", "--tokens", "513"], "--tokens: expected at most 512, got 513"),
+        (["model", "--dtype", "int4"], "dtype: expected one of .*'int4'"),
+        (["conv"], "expected an op among attention, .*, or model, got 'conv'"),
         (["--shape", SMALL], "--shape: expected an op before it, got none"),
         (["gelu", "--shape", "tokens"], "--shape: expected a shape such as tokens=64,channels=768, got 'tokens'"),
         (["gelu", "--shape", "tokens=5"], "gelu: expected sizes tokens, channels, approximate, got none for channels"),

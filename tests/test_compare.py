@@ -353,6 +353,22 @@ def test_the_command_checks_a_file(results, tmp_path, capsys):
     assert "MISSED" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--check", "--merge --json"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "No such file"), ("{", "expected JSON, got: "), ("[]", "expected results of bench.compare, got something")],
+)
+def test_a_results_file_that_is_none(tmp_path, capsys, monkeypatch, option, text, message):
+    file = tmp_path / "results.json"
+    monkeypatch.setattr(compare, "measure", lambda *_: iter(()))
+    if text is not None:
+        file.write_text(text)
+    wrong = text is not None or option == "--check"  # a file to merge with may not be there yet
+    assert compare.main([*option.split(), str(file)]) == (2 if wrong else 0)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == int(wrong) and (message in printed) == wrong and (str(file) in printed) == wrong
+
+
 # --- agreement
 
 
@@ -393,6 +409,9 @@ class FakeWorker:
 
     def read_peak(self):
         return 1e9
+
+    def precision(self):
+        return "bf16"
 
 
 @pytest.fixture
@@ -442,6 +461,20 @@ def test_our_own_kernels_and_copies_are_no_peers():
 
 
 # --- int8 and float16
+
+
+def test_a_library_in_its_own_precision_has_a_row_but_is_not_the_best_peer(libraries):
+    fast = libraries.workers["openvino-default"] = FakeWorker({"only": 0.005}, error=0.01)
+    row = running.run_forward(libraries, CASE, pairs=3, limit=10, choose=True)
+    found = row["libraries"]["openvino-default"]
+    assert row["best"] == "torch" and row["ratios"]["openvino-default"]["quartiles"]["median"] == 0.5
+    assert (found["dtype"], found["precision"], fast.peaks) == ("default", "bf16", {False})
+    assert 0.99 < found["cosine"]["worst"] < 1 and "of_read" not in found
+    table = report.forward_table([row])
+    assert "openvino-default (bf16)" in table and f"{found['cosine']['worst']:.5f}" in table
+    fast.error = -9
+    with pytest.raises(running.Disagreement, match="openvino-default: cosine with float32 .*, less than 0.9"):
+        running.run_forward(libraries, CASE, pairs=3, limit=10, choose=True)
 
 
 @pytest.fixture
@@ -524,8 +557,9 @@ def test_cosines_of_rows():
 
 
 def test_the_libraries_for_a_dtype():
-    everything = ["torch", "onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8", "numpy"]
-    assert compare.libraries_for("float32", "", everything) == ["squeezeops", "torch", "onnxruntime", "openvino"]
+    peers = ["torch", "onnxruntime", "openvino", "openvino-default"]
+    everything = [*peers, "onnxruntime-int8", "openvino-int8", "numpy"]
+    assert compare.libraries_for("float32", "", everything) == ["squeezeops", *peers]
     assert compare.libraries_for("float16", "", ["torch"]) == ["squeezeops", "squeezeops-float32", "torch"]
     assert compare.libraries_for("int8", "", everything) == ["squeezeops", "squeezeops-float32", *everything[:-1]]
     assert compare.libraries_for("int8", "avx2", everything) == ["squeezeops", "squeezeops-float32"]
@@ -558,6 +592,7 @@ def test_what_is_executed_tells_whether_it_is_int8():
     executed.check_int8(compiled, 2)
     with pytest.raises(RuntimeError, match="expected 3 products in int8, got 2; MatMul in f32"):
         executed.check_int8(compiled, 3)
+    assert executed.executed(compiled)[1:] == [("FullyConnected", "i8"), ("MatMul", "f32")]  # of products alone
 
 
 # --- the worker
@@ -673,6 +708,31 @@ def test_a_merged_file_has_the_new_rows_and_the_old_ones_that_were_not_measured(
     ]:
         merged = compare.merge(results(**old), results(**new))
         assert [row["flops"] for row in merged["forward"]] == expected
+
+
+def test_results_are_saved_row_by_row(tmp_path, monkeypatch):
+    """A run that is interrupted, or ends by an error, loses no row; what it did not measure stays in a merged file."""
+    file = tmp_path / "all.json"
+    kept = {"case": {"tokens": "9"}, "flops": 1}
+    file.write_text(json.dumps({"forward": [kept], "ops": [], "versions": {"torch": "1"}}))
+
+    def rows(given, peers, versions):
+        versions["openvino"] = "2"
+        yield {"case": {"tokens": "8"}, "flops": 2}
+        assert 2 in [row["flops"] for row in json.loads(file.read_text())["forward"]]
+        raise stop
+
+    monkeypatch.setattr(compare, "measure_forward", rows)
+    arguments = ["--tables", "forward", "--json", str(file), "--merge"]
+    stop = KeyboardInterrupt()
+    assert compare.main(arguments) == 130
+    assert [row["flops"] for row in json.loads(file.read_text())["forward"]] == [1, 2]
+    stop = worker.WorkerError("torch: its process ended")
+    with pytest.raises(worker.WorkerError):
+        compare.main(arguments[:-1])
+    found = json.loads(file.read_text())
+    assert ([row["flops"] for row in found["forward"]], found["versions"]) == ([2], {"openvino": "2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["all.json"]
 
 
 def test_figures_in_files_have_four_digits():

@@ -52,7 +52,7 @@ def build() -> Path:
     warnings = ("-O2", "-Wall", "-Wextra")
     run_tool("cc", *warnings, "-shared", "-fPIC", "-o", folder / "libcount.so", FOLDER / "count.c")
     include = (f"-I{ROOT}/csrc", f"-I{ROOT}/csrc/include")
-    parts = ("-static", *include, FOLDER / "driver.c", folder / "libsqueezeops.a", "-lpthread", "-lm")
+    parts = ("-static", *include, FOLDER / "counted.c", folder / "libsqueezeops.a", "-lpthread", "-lm")
     run_tool(CC, *warnings, "-o", folder / "driver", *parts)
     return folder
 

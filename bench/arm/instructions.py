@@ -21,6 +21,7 @@ from squeezeops.benchmark.cases import OPS
 CPUS = {"neon": "cortex-a72", "neon_dotprod": "cortex-a76", "neon_i8mm": "max"}
 PER_PRODUCT = {"neon": 8, "neon_dotprod": 16, "neon_i8mm": 32}  # multiply-adds of bytes
 DTYPES = {"pointwise_conv": "f32", "pointwise_conv_float16": "f16", "pointwise_conv_int8": "s8"}
+ATTENTION = {"attention": "f32", "attention_int8": "s8"}
 PRODUCTS = ("fmla", "dot", "mmla", "mull")
 
 
@@ -39,7 +40,7 @@ class Case(NamedTuple):
         """The instructions of its products alone, or its vectors."""
         if not self.multiply_adds:
             return self.elements // 4
-        return self.multiply_adds // (PER_PRODUCT[self.isa] if self.op == "pointwise_conv_int8" else 4)
+        return self.multiply_adds // (PER_PRODUCT[self.isa] if self.op.endswith("_int8") else 4)
 
 
 def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
@@ -47,14 +48,15 @@ def _case(op: str, isa: str, shape: dict[str, str]) -> Case:
     tokens, channels = sizes.get("tokens", 0), sizes.get("channels", 0)
     first, second, *_ = sizes.values()
     words, products, elements = " ".join(shape.values()), 0, first * second
-    if op in ("embedding", "embedding_layer_norm", "mean_pool", "attention"):
+    if op in ("embedding", "embedding_layer_norm", "mean_pool"):
         words, elements = f"{tokens} {channels}", tokens * channels
     line = f"{op} {words}"
     if op in DTYPES:
         line = f"pwconv {DTYPES[op]} {words}"
         products = tokens * sizes["c_in"] * sizes["c_out"] // sizes["groups"]
-    elif op == "attention":
-        line, products = f"{line} {shape['heads']}", 2 * tokens * tokens * channels
+    elif op in ATTENTION:
+        line = f"attention {ATTENTION[op]} {tokens} {channels} {shape['heads']}"
+        products, elements = 2 * tokens * tokens * channels, tokens * channels
     elif op in ("gelu", "tanh"):
         line = f"activation {op} {elements}"
     elif op == "layer_norm":

@@ -21,6 +21,8 @@ class Inputs(NamedTuple):
 class Library(Protocol):
     """A module of this package. Those without a model have no `forms` and no `forward`.
 
+    One of `DEFAULT_PEERS` has a function `precision`, which tells what its last model computes in.
+
     `OPS` maps names of ops to makers. A maker takes a shape and ``cold``, and returns a function that runs the op on
     inputs of `squeezeops.benchmark.cases.floats`, or None if the library cannot.
     """
@@ -52,6 +54,7 @@ LIBRARIES = {
     "torch": "torch_",
     "onnxruntime": "onnxruntime_",
     "openvino": "openvino_",
+    "openvino-default": "openvino_default",
     "squeezeops-float32": "squeezeops_",
     "onnxruntime-int8": "onnxruntime_int8",
     "openvino-int8": "openvino_int8",
@@ -63,7 +66,9 @@ OURS = "squeezeops"
 OURS_FLOAT32 = "squeezeops-float32"  # next to ours in another dtype
 PEERS = ("torch", "onnxruntime", "openvino")  # in float32
 INT8_PEERS = ("onnxruntime-int8", "openvino-int8")  # torch has no int8 kernel for these convolutions
-ALL_PEERS = (*PEERS, *INT8_PEERS, "numpy")
+DEFAULT_PEERS = ("openvino-default",)  # in the precision that they choose, which may be bfloat16
+JUDGED = (*PEERS, *INT8_PEERS, "numpy")  # of which one is the best peer
+ALL_PEERS = (*JUDGED, *DEFAULT_PEERS)
 HELD_TO = {"avx2": "avx2"}  # our kernels held to an ISA, and so are their peaks
 
 

@@ -14,6 +14,7 @@ from bench.libraries import Inputs
 # "conv2d" is as fast as "conv1d", and "split" is slower than both. "batched" wins at few tokens.
 FEW = 24  # tokens
 thread_count = 1
+precision = {"INFERENCE_PRECISION_HINT": "f32"}
 OPS: dict[str, Callable[..., Any]] = {}
 
 
@@ -35,7 +36,7 @@ def start(threads: int) -> None:
 def settings() -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        **precision,
         "INFERENCE_NUM_THREADS": thread_count,
         "ENABLE_CPU_PINNING": True,
     }

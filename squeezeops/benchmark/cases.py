@@ -24,10 +24,12 @@ COLD_BYTES = 128 * 2**20  # larger than the last-level cache of most processors
 MAX_COPIES = 2**14  # more copies of a small weight would mostly measure Python's own objects
 LARGEST = 2**31 - 1
 FLOAT = 4  # bytes
+PAGE = 4096
 ID = 8
 WEIGHT_BYTES = {"float32": 4, "float16": 2, "int8": 1}
 
 Shape = dict[str, int | str]  # arguments of an op's maker: sizes, and words such as an activation
+Function = Callable[..., Any]  # a function of `squeezeops.ops`, or what is called in its place
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------------
@@ -68,8 +70,8 @@ class _WrongShape(ValueError):
 class Op(NamedTuple):
     """An entry of the table.
 
-    The maker builds a `Case` for the current backend. Its parameters are the sizes of a shape, except one named
-    ``cold``, which asks for weights that are in no cache.
+    The maker builds a `Case` of the function it is given: the public one, or what is measured in its place. Its other
+    parameters are the sizes of a shape, except one named ``cold``, which asks for weights that are in no cache.
     """
 
     name: str  # on the command line
@@ -86,8 +88,8 @@ class Op(NamedTuple):
         """The sizes and words of a shape, in order."""
         import inspect  # slow to import, and --help does not need it
 
-        given = inspect.signature(self.maker, eval_str=True).parameters
-        return {name: parameter for name, parameter in given.items() if name not in ("cold", *self.fixed)}
+        _, *given = inspect.signature(self.maker, eval_str=True).parameters.items()
+        return {name: parameter for name, parameter in given if name not in ("cold", *self.fixed)}
 
     @property
     def shapes(self) -> list[Shape]:
@@ -104,10 +106,25 @@ class Op(NamedTuple):
         """Whether the rate counts int8 products."""
         return self.unit == "GOP/s"
 
-    def make(self, *sizes: int | str, cold: bool = False, **shape: int | str) -> Case:
-        """Build the inputs. Raises ValueError if sizes do not fit together, or a word is unknown."""
+    @property
+    def public(self) -> Function:
+        """The function or class of `squeezeops.ops` that is measured."""
+        return getattr(ops, self.function or self.name)  # type: ignore[no-any-return]
+
+    def make(
+        self,
+        *sizes: int | str,
+        cold: bool = False,
+        function: Function | None = None,
+        **shape: int | str,
+    ) -> Case:
+        """Build the inputs for the current backend, or for a `function` that is called as the public one is.
+
+        Raises ValueError if sizes do not fit together, or a word is unknown.
+        """
+        given = {**shape, **self.fixed, **({"cold": cold} if self.has_weights else {})}
         try:
-            return self.maker(*sizes, **shape, **self.fixed, **({"cold": cold} if self.has_weights else {}))
+            return self.maker(function or self.public, *sizes, **given)
         except _WrongShape as error:
             raise ValueError(f"{self.name}: {error}") from None
 
@@ -130,12 +147,35 @@ class Op(NamedTuple):
 # ---- inputs ----------------------------------------------------------------------------------------------------------
 
 
+def _room(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return uninitialised memory that begins a page, as most of a model's does.
+
+    NumPy's begins 16 bytes after a cache line, at a place in its page that differs by process, and so do the times.
+    """
+    import numpy as np
+
+    count, width = math.prod(shape), np.dtype(dtype).itemsize
+    memory = np.empty(count + PAGE // width, dtype)
+    start = -memory.__array_interface__["data"][0] % PAGE // width
+    return memory[start : start + count].reshape(shape)
+
+
+def _in_pages(array: NDArray[Any]) -> NDArray[Any]:
+    room = _room(array.shape, str(array.dtype))
+    room[...] = array
+    return room
+
+
+def _quantized(x: NDArray[Any], groups: int) -> ops.QuantizedRows:
+    return ops.QuantizedRows(*map(_in_pages, ops.quantize_rows(x, groups=groups)))
+
+
 def floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:
     """Return normally distributed numbers, the same ones each time. A large array repeats them."""
     import numpy as np
 
     block = np.random.default_rng(0).standard_normal(min(math.prod(shape), 99_991), np.float32)
-    return np.resize(block.astype(dtype), shape)
+    return _in_pages(np.resize(block.astype(dtype), shape))
 
 
 def copies(weight_bytes: int, cold: bool) -> int:
@@ -143,11 +183,12 @@ def copies(weight_bytes: int, cold: bool) -> int:
     return -(-COLD_BYTES // weight_bytes) if cold else 1
 
 
-# An allocation inside the timed call would add its page faults to the time, so each maker allocates the output.
+# An allocation inside the timed call would add its page faults to the time, so each maker allocates the output. It is
+# NaN, so that a function that writes nothing is found.
 def _empty(*shape: int) -> NDArray[Any]:
-    import numpy as np
-
-    return np.empty(shape, np.float32)
+    room = _room(shape, "float32")
+    room.fill(math.nan)
+    return room
 
 
 def _ids(values: Iterable[int]) -> NDArray[Any]:
@@ -176,6 +217,7 @@ def _table(rows: int, channels: int, dtype: str) -> NDArray[Any]:
 
 
 def _pointwise_conv(
+    conv: Function,
     tokens: int,
     c_in: int,
     c_out: int,
@@ -195,8 +237,8 @@ def _pointwise_conv(
     count = copies(size, cold)
     if count > MAX_COPIES:
         raise _WrongShape(f"cold: expected a weight of at least {COLD_BYTES // MAX_COPIES} bytes, got {size}")
-    convs = itertools.cycle([ops.PointwiseConv(weight, bias, groups=groups, dtype=dtype) for _ in range(count)])
-    given = ops.quantize_rows(x, groups=groups) if quantized else x
+    convs = itertools.cycle([conv(weight, bias, groups=groups, dtype=dtype) for _ in range(count)])
+    given = _quantized(x, groups) if quantized else x
     function, added = None if activation == "none" else activation, floats(tokens, c_out) if residual else None
     read = tokens * (c_in + FLOAT * groups) if quantized else FLOAT * tokens * c_in
     return Case(
@@ -206,79 +248,83 @@ def _pointwise_conv(
     )
 
 
-def _quantize_rows(tokens: int, channels: int, groups: int = 1) -> Case:
+def _quantize_rows(f: Function, tokens: int, channels: int, groups: int = 1) -> Case:
     x = floats(tokens, channels)
-    moved = x.nbytes + tokens * (channels + FLOAT * groups)
-    return Case(lambda: ops.quantize_rows(x, groups=groups).values, moved)
+    out = _quantized(x, groups)
+    out.values.fill(0)
+    out.scales.fill(math.nan)
+    return Case(lambda: f(x, groups=groups, out=out), x.nbytes + tokens * (channels + FLOAT * groups))
 
 
-def _attention(batch: int, tokens: int, channels: int, heads: int) -> Case:
+def _attention(f: Function, batch: int, tokens: int, channels: int, heads: int) -> Case:
     """Sequences of equal length, no mask. The two matrix products count as flops; the softmax does not."""
     q, k, v = (floats(batch, tokens, channels) for _ in range(3))
     out = _empty(*q.shape)
     flops = 4 * batch * tokens * tokens * channels
-    return Case(lambda: ops.attention(q, k, v, num_heads=heads, out=out), 4 * q.nbytes, flops)
+    return Case(lambda: f(q, k, v, num_heads=heads, out=out), 4 * q.nbytes, flops)
 
 
-def _attention_int8(batch: int, tokens: int, channels: int, heads: int) -> Case:
+def _attention_int8(f: Function, batch: int, tokens: int, channels: int, heads: int) -> Case:
     """As `_attention`, on quantised rows, with a bias of the values."""
-    rows = [ops.quantize_rows(floats(batch, tokens, channels), groups=heads) for _ in range(3)]
+    rows = [_quantized(floats(batch, tokens, channels), heads) for _ in range(3)]
     bias, out = floats(channels), _empty(batch, tokens, channels)
     moved = sum(part.nbytes for part in (*rows[0], *rows[1], *rows[2], bias, out))
     flops = 4 * batch * tokens * tokens * channels
-    return Case(lambda: ops.attention(*rows, num_heads=heads, value_bias=bias, out=out), moved, flops)
+    return Case(lambda: f(*rows, num_heads=heads, value_bias=bias, out=out), moved, flops)
 
 
-def _layer_norm(tokens: int, channels: int) -> Case:
+def _layer_norm(f: Function, tokens: int, channels: int) -> Case:
     x, weight, bias, out = floats(tokens, channels), floats(channels), floats(channels), _empty(tokens, channels)
-    return Case(lambda: ops.layer_norm(x, weight, bias, out=out), 2 * x.nbytes + 2 * weight.nbytes)
+    return Case(lambda: f(x, weight, bias, out=out), 2 * x.nbytes + 2 * weight.nbytes)
 
 
-def _rms_norm(rows: int, channels: int) -> Case:
+def _rms_norm(f: Function, rows: int, channels: int) -> Case:
     x, weight, out = floats(rows, channels), floats(channels), _empty(rows, channels)
-    return Case(lambda: ops.rms_norm(x, weight, out=out), 2 * x.nbytes + weight.nbytes)
+    return Case(lambda: f(x, weight, out=out), 2 * x.nbytes + weight.nbytes)
 
 
-def _softmax(rows: int, columns: int) -> Case:
+def _softmax(f: Function, rows: int, columns: int) -> Case:
     x, out = floats(rows, columns), _empty(rows, columns)
-    return Case(lambda: ops.softmax(x, out=out), 2 * x.nbytes)
+    return Case(lambda: f(x, out=out), 2 * x.nbytes)
 
 
-def _gelu(tokens: int, channels: int, approximate: str = "none") -> Case:
+def _gelu(f: Function, tokens: int, channels: int, approximate: str = "none") -> Case:
     x, out = floats(tokens, channels), _empty(tokens, channels)
-    return Case(lambda: ops.gelu(x, approximate=approximate, out=out), 2 * x.nbytes)
+    return Case(lambda: f(x, approximate=approximate, out=out), 2 * x.nbytes)
 
 
-def _tanh(tokens: int, channels: int) -> Case:
+def _tanh(f: Function, tokens: int, channels: int) -> Case:
     x, out = floats(tokens, channels), _empty(tokens, channels)
-    return Case(lambda: ops.tanh(x, out=out), 2 * x.nbytes)
+    return Case(lambda: f(x, out=out), 2 * x.nbytes)
 
 
-def _embedding_layer_norm(tokens: int, vocabulary: int, positions: int, channels: int, table: str = "float32") -> Case:
+def _embedding_layer_norm(
+    f: Function, tokens: int, vocabulary: int, positions: int, channels: int, table: str = "float32"
+) -> Case:
     """A text without a second sentence."""
     words, places, types = (_table(rows, channels, table) for rows in (vocabulary, positions, 2))
     ids, place_ids = _random_ids(tokens, vocabulary), _ids(t % positions for t in range(tokens))
     type_ids = _ids(0 for _ in range(tokens))
     weight, bias, out = floats(channels), floats(channels), _empty(tokens, channels)
     return Case(
-        lambda: ops.embedding_layer_norm(ids, words, place_ids, places, type_ids, types, weight, bias, out=out),
+        lambda: f(ids, words, place_ids, places, type_ids, types, weight, bias, out=out),
         tokens * (3 * (ID + words.strides[0]) + FLOAT * channels) + 2 * FLOAT * channels,
     )
 
 
-def _embedding(tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
+def _embedding(f: Function, tokens: int, vocabulary: int, channels: int, table: str = "float32") -> Case:
     ids, words, out = _random_ids(tokens, vocabulary), _table(vocabulary, channels, table), _empty(tokens, channels)
-    return Case(lambda: ops.embedding(ids, words, out=out), tokens * (ID + words.strides[0] + FLOAT * channels))
+    return Case(lambda: f(ids, words, out=out), tokens * (ID + words.strides[0] + FLOAT * channels))
 
 
-def _mean_pool(batch: int, tokens: int, channels: int) -> Case:
+def _mean_pool(f: Function, batch: int, tokens: int, channels: int) -> Case:
     x, out = floats(batch, tokens, channels), _empty(batch, channels)
-    return Case(lambda: ops.mean_pool(x, out=out), x.nbytes + out.nbytes)
+    return Case(lambda: f(x, out=out), x.nbytes + out.nbytes)
 
 
-def _l2_normalize(rows: int, channels: int) -> Case:
+def _l2_normalize(f: Function, rows: int, channels: int) -> Case:
     x, out = floats(rows, channels), _empty(rows, channels)
-    return Case(lambda: ops.l2_normalize(x, out=out), 2 * x.nbytes)
+    return Case(lambda: f(x, out=out), 2 * x.nbytes)
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -298,7 +344,7 @@ FLOAT32, FLOAT16 = {"dtype": "float32", "quantized": 0}, {"dtype": "float16", "q
 INT8 = {"dtype": "int8"}
 
 OPS = (
-    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT32),
+    Op("pointwise_conv", "pwconv", "f32", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT32, "PointwiseConv"),
     Op("pointwise_conv_float16", "pwconv", "f16", "GFLOP/s", _pointwise_conv, CONVOLUTIONS, FLOAT16, "PointwiseConv"),
     Op("pointwise_conv_int8", "pwconv", "s8", "GOP/s", _pointwise_conv, CONVOLUTIONS, INT8, "PointwiseConv"),
     Op("quantize_rows", "quantize_rows", "s8", "GB/s", _quantize_rows, QUANTIZED),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from squeezeops.benchmark.variants import compiled_library, forced, isas_with, u
 
 if TYPE_CHECKING:
     from squeezeops.benchmark.cases import Case, Op, Shape
+    from squeezeops.benchmark.counters import Counters
     from squeezeops.benchmark.variants import Variant
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "machine_peaks",
     "prime",
     "quartiles",
+    "raw",
     "read_peak",
     "some_memory",
     "summarize",
@@ -99,9 +101,14 @@ class Result(NamedTuple):
     kernel: str
     case: Case
     figures: Figures
+    taken: Sequence[Sample] = ()
+    counts: Mapping[str, float | None] = {}  # instructions and cycles of a call, where they can be counted
 
     def as_dict(self) -> dict[str, Any]:
-        """Return nested dictionaries for JSON, in microseconds and in billions per second."""
+        """Return nested dictionaries for JSON, in microseconds and in billions per second.
+
+        `raw` has the time of each sample and its two peaks.
+        """
         f = self.figures
         figures = {
             "samples": f.samples,
@@ -123,8 +130,19 @@ class Result(NamedTuple):
             "unit": self.op.unit,
             "flops": self.case.flops,
             "bytes": self.case.bytes,
+            **self.counts,
             "figures": {name: as_dict(value) for name, value in figures.items()},
+            "raw": raw(self.taken),
         }
+
+
+def raw(samples: Iterable[Sample]) -> list[list[float | None]]:
+    """Return samples for JSON, in microseconds and billions per second, to six digits."""
+    factors = 1e6, 1e-9, 1e-9
+    return [
+        [None if value is None else float(f"{value * factor:.6g}") for value, factor in zip(s, factors, strict=True)]
+        for s in samples
+    ]
 
 
 def as_dict(value: Any) -> Any:
@@ -301,25 +319,45 @@ def summarize(samples: Sequence[Sample], work: float, speed: float | None = None
 
 
 def bench(
-    op: Op, shape: Shape, variants: Iterable[Variant], *, threads: int, seconds: float, cold: bool, memory: Any
+    op: Op,
+    shape: Shape,
+    variants: Iterable[Variant],
+    *,
+    threads: int,
+    seconds: float,
+    cold: bool,
+    memory: Any,
+    counters: Counters | None = None,
 ) -> list[Result]:
     """Measure an op at a shape, checked by `Op.check`, on variants that have a kernel for it.
 
     Each variant gets `seconds`. `cold` asks for weights, if the op has any, that are in no cache. `memory` is for
-    `read_peak`, which is measured before and after if the rate counts bytes.
+    `read_peak`, which is measured before and after if the rate counts bytes. `counters` count with one thread alone, as
+    they are those of the caller.
     """
     by_bytes, options = op.unit == "GB/s", (op, shape, cold and op.has_weights, threads)
-    taken: list[tuple[Variant, str, Case, list[Sample]]] = []
+    taken: list[tuple[Variant, str, Case, list[Sample], Mapping[str, float | None]]] = []
     speeds = [read_peak(memory, threads)] if by_bytes else []
     for variant in variants:
         with variant.active(), using_threads(threads):
-            case = op.make(**shape, cold=cold)
+            case = op.make(**shape, cold=cold, function=variant.function)
             samples = take_samples(case.call, seconds, int8_peak if op.int8 else fma_peak)
-            taken.append((variant, variant.kernel(), case, samples))
+            counts: Mapping[str, float | None] = dict.fromkeys(counters.names) if counters else {}
+            if counters and threads == 1:
+                counts = counters.count(case.call, calls_for(min(sample.seconds for sample in samples)))
+            taken.append((variant, variant.kernel(), case, samples, counts))
     speeds += [read_peak(memory, threads)] if by_bytes else []
     known = [speed for speed in speeds if speed is not None]
     speed = statistics.mean(known) if known else None
     return [
-        Result(*options, variant, kernel, case, summarize(samples, case.bytes if by_bytes else case.flops, speed))
-        for variant, kernel, case, samples in taken
+        Result(
+            *options,
+            variant,
+            kernel,
+            case,
+            summarize(samples, case.bytes if by_bytes else case.flops, speed),
+            samples,
+            counts,
+        )
+        for variant, kernel, case, samples, counts in taken
     ]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import ctypes
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from squeezeops import backends, ops
 
 if TYPE_CHECKING:
-    from squeezeops.benchmark.cases import Op
+    from squeezeops.benchmark.cases import Function, Op
 
 __all__ = [
     "Variant",
     "all_variants",
+    "blas_threads",
     "chosen_isa",
     "compiled_library",
     "forced",
@@ -60,6 +65,11 @@ class Variant:
     backend: str
     isa: str | None = None
 
+    @property
+    def function(self) -> Function | None:
+        """What is measured in the place of the public function, if anything."""
+        return None
+
     def __str__(self) -> str:
         return self.backend if self.isa is None else f"{self.backend}-{self.isa}"
 
@@ -100,9 +110,13 @@ def forced(isa: str | None) -> Iterator[None]:
 
 @contextmanager
 def using_threads(n: int) -> Iterator[None]:
-    """Set the threads of the current backend, and of the compiled kernels, since those measure the peaks."""
+    """Set the threads of the current backend, of the compiled kernels, since those measure the peaks, and of OpenBLAS.
+
+    OpenBLAS multiplies for the backend "numpy". On its own it takes all CPUs, and then its threads and the pool of the
+    peaks wait for each other.
+    """
     library = compiled_library()
-    setters = [(ops.get_num_threads(), ops.set_num_threads)]
+    setters = [(ops.get_num_threads(), ops.set_num_threads), *blas_threads()]
     if library:
         setters.append((library.get_num_threads(), library.set_num_threads))
     for _, set_threads in setters:
@@ -112,6 +126,31 @@ def using_threads(n: int) -> Iterator[None]:
     finally:
         for before, set_threads in setters:
             set_threads(before)
+
+
+@cache
+def _blas() -> tuple[Any, Any] | None:
+    """Return the functions of NumPy's OpenBLAS that tell and set its threads; None without one that can be found."""
+    import numpy as np  # loads it
+
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            paths = {line.split(maxsplit=5)[-1].strip() for line in file if "openblas" in line}
+    except OSError:
+        return None
+    folder = os.path.dirname(np.__file__)
+    for path in sorted(paths, key=lambda path: not path.startswith(folder)):  # NumPy's own first, then SciPy's
+        library = ctypes.CDLL(path)
+        for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("64_", "")):
+            with suppress(AttributeError):
+                return tuple(getattr(library, f"{prefix}_{verb}_num_threads{suffix}") for verb in ("get", "set"))
+    return None
+
+
+def blas_threads() -> list[tuple[int, Callable[[int], object]]]:
+    """Return the number of threads of NumPy's OpenBLAS and the function that sets it; nothing without one."""
+    found = _blas()
+    return [(int(found[0]()), found[1])] if found else []
 
 
 def all_variants(names: Iterable[str] | None = None) -> list[Variant]:

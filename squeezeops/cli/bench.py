@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.benchmark import cases
-from squeezeops.benchmark.cases import Op, Shape, describe
+from squeezeops.benchmark.cases import Op, Shape
 from squeezeops.cli import streams
 from squeezeops.cli.running import MOST_THREADS, count
 from squeezeops.cli.streams import CommandError
 
 if TYPE_CHECKING:
+    from squeezeops.benchmark.against import Theirs
+    from squeezeops.benchmark.counters import Counters
     from squeezeops.benchmark.measure import Result
     from squeezeops.benchmark.variants import Variant
 
@@ -29,6 +31,18 @@ measure another shape:
 
   squeezeops bench pointwise_conv --shape tokens=64,c_in=768,c_out=3072,groups=4
 
+To measure your own kernel beside ours, after a comparison of the results:
+
+  squeezeops bench softmax --against mymodule:softmax       a function in Python, called as squeezeops.softmax is
+  squeezeops bench softmax --against ./libmine.so:softmax   one in C, with the arguments of sqz_softmax_f32
+
+To see where the time of a forward pass goes, and whether a change made a difference:
+
+  squeezeops bench model --tokens 128
+  squeezeops bench layer_norm --json > before.json
+  squeezeops bench layer_norm --json > after.json
+  squeezeops bench --compare before.json after.json
+
 A row shows the median time of a call; the quartiles of the rate in GFLOP/s, GOP/s for int8 (two operations per
 multiply-add) or GB/s (each input and output once); the p75 as a share of the machine's peak, and that peak; and how
 many samples were accepted.
@@ -37,11 +51,8 @@ The peak in GFLOP/s or GOP/s is a loop of multiply-adds in registers, with the r
 before and after each sample; if the two differ by more than 6 %, the sample is dropped.  The peak in GB/s is the speed
 of reading 256 MiB of memory; data in a cache can exceed it.
 """
-SHAPE_OF_MODEL = "model"
-TABLE = "  {:<8} {:<13} {:<5} {:>12} {:>9} {:>9} {:>9} {:<7} {:>8} {:>9}  {:>12}  {}"
-HEADER = TABLE.format(
-    "backend", "isa", "dtype", "time", "p25", "median", "p75", "", "of peak", "peak", "accepted", "kernel"
-)
+SHAPE_OF_MODEL = MODEL = "model"
+SECONDS_OF_MODEL = 10  # times those of a row, for a whole table
 
 
 def _op_names() -> str:
@@ -50,7 +61,7 @@ def _op_names() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG.format(ops=textwrap.fill(_op_names(), 112, initial_indent=" " * 12).strip())
-    parser.add_argument("op", nargs="?", metavar="OP", help="the op to measure (default: all)")
+    parser.add_argument("op", nargs="?", metavar="OP", help=f"the op to measure (default: all), or {MODEL}")
     parser.add_argument(
         "--shape",
         type=_shape,
@@ -74,6 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cold", action="store_true", help="use convolution weights that are in no cache, as in a model"
     )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="WHERE:NAME",
+        help="a function of your own to measure beside the op: of a Python module or of a library (.so) in C; may be "
+        "repeated",
+    )
+    parser.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="only compare two files of --json")
+    model = parser.add_argument_group(f"options of {MODEL}")
+    where = "a folder, a converted file or a name in the local cache, as for the other commands"
+    model.add_argument("--model", help=f"{where} (default: SqueezeBERT-base with random weights)")
+    model.add_argument("--tokens", type=count, metavar="N", help="length of the text (default: 128)")
+    model.add_argument("--dtype", help="storage of the weights (default: float32, or what the file was converted to)")
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object at the end")
     forms.add_argument(
@@ -101,12 +126,36 @@ def _seconds(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure and print, or compare."""
+    _check_together(arguments)
+    if arguments.compare:
+        _compare(arguments)
+    elif arguments.op == MODEL:
+        _run_model(arguments)
+    else:
+        _run_ops(arguments)
+
+
+def _check_together(arguments: argparse.Namespace) -> None:
+    """Refuse options that have no meaning beside others."""
+    if arguments.compare and (arguments.op or arguments.csv):
+        raise CommandError(f"--compare: expected no op and no --csv beside it, got {arguments.op or '--csv'}")
+    for_ops = ("shapes", "cold", "against", "csv")
+    for name in for_ops if arguments.op == MODEL else ("model", "tokens", "dtype"):
+        if getattr(arguments, name) not in (None, False, []):
+            beside = "an op" if arguments.op == MODEL else MODEL
+            raise CommandError(f"--{name.removesuffix('s') if name == 'shapes' else name}: expected {beside} before it")
+    if arguments.op is None and (arguments.shapes or arguments.against):
+        raise CommandError(f"--{'shape' if arguments.shapes else 'against'}: expected an op before it, got none")
+
+
+def _run_ops(arguments: argparse.Namespace) -> None:
     jobs = _jobs(arguments)
 
     from squeezeops import ops
     from squeezeops.benchmark import machine, measure
     from squeezeops.benchmark.variants import chosen_isa
+    from squeezeops.cli import bench_output
 
     variants = _variants(arguments)
     threads = arguments.threads or [ops.get_num_threads()]
@@ -116,9 +165,11 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(f"{arguments.op}: expected a variant that has a kernel for it, got {names}")
         streams.note(f"skipped, because there is no kernel for {names}: {', '.join(skipped)}")
         jobs = [(op, shape) for op, shape in jobs if op.name not in skipped]
+    theirs = _theirs(arguments.against, jobs)
     memory = measure.some_memory()
     isas = list(dict.fromkeys(variant.isa for variant in variants if variant.isa)) or chosen_isa()
-    seconds, cold = arguments.seconds, arguments.cold
+    counters, state = _counters(threads)
+    options: dict[str, Any] = {"seconds": arguments.seconds, "cold": arguments.cold, "memory": memory}
 
     def peaks() -> list[dict[str, Any]]:
         return [measure.machine_peaks(isas, n, memory) for n in threads]
@@ -126,21 +177,106 @@ def run(arguments: argparse.Namespace) -> None:
     def groups() -> Iterator[list[Result]]:
         for n in threads:
             for op, shape in jobs:
-                runnable = _runnable(op, variants)
-                yield measure.bench(op, shape, runnable, threads=n, seconds=seconds, cold=cold, memory=memory)
+                rows = [*_runnable(op, variants), *theirs]
+                yield measure.bench(op, shape, rows, threads=n, counters=counters, **options)
 
     streams.set_output(arguments.json)
-    print_groups = _print_json if arguments.json else _print_csv if arguments.csv else _print_table
-    print_groups(machine.describe_machine(), peaks, groups())
+    form = "json" if arguments.json else "csv" if arguments.csv else "table"
+    bench_output.print_groups(form, {**machine.describe_machine(), "counters": state}, peaks, groups())
+
+
+def _theirs(texts: list[str], jobs: list[tuple[Op, Shape]]) -> list[Theirs]:
+    """Load the user's functions, and check their results before anything is measured."""
+    from squeezeops.benchmark.against import load
+
+    try:
+        loaded = [load(text, jobs[0][0]) for text in texts]
+        for one in loaded:
+            for op, shape in jobs:
+                one.check(op, shape)
+    except ValueError as error:
+        raise CommandError(f"--against: {error}") from error
+    return loaded
+
+
+def _counters(threads: list[int]) -> tuple[Counters | None, str]:
+    """Return the processor's counters, and whether they count or why not."""
+    from squeezeops.benchmark.counters import Counters
+
+    if 1 not in threads:
+        return None, "not counted: expected --threads 1, since the counters are those of the caller"
+    try:
+        return Counters(), "counted with 1 thread"
+    except OSError as error:
+        return None, f"not counted: {error}"
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from squeezeops.benchmark.compare import compare, differences_of_machines, read_results
+    from squeezeops.cli import bench_output
+
+    before, after = map(read_results, arguments.compare)
+    for difference in differences_of_machines(before, after):
+        streams.note(f"times can not be compared: {difference}")
+    streams.set_output(arguments.json)
+    bench_output.print_comparison(compare(before, after), arguments.json)
+
+
+def _run_model(arguments: argparse.Namespace) -> None:
+    """Measure a forward pass by op: on the backend in force, or on the variants that are asked for."""
+    import numpy as np
+
+    from squeezeops import ops
+    from squeezeops.benchmark import forward, machine
+    from squeezeops.benchmark.variants import chosen_isa, using_threads
+    from squeezeops.cli import bench_output
+
+    variants = _variants(arguments)
+    if not (arguments.backend or arguments.isa):
+        isa, name = chosen_isa(), ops.get_backend()
+        variants = [v for v in variants if v.backend == name and v.isa in (None, *isa[:1])]
+    name, dtype, model = _model(arguments)
+    most = model.config.max_position_embeddings
+    tokens = arguments.tokens or min(128, most)
+    if tokens > most:
+        raise CommandError(f"--tokens: expected at most {most}, got {tokens}")
+    ids = np.random.default_rng(0).integers(0, model.config.vocab_size, (1, tokens))
+    streams.set_output(arguments.json)
+    printer = bench_output.ModelPrinter(machine.describe_machine(), name, dtype, tokens, arguments.json)
+    for threads in arguments.threads or [ops.get_num_threads()]:
+        for variant in variants:
+            with variant.active(), using_threads(threads):
+                printer.add(variant, threads, forward.profile(lambda: model(ids), arguments.seconds * SECONDS_OF_MODEL))
+    printer.end()
+
+
+def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
+    """Return a model, its name and the dtype of its weights."""
+    import numpy as np
+
+    from squeezeops.squeezebert.model.config import SqueezeBertConfig
+    from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.model.tensors import encoder_shapes
+
+    if arguments.model is not None:
+        model = SqueezeBert.from_pretrained(arguments.model, dtype=arguments.dtype)
+        return arguments.model, str(model.dtype), model
+    config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)
+    # As large as trained ones. Tables are float16, as in the official checkpoint.
+    weights = {
+        name: (random.standard_normal(shape, np.float32) * np.float32(0.04)).astype(
+            "float16" if len(shape) == 2 else "float32"
+        )
+        for name, shape in encoder_shapes(config)
+    }
+    return "SqueezeBERT-base, random weights", dtype, SqueezeBert(config, weights, dtype=dtype, task="base")
 
 
 def _jobs(arguments: argparse.Namespace) -> list[tuple[Op, Shape]]:
     """Return the ops and shapes asked for. Errors in them are reported before anything is measured."""
-    if arguments.op is None and arguments.shapes:
-        raise CommandError("--shape: expected an op before it, got none")
     chosen = [op for op in cases.OPS if arguments.op in (None, op.name)]
     if not chosen:
-        raise CommandError(f"expected an op among {_op_names()}, got {arguments.op!r}")
+        raise CommandError(f"expected an op among {_op_names()}, or {MODEL}, got {arguments.op!r}")
     if arguments.cold and not any(op.has_weights for op in chosen):
         raise CommandError(f"--cold: expected an op that has weights, got {arguments.op}")
     return [
@@ -170,94 +306,3 @@ def _runnable(op: Op, variants: Iterable[Variant]) -> list[Variant]:
     from squeezeops.benchmark.variants import has_kernel
 
     return [variant for variant in variants if has_kernel(variant, op)]
-
-
-# ---- output ----------------------------------------------------------------------------------------------------------
-
-Facts = dict[str, Any]
-MeasurePeaks = Callable[[], list[dict[str, Any]]]
-
-
-def _print_json(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result]]) -> None:
-    import json
-
-    before = peaks()
-    results = [result.as_dict() for group in groups for result in group]
-    report = {"machine": facts, "peaks": {"before": before, "after": peaks()}, "results": results}
-    print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def _print_csv(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result]]) -> None:
-    import csv
-    import sys
-
-    writer = None
-    for group in groups:
-        for result in group:
-            row = {**_flat(result.as_dict()), **facts}
-            if writer is None:
-                writer = csv.DictWriter(sys.stdout, row, lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(row)
-        streams.flush()
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Flatten a result: the quartiles of the rate become rate_p25, rate_median and rate_p75."""
-    figures = values.pop("figures")
-    values["shape"] = describe(values["shape"])
-    for name, value in figures.items():
-        if name in ("microseconds", "rate", "share"):
-            for quartile in ("p25", "median", "p75"):
-                values[f"{name}_{quartile}"] = None if value is None else value[quartile]
-        else:
-            values[name] = value
-    return values
-
-
-def _print_table(facts: Facts, peaks: MeasurePeaks, groups: Iterable[list[Result]]) -> None:
-    print(f"{facts['processor']}, {facts['cpus']} CPUs, {facts['platform']}")
-    print(f"squeezeops {facts['squeezeops']}, NumPy {facts['numpy']}, Python {facts['python']}")
-    _print_peaks("before", peaks())
-    for group in groups:
-        first = group[0]
-        cold = ", weights in no cache" if first.cold else ""
-        print(f"\n{first.op.name} {describe(first.shape)} ({_threads(first.threads)}{cold})")
-        print(HEADER)
-        for result in group:
-            print(_line(result))
-        streams.flush()
-    print()
-    _print_peaks("after", peaks())
-
-
-def _print_peaks(when: str, peaks: list[dict[str, Any]]) -> None:
-    for peak in peaks:
-        fma, int8 = (", ".join(f"{isa} {rate:.1f}" for isa, rate in peak[kind].items()) for kind in ("fma", "int8"))
-        if peak["read"] is None:
-            print(f"peak {when}: not measured: no compiled kernels")
-        else:
-            rates = [*([f"{fma} GFLOP/s"] if fma else []), *([f"int8 {int8} GOP/s"] if int8 else [])]
-            print(f"peak {when}, {_threads(peak['threads'])}: {'; '.join(rates)}; reads {peak['read']:.1f} GB/s")
-    streams.flush()
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread{'s' if n > 1 else ''}"
-
-
-def _line(result: Result) -> str:
-    f = result.figures
-    rate = [f"{value / 1e9:.2f}" for value in f.rate] if f.rate else ["-"] * 3
-    return TABLE.format(
-        result.variant.backend,
-        result.variant.isa or "-",
-        result.op.dtype,
-        f"{1e6 * f.seconds.median:.1f} us" if f.seconds else "-",
-        *rate,
-        result.op.unit,
-        f"{f.share.p75:.1%}" if f.share else "-",
-        f"{f.peak / 1e9:.1f}" if f.peak else "-",
-        f"{f.accepted} of {f.samples}",
-        result.kernel,
-    )

@@ -64,11 +64,15 @@ def _as_python(function):
     """Run a kernel as Python, without warnings of NaN or infinity, which are results."""
 
     @functools.wraps(function)
-    def wrapper(*args):
+    def wrapper(*args, **kwargs):
         with np.errstate(all="ignore"):
-            function(*args)
+            function(*args, **kwargs)
 
     return wrapper
+
+
+# IEEE rules. A function that is compiled for a caller inherits the caller's fastmath unless it says otherwise.
+_IEEE = {"nogil": True, "error_model": "numpy", "fastmath": False, "no_cfunc_wrapper": True}
 
 
 def kernel(function):
@@ -76,14 +80,13 @@ def kernel(function):
     if config.DISABLE_JIT:
         return _as_python(function)
     try:
-        dispatcher = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        dispatcher = njit(cache=True, **_IEEE)(function)
         dispatcher._cache = _Cache(function)
     except RuntimeError:  # without a writeable folder every process compiles for itself
-        dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        dispatcher = njit(**_IEEE)(function)
     return dispatcher
 
 
 # `inline` is for the steps of loops, `part` for large or rarely called functions.
-_PART = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inline = njit(forceinline=True, **_PART)
-part = njit(**_PART)
+inline = njit(forceinline=True, no_cpython_wrapper=True, **_IEEE)
+part = njit(no_cpython_wrapper=True, **_IEEE)
