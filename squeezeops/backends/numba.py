@@ -19,7 +19,7 @@ import numpy as np
 
 from squeezeops.backends._numba import attention as _attention
 from squeezeops.backends._numba import convolution, gather, rows
-from squeezeops.backends._numba.elementary import ACTIVATIONS
+from squeezeops.backends._numba.elementary import ACTIVATIONS, LOG2E
 from squeezeops.backends._numba.threads import get_num_threads as get_num_threads
 from squeezeops.backends._numba.threads import run
 from squeezeops.backends._numba.threads import set_num_threads as set_num_threads
@@ -43,7 +43,7 @@ def _flat(x: Array) -> Array:
     return view
 
 
-NONE = _flat(np.empty(0, F))
+NONE, NO_BYTES = _flat(np.empty(0, F)), _flat(np.empty(0, np.uint8))
 
 
 def _flat_or_none(x: Maybe) -> Array:
@@ -144,8 +144,8 @@ def softmax(x: Array, mask: Maybe, scale: F, uniform: bool, out: Array) -> None:
 def mean_pool(x: Array, mask: Maybe, out: Array) -> None:
     if mask is not None and len(mask) != len(x):
         mask = np.repeat(mask, len(x), axis=0)
-    kept = np.empty(0, np.uint8) if mask is None else mask.view(np.uint8)
-    _run_rows(gather.mean_pool, (_flat(x), _flat(kept), x.shape[1]), out, work=x.shape[1])
+    kept = NO_BYTES if mask is None else _flat(mask.view(np.uint8))
+    _run_rows(gather.mean_pool, (_flat(x), kept, x.shape[1]), out, work=x.shape[1])
 
 
 def embedding(ids: Array, table: Array, out: Array, add: bool = False) -> None:
@@ -166,17 +166,26 @@ def embedding_layer_norm(pairs: list[tuple[Array, Array]], weight: Maybe, bias: 
 # Attention.
 
 
-def _strided_mask(mask: Maybe) -> tuple[Array, tuple[int, int, int, int]]:
+def _strided_mask(mask: Maybe, none: Array = NONE) -> tuple[Array, tuple[int, int, int, int]]:
     """Return a mask flat, and its strides along sequences, heads, queries and the rows of k."""
     if mask is None:
-        return NONE, (0, 0, 0, 0)
+        return none, (0, 0, 0, 0)
     if mask.ndim == 1:  # a sequence's part begins where its keys do
         return _flat(mask), (0, 0, 0, 1)
-    b, h, q = (0 if size == 1 else stride // 4 for size, stride in zip(mask.shape[:3], mask.strides, strict=False))
+    b, h, q = (
+        0 if size == 1 else stride // mask.itemsize for size, stride in zip(mask.shape[:3], mask.strides, strict=False)
+    )
     return _flat(mask), (b, h, q, 0)
 
 
-def _run_heads(call: Callable[..., object], heads: int, size: int, q_offsets: Array, k_offsets: Array) -> None:
+def _run_heads(
+    call: Callable[..., object],
+    heads: int,
+    size: int,
+    q_offsets: Array,
+    k_offsets: Array,
+    scratch_size: Callable[[int, int], int] = _attention.scratch_size,
+) -> None:
     """Run call(first, last, layout, splits, scratch) on the heads of all sequences, each head of so many channels.
 
     A task is a head of a sequence, or one of `splits` parts of its queries where there are few heads.
@@ -184,7 +193,7 @@ def _run_heads(call: Callable[..., object], heads: int, size: int, q_offsets: Ar
     queries, keys = (int((offsets[1:] - offsets[:-1]).max()) for offsets in (q_offsets, k_offsets))
     threads, all_heads = get_num_threads(), (len(q_offsets) - 1) * heads
     splits = max(1, math.ceil(2 * threads / all_heads)) if threads > 1 else 1
-    layout, floats = (_flat(q_offsets), _flat(k_offsets), heads, size), _attention.scratch_size(keys, size)
+    layout, floats = (_flat(q_offsets), _flat(k_offsets), heads, size), scratch_size(keys, size)
 
     def part(first: int, last: int) -> None:
         call(first, last, layout, splits, np.zeros(floats, F))
@@ -211,6 +220,46 @@ def attention(
 
     if out.size:
         _run_heads(call, heads, q.shape[1] // heads, q_offsets, k_offsets)
+
+
+def _integers(x: Array, heads: int, size: int) -> Array:
+    """Return the numbers that bytes stand for, without what fills up a head."""
+    by_head = x.reshape(len(x), heads, x.shape[1] // heads)[:, :, :size]
+    return _flat(by_head.astype(F, order="C") - F(128))
+
+
+def attention_s8(
+    q: Array,
+    q_scales: Array,
+    k: Array,
+    k_scales: Array,
+    v: Array,
+    v_scales: Array,
+    heads: int,
+    q_offsets: Array,
+    k_offsets: Array,
+    mask: Maybe,
+    scale: F,
+    uniform: bool,
+    value_scale: Array,
+    value_bias: Array,
+    out: Array,
+) -> None:
+    if out.size == 0:
+        return
+    size, target, factor = out.shape[1] // heads, out.reshape(-1), scale * LOG2E
+    flat_mask, strides = _strided_mask(mask if mask is None else mask.view(np.uint8), NO_BYTES)
+    rows = ((q, q_scales), (k, k_scales), (v, v_scales))
+    arrays = [a for x, scales in rows for a in (_integers(x, heads, size), _flat(scales))]
+    ends = _flat(value_scale), _flat(value_bias)
+
+    def call(first: int, last: int, layout: tuple[Any, ...], splits: int, scratch: Array) -> None:
+        totals = np.zeros(TILE_ROWS * WIDTH)
+        _attention.attend_s8(
+            first, last, *arrays, flat_mask, strides, *layout, factor, uniform, *ends, splits, scratch, totals, target
+        )
+
+    _run_heads(call, heads, size, q_offsets, k_offsets, _attention.s8_scratch_size)
 
 
 def attention_scores(q: Array, k: Array, q_offsets: Array, k_offsets: Array, mask: Maybe, scale: F, out: Array) -> None:

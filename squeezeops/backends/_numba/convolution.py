@@ -76,6 +76,19 @@ def multiply(x, at, stride, panel, start, depth, out, to, out_stride):
     store_tile(out, to, out_stride, tile)
 
 
+@part
+def multiply_integers(x, at, stride, panel, start, depth, most, scratch, totals):
+    """As `multiply`, of integers, to a tile at scratch[0]: sums of more than `most` products are split."""
+    for k in range(0, max(depth, 1), most):
+        multiply(x, at + k, stride, panel, start + k * WIDTH, min(most, depth - k), scratch, 0, WIDTH)
+        if depth > most:
+            for i in range(TILE_ROWS * WIDTH):
+                totals[i] = scratch[i] + (totals[i] if k > 0 else 0.0)
+    if depth > most:
+        for i in range(TILE_ROWS * WIDTH):
+            scratch[i] = F(totals[i])
+
+
 @inline
 def finish(y, bias, has_bias, channel, activation, residual, added, out, place, lanes):
     """out[place : ] = activate(y + bias) + residual."""
@@ -192,16 +205,7 @@ def convolve_int8(
                     for i in range(rows):
                         copy(scratch, at + i * c_in, scratch, copied + i * k, k)
                     at, stride = copied, k
-                for depth in range(0, max(k, 1), EXACT_DEPTH):
-                    part_start = start + depth * WIDTH
-                    steps = min(EXACT_DEPTH, k - depth)
-                    multiply(scratch, at + depth, stride, weight, part_start, steps, scratch, 0, WIDTH)
-                    if k > EXACT_DEPTH:
-                        for i in range(copied):
-                            totals[i] = scratch[i] + (totals[i] if depth > 0 else 0.0)
-                if k > EXACT_DEPTH:
-                    for i in range(copied):
-                        scratch[i] = F(totals[i])
+                multiply_integers(scratch, at, stride, weight, start, k, EXACT_DEPTH, scratch, totals)
                 for i in range(rows):
                     place = (row + i) * c_out + to
                     scale = set1(scratch[scales_at + (row + i - block) * groups + group])
