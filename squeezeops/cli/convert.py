@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="int8",
         help="storage of the encoder's weights (default: %(default)s)",
     )
+    parser.add_argument(
+        "--attention",
+        choices=("float32", "int8"),
+        help="arithmetic of attention (default: int8 with --dtype int8, else float32)",
+    )
     parser.add_argument("--task", help="the task to convert for (default: the one that the model was saved for)")
     parser.add_argument("--check", action="store_true", help="compare the outputs before and after")
     parser.add_argument(
@@ -91,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
                 checkpoint,
                 arguments.out,
                 dtype=arguments.dtype,
+                attention=arguments.attention,
                 task=arguments.task,
                 force=arguments.force,
                 measure=arguments.report,
@@ -133,7 +139,7 @@ def progress_bar(wanted: bool) -> Iterator[Callable[[str, int, int], None] | Non
 def summary(done: Conversion, out: str) -> Iterator[str]:
     """Yield a summary of the conversion, line by line."""
     share = done.bytes_after / max(done.bytes_before, 1)
-    yield f"{out}: {done.dtype}, {done.task}"
+    yield f"{out}: {done.dtype} with {done.attention} attention, {done.task}"
     yield f"  {done.bytes_before:,} bytes of weights before, a file of {done.bytes_after:,} after ({share:.0%})"
     others = sum(bool(layer.reason) for layer in done.layers.values())
     if others:  # heads are not counted
