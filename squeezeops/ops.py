@@ -561,7 +561,9 @@ def layer_norm(
     """Layer normalisation along the last axis of ``x + residual``.
 
     With s a row of ``x + residual``: ``d = s - mean(s)``, ``r = 1 / sqrt(mean(d * d) + eps)``,
-    ``y = (d * r) * weight + bias``. The two passes keep precision where the mean is far larger than the deviation.
+    ``y = (d * r) * weight + bias``. Without weight and bias the error is at most ``3e-6 * max(1, abs(y))`` for up to
+    4096 channels, where the mean is up to 2^20 times the deviation, and for all finite magnitudes. A row of equal
+    values gives exactly `bias`.
 
     Parameters
     ----------
@@ -569,7 +571,7 @@ def layer_norm(
     weight, bias : ndarray of float32, shape (C,), optional
         Without them, 1 and 0.
     eps : float
-        Finite and not negative.
+        Finite and not negative. With 0, a row of equal values becomes NaN.
     residual : ndarray of float32, of x's shape, optional
         Added to x before the normalisation.
     out : ndarray of float32, optional
@@ -578,6 +580,7 @@ def layer_norm(
     Returns
     -------
     ndarray of float32, of x's shape
+        NaN throughout a row that has NaN or an infinity.
 
     Raises
     ------
@@ -607,8 +610,7 @@ def rms_norm(
     """RMS normalisation along the last axis of ``x + residual``.
 
     With s a row of ``x + residual``: ``r = 1 / sqrt(mean(s * s) + eps)``, ``y = (s * r) * weight``. Unlike `layer_norm`
-    it subtracts no mean and adds no bias. The squares are summed in float32: a row with values above 1e19 may overflow
-    and become 0.
+    it subtracts no mean and adds no bias. Squares may overflow or underflow: such a row is scaled by a power of two.
 
     Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019 (arXiv 1910.07467).
 
@@ -648,8 +650,8 @@ def rms_norm(
 def l2_normalize(x: Floats, *, eps: float = 1e-12, out: Floats | None = None) -> Floats:
     """Divide each row along the last axis by its Euclidean norm: ``y = x / max(sqrt(sum(x * x)), eps)``.
 
-    The dot product of two such rows is the cosine of the angle between them. The squares are summed in float32: a row
-    with values above 1e19 may overflow and become 0, and values below 1e-23 do not count.
+    The dot product of two such rows is the cosine of the angle between them. Squares may overflow or underflow: such a
+    row is scaled by a power of two.
 
     Parameters
     ----------

@@ -281,6 +281,13 @@ def test_a_struct_of_an_older_caller():
     refused(args, lib.SQZ_TYPE, "x: expected an array of float32, got none")
 
 
+def test_attention_of_an_older_caller():
+    """Which knows no quantised rows."""
+    args = Args("attention", ffi.offsetof("sqz_attention_args", "q_scales"), q=Q, k=Q, v=Q, num_heads=2)
+    args.pointer.q_scales.dtype = lib.SQZ_U8
+    np.testing.assert_array_equal(args.finish("out")[0], ops.attention(Q, Q, Q, num_heads=2))
+
+
 def test_a_struct_of_a_newer_caller():
     """It may have more, as long as that is not used."""
     size = ffi.sizeof("sqz_tanh_args") + 24

@@ -36,15 +36,16 @@ def test_zero_rows(variant):
 
 
 def test_squares_that_overflow_or_underflow(variant):
-    x = np.full((3, 20), 2e19, np.float32)
-    x[:, 1::2] *= -1
-    assert_same_bits(ops.rms_norm(x), np.copysign(np.float32(0), x))  # 1 / inf is 0
+    """The row is scaled by a power of two, and eps by its square, so that 1 stays exactly 1."""
+    for size in (2e19, 3e38, 1e-25, 1e-40, 2.0**-74, 2.0**-149):
+        x = np.full((3, 16), size, np.float32)
+        x[:, 1::2] *= -1
+        assert_same_bits(ops.rms_norm(x, eps=0), np.sign(x))
     tiny = np.full((1, 20), 1e-25, np.float32)
     assert_same_bits(ops.rms_norm(tiny, eps=0.25), tiny * np.float32(2))
-    assert np.isinf(ops.rms_norm(tiny, eps=0)).all()
-    # Subnormal squares are not flushed to zero.
-    exact = np.full((1, 16), 2.0**-74, np.float32)
-    assert_same_bits(ops.rms_norm(exact, eps=0), np.ones((1, 16), np.float32))
+    assert_same_bits(
+        ops.rms_norm(np.full((1, 16), 2.0**-70, np.float32), eps=3 * 2.0**-140), np.full((1, 16), np.float32(0.5))
+    )
 
 
 def test_residual_may_be_x(variant, rng):

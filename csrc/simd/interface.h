@@ -117,8 +117,8 @@ constexpr bool check_bytes() {
   SQZ_BYTES_NEED(Sum, plus(SQZ_A(Sum), SQZ_A(const int32_t *)));
   SQZ_BYTES_NEED(void, store_sum(SQZ_A(int32_t *), SQZ_A(Sum)));
   SQZ_BYTES_NEED(Sum, add_weights(SQZ_A(Sum), SQZ_A(const int8_t *)));
-  SQZ_BYTES_NEED(void, interleave(SQZ_A(const uint8_t *const(&)[4]), SQZ_A(int8_t *)));
-  SQZ_BYTES_NEED(void, transpose_words(SQZ_A(const uint8_t *const(&)[16]), SQZ_A(int8_t *)));
+  SQZ_BYTES_NEED(Sum, interleave(SQZ_A(const uint8_t *const(&)[4]), SQZ_A(int8_t *), SQZ_A(Sum)));
+  SQZ_BYTES_NEED(Sum, transpose_words(SQZ_A(const uint8_t *const(&)[16]), SQZ_A(int8_t *), SQZ_A(Sum)));
 #undef SQZ_BYTES_NEED
   return true;
 }

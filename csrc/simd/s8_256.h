@@ -34,18 +34,23 @@ struct S8Ymm {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p + 8), s.b);
   }
 
-  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) { interleave_rows(rows, to); }
-  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
-    const float *words[16];
-    for (int i = 0; i < 16; ++i) words[i] = reinterpret_cast<const float *>(rows[i]);
-    alignas(64) float transposed[256];
-    Float::transpose(words, transposed);
-    for (int i = 0; i < 32; ++i)
-      _mm256_storeu_si256(reinterpret_cast<__m256i *>(to) + i,
-                          _mm256_xor_si256(load256(transposed + 8 * i), _mm256_set1_epi8(-128)));
-  }
   static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
     return {add_fours(s.a, load256(w)), add_fours(s.b, load256(w + 32))};
+  }
+
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
+    __m128i x[4];
+    interleave_rows(rows, x);
+    return add_stored(s, to, _mm256_inserti128_si256(_mm256_castsi128_si256(x[0]), x[1], 1),
+                      _mm256_inserti128_si256(_mm256_castsi128_si256(x[2]), x[3], 1));
+  }
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    __m256i low[4], high[4];
+    transpose8(rows, low);
+    transpose8(rows + 8, high);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) s = add_stored(s, to + 64 * i, low[i], high[i]);
+    return s;
   }
 
   using Amax = __m256i;
@@ -83,6 +88,26 @@ struct S8Ymm {
   static SQZ_INLINE void renew(Four *a) { __asm__ volatile("" : "+x"(*a)); }
 
  private:
+  // 16 bytes of each of 8 rows.
+  static SQZ_INLINE void transpose8(const uint8_t *const *rows, __m256i (&to)[4]) {
+    __m256i x[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      x[i] =
+          _mm256_xor_si256(_mm256_inserti128_si256(_mm256_castsi128_si256(load128(rows[i])), load128(rows[i + 4]), 1),
+                           _mm256_set1_epi8(-128));
+    const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpackhi_epi32(x[0], x[1]);
+    const __m256i c = _mm256_unpacklo_epi32(x[2], x[3]), d = _mm256_unpackhi_epi32(x[2], x[3]);
+    to[0] = _mm256_unpacklo_epi64(a, c);
+    to[1] = _mm256_unpackhi_epi64(a, c);
+    to[2] = _mm256_unpacklo_epi64(b, d);
+    to[3] = _mm256_unpackhi_epi64(b, d);
+  }
+  static SQZ_INLINE Sum add_stored(Sum s, int8_t *to, __m256i low, __m256i high) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + 32), high);
+    return {add_fours(s.a, low), add_fours(s.b, high)};
+  }
   static SQZ_INLINE __m256i add_fours(__m256i s, __m256i w) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), w);
     return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

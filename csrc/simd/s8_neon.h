@@ -88,26 +88,24 @@ struct S8Neon {
     vst1q_s32(p, s.a), vst1q_s32(p + 4, s.b), vst1q_s32(p + 8, s.c), vst1q_s32(p + 12, s.d);
   }
 
-  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) {
+  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+    return {add_fours(s.a, vld1q_s8(w)), add_fours(s.b, vld1q_s8(w + 16)), add_fours(s.c, vld1q_s8(w + 32)),
+            add_fours(s.d, vld1q_s8(w + 48))};
+  }
+
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
     const int8x16x4_t x = {{sixteen(rows[0]), sixteen(rows[1]), sixteen(rows[2]), sixteen(rows[3])}};
     vst4q_s8(to, x);
+    const int16x8_t low = vaddq_s16(vaddl_s8(vget_low_s8(x.val[0]), vget_low_s8(x.val[1])),
+                                    vaddl_s8(vget_low_s8(x.val[2]), vget_low_s8(x.val[3])));
+    const int16x8_t high = vaddq_s16(vaddl_s8(vget_high_s8(x.val[0]), vget_high_s8(x.val[1])),
+                                     vaddl_s8(vget_high_s8(x.val[2]), vget_high_s8(x.val[3])));
+    return {vaddw_s16(s.a, vget_low_s16(low)), vaddw_s16(s.b, vget_high_s16(low)), vaddw_s16(s.c, vget_low_s16(high)),
+            vaddw_s16(s.d, vget_high_s16(high))};
   }
-  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
-    for (int k = 0; k < 64; k += 16) {
-      for (int i = 0; i < 16; i += 4) {
-        const int32x4_t a = words(rows[i] + k), b = words(rows[i + 1] + k), c = words(rows[i + 2] + k),
-                        d = words(rows[i + 3] + k);
-        const int32x4x2_t ab = vtrnq_s32(a, b), cd = vtrnq_s32(c, d);
-        int8_t *const p = to + 16 * k + 4 * i;
-        store_words(p, vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0]));
-        store_words(p + 64, vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1]));
-        store_words(p + 128, vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0]));
-        store_words(p + 192, vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]));
-      }
-    }
-  }
-  static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
-    return {add_fours(s.a, w), add_fours(s.b, w + 16), add_fours(s.c, w + 32), add_fours(s.d, w + 48)};
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    return {transpose4(rows, to, s.a), transpose4(rows + 4, to + 16, s.b), transpose4(rows + 8, to + 32, s.c),
+            transpose4(rows + 12, to + 48, s.d)};
   }
 
   // The values a of the bytes a + 128.
@@ -175,13 +173,22 @@ struct S8Neon {
   }
 
  private:
+  static SQZ_INLINE int32x4_t add_fours(int32x4_t s, int8x16_t w) { return vpadalq_s16(s, vpaddlq_s8(w)); }
+  // 16 bytes of each of four rows to four times the four weights of four channels; returns `s` plus all of them.
+  static SQZ_INLINE int32x4_t transpose4(const uint8_t *const *rows, int8_t *to, int32x4_t s) {
+    const int32x4x2_t ab = vtrnq_s32(words(rows[0]), words(rows[1]));
+    const int32x4x2_t cd = vtrnq_s32(words(rows[2]), words(rows[3]));
+    const int32x4_t w[4] = {vcombine_s32(vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0])),
+                            vcombine_s32(vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1])),
+                            vcombine_s32(vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0])),
+                            vcombine_s32(vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]))};
+    for (int i = 0; i < 4; ++i) {
+      vst1q_s8(to + 64 * i, vreinterpretq_s8_s32(w[i]));
+      s = add_fours(s, vreinterpretq_s8_s32(w[i]));
+    }
+    return s;
+  }
   static SQZ_INLINE int32x4_t words(const uint8_t *p) { return vreinterpretq_s32_s8(sixteen(p)); }
-  static SQZ_INLINE void store_words(int8_t *p, int32x2_t low, int32x2_t high) {
-    vst1q_s8(p, vreinterpretq_s8_s32(vcombine_s32(low, high)));
-  }
-  static SQZ_INLINE int32x4_t add_fours(int32x4_t s, const int8_t *w) {
-    return vpadalq_s16(s, vpaddlq_s8(vld1q_s8(w)));
-  }
 #ifndef __ARM_FEATURE_MATMUL_INT8
   static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
 #ifdef __ARM_FEATURE_DOTPROD

@@ -59,17 +59,22 @@ struct S8Scalar {
   }
   static SQZ_INLINE void store_sum(int32_t *p, Sum s) { memcpy(p, s.v, sizeof s.v); }
 
-  // Packing of rows of bytes a + 128 as panels of a: 16 bytes of each of four rows become the products' four weights of
-  // 16 channels; 64 bytes of each of 16 rows become 16 times the four weights of 16 channels.
-  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) {
-    for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(rows[i % 4][i / 4] - 128);
-  }
-  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
-    for (int i = 0; i < 1024; ++i) to[i] = static_cast<int8_t>(rows[i / 4 % 16][i / 64 * 4 + i % 4] - 128);
-  }
   // Plus the four weights of each of 16 channels.
   static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
     for (int i = 0; i < 64; ++i) s.v[i / 4] += w[i];
+    return s;
+  }
+
+  // Packing of rows of bytes a + 128 as panels of a: 16 bytes of each of four rows become the products' four weights of
+  // 16 channels; 16 bytes of each of 16 rows become four times the four weights of 16 channels. Both return `s` plus
+  // all weights of each channel.
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
+    for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(rows[i % 4][i / 4] - 128);
+    return add_weights(s, to);
+  }
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    for (int i = 0; i < 256; ++i) to[i] = static_cast<int8_t>(rows[i / 4 % 16][i / 64 * 4 + i % 4] - 128);
+    for (int i = 0; i < 256; i += 64) s = add_weights(s, to + i);
     return s;
   }
 

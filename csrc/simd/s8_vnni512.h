@@ -34,18 +34,37 @@ struct S8Vnni512 {
   static SQZ_INLINE Sum plus(Sum s, const int32_t *p) { return _mm512_add_epi32(s, _mm512_loadu_si512(p)); }
   static SQZ_INLINE void store_sum(int32_t *p, Sum s) { _mm512_storeu_si512(p, s); }
 
-  static SQZ_INLINE void interleave(const uint8_t *const (&rows)[4], int8_t *to) { interleave_rows(rows, to); }
-  static SQZ_INLINE void transpose_words(const uint8_t *const (&rows)[16], int8_t *to) {
-    const float *words[16];
-    for (int i = 0; i < 16; ++i) words[i] = reinterpret_cast<const float *>(rows[i]);
-    alignas(64) float transposed[256];
-    Float::transpose(words, transposed);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i)
-      _mm512_storeu_si512(to + 64 * i,
-                          _mm512_xor_si512(_mm512_load_si512(transposed + 16 * i), _mm512_set1_epi8(-128)));
-  }
   static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) { return dot(s, _mm512_set1_epi8(1), load(w)); }
+
+  static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
+    __m128i x[4];
+    interleave_rows(rows, x);
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(x[0]), x[1], 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(x[2]), x[3], 1);
+    const __m512i w = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm512_storeu_si512(to, w);
+    return dot(s, _mm512_set1_epi8(1), w);
+  }
+  static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+    __m512i x[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      __m512i v = _mm512_castsi128_si512(load128(rows[i]));
+      v = _mm512_inserti32x4(v, load128(rows[i + 4]), 1);
+      v = _mm512_inserti32x4(v, load128(rows[i + 8]), 2);
+      x[i] = _mm512_xor_si512(_mm512_inserti32x4(v, load128(rows[i + 12]), 3), _mm512_set1_epi8(-128));
+    }
+    const __m512i a = _mm512_unpacklo_epi32(x[0], x[1]), b = _mm512_unpackhi_epi32(x[0], x[1]);
+    const __m512i c = _mm512_unpacklo_epi32(x[2], x[3]), d = _mm512_unpackhi_epi32(x[2], x[3]);
+    const __m512i w[4] = {_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c), _mm512_unpacklo_epi64(b, d),
+                          _mm512_unpackhi_epi64(b, d)};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      _mm512_storeu_si512(to + 64 * i, w[i]);
+      s = dot(s, _mm512_set1_epi8(1), w[i]);
+    }
+    return s;
+  }
 
   using Amax = __m512i;
   static SQZ_INLINE Amax no_amax() { return _mm512_setzero_si512(); }

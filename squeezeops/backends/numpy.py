@@ -1,4 +1,4 @@
-"""The kernels of the backend "numpy": the specification of every op, in float32.
+"""The kernels of the backend "numpy": the specification of every op, in float32 (means and norms in float64).
 
 Read this to know what an op computes; `_front` has checked the arguments. The compiled kernels compute the same, with
 bits that do not depend on the batch or the machine; here a matrix product is NumPy's, with the bits of its BLAS.
@@ -177,18 +177,29 @@ def convolve(x: Array, x_scales: Maybe, conv: Convolution, activation: str | Non
 # Row-wise ops; out may be x. Masks are added, and -inf excludes.
 
 
-@_kernel
-def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
-    """In two passes: E[x^2] - E[x]^2 would cancel where the mean is large."""
-    if residual is not None:
-        x = x + residual
-    n = F(max(x.shape[1], 1))
-    d = x - x.sum(axis=1, keepdims=True) / n
-    variance = (d * d).sum(axis=1, keepdims=True) / n
-    y = d * (F(1) / np.sqrt(variance + eps))
+def _affine(x: Array, factor: Array, weight: Maybe, bias: Maybe) -> Array:
+    y: Array = (x * factor).astype(F)
     if weight is not None:
         y = y * weight
-    out[...] = y if bias is None else y + bias
+    if bias is not None:
+        y = y + bias
+    return y
+
+
+@_kernel
+def layer_norm(x: Array, weight: Maybe, bias: Maybe, eps: F, residual: Maybe, out: Array) -> None:
+    """In float64 no sum of squares of float32 overflows, and no mean is so far from zero that it is inexact."""
+    if residual is not None:
+        x = x + residual
+    n = max(x.shape[1], 1)
+    d = x - x.sum(axis=1, keepdims=True, dtype=float) / n
+    variance = (d * d).sum(axis=1, keepdims=True) / n
+    out[...] = _affine(d, 1 / np.sqrt(variance + eps), weight, bias)
+
+
+def _square_sums(x: Array) -> Array:
+    sums: Array = np.square(x, dtype=float).sum(axis=1, keepdims=True)
+    return sums
 
 
 @_kernel
@@ -196,15 +207,13 @@ def rms_norm(x: Array, weight: Maybe, eps: F, residual: Maybe, out: Array) -> No
     """Divide rows by their root mean squares."""
     if residual is not None:
         x = x + residual
-    n = F(max(x.shape[1], 1))
-    y = x * (F(1) / np.sqrt((x * x).sum(axis=1, keepdims=True) / n + eps))
-    out[...] = y if weight is None else y * weight
+    out[...] = _affine(x, 1 / np.sqrt(_square_sums(x) / max(x.shape[1], 1) + eps), weight, None)
 
 
 @_kernel
 def l2_normalize(x: Array, eps: F, out: Array) -> None:
     """Divide rows by their norms, or by eps."""
-    norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    norm = np.sqrt(_square_sums(x))
     out[...] = x / np.where(norm < eps, eps, norm)  # NaN is not below it
 
 

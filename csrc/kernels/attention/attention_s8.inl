@@ -93,18 +93,19 @@ struct AttentionS8 {
     typename S::Sum sum = S::start(none);
     const uint8_t *rows[16];
     for (int i = 0; i < 16; ++i) rows[i] = h.k + min64(key + i, h.keys - 1) * h.ldk;
-    for (int64_t d = 0; d < width; d += 64) {
-      if (width - d >= 64) {
-        S::transpose_words(rows, to);
-        for (int i = 0; i < 16; ++i) rows[i] += 64;
-      } else {
-        for (int64_t word = 0; word < (width - d) / 4; ++word)
-          for (int i = 0; i < 16; ++i)
-            for (int j = 0; j < 4; ++j) to[64 * word + 4 * i + j] = static_cast<int8_t>(rows[i][4 * word + j] - 128);
+    int64_t d = 0;
+    for (; d + 16 <= width; d += 16) {
+      sum = S::transpose_words(rows, to, sum);
+      for (int i = 0; i < 16; ++i) rows[i] += 16;
+      to += 256;
+    }
+    for (; d < width; d += 4) {
+      for (int i = 0; i < 16; ++i) {
+        for (int j = 0; j < 4; ++j) to[4 * i + j] = static_cast<int8_t>(rows[i][j] - 128);
+        rows[i] += 4;
       }
-      const int64_t end = min64(64, width - d) * 16;
-      for (int64_t i = 0; i < end; i += 64) sum = S::add_weights(sum, to + i);
-      to += end;
+      sum = S::add_weights(sum, to);
+      to += 64;
     }
     store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
   }
@@ -127,8 +128,7 @@ struct AttentionS8 {
           rows[i] = part[i];
         }
       }
-      S::interleave(rows, to);
-      sum = S::add_weights(sum, to);
+      sum = S::interleave(rows, to, sum);
       to += 64;
     }
     store_times(reinterpret_cast<int32_t *>(panel), sum, -128);

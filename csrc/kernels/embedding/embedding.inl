@@ -1,12 +1,10 @@
-// Embedding lookup: rows are copied, widened or dequantised; for several tables they are summed in the order of the
-// tables and normalised in place.
+// Embedding lookup: rows are copied, widened or dequantised.
 #ifndef SQZ_KERNELS_EMBEDDING_EMBEDDING_INL_
 #define SQZ_KERNELS_EMBEDDING_EMBEDDING_INL_
 
 #include <string.h>
 
 #include "kernels/embedding/embedding.h"
-#include "kernels/layer_norm/layer_norm_f32.inl"
 #include "simd/common.h"
 
 namespace sqz {
@@ -51,21 +49,6 @@ struct Embedding {
           I::store_n(out + r * ldo + i, v, lanes);
       }
     }
-  }
-
-  static SQZ_INLINE void sum_layer_norm(int64_t count, int64_t n, const EmbeddingTable (&t)[3], const float *weight,
-                                        const float *bias, float eps, float *out, int64_t ldo) {
-    for (int64_t r = 0; r < count; ++r) {
-      for (int64_t i = 0; i < n; i += 16) {
-        const int lanes = static_cast<int>(min64(16, n - i));
-        const V v = I::add(I::add(load(t[0], r, n, i, lanes), load(t[1], r, n, i, lanes)), load(t[2], r, n, i, lanes));
-        if (lanes == 16)
-          I::store(out + r * ldo + i, v);
-        else
-          I::store_n(out + r * ldo + i, v, lanes);
-      }
-    }
-    LayerNorm<I>::run(count, n, out, ldo, nullptr, 0, weight, bias, eps, out, ldo);
   }
 };
 

@@ -4,6 +4,7 @@
 #include "kernels/l2_normalize/l2_normalize.h"
 #include "kernels/target.h"
 #include "simd/common.h"
+#include "simd/rescale.h"
 
 namespace sqz {
 namespace {
@@ -14,12 +15,34 @@ struct L2Normalize {
 
   static constexpr int kRows = 2;
 
+  static SQZ_INLINE float divisor_of(V squares, float eps) {
+    const float norm = __builtin_sqrtf(I::reduce_add_tree(squares));
+    return norm < eps ? eps : norm;  // keeps NaN
+  }
+
+  // Neither overflow nor underflow of the squares shows in the result: see is_usual. An eps that is greater than what
+  // underflows is right too.
+  static SQZ_INLINE bool is_exact(float divisor) { return divisor >= 0x1p-50f && divisor <= 0x1.fffffep127f; }
+
+  // The divisor of another row, which is scaled into `out`; out may be x.
+  static SQZ_NOINLINE float divisor_of_scaled(int64_t n, const float *x, float eps, float *out) {
+    const float factor = Rescale<I>::run(n, x, 0, out);
+    const int64_t full = n / 16 * 16;
+    V acc = I::zero();
+    for (int64_t i = 0; i < full; i += 16) acc = I::fma(I::load(out + i), I::load(out + i), acc);
+    if (full < n) {
+      const V v = I::load_n(out + full, static_cast<int>(n - full));
+      acc = I::fma(v, v, acc);
+    }
+    return divisor_of(acc, eps * factor);
+  }
+
   template <int R>
   static SQZ_INLINE void rows(int64_t n, const float *x, int64_t ldx, float eps, float *out, int64_t ldo) {
     const int64_t full = n / 16 * 16;
     const int rest = static_cast<int>(n - full);
 
-    V acc[R], divisor[R];
+    V acc[R];
     for (int r = 0; r < R; ++r) acc[r] = I::zero();
     for (int64_t i = 0; i < full; i += 16) {
 #pragma GCC unroll 2
@@ -35,10 +58,24 @@ struct L2Normalize {
         acc[r] = I::select(tail, I::fma(v, v, acc[r]), acc[r]);
       }
     }
+    float least[R];
+    bool exact = true;
     for (int r = 0; r < R; ++r) {
-      const float norm = __builtin_sqrtf(I::reduce_add_tree(acc[r]));
-      divisor[r] = I::set1(norm < eps ? eps : norm);  // keeps NaN
+      least[r] = divisor_of(acc[r], eps);
+      exact = exact && is_exact(least[r]);
     }
+    if (__builtin_expect(!exact, 0)) {
+      for (int r = 0; r < R; ++r) {
+        if (is_exact(least[r]))
+          Rescale<I>::times(n, x + r * ldx, 1, out + r * ldo);
+        else
+          least[r] = divisor_of_scaled(n, x + r * ldx, eps, out + r * ldo);
+      }
+      x = out;
+      ldx = ldo;
+    }
+    V divisor[R];
+    for (int r = 0; r < R; ++r) divisor[r] = I::set1(least[r]);
 
     for (int64_t i = 0; i < full; i += 16) {
 #pragma GCC unroll 2

@@ -3,6 +3,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/target.h"
 #include "simd/common.h"
+#include "simd/rescale.h"
 
 namespace sqz {
 namespace {
@@ -12,6 +13,23 @@ struct RmsNorm {
   using V = typename I::V;
 
   static constexpr int kRows = 4;
+
+  static SQZ_INLINE float mean_square(V squares, int64_t n, float eps) {
+    return I::reduce_add_tree(squares) / static_cast<float>(n) + eps;
+  }
+
+  // The mean square plus eps of a row that overflows or underflows, which is scaled into `out`; out may be x.
+  static SQZ_NOINLINE float mean_square_of_scaled(int64_t n, const float *x, float eps, float *out) {
+    const float factor = Rescale<I>::run(n, x, __builtin_sqrtf(eps), out);
+    const int64_t full = n / 16 * 16;
+    V acc = I::zero();
+    for (int64_t i = 0; i < full; i += 16) acc = I::fma(I::load(out + i), I::load(out + i), acc);
+    if (full < n) {
+      const V s = I::load_n(out + full, static_cast<int>(n - full));
+      acc = I::fma(s, s, acc);
+    }
+    return mean_square(acc, n, eps * factor * factor);
+  }
 
   template <int R>
   static SQZ_INLINE void rows(int64_t n, const float *x, int64_t ldx, const float *residual, int64_t ldr,
@@ -57,8 +75,23 @@ struct RmsNorm {
     }
 
     V scale[R];
-    const float count = static_cast<float>(n);
-    for (int r = 0; r < R; ++r) scale[r] = I::set1(1.0f / __builtin_sqrtf(I::reduce_add_tree(acc[r]) / count + eps));
+    float square[R];
+    bool usual = true;
+    for (int r = 0; r < R; ++r) {
+      square[r] = mean_square(acc[r], n, eps);
+      usual = usual && is_usual(square[r]);
+    }
+    if (__builtin_expect(!usual, 0)) {
+      for (int r = 0; r < R; ++r) {
+        if (is_usual(square[r]))
+          Rescale<I>::times(n, x + r * ldx, 1, out + r * ldo);
+        else
+          square[r] = mean_square_of_scaled(n, x + r * ldx, eps, out + r * ldo);
+      }
+      x = out;
+      ldx = ldo;
+    }
+    for (int r = 0; r < R; ++r) scale[r] = I::set1(1.0f / __builtin_sqrtf(square[r]));
 
     const V one = I::set1(1.0f);
     for (int64_t i = 0; i < full; i += 16) {
