@@ -1194,5 +1194,9 @@ def cpu_info() -> dict[str, Any]:
         "isas", the instruction sets that can run here, best first; "compiled", those that were built; "missing", the
         reasons why others of this architecture cannot run, by name; "isa", the one chosen; "kernels", the symbol of the
         chosen kernel by op. Without compiled kernels the lists are empty and "isa" is None.
+
+    Notes
+    -----
+    If "amx_int8" is the best, this asks the operating system for permission to use it, as the first int8 op does.
     """
     return backends.load_first().cpu_info()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-LANES = {"xmm": 4, "ymm": 8, "zmm": 16, "v": 4}  # floats per register
+LANES = {"xmm": 4, "ymm": 8, "zmm": 16, "tmm": 256, "v": 4}  # floats per register
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ X86 = Architecture(
     stack=r"\(%[re]sp\b",
     frame=r"\(%rbp\b",
     frame_setup=r"movq? %rsp, *%rbp",
-    fused=r"vfn?m(add|sub)\d+p[sd]|vpdpbusds?",
+    fused=r"vfn?m(add|sub)\d+p[sd]|vpdpbusds?|tdpb[su]{2}d",
     product=r"mulps|vpmaddwd",
     sum=r"addps|vpaddd",
-    destination=r"%([xyz]mm)(\d+)[^%]*(\{%k\d\}(\{z\})?)?$",
-    vector=r"%[xyz]mm\d",
+    destination=r"%([xyzt]mm)(\d+)[^%]*(\{%k\d\}(\{z\})?)?$",
+    vector=r"%[xyzt]mm\d",
 )
 AARCH64 = Architecture(
     jump=r"b|b\.\w+|cbn?z|tbn?z",

@@ -23,6 +23,7 @@ class Isa(NamedTuple):
     floats: str | None  # the trait
     bytes: str | None
     test: str
+    permission: str | None
 
     def chain(self) -> list[Isa]:
         """The row and those that it implies, the nearest first."""

@@ -56,6 +56,8 @@ void check_rows(int64_t count, int64_t grain, int threads) {
   CHECK(next == count);
   if (s.tasks > 1) CHECK(s.chunk >= at_most(grain, count) / 2);  // equal chunks may halve the last grain
   if (threads > 1 && count / grain >= threads) CHECK(s.tasks > threads / 2);
+  CHECK(s.tasks <= threads || count / grain >= 2 * threads);  // more than a task per thread only if there are many
+  CHECK(s.wakes == (count / grain + (count % grain > 0) > 4));
 }
 
 void test_rows() {
@@ -67,9 +69,10 @@ void test_rows() {
     for (int i = 0; i < 2000; ++i) check_rows(any(INT64_MAX - 1), 1 + any(1 << 20), threads);
   }
   for (int64_t work : {INT64_C(1), INT64_C(768), INT64_C(1) << 59, INT64_MAX}) CHECK(row_grain(work) >= 1);
-  // A layer of the model: 16 rows are not worth a second thread, 128 are.
-  CHECK(RowSchedule(16, row_grain(768), 2).tasks == 1);
-  CHECK(RowSchedule(128, row_grain(768), 2).tasks == 6);
+  // A layer of the model: 16 rows are worth a second thread, but not worth waking it.
+  const RowSchedule few(16, row_grain(768), 2), many(128, row_grain(768), 2);
+  CHECK(few.tasks == 2 && few.chunk == 8 && !few.wakes);
+  CHECK(many.tasks == 8 && many.chunk == 16 && many.wakes);
 }
 
 // ---- attention -----------------------------------------------------------------------------------------------------
@@ -227,7 +230,40 @@ void check_pwconv(const PwconvSizes &z, int threads, int64_t block_bytes = kBloc
   CHECK(std::all_of(done.begin(), done.end(), [](char n) { return n == 1; }));
 }
 
+// Each task of each part comes once. A thread's run of tasks has its share of each part, in order.
+void check_parts(const std::vector<int64_t> &tasks, int threads) {
+  const int count = static_cast<int>(tasks.size());
+  int64_t all = 0;
+  for (int64_t n : tasks) all += n;
+  snprintf(now, sizeof now, "%d parts, %lld tasks, %d threads", count, (long long)all, threads);
+  std::vector<int64_t> next(count);
+  int64_t i = 0;
+  for (int thread = 0; thread < threads; ++thread) {
+    for (int p = 0; p < count; ++p) {
+      const int64_t end = static_cast<int64_t>(static_cast<__int128>(tasks[p]) * (thread + 1) / threads);
+      for (; next[p] < end; ++next[p], ++i) {
+        const PartTask t = part_task(count, tasks.data(), threads, i);
+        CHECK(t.part == p && t.task == next[p]);
+        if (all > 100000) break;
+      }
+      i += end - next[p];
+      next[p] = end;
+    }
+  }
+  CHECK(i == all && next == tasks);
+}
+
+void test_parts() {
+  for (int threads : kThreads) {
+    for (int64_t a = 0; a < 20; ++a)
+      for (int64_t b = 0; b < 20; ++b) check_parts({a, b}, threads), check_parts({b, 7, a, 0, b}, threads);
+    check_parts({16, 16, 16}, threads);
+    check_parts({INT64_MAX / 8, 0, INT64_MAX / 8, 1}, threads);
+  }
+}
+
 void test_pwconv() {
+  test_parts();
   for (int threads : kThreads) {
     for (bool int8 : {false, true}) {
       for (int64_t rows : {0, 1, 24, 33, 257})

@@ -4,7 +4,9 @@ import functools
 
 import numpy as np
 import pytest
-from op_helpers import assert_same_bits, assert_within, ulps
+from every_float import differences
+from golden_bits import TO_TOLERANCE
+from op_helpers import EXACT_ISAS, assert_same_bits, assert_within, ulps
 from op_table import gelu64, tanh64
 
 from squeezeops import ops
@@ -62,3 +64,17 @@ def test_gelu_rises(variant, approximate):
     x = np.linspace(-0.7, 14, 50_000, dtype=np.float32)
     y = ops.gelu(x, approximate=approximate)
     assert np.diff(y).min() >= -4e-7
+
+
+def test_gelu_of_nan_is_that_nan(variant):
+    """With its sign and its payload, so that the bits of a NaN depend neither on the ISA nor on the backend."""
+    if variant.isa in TO_TOLERANCE:
+        pytest.skip(reason="promises no bits")
+    nan = np.array([0x7FC00000, 0xFFC00000, 0x7FC12345, 0xFFFFFFFF, 0x7F800001, 0xFF812345], np.uint32)
+    x = np.tile(nan, 40).view(np.float32)
+    np.testing.assert_array_equal(ops.gelu(x).view(np.uint32), np.tile(nan | 0x400000, 40))
+
+
+@pytest.mark.skipif(not EXACT_ISAS, reason="the package was built without its extension")
+def test_a_sample_of_all_floats_has_the_bits_of_scalar():
+    assert list(differences(4099)) == []

@@ -257,6 +257,7 @@ def test_a_loop_that_is_entered_in_its_middle():
             [(4, 32, 4)],
         ),
         ("vpdpbusd %ymm1,%ymm2,%ymm0; jne 0", [(1, 8, 0)]),
+        ("tileloadd (%rax,%rcx,1),%tmm6; tdpbusd %tmm6,%tmm4,%tmm0; tdpbusd %tmm6,%tmm5,%tmm2; jne 0", [(2, 512, 1)]),
         ("{vex} vpdpbusd %ymm1,%ymm2,%ymm0; jne 0", [(1, 8, 0)]),
         ("vpmaddubsw %ymm1,%ymm2,%ymm3; vpmaddwd %ymm4,%ymm3,%ymm3; vpaddd %ymm3,%ymm0,%ymm0; jne 0", [(1, 8, 0)]),
     ],

@@ -38,6 +38,7 @@ def test_features_agree_with_the_kernels_list():
         "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
         "avx512vl_vnni": {"avx512_vnni"},
         "avx512vnni": {"avx512_vnni"},
+        "amx_int8": {"amx_tile", "amx_int8"},
     }
     info, tags = ops.cpu_info(), {isa.tag for isa in isas_on("x86_64")}
     assert tags == brings.keys(), "`brings` has what each row of isas.def adds, as /proc/cpuinfo spells it"
@@ -79,6 +80,7 @@ def test_which_kernels_each_isa_runs():
         "avx512": ("avx512", "avx2"),
         "avx512vl_vnni": ("avx512", "avx512vl_vnni"),
         "avx512vnni": ("avx512", "avx512vnni"),
+        "amx_int8": ("avx512", "amx_int8"),
         "neon": ("neon", "neon"),
         "neon_vfpv4": ("neon_vfpv4", "neon_vfpv4"),
         "neon_dotprod": ("neon", "neon_dotprod"),

@@ -34,6 +34,37 @@ def check(x, weight, bias=None, **rest):
     return y
 
 
+@pytest.mark.parametrize(
+    "groups, k, n, activation",  # k and n around the 64 and 16 of a tile
+    [
+        (1, 1, 5, None),
+        (4, 24, 24, "gelu"),
+        (1, 60, 16, "relu"),
+        (2, 63, 33, None),
+        (1, 64, 48, "gelu_tanh"),
+        (3, 65, 32, "tanh"),
+        (2, 127, 17, "gelu"),
+        (1, 192, 40, None),
+        (1, 300, 70, None),
+    ],
+)
+def test_every_number_of_rows(variant, rng, groups, k, n, activation):
+    """Each has the bits of its rows one by one."""
+    x, weight, bias = normal(rng, 100, groups * k), normal(rng, groups * n, k), normal(rng, groups * n)
+    packed, rows = conv(weight, bias, groups), ops.quantize_rows(x, groups=groups)
+    for residual in (None, normal(rng, 100, groups * n)):
+
+        def some(begin, end):
+            part = ops.QuantizedRows(rows.values[begin:end], rows.scales[begin:end])
+            added = {} if residual is None else {"residual": residual[begin:end]}  # noqa: B023
+            return packed(part, activation=activation, **added)
+
+        one_by_one = np.concatenate([some(i, i + 1) for i in range(100)])
+        for count in (*range(2, 70), 79, 80, 81, 95, 96, 97):
+            assert_same_bits(some(0, count), one_by_one[:count])
+        assert_same_bits(some(3, 100), one_by_one[3:])
+
+
 @pytest.mark.parametrize("k", [1, 4, 63, 1041, 5000])
 def test_the_largest_numbers(variant, rng, k):
     """All integers are 127 or -127: an instruction that saturates at 16 bits would fail."""

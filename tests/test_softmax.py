@@ -1,9 +1,13 @@
 """softmax: the exp inside it, axes, masks of every shape."""
 
 import functools
+import os
+import shlex
 
 import numpy as np
 import pytest
+from build_helpers import ROOT, run, tool
+from golden_bits import TO_TOLERANCE
 from op_helpers import assert_same_bits, normal, ulps
 from op_table import OPS
 
@@ -97,3 +101,24 @@ def test_excluded_values_do_not_leak(variant, rng, value):
     expected = ops.softmax(x, mask=mask)
     assert_same_bits(ops.softmax(spoilt, mask=mask), expected)
     assert_same_bits(ops.softmax(spoilt, mask=additive), expected)
+
+
+def test_the_quotient_is_that_of_a_division(tmp_path):
+    """csrc/kernels/softmax divides by the sum without a division; numerics.md has the proof."""
+    first, *flags = shlex.split(os.environ.get("CXX", "c++"))
+    program, include = tmp_path / "quotient_test", f"-I{ROOT}/csrc"
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", include, f"{include}/include"]
+    run(tool(first, "g++", "clang++"), *flags, *options, ROOT / "tests" / "quotient_test.cc", "-o", program, "-lm")
+    run(program, 16)
+
+
+@pytest.mark.parametrize("lowest", [-50, -60, -87, -100])
+def test_small_quotients_in_long_rows(variant, rng, lowest):
+    """Down to where dividing by the sum gives subnormal numbers: each quotient is that of a division."""
+    x = np.zeros((3, 600), np.float32)
+    x[:, 100:] = rng.uniform(lowest, lowest + 5, (3, 500))
+    p = ops.softmax(x)
+    assert (p[:, :100] == np.float32(1) / np.float32(100)).all()
+    alone = ops.softmax(np.stack([np.zeros_like(x[:, 100:]), x[:, 100:]], axis=-1))[..., 1]  # divided by 1
+    if variant.isa not in TO_TOLERANCE:
+        assert_same_bits(p[:, 100:], alone / np.float32(100))

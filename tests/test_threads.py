@@ -118,6 +118,41 @@ def test_affinity_of_workers_is_restored():
     assert result.returncode == 0, result.stderr
 
 
+@lists_threads
+def test_a_small_call_wakes_no_thread():
+    """It would take less time than waking one. While workers wait for work, they take part."""
+    code = """
+        import os, time, numpy as np
+        from squeezeops import ops
+        ops.set_num_threads(2)
+        small, x, w = np.ones((16, 768), np.float32), np.ones((200, 192), np.float32), np.ones((384, 192), np.float32)
+        before = set(os.listdir("/proc/self/task"))
+        expected = ops.l2_normalize(small)
+        assert set(os.listdir("/proc/self/task")) == before
+        ops.pointwise_conv(x, w)
+        (worker,) = set(os.listdir("/proc/self/task")) - before
+
+        def sleeps():
+            with open(f"/proc/self/task/{worker}/status") as file:
+                return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
+
+        time.sleep(0.2)  # longer than a worker spins
+        before = sleeps()
+        for _ in range(20):
+            assert (ops.l2_normalize(small) == expected).all()
+            time.sleep(0.002)
+        assert sleeps() == before
+        ops.pointwise_conv(x, w)
+        time.sleep(0.2)
+        assert sleeps() > before
+        for _ in range(200):
+            ops.pointwise_conv(x, w)
+            assert (ops.l2_normalize(small) == expected).all()
+    """
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_environment():
     code = "import squeezeops; print(squeezeops.get_num_threads())"
     assert python(code, SQUEEZEOPS_NUM_THREADS="3").stdout.strip() == "3"

@@ -34,7 +34,7 @@ const char *sqz_isa_name(int32_t index) {
 sqz_isa_state sqz_isa_get_state(int32_t index) {
   const Isa isa = isa_at(index);
   if (isa == kIsaCount || !isa_compiled(isa)) return SQZ_ISA_NOT_COMPILED;
-  return isa_runnable(isa) ? SQZ_ISA_RUNNABLE : SQZ_ISA_NOT_ON_CPU;
+  return isa_runnable(isa) ? SQZ_ISA_RUNNABLE : isa_refused(isa) ? SQZ_ISA_REFUSED : SQZ_ISA_NOT_ON_CPU;
 }
 
 const char *sqz_isa_chosen(void) {

@@ -1,7 +1,9 @@
 // The CPU tests of isas.def: cpu_has_<test>() says whether processor and operating system can run an ISA's code. Every
 // ISA is tested, also when another one is forced, so a test changes nothing. It asks CPUID, XGETBV or the auxiliary
-// vector, never a file: emulators and containers show the files of another machine. What must be requested from the
-// operating system is requested when the ISA is chosen: choose() in registry.cc.
+// vector, never a file: emulators and containers show the files of another machine.
+//
+// What the operating system must permit first is asked for by permit_<permission>(): in_force() in registry.cc says
+// when.
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "squeezeops: packed weights and kernels are for little-endian processors"
 #endif
@@ -10,16 +12,23 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
 #include <sys/auxv.h>
 #endif
 
 namespace sqz {
 
-#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) bool cpu_has_##test();
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test, permission) \
+  bool cpu_has_##test();                                                     \
+  bool permit_##permission();
 #include "isa/isas.def"
 
 bool cpu_has_always() { return true; }
+bool permit_none() { return true; }
 
 #if defined(__x86_64__)
 
@@ -45,6 +54,8 @@ constexpr uint64_t kMasks = 1 << 5;
 constexpr uint64_t kZmmHigh = 1 << 6;  // the upper halves of zmm0 to zmm15
 constexpr uint64_t kZmm16 = 1 << 7;    // zmm16 to zmm31
 constexpr uint64_t kAvx = kXmm | kYmmHigh, kAvx512 = kAvx | kMasks | kZmmHigh | kZmm16;
+constexpr long kTileData = 18;
+constexpr uint64_t kTiles = 1ul << 17 | 1ul << kTileData;  // their shapes, and what they hold
 
 // Whether the operating system saves these registers on a context switch.
 bool saves(uint64_t registers) {
@@ -73,6 +84,30 @@ bool cpu_has_avx512() {
 }
 
 bool cpu_has_avx512_vnni() { return cpu_has_avx512() && bit(cpuid(7, 0).c, 11); }
+
+#ifndef SQZ_PLAIN_TILES  // else a test has these
+
+// AMX_TILE and AMX_INT8, and a palette 1 with eight tiles of 16 rows of 64 bytes: some virtual machines show the
+// features without a palette.
+bool cpu_has_amx_int8() {
+  const uint32_t d = cpuid(7, 0).d;
+  if (!cpu_has_avx512_vnni() || !saves(kTiles) || !bit(d, 24) || !bit(d, 25) || cpuid(0x1d, 0).a < 1) return false;
+  const Cpuid palette = cpuid(0x1d, 1);
+  return palette.b >> 16 >= 8 && (palette.b & 0xffff) >= 64 && (palette.c & 0xffff) >= 16;
+}
+
+// Linux gives permission to the whole process, and for good. It refuses if a thread has a signal stack that is too
+// small for the tiles (sigaltstack); afterwards such a stack is refused.
+bool permit_tiles() {
+#ifdef __linux__
+  constexpr long kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM, which older headers lack
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+#endif
 
 #elif defined(__aarch64__)
 

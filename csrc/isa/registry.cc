@@ -10,9 +10,10 @@
 
 namespace sqz {
 
-#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) \
-  extern const KernelSet kernels_##tag;                          \
-  bool cpu_has_##test();                                         \
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test, permission) \
+  extern const KernelSet kernels_##tag;                                      \
+  bool cpu_has_##test();                                                     \
+  bool permit_##permission();                                                \
   static_assert(isa_##implies <= isa_##tag, "isas.def: a row comes after the one that it implies");
 #include "isa/isas.def"
 
@@ -38,18 +39,23 @@ struct IsaRow {
   Isa implies;
   Build build;
   bool (*cpu_has)();
+  bool (*permit)();
   const KernelSet *kernels;
 };
 constexpr IsaRow kIsas[] = {
-#define SQZ_ISA(tag, architecture, implies, floats, bytes, test)                      \
-  {#tag, isa_##implies, Build::SQZ_BUILD_##tag, SQZ_IF_COMPILED(tag, cpu_has_##test), \
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test, permission) \
+  {#tag,                                                                     \
+   isa_##implies,                                                            \
+   Build::SQZ_BUILD_##tag,                                                   \
+   SQZ_IF_COMPILED(tag, cpu_has_##test),                                     \
+   SQZ_IF_COMPILED(tag, permit_##permission),                                \
    SQZ_IF_COMPILED(tag, &kernels_##tag)},
 #include "isa/isas.def"
 };
 
 // Room for all names, separated by ", ".
 constexpr size_t kNamesSize = 0
-#define SQZ_ISA(tag, architecture, implies, floats, bytes, test) +sizeof #tag + 1
+#define SQZ_ISA(tag, architecture, implies, floats, bytes, test, permission) +sizeof #tag + 1
 #include "isa/isas.def"
     ;
 
@@ -84,9 +90,30 @@ struct Tables {
 // All that its constructor reads is constant, so the order of initialisation between files does not matter.
 const Tables tables;
 
-// The result of each CPU test, since CPUID is slow: a virtual machine traps it.
-enum class Known : char { nothing, runs, fails };
+// What is known of each ISA. CPUID is slow, since a virtual machine traps it, and permission is asked for once.
+enum class Known : char { nothing, fails, unasked, refused, runs };
 std::atomic<Known> known[kIsaCount];
+
+// Without asking for permission.
+Known known_of(Isa isa) {
+  if (!isa_compiled(isa)) return Known::fails;
+  Known result = known[isa].load(std::memory_order_relaxed);
+  if (result == Known::nothing) {
+    result = kIsas[isa].cpu_has() ? Known::unasked : Known::fails;
+    known[isa].store(result, std::memory_order_relaxed);
+  }
+  return result;
+}
+
+// Whether an ISA's kernels may run now.
+bool permitted(Isa isa) {
+  Known result = known_of(isa);
+  if (result == Known::unasked) {
+    result = kIsas[isa].permit() ? Known::runs : Known::refused;
+    known[isa].store(result, std::memory_order_relaxed);
+  }
+  return result == Known::runs;
+}
 
 constexpr int kUndecided = -1;
 std::atomic<int> chosen{kUndecided};
@@ -104,24 +131,24 @@ void runnable_names(char (&text)[kNamesSize]) {
 // kIsaCount and a message if there is no such ISA or it cannot run.
 Isa parse_isa(const char *argument, const char *name) {
   char runnable[kNamesSize];
-  runnable_names(runnable);
   for (int i = 0; i < kIsaCount; ++i) {
     const Isa isa = static_cast<Isa>(i);
     if (strcmp(name, kIsas[i].name) != 0) continue;
-    if (isa_runnable(isa)) return isa;
+    if (permitted(isa)) return isa;
     const char *reason = !isa_on_this_architecture(isa) ? "another architecture's"
                          : !isa_compiled(isa)           ? "left out of this build"
+                         : isa_refused(isa)             ? "refused by the operating system"
                                                         : "not supported by this processor or operating system";
+    runnable_names(runnable);
     fail(SQZ_UNSUPPORTED, "%s: expected an ISA that runs here (%s), got '%s', which is %s", argument, runnable, name,
          reason);
     return kIsaCount;
   }
+  runnable_names(runnable);
   fail(SQZ_INVALID, "%s: expected an ISA that runs here (%s), got '%s'", argument, runnable, name);
   return kIsaCount;
 }
 
-// What an ISA needs from the operating system is to be requested here, such as the permission to use AMX, which Linux
-// gives to the whole process (arch_prctl). If it is refused, the next ISA is the default, and forcing is an error.
 void choose(Isa isa) { chosen.store(isa, std::memory_order_release); }
 
 Isa default_isa() {
@@ -132,28 +159,8 @@ Isa default_isa() {
   return isa_scalar;
 }
 
-}  // namespace
-
-const char *isa_name(Isa isa) { return kIsas[isa].name; }
-Isa isa_implied(Isa isa) { return kIsas[isa].implies; }
-bool isa_on_this_architecture(Isa isa) { return kIsas[isa].build != Build::foreign; }
-bool isa_compiled(Isa isa) { return kIsas[isa].build == Build::compiled; }
-bool isa_runnable(Isa isa) {
-  if (!isa_compiled(isa)) return false;
-  Known result = known[isa].load(std::memory_order_relaxed);
-  if (result == Known::nothing) {
-    result = kIsas[isa].cpu_has() ? Known::runs : Known::fails;
-    known[isa].store(result, std::memory_order_relaxed);
-  }
-  return result == Known::runs;
-}
-
-int kernel_count() { return tables.count; }
-const KernelRow &kernel_row(int index) { return tables.rows[index]; }
-const KernelRow &row_of(Op op, Isa isa) { return *tables.best[isa][static_cast<int>(op)]; }
-const KernelSet *kernel_set(Isa isa) { return kIsas[isa].kernels; }
-
-Isa chosen_isa() {
+// The ISA that is forced, from SQUEEZEOPS_ISA, or the best. Permission for the best may not have been asked for.
+Isa in_force() {
   int isa = chosen.load(std::memory_order_acquire);
   if (isa == kUndecided) {
     isa = default_isa();
@@ -162,8 +169,38 @@ Isa chosen_isa() {
   return static_cast<Isa>(isa);
 }
 
+// Permission changes the process, so it is asked for as late as possible: when an ISA is forced, when somebody wants to
+// know what is in use, or when a kernel that needs it is about to run. Only the default can be refused in the latter
+// cases; the next ISA then takes its place.
+Isa after_refusal(Isa isa) {
+  int refused = isa;
+  chosen.compare_exchange_strong(refused, kUndecided, std::memory_order_acq_rel);
+  return in_force();
+}
+
+}  // namespace
+
+const char *isa_name(Isa isa) { return kIsas[isa].name; }
+Isa isa_implied(Isa isa) { return kIsas[isa].implies; }
+bool isa_on_this_architecture(Isa isa) { return kIsas[isa].build != Build::foreign; }
+bool isa_compiled(Isa isa) { return kIsas[isa].build == Build::compiled; }
+bool isa_runnable(Isa isa) { return known_of(isa) == Known::unasked || known_of(isa) == Known::runs; }
+bool isa_refused(Isa isa) { return known_of(isa) == Known::refused; }
+
+int kernel_count() { return tables.count; }
+const KernelRow &kernel_row(int index) { return tables.rows[index]; }
+const KernelRow &row_of(Op op, Isa isa) { return *tables.best[isa][static_cast<int>(op)]; }
+const KernelSet *kernel_set(Isa isa) { return kIsas[isa].kernels; }
+
+Isa chosen_isa() {
+  Isa isa = in_force();
+  while (isa != kIsaCount && !permitted(isa)) isa = after_refusal(isa);
+  return isa;
+}
+
 const Kernels *kernels_for(Op op) {
-  const Isa isa = chosen_isa();
+  Isa isa = in_force();
+  while (isa != kIsaCount && !permitted(row_of(op, isa).isa)) isa = after_refusal(isa);
   if (isa == kIsaCount) return nullptr;
   last = row_of(op, isa).info.symbol;
   return &tables.kernels[isa];

@@ -21,6 +21,7 @@ const KernelRow &row_of(Op op, Isa isa);
 const KernelSet *kernel_set(Isa isa);
 
 // The ISA in force: forced, from SQUEEZEOPS_ISA, or the best; kIsaCount (and a message) if SQUEEZEOPS_ISA is invalid.
+// Asks the operating system for what it needs, as kernels_for() does if the op's kernel needs it.
 Isa chosen_isa();
 // Null (and a message) if chosen_isa() is invalid. Notes `op` as the thread's last kernel.
 const Kernels *kernels_for(Op op);

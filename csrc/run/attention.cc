@@ -84,9 +84,9 @@ void run_task(void *context, int64_t i, int worker) {
   c.run(h);
 }
 
-// `slice` is the scratch memory of a thread in bytes.
+// `slice` is the scratch memory of a thread in bytes, `block` the number of queries that the kernel handles at once.
 template <class Args, class Head>
-sqz_status run(const Args &a, const AttentionSizes &sizes, void (*kernel)(const Head &), int64_t slice) {
+sqz_status run(const Args &a, const AttentionSizes &sizes, void (*kernel)(const Head &), int64_t slice, int block) {
   const int threads = num_threads();  // read once, because another thread may change it
   slice = ceil_div(slice, 64) * 64;
   const int64_t entries = a.batch * static_cast<int64_t>(sizeof(AttentionSchedule::Entry));
@@ -95,7 +95,7 @@ sqz_status run(const Args &a, const AttentionSizes &sizes, void (*kernel)(const 
     return fail(SQZ_NO_MEMORY, "attention: expected scratch memory for %d threads, %lld bytes each, got none", threads,
                 (long long)slice);
   char *const bytes = reinterpret_cast<char *>(memory);
-  const AttentionSchedule schedule(sizes, kAttentionMaxRows, threads,
+  const AttentionSchedule schedule(sizes, block, threads,
                                    reinterpret_cast<AttentionSchedule::Entry *>(bytes + slice * threads));
   Context<Args, Head> context = {a, sizes, schedule, kernel, narrow(a.scale), bytes, slice};
   parallel_for(schedule.tasks(), run_task<Args, Head>, &context, threads);
@@ -110,7 +110,7 @@ sqz_status run_attention(const AttentionArgs &a) {
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || (a.head_size == 0 && !a.scores)) return SQZ_OK;
   const AttentionSizes sizes = {a.batch, a.q_offsets, a.k_offsets, a.heads};
   const int64_t floats = AttentionHead::scratch_size(sizes.max_keys(), a.head_size);
-  return run(a, sizes, kernels->attention_f32, at_most(floats, INT64_MAX / 8) * 4);
+  return run(a, sizes, kernels->attention_f32, at_most(floats, INT64_MAX / 8) * 4, kAttentionMaxRows);
 }
 
 sqz_status run_attention(const AttentionS8Args &a) {
@@ -118,7 +118,8 @@ sqz_status run_attention(const AttentionS8Args &a) {
   SQZ_TRY(begin(Op::attention_s8, &kernels));
   if (a.batch == 0 || a.q_offsets[a.batch] == 0 || a.heads == 0 || a.head_size == 0) return SQZ_OK;
   const AttentionSizes sizes = {a.batch, a.q_offsets, a.k_offsets, a.heads};
-  return run(a, sizes, kernels->attention_s8, AttentionHeadS8::scratch_size(sizes.max_keys(), a.head_size));
+  return run(a, sizes, kernels->attention_s8, AttentionHeadS8::scratch_size(sizes.max_keys(), a.head_size),
+             kAttentionS8MaxRows);
 }
 
 }  // namespace sqz

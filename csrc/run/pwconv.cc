@@ -31,7 +31,6 @@ struct Part {
   Pwconv args;
   QuantizeRows store;  // where the result is quantised: all rows of it, without x
   PwconvSchedule schedule;
-  int64_t end;  // after its last task
 
   Part() {}
   Part(const Kernels &kernels, const PwconvInput &x, const PwconvPart &p, int threads)
@@ -120,8 +119,12 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
     const Kernels &kernels;
     float *memory;
     int64_t block;
+    int count, threads;
     Part parts[kMostParts];
-  } c = {kernels, room.memory, room.block, {}};
+    int64_t tasks[kMostParts];
+  } c = {kernels, room.memory, room.block, count, 1, {}, {}};
+  // Weights in float are so long that their order in memory matters more than what the next op reads.
+  if (is_int8(parts[0].dtype)) c.threads = room.threads;
   float *free = room.memory + room.block * room.threads;
   int64_t tasks = 0;
   for (int i = 0; i < count; ++i) {
@@ -143,17 +146,14 @@ void run_region(const Kernels &kernels, const PwconvInput &x, int count, const P
     }
     c.parts[i] = Part(kernels, input, p, room.threads);
     if (p.c_out == 0 && p.q_out) quantize(kernels, c.parts[i].store);  // no channels, but scales
-    tasks += c.parts[i].schedule.tasks();
-    c.parts[i].end = tasks;
+    tasks += c.tasks[i] = c.parts[i].schedule.tasks();
   }
   parallel_for(
       tasks,
       [](void *context, int64_t i, int worker) {
         const Context &c = *static_cast<const Context *>(context);
-        const Part *p = c.parts;
-        int64_t begin = 0;
-        for (; i >= p->end; ++p) begin = p->end;
-        p->task(c.kernels, i - begin, c.memory + worker * c.block);
+        const PartTask t = c.count == 1 ? PartTask{0, i} : part_task(c.count, c.tasks, c.threads, i);
+        c.parts[t.part].task(c.kernels, t.task, c.memory + worker * c.block);
       },
       &c, room.threads);
 }

@@ -32,7 +32,7 @@ void for_chunks(int64_t count, int64_t grain, const Body &body) {
         const RowChunk chunk = x.schedule.task(i);
         x.body(chunk.begin, chunk.end);
       },
-      &context);
+      &context, kMaxThreads, context.schedule.wakes);
 }
 
 // Calls run(kernels, begin, end) for chunks of rows that have `work` elements each, if there is any work.

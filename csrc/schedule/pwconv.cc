@@ -58,4 +58,25 @@ PwconvTask PwconvSchedule::task(int64_t i) const {
   return {row, row + at_most(row_block, sizes.rows - row), panel_of(column), panel_of(column + store.width), part};
 }
 
+PartTask part_task(int count, const int64_t *tasks, int threads, int64_t i) {
+  // The first task of a thread's share of n tasks: n * thread / threads, without overflow.
+  const auto first = [&](int64_t n, int64_t thread) { return n / threads * thread + n % threads * thread / threads; };
+  const auto begin = [&](int64_t thread) {
+    int64_t sum = 0;
+    for (int p = 0; p < count; ++p) sum += first(tasks[p], thread);
+    return sum;
+  };
+  int64_t low = 0, high = threads;  // find the last thread whose share begins at or before i
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (begin(middle) <= i ? low : high) = middle;
+  }
+  i -= begin(low);
+  for (int p = 0;; ++p) {
+    const int64_t from = first(tasks[p], low), n = first(tasks[p], low + 1) - from;
+    if (i < n) return {p, from + i};
+    i -= n;
+  }
+}
+
 }  // namespace sqz

@@ -56,6 +56,16 @@ struct PwconvSchedule {
   PwconvTask task(int64_t i) const;
 };
 
+// Several convolutions of one x: which task of which of them is task i of all. A thread's run of successive tasks has
+// the same share of each convolution, so that it computes the same channels of queries, keys and values: those of the
+// heads whose attention it computes next.
+struct PartTask {
+  int part;
+  int64_t task;
+};
+// `tasks` has the number of tasks of each of the `count` convolutions; i is less than their sum.
+PartTask part_task(int count, const int64_t *tasks, int threads, int64_t i);
+
 }  // namespace sqz
 
 #endif  // SQZ_SCHEDULE_PWCONV_H_

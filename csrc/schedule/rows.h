@@ -6,8 +6,10 @@
 
 namespace sqz {
 
-// Elements of work that justify a task of their own: a few microseconds.
-constexpr int64_t kGrain = 16384;
+// Elements of work that justify a task for a thread that waits for one: about a microsecond.
+constexpr int64_t kGrain = 4096;
+// Tasks that justify waking a thread.
+constexpr int64_t kWakeTasks = 4;
 
 // The fewest rows of a task, for rows of `work` elements each.
 inline int64_t row_grain(int64_t work) { return kGrain / work + 1; }
@@ -19,9 +21,10 @@ struct RowChunk {
 // All chunks have the same number of rows, but for a shorter last one.
 struct RowSchedule {
   int64_t count, chunk, tasks;
+  bool wakes;  // there is enough work to wake sleeping threads
 
-  // At most four tasks per thread, so that a thread that is held up can be helped. Each has at least `grain` rows if
-  // there are so many.
+  // Four tasks per thread, so that a thread that is held up can be helped; else at most one, so that a thread gets the
+  // same rows from op to op. Each has at least `grain` rows if there are so many.
   RowSchedule(int64_t count, int64_t grain, int threads);
   RowChunk task(int64_t i) const { return {i * chunk, i * chunk + at_most(chunk, count - i * chunk)}; }
 };

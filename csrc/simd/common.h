@@ -34,6 +34,28 @@ SQZ_INLINE float half_to_float(uint16_t h) {
   return r;
 }
 
+// What a trait of floats inherits, unless its instruction set has something better.
+template <class I>
+struct FloatDefaults {
+  // The lesser of |a| and the limit; the limit where a is NaN.
+  template <class V>
+  static SQZ_INLINE V min_abs(V a, V limit) {
+    return I::min(I::abs(a), limit);
+  }
+  // rint(a); what is left of a, which is exact, goes to *rest. The signs of zeros are any.
+  template <class V>
+  static SQZ_INLINE V split(V a, V *rest) {
+    const V whole = I::rint(a);
+    *rest = I::sub(a, whole);
+    return whole;
+  }
+  // scale2(a, n) where m is true; elsewhere +0, for any a and n.
+  template <class M, class V>
+  static SQZ_INLINE V scale2_or_zero(M m, V a, V n) {
+    return I::select(m, I::scale2(a, n), I::zero());
+  }
+};
+
 // The addends of a polynomial, as vectors; a trait may specialise this.
 template <class I, const auto &c>
 struct Addends {

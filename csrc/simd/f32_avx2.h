@@ -9,7 +9,7 @@
 namespace sqz {
 namespace {
 
-struct F32Avx2 {
+struct F32Avx2 : FloatDefaults<F32Avx2> {
   struct V {
     __m256 a, b;
   };
@@ -64,6 +64,9 @@ struct F32Avx2 {
   static SQZ_INLINE M tail(int n) { return {_mm256_castsi256_ps(tail8(n)), _mm256_castsi256_ps(tail8(n - 8))}; }
   static SQZ_INLINE M lt(V x, V y) {
     return {_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)};
+  }
+  static SQZ_INLINE M not_lt(V x, V y) {
+    return {_mm256_cmp_ps(x.a, y.a, _CMP_NLT_UQ), _mm256_cmp_ps(x.b, y.b, _CMP_NLT_UQ)};
   }
   static SQZ_INLINE M mask_and(M x, M y) { return {_mm256_and_ps(x.a, y.a), _mm256_and_ps(x.b, y.b)}; }
   static SQZ_INLINE M nonzero_bytes(const uint8_t *p) { return {nonzero8(p), nonzero8(p + 8)}; }

@@ -14,7 +14,7 @@
 namespace sqz {
 namespace {
 
-struct F32Neon {
+struct F32Neon : FloatDefaults<F32Neon> {
   // Four members, not an array: with arrays of q registers GCC 12 stores values that nobody reads.
   struct V {
     float32x4_t a, b, c, d;
@@ -117,6 +117,10 @@ struct F32Neon {
   }
   static SQZ_INLINE M lt(V x, V y) {
     return {vcltq_f32(x.a, y.a), vcltq_f32(x.b, y.b), vcltq_f32(x.c, y.c), vcltq_f32(x.d, y.d)};
+  }
+  static SQZ_INLINE M not_lt(V x, V y) {
+    const M less = lt(x, y);
+    return {vmvnq_u32(less.a), vmvnq_u32(less.b), vmvnq_u32(less.c), vmvnq_u32(less.d)};
   }
   static SQZ_INLINE M mask_and(M x, M y) {
     return {vandq_u32(x.a, y.a), vandq_u32(x.b, y.b), vandq_u32(x.c, y.c), vandq_u32(x.d, y.d)};

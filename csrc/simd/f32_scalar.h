@@ -14,7 +14,7 @@
 namespace sqz {
 namespace {
 
-struct F32Scalar {
+struct F32Scalar : FloatDefaults<F32Scalar> {
   struct V {
     float v[16];
   };
@@ -65,6 +65,7 @@ struct F32Scalar {
 
   static SQZ_INLINE M tail(int n) { SQZ_EACH_M(i < n); }
   static SQZ_INLINE M lt(V a, V b) { SQZ_EACH_M(a.v[i] < b.v[i]); }
+  static SQZ_INLINE M not_lt(V a, V b) { SQZ_EACH_M(!(a.v[i] < b.v[i])); }
   static SQZ_INLINE M mask_and(M a, M b) { SQZ_EACH_M(a.v[i] && b.v[i]); }
   static SQZ_INLINE M nonzero_bytes(const uint8_t *p) { SQZ_EACH_M(p[i] != 0); }
   static SQZ_INLINE bool any(M a) {

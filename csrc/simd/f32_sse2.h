@@ -10,7 +10,7 @@
 namespace sqz {
 namespace {
 
-struct F32Sse2 {
+struct F32Sse2 : FloatDefaults<F32Sse2> {
   struct V {
     __m128 q[4];
   };
@@ -76,6 +76,7 @@ struct F32Sse2 {
     SQZ_EACH(_mm_castsi128_ps(_mm_cmpgt_epi32(_mm_set1_epi32(n - 4 * i), _mm_setr_epi32(0, 1, 2, 3))));
   }
   static SQZ_INLINE M lt(V x, V y) { SQZ_EACH(_mm_cmplt_ps(x.q[i], y.q[i])); }
+  static SQZ_INLINE M not_lt(V x, V y) { SQZ_EACH(_mm_cmpnlt_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE M mask_and(M x, M y) { SQZ_EACH(_mm_and_ps(x.q[i], y.q[i])); }
   static SQZ_INLINE M nonzero_bytes(const uint8_t *p) {
     SQZ_EACH(_mm_castsi128_ps(

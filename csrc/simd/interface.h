@@ -83,9 +83,13 @@ constexpr bool check_floats() {
   SQZ_FLOATS_NEED(V, with_sign(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, rint(SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2(SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next two: see FloatDefaults
+  SQZ_FLOATS_NEED(V, split(SQZ_A(V), SQZ_A(V *)));
+  SQZ_FLOATS_NEED(V, scale2_or_zero(SQZ_A(M), SQZ_A(V), SQZ_A(V)));
 
   SQZ_FLOATS_NEED(M, tail(SQZ_A(int)));  // the first n lanes
   SQZ_FLOATS_NEED(M, lt(SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(M, not_lt(SQZ_A(V), SQZ_A(V)));  // true where one is NaN
   SQZ_FLOATS_NEED(M, mask_and(SQZ_A(M), SQZ_A(M)));
   SQZ_FLOATS_NEED(M, nonzero_bytes(SQZ_A(const uint8_t *)));
   SQZ_FLOATS_NEED(bool, any(SQZ_A(M)));

@@ -37,19 +37,19 @@ struct Math {
   // e^x for x <= 88, at most 2 ULP off; exactly +0 below -87.33, so never subnormal; NaN stays NaN.
   static SQZ_INLINE V exp(V x) {
     constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-    const typename I::M underflow =
-        I::lt(x, I::set1(-87.33f));  // in these lanes the result is garbage until the select
+    const typename I::M normal = I::not_lt(x, I::set1(-87.33f));  // elsewhere n and p are garbage
     const V n = I::rint(I::mul(x, I::set1(kLog2e)));
     V r = I::fma(n, I::set1(-kLn2High), x);
     r = I::fma(n, I::set1(-kLn2Low), r);
     const V p = I::add(I::fma(I::mul(r, r), horner<kExp>(r), r), I::set1(1.0f));
-    return I::select(underflow, I::zero(), I::scale2(p, n));
+    return I::scale2_or_zero(normal, p, n);
   }
 
   // 254 * 2^x for -126 <= x <= 0, off by 8e-5 of it: enough for what is rounded to one of 254 levels.
   static SQZ_INLINE V exp2_bytes(V x) {
-    const V n = I::rint(x);
-    return I::scale2(horner<kExp2Bytes>(I::sub(x, n)), n);
+    V rest;
+    const V n = I::split(x, &rest);
+    return I::scale2(horner<kExp2Bytes>(rest), n);
   }
 
   // log2 of 2^n (1 + z) for -0.25 <= z < 0.5, at most 3e-6 off, and exact for z = 0.
@@ -68,13 +68,13 @@ struct Math {
 
   // x * Phi(x) = relu(x) - t * Q(t) with t = |x| and the upper tail Q(t) = 2^P(t): no division, and accurate relative
   // to the result deep into the negative tail. Error <= 2e-7 * max(1, |x|). Beyond 13.1 the tail is below the smallest
-  // normal number: +0.
+  // normal number: +0. NaN only passes through the max, so it keeps its sign and its payload.
   static SQZ_INLINE V gelu(V x) {
-    const V t = I::min(I::set1(13.1f), I::abs(x));
-    const V y = horner<kLog2Q>(t);
-    const V n = I::rint(y);
-    const typename I::M underflow = I::lt(n, I::set1(-126.0f));
-    const V q = I::select(underflow, I::zero(), I::scale2(horner<kExp2>(I::sub(y, n)), n));
+    const V t = I::min_abs(x, I::set1(13.1f));
+    V rest;
+    const V n = I::split(horner<kLog2Q>(t), &rest);
+    const typename I::M normal = I::not_lt(n, I::set1(-126.0f));
+    const V q = I::scale2_or_zero(normal, horner<kExp2>(rest), n);
     return I::fnma(t, q, I::max(I::set1(-0.0f), x));
   }
 

@@ -41,7 +41,13 @@ struct Pair {
   static SQZ_INLINE V with_sign(V m, V s) { return {I::with_sign(m.a, s.a), I::with_sign(m.b, s.b)}; }
   static SQZ_INLINE V rint(V x) { return {I::rint(x.a), I::rint(x.b)}; }
   static SQZ_INLINE V scale2(V x, V n) { return {I::scale2(x.a, n.a), I::scale2(x.b, n.b)}; }
+  static SQZ_INLINE V min_abs(V x, V limit) { return {I::min_abs(x.a, limit.a), I::min_abs(x.b, limit.b)}; }
+  static SQZ_INLINE V split(V x, V *rest) { return {I::split(x.a, &rest->a), I::split(x.b, &rest->b)}; }
+  static SQZ_INLINE V scale2_or_zero(M m, V x, V n) {
+    return {I::scale2_or_zero(m.a, x.a, n.a), I::scale2_or_zero(m.b, x.b, n.b)};
+  }
   static SQZ_INLINE M lt(V x, V y) { return {I::lt(x.a, y.a), I::lt(x.b, y.b)}; }
+  static SQZ_INLINE M not_lt(V x, V y) { return {I::not_lt(x.a, y.a), I::not_lt(x.b, y.b)}; }
   static SQZ_INLINE V select(M m, V x, V y) { return {I::select(m.a, x.a, y.a), I::select(m.b, x.b, y.b)}; }
 };
 
@@ -55,16 +61,21 @@ struct Wide<I, 1> {
   using Type = I;
 };
 
-// A striped sum plus the vectors of x in turn, which is the order of one vector at a time.
+// A striped sum or minimum and the vectors of x in turn, which is the order of one vector at a time.
 template <class I>
 struct InTurn {
   static SQZ_INLINE typename I::V add(typename I::V sum, typename I::V x) { return I::add(sum, x); }
+  static SQZ_INLINE typename I::V min(typename I::V least, typename I::V x) { return I::min(least, x); }
 };
 template <class I>
 struct InTurn<Pair<I>> {
   template <class U>
   static SQZ_INLINE U add(U sum, typename Pair<I>::V x) {
     return InTurn<I>::add(InTurn<I>::add(sum, x.a), x.b);
+  }
+  template <class U>
+  static SQZ_INLINE U min(U least, typename Pair<I>::V x) {
+    return InTurn<I>::min(InTurn<I>::min(least, x.a), x.b);
   }
 };
 

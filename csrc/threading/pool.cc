@@ -43,7 +43,7 @@ struct Job {
 
 pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller whose job runs
 pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // of the two condition variables
-pthread_cond_t wake = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
+pthread_cond_t published = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
 std::atomic<uint64_t> state{0};
 struct alignas(64) Range {
   std::atomic<int64_t> next;
@@ -105,7 +105,7 @@ void *worker_main(void *argument) {
     if (!spin(has_job)) {
       pthread_mutex_lock(&guard);
       sleepers.fetch_add(1, std::memory_order_seq_cst);
-      while (!has_job()) pthread_cond_wait(&wake, &guard);
+      while (!has_job()) pthread_cond_wait(&published, &guard);
       sleepers.fetch_sub(1, std::memory_order_relaxed);
       pthread_mutex_unlock(&guard);
     }
@@ -124,7 +124,7 @@ void *worker_main(void *argument) {
 void after_fork_in_child() {
   pthread_mutex_init(&serve, nullptr);
   pthread_mutex_init(&guard, nullptr);
-  pthread_cond_init(&wake, nullptr);
+  pthread_cond_init(&published, nullptr);
   pthread_cond_init(&left, nullptr);
   state.store(0);
   sleepers.store(0);
@@ -249,20 +249,19 @@ int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_ord
 
 void set_num_threads(int n) { choose(n); }
 
-void parallel_for(int64_t count, Task task, void *context, int limit) {
+void parallel_for(int64_t count, Task task, void *context, int limit, bool wake) {
   // Read the number once: another thread may change it at any time.
   int64_t threads = num_threads();
   if (threads > limit) threads = limit;
   const int participants = static_cast<int>(count < threads ? count : threads);
-  if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) {
+  const auto run_alone = [&] {
     for (int64_t i = 0; i < count; ++i) task(context, i, 0);
-    return;
-  }
-  start_workers(participants - 1);
-  if (started == 0) {
+  };
+  if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) return run_alone();
+  if (wake) start_workers(participants - 1);
+  if (started == 0 || (!wake && sleepers.load(std::memory_order_relaxed) >= started)) {
     pthread_mutex_unlock(&serve);
-    for (int64_t i = 0; i < count; ++i) task(context, i, 0);
-    return;
+    return run_alone();
   }
   KeepOffThisCpu keep_off;
   job = {task, context, participants};
@@ -272,10 +271,10 @@ void parallel_for(int64_t count, Task task, void *context, int limit) {
     ranges[p].end = begin += each + (p < more);
   }
   state.store(((state.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen, std::memory_order_seq_cst);
-  if (sleepers.load(std::memory_order_seq_cst) > 0) {
+  if (wake && sleepers.load(std::memory_order_seq_cst) > 0) {
     keep_off.begin();
     pthread_mutex_lock(&guard);
-    pthread_cond_broadcast(&wake);
+    pthread_cond_broadcast(&published);
     pthread_mutex_unlock(&guard);
   }
   work(0);

@@ -9,13 +9,13 @@ namespace sqz {
 
 // Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers. `worker`
 // is the number of the participant, from 0 (the caller). At most `limit` take part, so worker < limit: the caller may
-// have allocated scratch for that many.
+// have allocated scratch for that many. A job that is not worth waking sleeping workers has `wake` false.
 //
 // Never fails. If no thread can be created, if the pool is busy with another caller's job, or after a fork until the
 // workers exist again, the caller does more of the work itself.
 using Task = void (*)(void *context, int64_t i, int worker);
 constexpr int kMaxThreads = 256;
-void parallel_for(int64_t count, Task task, void *context, int limit = kMaxThreads);
+void parallel_for(int64_t count, Task task, void *context, int limit = kMaxThreads, bool wake = true);
 
 // The number of threads of one call, including the caller's.
 int num_threads();

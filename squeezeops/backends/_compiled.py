@@ -85,10 +85,11 @@ class PackedConvs:
 
 
 # By sqz_isa_state.
-_WHY_NOT = (
-    "left out of this build",
-    "not supported by this processor or operating system",
-)
+_WHY_NOT = {
+    0: "left out of this build",
+    1: "not supported by this processor or operating system",
+    3: "refused by the operating system",
+}
 _RUNNABLE = 2
 
 

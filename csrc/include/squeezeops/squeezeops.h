@@ -106,7 +106,8 @@ SQZ_API const char *sqz_error_argument(void);
 typedef enum {
   SQZ_ISA_NOT_COMPILED = 0, /**< left out of this build */
   SQZ_ISA_NOT_ON_CPU = 1,   /**< the processor or the operating system lacks it */
-  SQZ_ISA_RUNNABLE = 2
+  SQZ_ISA_RUNNABLE = 2,
+  SQZ_ISA_REFUSED = 3 /**< the operating system was asked for permission and refused it */
 } sqz_isa_state;
 
 /** Number of instruction sets that there are kernels for on this architecture, compiled or not. */
@@ -125,6 +126,9 @@ SQZ_API sqz_isa_state sqz_isa_get_state(int32_t index);
  * It need not have a kernel of its own for every function: for the others, the best one runs that needs no more than
  * this instruction set brings. For example, "avx512vnni" has kernels for int8 alone and runs the float functions of
  * "avx512". sqz_kernel_get_info() says which kernels are in use.
+ *
+ * Both functions, and the first call that needs it, ask the operating system for permission where the instruction set
+ * needs that: "amx_int8", once per process. If it refuses, the next instruction set runs.
  */
 SQZ_API const char *sqz_isa_chosen(void);
 

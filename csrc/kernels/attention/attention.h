@@ -9,7 +9,8 @@
 
 namespace sqz {
 
-constexpr int kAttentionMaxRows = 24;  // the most query rows of a block, on any ISA
+// The most query rows of a block, on any ISA.
+constexpr int kAttentionMaxRows = 24, kAttentionS8MaxRows = 32;
 
 struct AttentionHead {
   int64_t queries, keys, head_size;
@@ -71,7 +72,7 @@ struct AttentionHeadS8 {
   static SQZ_INLINE int64_t scratch_size(int64_t keys, int64_t head_size) {
     const int64_t columns = key_columns(keys);
     return columns / 16 * k_panel(head_size) + (head_size + 15) / 16 * v_panel(keys) + 2 * 4 * columns +
-           kAttentionMaxRows * (4 * lds_scores(keys) + ldp(keys));
+           kAttentionS8MaxRows * (4 * lds_scores(keys) + ldp(keys));
   }
 };
 

@@ -46,7 +46,6 @@ struct AttentionS8 {
   using ScoreLoop = typename Tuning::Scores;
   using ValueLoop = typename Tuning::Values;
   static constexpr int64_t kHead = PackedS8::kHead;
-  static constexpr int kBlockRows = kAttentionMaxRows;
   static constexpr float kExcluded = -3e38f;
 
   struct Scratch {
@@ -65,7 +64,7 @@ struct AttentionS8 {
       l = reinterpret_cast<float *>(v + (h.head_size + 15) / 16 * v_stride);
       r = l + columns;
       scores = r + columns;
-      p = reinterpret_cast<uint8_t *>(scores + kBlockRows * lds);
+      p = reinterpret_cast<uint8_t *>(scores + kAttentionS8MaxRows * lds);
     }
   };
 
@@ -182,6 +181,44 @@ struct AttentionS8 {
     return true;
   }
 
+  // Sums of MR queries and NP panels of keys to scores.
+  template <int MR, int NP>
+  static SQZ_INLINE void finish_scores(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
+                                       const float *scales, int64_t ld_scales, float factor, const float *l, float *to,
+                                       int64_t ldt) {
+    const V by = I::set1(factor);
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) {
+      const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i)
+        I::store(to + i * ldt + 16 * j,
+                 I::fma(I::mul(to_floats(sum[i][j]), k), I::mul(I::set1(scales[i * ld_scales]), by), added));
+    }
+  }
+
+  // Sums of MR queries and NP panels of channels to results. A last panel may have fewer than 16 `columns`.
+  template <int MR, int NP>
+  static SQZ_INLINE void finish_values(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
+                                       const float *factors, const float *scale, const float *bias, float *out,
+                                       int64_t ldo, int64_t columns) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NP; ++j) {
+      const int n = static_cast<int>(NP == 1 ? min64(16, columns) : 16);
+      const V w = scale ? load(scale + 16 * j, n) : I::set1(1.0f), b = bias ? load(bias + 16 * j, n) : I::zero();
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) {
+        const typename S::Sum exact = S::plus(sum[i][j], reinterpret_cast<const int32_t *>(panel + j * stride + 64));
+        const V y = I::fma(I::mul(to_floats(exact), I::set1(factors[i])), w, b);
+        if (NP == 1 && n < 16)
+          I::store_n(out + i * ldo, y, n);
+        else
+          I::store(out + i * ldo + 16 * j, y);
+      }
+    }
+  }
+  static SQZ_INLINE V load(const float *x, int n) { return n < 16 ? I::load_n(x, n) : I::load(x); }
+
   struct Scores {
     const AttentionHeadS8 &h;
     const Scratch &s;
@@ -196,15 +233,7 @@ struct AttentionS8 {
       ScoreLoop::template multiply<MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + kHead,
                                            reinterpret_cast<const int32_t *>(panel), stride, sum,
                                            Ahead{reinterpret_cast<uintptr_t>(panel), 0});
-      const V by = I::set1(factor);
-#pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) {
-        const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; ++i)
-          I::store(to + i * ldt + 16 * j,
-                   I::fma(I::mul(to_floats(sum[i][j]), k), I::mul(I::set1(scales[i * ld_scales]), by), added));
-      }
+      finish_scores<MR, NP>(sum, panel, stride, scales, ld_scales, factor, l, to, ldt);
     }
     template <int MR>
     SQZ_INLINE void run() const {
@@ -237,22 +266,8 @@ struct AttentionS8 {
       ValueLoop::template multiply<MR, NP>(steps, p, ldp, reinterpret_cast<const int8_t *>(panel) + kHead,
                                            reinterpret_cast<const int32_t *>(panel), stride, sum,
                                            Ahead{reinterpret_cast<uintptr_t>(panel), 0});
-#pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) {
-        const int n = static_cast<int>(NP == 1 ? min64(16, columns) : 16);
-        const V w = scale ? load(scale + 16 * j, n) : I::set1(1.0f), b = bias ? load(bias + 16 * j, n) : I::zero();
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; ++i) {
-          const typename S::Sum exact = S::plus(sum[i][j], reinterpret_cast<const int32_t *>(panel + j * stride + 64));
-          const V y = I::fma(I::mul(to_floats(exact), I::set1(factors[i])), w, b);
-          if (NP == 1 && n < 16)
-            I::store_n(out + i * ldo, y, n);
-          else
-            I::store(out + i * ldo + 16 * j, y);
-        }
-      }
+      finish_values<MR, NP>(sum, panel, stride, factors, scale, bias, out, ldo, columns);
     }
-    static SQZ_INLINE V load(const float *x, int n) { return n < 16 ? I::load_n(x, n) : I::load(x); }
     template <int MR>
     SQZ_INLINE void run() const {
       for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(d, h.head_size - d);
@@ -271,7 +286,7 @@ struct AttentionS8 {
 
   // Scores to bytes of probabilities, and for each row the factor of its sums.
   static SQZ_INLINE void probabilities(int rows, const Scratch &s, float *factors) {
-    float top[kBlockRows];
+    float top[kAttentionS8MaxRows];
     for (int i = 0; i < rows; ++i) {
       const float *t = s.scores + i * s.lds;
       V a = I::load(t), b = a;
@@ -330,23 +345,38 @@ struct AttentionS8 {
     }
   }
 
-  static SQZ_INLINE void run(const AttentionHeadS8 &h) {
+  // A block of queries: how many of those left, their scores, and their results.
+  static constexpr int kBlockRows = 24;  // whole tiles of both kinds on AVX-512
+  static SQZ_INLINE int64_t block_rows(int64_t left) { return min64(kBlockRows, left); }
+  static SQZ_INLINE void score_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows) {
+    for (int i = 0; i < rows; i += ScoreLoop::kTileRows)
+      with_rows<ScoreLoop::kTileRows>(static_cast<int>(min64(ScoreLoop::kTileRows, rows - i)),
+                                      Scores{h, s, row + i, s.scores + i * s.lds});
+  }
+  static SQZ_INLINE void value_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows,
+                                     const float *factors) {
+    for (int i = 0; i < rows; i += ValueLoop::kTileRows)
+      with_rows<ValueLoop::kTileRows>(static_cast<int>(min64(ValueLoop::kTileRows, rows - i)),
+                                      Values{h, s, row + i, s.p + i * s.ldp, factors + i});
+  }
+
+  // Blocks has the last three functions: this struct, or one with products of its own.
+  template <class Blocks>
+  static SQZ_INLINE void run_blocks(const AttentionHeadS8 &h) {
     Scratch s(h);
     if (!prepare_scales(h, s)) return fully_masked(h);
     for (int64_t key = 0; key < h.keys; key += 16) pack_keys(h, key, s.k + key / 16 * s.k_stride);
     for (int64_t d = 0; d < h.head_size; d += 16) pack_values(h, d, s.v + d / 16 * s.v_stride);
-    float factors[kBlockRows];
-    for (int64_t row = 0; row < h.queries; row += kBlockRows) {
-      const int rows = static_cast<int>(min64(kBlockRows, h.queries - row));
-      for (int i = 0; i < rows; i += ScoreLoop::kTileRows)
-        with_rows<ScoreLoop::kTileRows>(static_cast<int>(min64(ScoreLoop::kTileRows, rows - i)),
-                                        Scores{h, s, row + i, s.scores + i * s.lds});
+    float factors[kAttentionS8MaxRows];
+    for (int64_t row = 0; row < h.queries;) {
+      const int rows = static_cast<int>(Blocks::block_rows(h.queries - row));
+      Blocks::score_block(h, s, row, rows);
       probabilities(rows, s, factors);
-      for (int i = 0; i < rows; i += ValueLoop::kTileRows)
-        with_rows<ValueLoop::kTileRows>(static_cast<int>(min64(ValueLoop::kTileRows, rows - i)),
-                                        Values{h, s, row + i, s.p + i * s.ldp, factors + i});
+      Blocks::value_block(h, s, row, rows, factors);
+      row += rows;
     }
   }
+  static SQZ_INLINE void run(const AttentionHeadS8 &h) { run_blocks<AttentionS8>(h); }
 };
 
 }  // namespace

@@ -1,9 +1,8 @@
-// Softmax of a row: scale and mask with a running max, exp with a striped sum, a true division.
+// Softmax of a row: scale and mask with a running max, exp with a striped sum, a correctly rounded quotient.
 //
-// Cycles per 16 keys without a mask: on AVX-512 9.9 at 512 keys per row, 10.8 at 128, 23 at 16 (two reductions per
-// row); on AVX2 20, 20 and 33. The nine multiply-adds of exp alone take 4.5 cycles, a division 2.5. Rejected: the
-// quotient from a correctly rounded reciprocal and a remainder. It has the same bits unless the quotient is subnormal,
-// but takes three operations; replacing the division saves one cycle only, because divisions overlap.
+// Cycles per 16 keys without a mask on a Zen 5, with a division per vector: on AVX-512 9.9 at 512 keys per row, 10.8 at
+// 128, 23 at 16 (two reductions per row); on AVX2 20, 20 and 33. The nine multiply-adds of exp alone take 4.5 cycles, a
+// division 2.5; on Intel's cores a division takes 10.
 #ifndef SQZ_KERNELS_SOFTMAX_SOFTMAX_F32_INL_
 #define SQZ_KERNELS_SOFTMAX_SOFTMAX_F32_INL_
 
@@ -21,6 +20,18 @@ struct Softmax {
   using M = typename I::M;
 
   static constexpr int kBlockRows = 24;  // the most that block() takes
+
+  // RN(e / t) for 0 <= e <= 1 and 1 <= t <= 2^46, from r = RN(1 / t): one division per row, not one per vector. The
+  // quotient is not subnormal and the remainder is exact where e >= kLeast; a vector with a smaller e is divided.
+  // docs/numerics.md proves that the bits are those of a division.
+  static constexpr float kLeast = 0x1p-80f;
+  template <class W>
+  static SQZ_INLINE typename W::V quotient(typename W::V e, typename W::V t, typename W::V r) {
+    const V least = I::set1(kLeast);
+    if (__builtin_expect(I::any(I::lt(InTurn<W>::min(least, e), least)), 0)) return W::div(e, t);
+    const typename W::V q = W::mul(e, r);
+    return W::fma(W::fnma(q, t, e), r, q);
+  }
 
   // Softmax of a few rows without a mask, in place; x is scaled already. Each pass goes over all rows, which hides the
   // reduction at the end of a row behind the next row. With kPadded, x may be read and written up to the end of the
@@ -77,7 +88,14 @@ struct Softmax {
       float *p = x + r * ldx;
       const V t = I::set1(total[r]);
       const int64_t end = kPadded ? full + (rest ? 16 : 0) : full;
-      for (int64_t i = 0; i < end; i += 16) I::store(p + i, I::div(I::load(p + i), t));
+      int64_t i = 0;
+      if constexpr (kStep > 16) {
+        if (kStep <= end) {
+          const typename W::V wide_t = W::set1(total[r]), reciprocal = W::set1(1.0f / total[r]);
+          for (; i + kStep <= end; i += kStep) W::store(p + i, quotient<W>(W::load(p + i), wide_t, reciprocal));
+        }
+      }
+      for (; i < end; i += 16) I::store(p + i, I::div(I::load(p + i), t));
       if (!kPadded && rest) I::store_n(p + full, I::div(I::load_n(p + full, rest), t), rest);
     }
   }

@@ -68,7 +68,7 @@ def tanh(x):
 def gelu(x):
     """x * Phi(x) = relu(x) - t * 2^P(t) with t = |x|."""
     t = absolute(x)
-    t = select(set1(GELU_LARGEST) < t, set1(GELU_LARGEST), t)
+    t = select(t < set1(GELU_LARGEST), t, set1(GELU_LARGEST))
     y = horner(t, LOG2_TAIL)
     n = rint(y)
     underflow = n < set1(LEAST_EXPONENT)
