@@ -1,6 +1,7 @@
 """Compare a model's embeddings in int8 or float16 with those in float32, on your own texts.
 
-    python examples/evaluate_embeddings.py path/to/all-MiniLM-L6-v2 texts.txt [MORE ...] [--dtype int8] [--json FILE]
+    python examples/evaluate_embeddings.py path/to/all-MiniLM-L6-v2 texts.txt [MORE ...]
+        [--dtype int8] [--attention int8] [--json FILE]
 
 The program prints cosine similarities. Texts are the lines of a file, the sentences of a treebank (.trees) or the
 messages of a CoNLL file (.conll). From each file, 500 evenly spaced texts are taken. The program needs squeezeops only.
@@ -40,12 +41,17 @@ def main() -> None:
     parser.add_argument("model", help="folder or cached name of an embedding model")
     parser.add_argument("texts", type=Path, nargs="+", help="files of texts")
     parser.add_argument("--dtype", default="int8", choices=("int8", "float16"))
+    parser.add_argument("--attention", choices=("float32", "int8"), help="default: int8 for int8, else float32")
     parser.add_argument("--limit", type=int, default=500, help="texts per file (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="a JSON file to add the results to")
     arguments = parser.parse_args()
 
     facts = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
-    pipes = [squeezeops.pipeline("feature-extraction", arguments.model, dtype=d) for d in ("float32", arguments.dtype)]
+    pipes = [
+        squeezeops.pipeline("feature-extraction", arguments.model, dtype=dtype, attention=attention)
+        for dtype, attention in (("float32", None), (arguments.dtype, arguments.attention))
+    ]
+    name = arguments.dtype + (f" with {arguments.attention} attention" if arguments.attention else "")
     for path in arguments.texts:
         texts = read_texts(path)
         texts = texts[:: max(1, len(texts) // arguments.limit)][: arguments.limit]
@@ -59,7 +65,7 @@ def main() -> None:
             f"{path.name}: {found['texts']} texts, cosine {found['mean']:.6f} on average, {found['worst']:.6f} at worst"
         )
         print(f"  {texts[worst]}")
-        facts[f"embeddings, {arguments.dtype}, {path.name}"] = found
+        facts[f"embeddings, {name}, {path.name}"] = found
     if arguments.json:
         arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
 

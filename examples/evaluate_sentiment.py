@@ -1,6 +1,7 @@
 """Print the accuracy of a sentiment model on SST-2, the sentences of the Stanford Sentiment Treebank.
 
-    python examples/evaluate_sentiment.py path/to/dev.trees [--model MODEL] [--dtype DTYPE] [--errors] [--json FILE]
+    python examples/evaluate_sentiment.py path/to/dev.trees [--model MODEL] [--dtype DTYPE] [--attention WORD]
+        [--errors] [--json FILE]
 
 The label of a sentence is that of its whole tree: 0 and 1 are negative, 3 and 4 positive. Neutral sentences (2) are
 left out, so 872 sentences of dev.trees remain. The program needs squeezeops only.
@@ -24,6 +25,7 @@ def main() -> None:
         "--model", help="default: the built-in one, which was converted from examples/sentiment_checkpoint"
     )
     parser.add_argument("--dtype", help="float32, float16 or int8, for a model that is not converted")
+    parser.add_argument("--attention", help="float32 or int8, likewise; default: int8 for int8")
     parser.add_argument("--errors", action="store_true", help="print the misclassified sentences")
     parser.add_argument("--json", type=Path, help="a JSON file to add the result to")
     arguments = parser.parse_args()
@@ -31,7 +33,8 @@ def main() -> None:
     sentences = [phrases[-1] for phrases in read_trees(arguments.trees)]
     texts = [text for text, label in sentences if label != 2]
     truth = ["POSITIVE" if label > 2 else "NEGATIVE" for _, label in sentences if label != 2]
-    classify = squeezeops.pipeline("text-classification", arguments.model, dtype=arguments.dtype)
+    options = {"dtype": arguments.dtype, "attention": arguments.attention}
+    classify = squeezeops.pipeline("text-classification", arguments.model, **options)
     if set(classify.model.config.id2label.values()) != {"POSITIVE", "NEGATIVE"}:
         parser.error(f"--model: expected the labels POSITIVE and NEGATIVE, got {classify.model.config.id2label}")
     results = classify(texts, truncation=True)
@@ -44,7 +47,8 @@ def main() -> None:
     if arguments.json:
         name = Path(arguments.model).name if arguments.model else "embedded"
         facts = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        facts[f"sentiment, {name}, {classify.model.dtype}, {arguments.trees.name}"] = {
+        dtype = classify.model.dtype + (f" with {arguments.attention} attention" if arguments.attention else "")
+        facts[f"sentiment, {name}, {dtype}, {arguments.trees.name}"] = {
             "texts": len(texts),
             "right": right,
         }

@@ -251,6 +251,7 @@ ERRORS = {
     "huge batch size": (["classify", "good", "--batch-size", "1" + "0" * 20], "--batch-size: expected a whole number"),
     "top-k and all": (["classify", "good", "--top-k", "1", "--all"], "--all: not allowed with argument --top-k"),
     "unknown dtype": (["classify", "good", "--dtype", "float99"], "dtype: expected "),
+    "unknown attention": (["classify", "good", "--attention", "int4"], "attention: expected None or one of "),
     "too long": (["classify", "good", TOO_LONG], r"text 2: expected at most \d+ tokens, .* \(--truncation cuts it\)"),
     "no length": (["classify", "good", "--max-length", "0"], f"--max-length: {NUMBER} at least 1, got '0'"),
     "length without room": (["classify", "good", "--max-length", "1"], "error: --max-length: expected "),

@@ -37,7 +37,7 @@ def test_convert_then_classify(call, folder, out):
     text = output(call("convert", folder, out))
     before, after = (folder / "model.safetensors").stat().st_size, out.stat().st_size
     lines = text.splitlines()
-    assert lines[0] == f"{out}: int8, text-classification"
+    assert lines[0] == f"{out}: int8 with int8 attention, text-classification"
     assert lines[1].strip().startswith(f"{before:,} bytes of weights before, a file of {after:,} after (")
     assert re.fullmatch(
         r"  [23] tensors were rounded to float16, embeddings\.\S+ most: by up to 0\.\d+ of its .*", lines[-1]
@@ -66,6 +66,24 @@ def test_dtype_and_task(call, folder, out, dtype):
     expected = f"dtype: expected '{dtype}', which the file was converted to, or none, got '{other}'"
     check_error(call("embed", "--model", out, "--dtype", other, TEXT), expected)
     check_error(call("classify", "--model", out, TEXT), r"task: expected one that the checkpoint has a head for")
+
+
+@pytest.mark.parametrize("dtype, default, other", [("int8", "int8", "float32"), ("float32", "float32", "int8")])
+def test_attention(call, folder, out, dtype, default, other):
+    for asked, stored in (([], default), (["--attention", other], other)):
+        output(call("convert", folder, out, "--dtype", dtype, "--force", *asked))
+        assert SqueezeBert.from_pretrained(out).attention == stored
+        facts = json.loads(output(call("info", "--model", out, "--json")))["model"]
+        assert (facts["dtype"], facts["attention"]) == (dtype, stored)
+        expected = output(call("classify", "--model", out, "--json", TEXT))
+        assert output(call("classify", "--model", out, "--attention", stored, "--json", TEXT)) == expected
+        asked = ["--dtype", dtype, "--attention", stored]
+        assert output(call("classify", "--model", folder, *asked, "--json", TEXT)) == expected
+        wrong = {"int8": "float32", "float32": "int8"}[stored]
+        message = f"attention: expected '{stored}', which the file was converted to, or none, got '{wrong}'"
+        check_error(call("classify", "--model", out, "--attention", wrong, TEXT), message)
+    facts = json.loads(output(call("info", "--model", folder, "--json")))["model"]
+    assert facts["attention"] is None
 
 
 def test_check(call, folder, out):
@@ -137,6 +155,7 @@ def test_an_existing_file(call, folder, out):
         ([], r"the following arguments are required: MODEL, OUT \(see squeezeops convert --help\)"),
         (["{folder}"], r"required: OUT"),
         (["{folder}", "{out}", "--dtype", "int4"], r"argument --dtype: invalid choice: 'int4'"),
+        (["{folder}", "{out}", "--attention", "int4"], r"argument --attention: invalid choice: 'int4'"),
         (["{folder}", "{out}", "--text", "a"], r"--text: expected --check with it, got none"),
         (["{folder}", "{out}", "--check", "--text", " "], r"--text 1: expected a text, got ' '"),
         (["{folder}", "{out}", "--task", "question-answering"], r"task: .* checkpoint has: base, text-classification"),

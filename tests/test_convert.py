@@ -26,6 +26,7 @@ from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion import convert, quality
 from squeezeops.squeezebert.files.safetensors import read_header, read_tensors, write_file
+from squeezeops.squeezebert.model.equalise import equalised
 from squeezeops.squeezebert.model.storage import ONE_SCALE, TOO_LARGE
 from squeezeops.squeezebert.model.tensors import encoder_shapes
 from squeezeops.squeezebert.model.weights import load_folder
@@ -97,6 +98,58 @@ def test_the_same_bits_as_in_memory(backend, name, dtype, out):
         assert_equal_results(results(model), results(expected))
 
 
+@pytest.mark.parametrize("dtype, attention", [("float32", "int8"), ("float16", "int8"), ("int8", "float32")])
+@pytest.mark.parametrize("name", ["odd_groups", "float16", "bert_masked_lm"])
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_the_same_bits_with_the_other_attention(backend, name, dtype, attention, out):
+    """Attention that is not the default of the dtype."""
+    with ops.backend(backend):
+        done = convert.convert(GOLDEN / name, out, dtype=dtype, attention=attention)
+        asked = {"dtype": dtype, "attention": attention}
+        model = SqueezeBert.from_pretrained(out, **asked)
+        assert (done.attention, model.attention, model.dtype) == (attention, attention, dtype)
+        assert_equal_results(results(model), results(SqueezeBert.from_pretrained(GOLDEN / name, **asked)))
+
+
+def test_what_is_stored_for_int8_attention(out, tmp_path):
+    """The equalised weights, and the exponents that undo what was done to the values. Biases are not folded."""
+    folder = write_model(tmp_path / "model", LABELS, seed=3)
+    plain = tmp_path / "plain.safetensors"
+    for path, attention in ((plain, "float32"), (out, "int8")):
+        convert.convert(folder, path, dtype="float32", attention=attention)
+    before, after = read_tensors(plain), read_tensors(out)
+    exponents = [f"encoder.layers.{i}.attention.value.exponents" for i in range(2)]
+    assert after.keys() - before.keys() == set(exponents)
+    parts = ("query.packed", "query.bias", "key.packed", "key.bias", "value.packed")
+    changed = {name for name, array in before.items() if not np.array_equal(array, after[name])}
+    assert changed and changed <= {f"encoder.layers.{i}.attention.{part}" for i in range(2) for part in parts}
+    config, weights = load_folder(folder)
+    arrays = equalised(config, {name.removeprefix("transformer."): array for name, array in weights.items()})
+    for name in exponents:
+        assert after[name].dtype == np.int8 and after[name].shape == (16,)
+        np.testing.assert_array_equal(after[name], arrays[name])
+    model = SqueezeBert.from_pretrained(out)
+    for i, layer in enumerate(model.layers):
+        np.testing.assert_array_equal(layer.value_scale, np.exp2(after[exponents[i]].astype(np.float32)))
+        np.testing.assert_array_equal(layer.key_bias, arrays[f"encoder.layers.{i}.attention.key.bias"])
+        np.testing.assert_array_equal(layer.value_bias, weights[f"transformer.encoder.layers.{i}.attention.value.bias"])
+    assert any((layer.value_scale != 1).any() for layer in model.layers)
+
+
+def test_the_file_decides_on_attention(tmp_path, out):
+    folder = write_model(tmp_path / "model", LABELS)
+    for dtype, stored, other in (("int8", "int8", "float32"), ("float32", "float32", "int8")):
+        convert.convert(folder, out, dtype=dtype, force=True)
+        for asked in (None, stored):
+            assert SqueezeBert.from_pretrained(out, attention=asked).attention == stored
+        message = rf"attention: expected '{stored}', which the file was converted to, or none, got '{other}'$"
+        for load in (SqueezeBert.from_pretrained, partial(pipeline, "text-classification")):
+            with pytest.raises(ValueError, match=rf"^{re.escape(str(out))}: {message}"):
+                load(out, attention=other)
+    with pytest.raises(ValueError, match=r"^SqueezeBert: attention: expected None or one of .*, got 'int4'$"):
+        convert.convert(folder, out, attention="int4")
+
+
 def write_wide(folder):
     """A model with one group and 128 channels, one of which holds most of each state's norm."""
     ones = {f"{part}_groups": 1 for part in ("q", "k", "v", "post_attention", "intermediate", "output")}
@@ -131,7 +184,7 @@ def test_rotated_layers(backend, out, tmp_path):
             "post_attention.conv1d": "int8", "intermediate.conv1d": "int8_rotated", "output.conv1d": "int8_rotated",
         }  # fmt: skip
         tensors, metadata = read_header(out)
-        assert metadata["requires"] == "rotation" and metadata["dtype"] == "int8"
+        assert metadata["requires"] == "rotation int8-attention" and metadata["dtype"] == "int8"
         assert tensors["encoder.layers.1.output.conv1d.packed"].dtype == "I8"
         assert tensors["encoder.layers.1.post_attention.conv1d.packed"].dtype == "U8"
         model, expected = SqueezeBert.from_pretrained(out), SqueezeBert.from_pretrained(folder, dtype="int8")
@@ -165,7 +218,7 @@ def test_rotated_weights_of_a_file_that_does_not_say_so(tmp_path, out):
     folder = write_wide(tmp_path / "wide")
     convert.convert(folder, out)
     edited = Edited(out)
-    edited.metadata["requires"] = ""
+    edited.metadata["requires"] = "int8-attention"
     edited.write()
     with pytest.raises(ValueError, match=r"query\.packed: expected F32 or F16 or U8, got I8"):
         SqueezeBert.from_pretrained(out)
@@ -547,8 +600,12 @@ def test_wrong_names(folder, converted, tmp_path):
     (tmp_path / "link.safetensors").symlink_to(folder / "model.safetensors")
     for path in (folder / "model.safetensors", tmp_path / "link.safetensors"):
         fails(path, r"expected another name than those of the checkpoint's files, got one of them", force=True)
-    got = "got a model that is converted already, to int8 for text-classification"
-    for options, wanted in (({"dtype": "float16"}, "to float16"), ({"task": "base"}, "to int8 for base")):
+    for options, wanted, attention in (
+        ({"dtype": "float16"}, "to float16", ""),
+        ({"task": "base"}, "to int8 for base", ""),
+        ({"attention": "float32"}, "to int8 with float32 attention", " with int8 attention"),
+    ):
+        got = f"got a model that is converted already, to int8{attention} for text-classification"
         message = rf"^{re.escape(str(converted))}: model: expected a checkpoint to convert {wanted}, {got}"
         fails(tmp_path / "x.safetensors", message, checkpoint=converted, **options)
     fails(converted, r"model: expected a file other than the one to write", checkpoint=converted, force=True)
@@ -691,6 +748,7 @@ class Edited:
 
 
 QUERY = "encoder.layers.0.attention.query"
+EXPONENTS = "encoder.layers.0.attention.value.exponents"
 WORD_TABLE = "embeddings.word_embeddings.weight"
 
 
@@ -773,6 +831,27 @@ BROKEN = {  # name: (change, message)
     "a label more": (config(**MORE), r"classifier\.bias: expected F32 of shape \(4,\), got F32 of shape \(3,\)"),
     "missing weight": (lambda f: f.remove(f"{QUERY}.packed"), r"query\.packed: expected a tensor, which config"),
     "missing bias": (lambda f: f.remove(f"{QUERY}.bias"), r"query\.bias: expected a tensor, which config\.json asks"),
+    "missing exponents": (
+        lambda f: f.remove(EXPONENTS),
+        r"value\.exponents: expected a tensor, which config\.json asks for, got none",
+    ),
+    "dtype of exponents": (
+        claims(EXPONENTS, "U8", 16),
+        r"value\.exponents: expected I8 of shape \(16,\), got U8 of shape \(16,\)",
+    ),
+    "shape of exponents": (claims(EXPONENTS, "I8", 4, 4), r"exponents: expected I8 of shape \(16,\), got I8 of shape"),
+    "an exponent above 0": (
+        lambda f: f.replace(EXPONENTS, "I8", [16], bytes(15) + b"\x01"),
+        r"value\.exponents: expected exponents from -16 to 0, got 1$",
+    ),
+    "an exponent below -16": (
+        lambda f: f.replace(EXPONENTS, "I8", [16], b"\xef" + bytes(15)),
+        r"value\.exponents: expected exponents from -16 to 0, got -17$",
+    ),
+    "exponents without int8 attention": (
+        metadata(attention="float32", requires=""),
+        r"tensors: expected those that config\.json asks for, got 'encoder\.layers\.0\.\S+\.exponents' too",
+    ),
     "missing table": (lambda f: f.remove(WORD_TABLE), rf"{TABLE}: expected a tensor, which config"),
     "unknown tensor": (
         lambda f: f.insert("x\n\x1b", "U8", [64], bytes(64)),
@@ -902,8 +981,11 @@ def test_no_value_of_a_weight_can_crash(edited, backend, filling):
     """Random bytes as weights give any results, but no crash."""
 
     def fill(file):
-        size = len(file.data)
+        size, given = len(file.data), file.data
         file.data = np.random.default_rng(0).bytes(size) if filling is None else bytes([filling]) * size
+        for i in range(2):  # exponents are no weights: they are checked
+            begin, end = file.header[EXPONENTS.replace(".0.", f".{i}.")]["data_offsets"]
+            file.data = file.data[:begin] + given[begin:end] + file.data[end:]
 
     with ops.backend(backend), np.errstate(all="ignore"):
         results(SqueezeBert.from_pretrained(edited(fill)))

@@ -24,6 +24,7 @@ from squeezeops.squeezebert.files.converted import pack_vocabulary, read_vocabul
 from squeezeops.squeezebert.files.safetensors import read_header, read_tensors, write_file
 
 VERSION_1 = GOLDEN / "version_1.safetensors"  # a BERT in int8 with a vocab.txt, written by a release of version 1
+VERSION_2 = GOLDEN / "version_2.safetensors"  # a SqueezeBERT in int8, written before there was attention in int8
 EXACT = [name for name in ops.available_backends() if name != "numpy"]
 LABELS = ["bad", "so so", "good"]
 TEXTS = ["The good movies!", "É 北 bad.", "good[MASK]movie a.", ""]
@@ -83,8 +84,8 @@ def test_version_1_keeps_its_bits(backend):
         hidden = model.encoder()(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
     assert (model.dtype, model.task, model.embedding) == ("int8", "text-classification", None)
     for array, digest in (
-        (output.logits, "5bbcdbd22d2a882471a0a8308e51b6c84b837122e0252da4edc3c17e2f1b2d5c"),
-        (hidden.last_hidden_state, "77a3cb61fb29b473ea9b030a8268fcdf62668a27207ef151a03547962f77d421"),
+        (output.logits, "fa6e2c4b104cd5d4f8461a945670789c90c089299dc50ff87808e2ef4e2360b8"),
+        (hidden.last_hidden_state, "903c3098f86f9e15cef54a1d293348814e5746092c8267208a884d6791ab6444"),
     ):
         assert hashlib.sha256(array.tobytes()).hexdigest() == digest
 
@@ -95,7 +96,7 @@ def test_both_versions_have_the_same_results(dtype, kind, tmp_path):
     folder = write_model(tmp_path / "model", LABELS)
     if kind == "tokenizer.json":
         (folder / kind).write_text(json.dumps(TOKENIZER_JSON))
-    convert(folder, new := tmp_path / "new.safetensors", dtype=dtype)
+    convert(folder, new := tmp_path / "new.safetensors", dtype=dtype, attention="float32")
     old = write_version_1(folder, new, tmp_path / "old.safetensors")
     assert read_header(old)[1]["squeezeops_format"] == "1"
     assert_same_bits(logits(new), logits(old))
@@ -104,7 +105,7 @@ def test_both_versions_have_the_same_results(dtype, kind, tmp_path):
 
 def test_the_built_in_model_is_its_checkpoint_converted(tmp_path):
     """As version 1, the checkpoint gives the file that ships: the same tensors and texts, in the same order."""
-    convert(CHECKPOINT, new := tmp_path / "new.safetensors")
+    convert(CHECKPOINT, new := tmp_path / "new.safetensors", attention="float32")
     mine, built_in = (
         write_version_1(CHECKPOINT, new, tmp_path / "old.safetensors"),
         default_model() / "model.safetensors",
@@ -127,7 +128,38 @@ def test_version_1_is_copied_and_described(capsys, monkeypatch, tmp_path):
     call, out = caller(capsys, monkeypatch), tmp_path / "out.safetensors"
     assert call("convert", VERSION_1, out, "--quiet") == (0, "", "")
     assert out.read_bytes() == VERSION_1.read_bytes()
-    assert "format: converted, version 1; int8, for text-classification" in call("info", "--model", out)[1]
+    text = call("info", "--model", out)[1]
+    assert "format: converted, version 1; int8 with float32 attention, for text-classification" in text
+
+
+# ---- version 2 before attention in int8 ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_an_earlier_version_2_keeps_its_bits(backend):
+    """Attention stays in float32."""
+    batch = Tokenizer.from_pretrained(VERSION_2)(["the good movies!", "bad, awful."], padding=True)
+    assert batch["input_ids"] == [[2, 6, 7, 9, 10, 15, 3], [2, 8, 14, 12, 13, 3, 0]]
+    with ops.backend(backend):
+        model = SqueezeBert.from_pretrained(VERSION_2)
+        output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        hidden = model.encoder()(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    assert (model.dtype, model.attention) == ("int8", "float32")
+    for array, digest in (
+        (output.logits, "274bc294bbbbc93798fac6339d2d4344c86e50f42b93c21cfb99a608c6750773"),
+        (hidden.last_hidden_state, "55e42e1269157cafcfdf2617a7c9e1c2c470c0f9be981f5d5350f3c261b8dfbd"),
+    ):
+        assert hashlib.sha256(array.tobytes()).hexdigest() == digest
+
+
+def test_a_conversion_with_float32_attention_is_that_of_an_earlier_version_2(tmp_path):
+    """Byte for byte, the version of the writer aside."""
+    folder = write_model(tmp_path / "reviews", LABELS, seed=3)
+    convert(folder, out := tmp_path / "out.safetensors", attention="float32")
+    files = [Edited(path) for path in (out, shutil.copy(VERSION_2, tmp_path / "old.safetensors"))]
+    for file in files:
+        assert file.metadata.pop("squeezeops_version")
+    assert files[0].header == files[1].header and files[0].data == files[1].data
 
 
 # ---- version 2 -------------------------------------------------------------------------------------------------------
@@ -139,7 +171,8 @@ def test_the_metadata(converted, folder, capsys, monkeypatch):
         "format", "squeezeops_format", "squeezeops_version", "requires", "dtype", "task", "attention", "source",
         "config.json", "tokenizer",
     ]  # fmt: skip
-    assert (metadata["squeezeops_format"], metadata["requires"], metadata["attention"]) == ("2", "", "float32")
+    assert metadata["squeezeops_format"] == "2"
+    assert (metadata["requires"], metadata["attention"]) == ("int8-attention", "int8")
     config = SqueezeBert.from_pretrained(folder).config
     assert json.loads(metadata["config.json"]) == json.loads(json.dumps(asdict(config)))
     settings = Tokenizer.from_pretrained(folder).settings()
@@ -147,7 +180,7 @@ def test_the_metadata(converted, folder, capsys, monkeypatch):
     assert settings["single"] == [(2, 0), ("A", 0), (3, 0)] and settings["strip_accents"] is True
     assert not any("movie" in value for value in metadata.values())  # no token is in the JSON
     text = caller(capsys, monkeypatch)("info", "--model", converted)[1]
-    assert "format: converted, version 2; int8, for text-classification" in text
+    assert "format: converted, version 2; int8 with int8 attention, for text-classification" in text
 
 
 def search(file, token):
@@ -281,8 +314,13 @@ UNKNOWN = {
     ),
     "a feature of two": ({"requires": "x\n\x1b y"}, rf"requires: expected .*got 'x' {NEWER}"),
     "no list": ({"requires": None}, r"requires: expected the features that a reader must know, got none"),
-    "attention": ({"attention": "int8"}, rf"attention: expected 'float32', got 'int8' {NEWER}"),
-    "no attention": ({"attention": None}, rf"attention: expected 'float32', got None {NEWER}"),
+    "attention": ({"attention": "int4"}, rf"attention: expected 'int8', got 'int4' {NEWER}"),
+    "float32 attention": ({"attention": "float32"}, rf"attention: expected 'int8', got 'float32' {NEWER}"),
+    "attention without its word": (
+        {"attention": "int8", "requires": ""},
+        rf"attention: expected 'float32', got 'int8' {NEWER}",
+    ),
+    "no attention": ({"attention": None}, rf"attention: expected 'int8', got None {NEWER}"),
 }
 
 

@@ -67,6 +67,10 @@ def test_sentiment_is_evaluated(tmp_path):
         "sentiment, embedded, int8, some.trees": {"texts": 3, "right": 2},
         "sentiment, sentiment_checkpoint, float32, some.trees": {"texts": 3, "right": 2},
     }
+    arguments[2:4] = ["--dtype", "int8", "--attention", "float32"]
+    assert run("evaluate_sentiment", tmp_path / "some.trees", *arguments) == line
+    name = "sentiment, sentiment_checkpoint, int8 with float32 attention, some.trees"
+    assert json.loads((tmp_path / "out.json").read_text())[name] == {"texts": 3, "right": 2}
 
 
 def test_embeddings_are_evaluated(tmp_path):
@@ -85,6 +89,10 @@ def test_embeddings_are_evaluated(tmp_path):
         assert re.fullmatch("  (good )*movie|  the good|  great movie", text)
     exact = run("evaluate_embeddings", model, files[0], "--dtype", "float16").splitlines()[0]
     assert float(exact.split()[-3]) > facts["embeddings, int8, a.txt"]["worst"]
+    arguments = ["--attention", "float32", "--limit", 4, "--json", tmp_path / "out.json"]
+    run("evaluate_embeddings", model, files[0], *arguments)
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["embeddings, int8 with float32 attention, a.txt"] != facts["embeddings, int8, a.txt"]
     (tmp_path / "b.conll").write_text("")
     assert "expected texts, got a file without" in run("evaluate_embeddings", model, files[1], status=2)
 

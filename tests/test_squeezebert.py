@@ -9,6 +9,7 @@ import shutil
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -260,13 +261,11 @@ def test_weights_beyond_float16_stay_float32():
         assert (layer.intermediate.dtype, layer.output.dtype) == (dtype, "float16")
 
 
+@pytest.mark.parametrize("attention", ["float32", "int8"])
 @pytest.mark.parametrize("name", WITH_STATES)
-def test_int8_is_close_to_float32(variant, name):
+def test_int8_is_close_to_float32(variant, name, attention):
     expected = expected_of(name)
-    inputs = [expected[key] for key in INPUTS]
-    exact, close = (
-        load(name, dtype=dtype)(*inputs, output_hidden_states=True).last_hidden_state for dtype in ("float32", "int8")
-    )
+    exact, close = states_of(name), states_of(name, dtype="int8", attention=attention)
     keep = kept(expected["attention_mask"])
     a, b = exact[keep].astype(float), close[keep].astype(float)
     assert 0.001 < np.sqrt(((a - b) ** 2).mean() / (a**2).mean()) < 0.04  # narrow layers with large random weights
@@ -302,7 +301,8 @@ def test_int8_embeddings_of_a_published_model(minilm):
         for dtype in ("float32", "int8")
     )
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(exact, close, strict=True)]
-    assert np.mean(cosines) > 0.999 and min(cosines) > 0.998, cosines
+    # The worst, "Thank you ! ! !", has 0.9979; with float32 attention 0.9983.
+    assert np.mean(cosines) > 0.999 and min(cosines) > 0.9975, cosines
     layers = SqueezeBert.from_pretrained(minilm, dtype="int8").layers
     assert {layer.value.dtype for layer in layers} == {"float16"}
     assert {getattr(layer, part).dtype for layer in layers for part in ("query", "key", "intermediate", "output")} == {
@@ -319,6 +319,106 @@ def test_dtypes_of_convolutions():
             assert getattr(layer, attribute).dtype == MIXED.get(f"encoder.layers.{i}.{part}", "float32")
 
 
+# ---- attention in int8 ---------------------------------------------------------------------------------------------
+
+
+def states_of(name: str, **options: object) -> np.ndarray:
+    inputs = [part.reshape(6, 10) for part in inputs_of(name)]
+    return load(name, task="base", **options)(*inputs, output_hidden_states=True).last_hidden_state
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_int8_attention_is_close_to_that_in_float32(variant, name):
+    """With float32 convolutions, so that only attention differs. The inputs have holes and fully masked rows."""
+    keep = kept(expected_of(name)["attention_mask"])
+    exact, close = (states_of(name, attention=attention)[keep].astype(float) for attention in ("float32", "int8"))
+    assert 1e-4 < np.sqrt(((exact - close) ** 2).mean() / (exact**2).mean()) < 0.015
+    cosines = (exact * close).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(close, axis=-1)
+    assert cosines.min() > 0.998
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", MIXED])
+@pytest.mark.parametrize("name", WITH_STATES)
+def test_backends_agree_on_int8_attention(name, dtype):
+    """The compiled backends have the same bits, and NumPy's are close: rounding to bytes may turn a last bit over."""
+    found = {}
+    for backend in ops.available_backends():
+        with ops.backend(backend):
+            found[backend] = states_of(name, dtype=dtype, attention="int8")
+    reference = found.pop("numpy")
+    first = next(iter(found.values()), reference)
+    for states in found.values():
+        assert_same_bits(states, first)
+    assert np.abs(first - reference).max() < 0.05 and np.abs(first - reference).mean() < 0.002
+
+
+def test_the_default_of_attention():
+    """In int8 models, attention is in int8, too."""
+    for dtype, default in (("float32", "float32"), ("float16", "float32"), ("int8", "int8"), (MIXED, "float32")):
+        for attention in (None, "float32", "int8"):
+            model = load("classification", dtype=dtype, attention=attention)
+            assert model.attention == (attention or default)
+            quantized = [layer.value_scale is not None for layer in model.layers]
+            assert quantized == [model.attention == "int8"] * 2
+    assert load("classification", dtype="int8").encoder().attention == "int8"
+
+
+@pytest.mark.parametrize("attention", ["int7", "", "float16", 8, ["int8"]])
+def test_unknown_attention(attention):
+    message = rf"SqueezeBert: attention: expected None or one of 'float32', 'int8', got {re.escape(repr(attention))}$"
+    config, weights = load_folder(GOLDEN / "classification")
+    for make in (
+        partial(SqueezeBert, config, weights),
+        partial(SqueezeBert.from_pretrained, GOLDEN / "classification"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            make(attention=attention)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("name", WITH_STATES)
+def test_scores_next_to_int8_attention(variant, name, dtype):
+    """Asking for them changes no state. They are computed in float32, with the bias of the keys."""
+    inputs = inputs_of(name)
+    model, exact = (load(name, dtype=dtype, attention=attention) for attention in ("int8", "float32"))
+    assert any(layer.key_bias.any() for layer in model.layers)
+    asked = model(*inputs, output_hidden_states=True, output_attentions=True)
+    for states, others in zip(
+        asked.hidden_states, model(*inputs, output_hidden_states=True).hidden_states, strict=True
+    ):
+        assert_repeats(states, others)
+    # The first layer has the same input in both.
+    scores, expected = (output.attentions[0] for output in (asked, exact(*inputs, output_attentions=True)))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5 * np.abs(expected[expected > MASKED]).max())
+    assert len(asked.attentions) == len(model.layers)
+
+
+def test_channels_of_different_magnitude(variant):
+    """A key's channel 32 times larger, a query's and a value's so much smaller: equalised, the states are as before."""
+    config, weights = load_folder(GOLDEN / "odd_groups")
+    heads, groups = config.num_attention_heads, config.post_attention_groups
+    uneven, channel = dict(weights), np.arange(heads) * (config.hidden_size // heads) + 1
+    for i in range(config.num_hidden_layers):
+        layer = f"encoder.layers.{i}."
+        for part, factor in (("query", 1 / 32), ("key", 32), ("value", 1 / 32)):
+            for tensor in ("weight", "bias"):
+                label = f"{layer}attention.{part}.{tensor}"
+                uneven[label] = weights[label].copy()
+                uneven[label][channel] *= np.float32(factor)
+        label = f"{layer}post_attention.conv1d.weight"
+        undo = np.ones(config.hidden_size, np.float32)
+        undo[channel] = 32
+        by_group = weights[label].reshape(groups, -1, config.hidden_size // groups) * undo.reshape(groups, 1, -1)
+        uneven[label] = by_group.reshape(weights[label].shape)
+    inputs = inputs_of("odd_groups")
+    exact, even, other = (
+        SqueezeBert(config, w, attention=attention)(*inputs, output_hidden_states=True).last_hidden_state
+        for w, attention in ((weights, "float32"), (weights, "int8"), (uneven, "int8"))
+    )
+    errors = [np.abs(close - exact).mean() for close in (even, other)]
+    assert errors[1] < 1.5 * errors[0]
+
+
 # ---- the same bits in every batch ----------------------------------------------------------------------------------
 
 
@@ -328,7 +428,7 @@ def test_dtypes_of_convolutions():
     "name, dtype",
     [(name, "float32") for name in MODELS if name not in ("float16", "bfloat16", "multiple_choice")]
     + [(name, dtype) for name in ("classification", "odd_groups") for dtype in ("float16", "int8", MIXED)]
-    + [("masked_lm", "int8")],
+    + [("masked_lm", "int8"), ("bert_classification", "int8")],
 )
 def test_batch_and_padding_do_not_change_bits(variant, name, dtype, rng):
     model = load(name, dtype=dtype)
@@ -384,8 +484,9 @@ def test_instruction_sets_agree(variant, name, dtype):
         assert_same_bits(here[key], there[key])
 
 
-def test_threads_share_a_model(variant, rng):
-    model = load("classification")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_threads_share_a_model(variant, dtype, rng):
+    model = load("classification", dtype=dtype)
     batches = [rng.integers(0, model.config.vocab_size, (1 + i % 4, 3 + i % 9)) for i in range(16)]
     alone = [model(ids).logits for ids in batches]
 

@@ -97,6 +97,7 @@ def _checkpoint_facts(folder: str) -> dict[str, Any]:
         "path": folder,
         "format": "Hugging Face",
         "dtype": " and ".join(sorted({str(array.dtype) for array in weights.values()})),
+        "attention": None,  # chosen when it is loaded
         "task": choose_task(None, config, weights),
         "parameters": sum(array.size for array in weights.values()),
         "bytes": sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()),
@@ -123,6 +124,7 @@ def _converted_facts(file: str) -> dict[str, Any]:
         "path": file,
         "format": f"converted, version {opened.version}",
         "dtype": opened.dtype,
+        "attention": opened.attention,
         "task": task,
         "parameters": sum(map(prod, shapes.values())),
         "bytes": os.path.getsize(file),
@@ -156,7 +158,8 @@ def _describe(facts: dict[str, Any]) -> list[str]:
         rows.append(("model", "none built in"))
     else:
         rows.append(("model", model["path"]))
-        rows.append(("", f"format: {model['format']}; {model['dtype']}, for {model['task']}"))
+        attention = f" with {model['attention']} attention" if model["attention"] else ""
+        rows.append(("", f"format: {model['format']}; {model['dtype']}{attention}, for {model['task']}"))
         rows.append(("", f"{model['parameters']:,} parameters, {model['bytes']:,} bytes"))
         rows += [
             ("embedding" if i == 0 else "", line) for i, line in enumerate(_describe_embedding(model["embedding"]))

@@ -72,6 +72,9 @@ def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     default = "float32, or what the file was converted to" + (", int8 for the built-in" if command.built_in else "")
     parser.add_argument("--dtype", help=f"storage of the model's weights (default: {default})")
     parser.add_argument(
+        "--attention", help="arithmetic of attention, float32 or int8 (default: int8 for --dtype int8, or the file's)"
+    )
+    parser.add_argument(
         "--threads",
         type=partial(count, most=MOST_THREADS),
         metavar="N",
@@ -181,7 +184,7 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
     if "max_length" in options and "truncation" in command.options and not options.setdefault("truncation", True):
         raise CommandError("--max-length: expected texts that may be cut, got --no-truncation")
-    return pipeline(command.task, arguments.model, dtype=arguments.dtype, **options)
+    return pipeline(command.task, arguments.model, dtype=arguments.dtype, attention=arguments.attention, **options)
 
 
 def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Any, Any], None]:

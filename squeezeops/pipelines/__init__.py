@@ -87,6 +87,7 @@ def pipeline(
     *,
     tokenizer: Any = None,
     dtype: str | None = None,
+    attention: str | None = None,
     **options: Any,
 ) -> Pipeline:
     """Make a pipeline: an object that is called with texts and returns answers.
@@ -101,7 +102,7 @@ def pipeline(
         None: the built-in model, for "text-classification" only (English sentiment: POSITIVE, NEGATIVE).
     tokenizer : Tokenizer, str, path or None
         None: from the model's folder. Required if `model` is a SqueezeBert.
-    dtype : str or None
+    dtype, attention : str or None
         Passed to `SqueezeBert.from_pretrained`. A SqueezeBert keeps its own.
     **options
         Options of the task, for all calls. The classes document them, and inputs and results:
@@ -133,7 +134,7 @@ def pipeline(
         model = default_model(task)
     if isinstance(model, str | os.PathLike):
         folder = model
-        model = SqueezeBert.from_pretrained(folder, dtype=dtype, task=kind.model_tasks[0])
+        model = SqueezeBert.from_pretrained(folder, dtype=dtype, attention=attention, task=kind.model_tasks[0])
         tokenizer = folder if tokenizer is None else tokenizer
     elif not isinstance(model, SqueezeBert):
         expected = "None, a folder or a SqueezeBert"

@@ -24,6 +24,7 @@ from squeezeops.squeezebert.files.converted import (
     ATTENTION,
     EMBEDDING,
     FORMAT,
+    INT8_ATTENTION,
     PACKED,
     REQUIRES,
     ROTATION,
@@ -39,10 +40,12 @@ from squeezeops.squeezebert.files.hub_cache import COMMIT, find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES
 from squeezeops.squeezebert.files.sentence_transformers import FILES, read_embedding
 from squeezeops.squeezebert.model import heads
+from squeezeops.squeezebert.model.equalise import equalised
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.model.storage import (
     ROWS,
     TOO_LARGE,
+    attention_of,
     check_dtype,
     dtype_of,
     dtype_of_table,
@@ -50,7 +53,15 @@ from squeezeops.squeezebert.model.storage import (
     storable,
     stored_table,
 )
-from squeezeops.squeezebert.model.tensors import WORDS, encoder_shapes, groups_of, in_encoder, select_tensors
+from squeezeops.squeezebert.model.tensors import (
+    EXPONENTS,
+    WORDS,
+    encoder_shapes,
+    exponent_shapes,
+    groups_of,
+    in_encoder,
+    select_tensors,
+)
 from squeezeops.squeezebert.model.weights import load_folder
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
@@ -116,7 +127,7 @@ class Conversion:
     ----------
     path : str
         The file.
-    dtype, task : str
+    dtype, attention, task : str
     bytes_before, bytes_after : int
         Sizes of the checkpoint's weights and of the file.
     layers : dict of str to StoredLayer
@@ -127,6 +138,7 @@ class Conversion:
 
     path: str
     dtype: str
+    attention: str
     task: str
     bytes_before: int = 0
     bytes_after: int = 0
@@ -139,6 +151,7 @@ def convert(
     path: str | os.PathLike[str],
     *,
     dtype: str = "int8",
+    attention: str | None = None,
     task: str | None = None,
     force: bool = False,
     measure: bool = False,
@@ -152,13 +165,16 @@ def convert(
     ----------
     checkpoint : str or path
         A folder in Hugging Face's layout, or a model's name in the local Hugging Face cache. A converted model of the
-        same `dtype` and task is copied.
+        same `dtype`, attention and task is copied.
     path : str or path
         The file to write; its name ends in .safetensors.
     dtype : {"float32", "float16", "int8"}
-        The storage of the model, with the bits of `SqueezeBert(config, weights, dtype=dtype)`. For "int8" the word
-        embeddings are int8, too. For "int8" and "float16", other embedding tables and a masked-LM head's decoder are
-        float16 unless a value is too large. What else the checkpoint has in float16 stays in float16.
+        The storage of the model, with the bits of `SqueezeBert(config, weights, dtype=dtype, attention=attention)`. For
+        "int8" the word embeddings are int8, too. For "int8" and "float16", other embedding tables and a masked-LM
+        head's decoder are float16 unless a value is too large. What else the checkpoint has in float16 stays in
+        float16.
+    attention : {"float32", "int8"}, optional
+        The arithmetic of attention. Default: "int8" for the dtype "int8", else "float32"; that of a converted model.
     task : str, optional
         The head to store. Default: that of the task that the checkpoint was saved for.
     force : bool
@@ -179,15 +195,16 @@ def convert(
     FileExistsError
         If the file exists, and not `force`.
     TypeError, ValueError, OSError
-        As for `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to another dtype or task; for a
-        `path` that does not end in .safetensors or is one of the checkpoint's files.
+        As for `SqueezeBert.from_pretrained`; for a `checkpoint` that is converted to another dtype, attention or task;
+        for a `path` that does not end in .safetensors or is one of the checkpoint's files.
     """
     check_dtype(dtype)
+    chosen = attention_of(dtype, attention)
     target = check_target(path, force)
     folder = find_folder(checkpoint)
     found = find_file(folder)
     if found is not None:
-        return copy(ConvertedFile(found), target, dtype, task, force)
+        return copy(ConvertedFile(found), target, dtype, attention, task, force)
     config, weights = load_folder(folder)
     if target in (os.path.realpath(os.path.join(folder, name)) for name in weight_files(folder)):
         raise ValueError(
@@ -208,19 +225,24 @@ def convert(
             errors = layer_errors(exact, arrays, dtype, inputs, report)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
-    done = Conversion(target, dtype, task)
+    done = Conversion(target, dtype, chosen, task)
     names = [name for name, _ in chain(encoder_shapes(config), shapes.items())]
+    if chosen == "int8":
+        arrays = equalised(config, arrays)
+        names += [name for name, _ in exponent_shapes(config)]
     stored = plan(config, names, arrays, errors, done)
     others = ("config.json", *TOKENIZER_FILES, *FILES)
     files = [*weight_files(folder), *(name for name in others if os.path.isfile(os.path.join(folder, name)))]
+    features = [ROTATION] if any(layer.dtype == "int8_rotated" for layer in done.layers.values()) else []
+    features += [INT8_ATTENTION] if chosen == "int8" else []
     metadata = {
         "format": "squeezeops",
         FORMAT: str(VERSION),
         "squeezeops_version": __version__,
-        REQUIRES: ROTATION if any(layer.dtype == "int8_rotated" for layer in done.layers.values()) else "",
+        REQUIRES: " ".join(features),
         "dtype": dtype,
         "task": task,
-        ATTENTION: "float32",
+        ATTENTION: chosen,
         "source": json.dumps({"name": name_of(folder, checkpoint), "sha256": {f: digest(folder, f) for f in files}}),
         "config.json": json.dumps(asdict(config)),
     }
@@ -247,17 +269,21 @@ def convert(
     return done
 
 
-def copy(opened: ConvertedFile, target: str, dtype: str, task: str | None, force: bool) -> Conversion:
+def copy(
+    opened: ConvertedFile, target: str, dtype: str, attention: str | None, task: str | None, force: bool
+) -> Conversion:
     """Copy a converted model."""
-    if dtype != opened.dtype or task not in (None, opened.task):
-        got = f"a model that is converted already, to {opened.dtype} for {opened.task}"
-        opened.fail("model", f"a checkpoint to convert to {dtype}{f' for {task}' if task else ''}", got)
+    if dtype != opened.dtype or attention not in (None, opened.attention) or task not in (None, opened.task):
+        wanted = dtype + (f" with {attention} attention" if attention else "") + (f" for {task}" if task else "")
+        got = f"a model that is converted already, to {opened.dtype}"
+        got += f" with {opened.attention} attention for {opened.task}" if attention else f" for {opened.task}"
+        opened.fail("model", f"a checkpoint to convert to {wanted}", got)
     if target == os.path.realpath(opened.path):
         opened.fail("model", "a file other than the one to write", "the same file")
     with atomic_file(target, replace=force) as file:
         file.write(opened.mapped)
     size = len(opened.mapped)
-    return Conversion(target, dtype, opened.task, size, size, layers_of(opened))
+    return Conversion(target, dtype, opened.attention, opened.task, size, size, layers_of(opened))
 
 
 def layers_of(opened: ConvertedFile) -> dict[str, StoredLayer]:
@@ -301,7 +327,9 @@ def plan(
     stored = []
     for name in names:
         array = arrays[name]
-        if array.ndim == 1:
+        if name.endswith(EXPONENTS):
+            stored.append(Stored(name, "I8", array.shape, partial(np.ascontiguousarray, array)))
+        elif array.ndim == 1:
             stored.append(Stored(name, "F32", array.shape, partial(np.ascontiguousarray, array, "<f4")))
         elif name.startswith("embeddings."):
             stored.append(plan_table(name, array, done))

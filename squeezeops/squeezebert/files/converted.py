@@ -25,6 +25,7 @@ __all__ = [
     "ATTENTION",
     "EMBEDDING",
     "FORMAT",
+    "INT8_ATTENTION",
     "PACKED",
     "REQUIRES",
     "ROTATION",
@@ -44,7 +45,8 @@ FORMAT, VERSION = "squeezeops_format", 2  # the key in the metadata that marks a
 # Keys of the metadata since version 2.
 REQUIRES, ATTENTION, TOKENIZER, EMBEDDING = "requires", "attention", "tokenizer", "embedding"
 ROTATION = "rotation"  # the word in REQUIRES of a file with weights of int8_rotated
-FEATURES = frozenset({ROTATION})  # words in REQUIRES that this reader knows
+INT8_ATTENTION = "int8-attention"  # that of a file for attention in int8
+FEATURES = frozenset({ROTATION, INT8_ATTENTION})  # words in REQUIRES that this reader knows
 VOCABULARY = {"vocab.bytes": "U8", "vocab.offsets": "I32", "vocab.ids": "I32"}  # tensors since version 2
 PACKED = ".packed"  # replaces ".weight" at the end of the name of a packed weight
 # safetensors' dtypes of packed weights, the most exact first.
@@ -155,12 +157,13 @@ def _check_version(file: str, metadata: Mapping[str, str]) -> int:
     if version > 1:
         if REQUIRES not in metadata:
             fail(REQUIRES, "the features that a reader must know", "none")
-        for feature in metadata[REQUIRES].split():
+        features = metadata[REQUIRES].split()
+        for feature in features:
             if feature not in FEATURES:
                 fail(REQUIRES, "features that this version knows", f"{quote(feature)} {advice}")
-        attention = metadata.get(ATTENTION)
-        if attention != "float32":
-            fail(ATTENTION, "'float32'", f"{reprlib.repr(attention)} {advice}")
+        attention, said = metadata.get(ATTENTION), "int8" if INT8_ATTENTION in features else "float32"
+        if attention != said:
+            fail(ATTENTION, repr(said), f"{reprlib.repr(attention)} {advice}")
     return version
 
 
@@ -225,8 +228,8 @@ class ConvertedFile:
     Attributes
     ----------
     path : str
-    dtype, task : str
-        The target of the conversion.
+    dtype, attention, task : str
+        The target of the conversion. In version 1, attention is "float32".
     version : int
         Of the format.
     rotates : bool
@@ -249,6 +252,7 @@ class ConvertedFile:
         self.tensors, self.metadata, self.mapped = safetensors.map_file(path)
         self.version = _check_version(path, self.metadata)
         self.dtype, self.task = self.metadata.get("dtype", ""), self.metadata.get("task", "")
+        self.attention = self.metadata[ATTENTION] if self.version > 1 else "float32"
         self.rotates = ROTATION in self.metadata.get(REQUIRES, "").split()
         if self.dtype not in TARGETS:
             self.fail("dtype", f"one of {', '.join(map(repr, TARGETS))}", reprlib.repr(self.dtype))

@@ -24,7 +24,7 @@ from squeezeops.squeezebert.model.batch import Batch, make_batch
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
 from squeezeops.squeezebert.model.layer import make_layer
 from squeezeops.squeezebert.model.output import SqueezeBertOutput
-from squeezeops.squeezebert.model.storage import check_dtype
+from squeezeops.squeezebert.model.storage import attention_of, check_dtype
 from squeezeops.squeezebert.model.tensors import groups_by_part
 from squeezeops.squeezebert.model.weights import ArrayWeights, MappedWeights, config_of, load_folder
 from squeezeops.squeezebert.model.workspace import Activations, Workspaces
@@ -51,8 +51,7 @@ class SqueezeBert:
     dtype : {"float32", "float16", "int8"}, or mapping of str to those
         The storage of the encoder's convolutions, see `squeezeops.PointwiseConv`. "float16" takes half the memory and,
         for a float16 checkpoint, gives the results of "float32". "int8" takes a quarter and multiplies bytes.
-        LayerNorm, attention and heads always compute in float32: a head is small, and rounding its few numbers shows
-        most.
+        LayerNorm and heads always compute in float32: a head is small, and rounding its few numbers shows most.
 
         In an "int8" model, convolutions with one group (as in a BERT) have a rule of their own, because one channel may
         hold most of a token's norm, and one scale for all channels leaves little of the others: queries, keys,
@@ -64,13 +63,17 @@ class SqueezeBert:
         A mapping gives the dtype of each convolution, by names like "encoder.layers.0.attention.query" (parts:
         "attention.query", "attention.key", "attention.value", "post_attention.conv1d", "intermediate.conv1d",
         "output.conv1d"), also "int8_rotated". Convolutions not in it are float32, and tables stay as in the checkpoint.
+    attention : {"float32", "int8"}, optional
+        The arithmetic of attention. "int8" multiplies bytes, as `squeezeops.attention` does with quantised rows; the
+        weights of queries, keys and values are equalised for it, see `model.equalise`. Default: "int8" for the dtype
+        "int8", else "float32".
     task : str, optional
         "base" (the encoder alone), "masked-lm", "text-classification", "multiple-choice", "token-classification" or
         "question-answering". Default: the task that the checkpoint was saved for.
 
     Attributes
     ----------
-    config, dtype, task
+    config, dtype, attention, task
         As above.
     path : str or None
         The folder or file that the model was loaded from.
@@ -84,7 +87,7 @@ class SqueezeBert:
         If a weight is not a NumPy array.
     ValueError
         For tensors that are missing, unknown, or of the wrong shape or dtype (one error for all); for an unknown
-        `dtype`; for a `task` that the checkpoint has no head for.
+        `dtype` or `attention`; for a `task` that the checkpoint has no head for.
 
     Examples
     --------
@@ -104,15 +107,19 @@ class SqueezeBert:
         weights: Mapping[str, NDArray[Any]],
         *,
         dtype: str | Mapping[str, str] = "float32",
+        attention: str | None = None,
         task: str | None = None,
     ) -> None:
         _check_arguments(config, weights, dtype)
+        attention = attention_of(dtype, attention)
         task = heads.choose_task(task, config, weights)
         shapes = heads.HEADS[task].shapes(config, weights)
-        self._build(config, ArrayWeights(config, weights, shapes, dtype), dtype, task)
+        self._build(config, ArrayWeights(config, weights, shapes, dtype, attention), dtype, attention, task)
 
-    def _build(self, config: SqueezeBertConfig, w: Weights, dtype: str | Mapping[str, str], task: str) -> None:
-        self.config, self.dtype, self.task = config, dtype, task
+    def _build(
+        self, config: SqueezeBertConfig, w: Weights, dtype: str | Mapping[str, str], attention: str, task: str
+    ) -> None:
+        self.config, self.dtype, self.attention, self.task = config, dtype, attention, task
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
         if config.model_type == "distilbert":  # has no token types: whatever they are, add zeros
@@ -120,13 +127,19 @@ class SqueezeBert:
         else:
             self.types = w["embeddings.token_type_embeddings.weight"]  # [type_vocab_size, C]
         self.embedding_norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
-        self.layers = [make_layer(config, w, f"encoder.layers.{i}") for i in range(config.num_hidden_layers)]
+        self.layers = [make_layer(config, w, f"encoder.layers.{i}", attention) for i in range(config.num_hidden_layers)]
         self.head = heads.HEADS[task](config, w)
-        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups)
+        quantized = config.num_attention_heads if attention == "int8" else 0
+        self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups, quantized)
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, dtype: str | Mapping[str, str] | None = None, task: str | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dtype: str | Mapping[str, str] | None = None,
+        attention: str | None = None,
+        task: str | None = None,
     ) -> SqueezeBert:
         """Load a folder in Hugging Face's layout, or a file that ``squeezeops convert`` has written.
 
@@ -140,6 +153,8 @@ class SqueezeBert:
             The folder; a model's name in the local Hugging Face cache; a converted file, or the folder of one.
         dtype : str, optional
             As for the class. Default: "float32", or that of a converted file, for which any other is an error.
+        attention : str, optional
+            As for the class. For a converted file its own; any other is an error.
         task : str, optional
             As for the class. Default: the task that the checkpoint was saved, or the file converted, for.
 
@@ -152,14 +167,15 @@ class SqueezeBert:
         """
         if dtype is not None:
             check_dtype(dtype)
+        chosen = attention_of(dtype or "float32", attention)
         ops.get_backend()  # a missing backend is not an error of the folder
         folder = find_folder(path)
         file = find_file(folder)
         if file is not None:
-            return cls._from_converted(ConvertedFile(file), dtype, task)
+            return cls._from_converted(ConvertedFile(file), dtype, attention, task)
         config, weights = load_folder(folder)
         try:
-            model = cls(config, weights, dtype=dtype or "float32", task=task)
+            model = cls(config, weights, dtype=dtype or "float32", attention=chosen, task=task)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
         model.path = folder
@@ -171,18 +187,19 @@ class SqueezeBert:
 
     @classmethod
     def _from_converted(
-        cls, file: ConvertedFile, dtype: str | Mapping[str, str] | None, task: str | None
+        cls, file: ConvertedFile, dtype: str | Mapping[str, str] | None, attention: str | None, task: str | None
     ) -> SqueezeBert:
         config = config_of(file)
-        if dtype not in (None, file.dtype):
-            file.fail("dtype", f"{file.dtype!r}, which the file was converted to, or none", repr(dtype))
+        for what, asked, stored in (("dtype", dtype, file.dtype), ("attention", attention, file.attention)):
+            if asked not in (None, stored):
+                file.fail(what, f"{stored!r}, which the file was converted to, or none", repr(asked))
         try:
             task = heads.choose_task(task or file.task, config, file.names)
         except ValueError as error:
             raise ValueError(f"{file.path}: {error}") from None
         weights = MappedWeights(file, config, heads.HEADS[task].shapes(config, file.names))
         model = cls.__new__(cls)
-        model._build(config, weights, file.dtype, task)
+        model._build(config, weights, file.dtype, file.attention, task)
         weights.check_all_known()
         model.path, model.embedding = file.path, file.embedding
         return model
@@ -271,7 +288,7 @@ class SqueezeBert:
         if output.last_hidden_state is not None:
             batch.spread(output.last_hidden_state[batch.sequences], x)  # [T, C] -> [B, L, C]
             if needed is not None:
-                x = ops.embedding(needed.indices, x, out=work.q[: len(needed.indices)])  # [T, C] -> [N, C]
+                x = ops.embedding(needed.indices, x, out=work.attended[: len(needed.indices)])  # [T, C] -> [N, C]
         self.head(x, batch, work.first(len(x)), output)  # [N, C] -> the fields of the task
 
     def _embed(self, batch: Batch, work: Activations) -> Floats:

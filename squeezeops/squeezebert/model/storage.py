@@ -1,4 +1,4 @@
-"""The dtype that each tensor of a model is stored in; the same rules for a checkpoint that is loaded and converted."""
+"""How each tensor of a model is stored; the same rules for a checkpoint that is loaded and one that is converted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "ATTENTIONS",
     "ONE_SCALE",
     "ROWS",
     "TOO_LARGE",
+    "attention_of",
     "check_dtype",
     "dtype_of",
     "dtype_of_table",
@@ -33,6 +35,7 @@ SENSITIVE = (".attention.value", ".intermediate.conv1d", ".output.conv1d")
 ONE_SCALE = "one group, so one scale for uneven channels"  # reason for float16, for reports
 TOO_LARGE = f"a weight is above {HALF_MAX:g}, the largest float16"  # reason for float32
 ROWS = 4096  # of a table, converted at a time
+ATTENTIONS = ("float32", "int8")  # arithmetics of attention
 
 
 def check_dtype(dtype: object) -> None:
@@ -41,6 +44,17 @@ def check_dtype(dtype: object) -> None:
     for word in words:
         if not isinstance(word, str) or word not in known:
             raise ValueError(f"SqueezeBert: dtype: expected one of {', '.join(map(repr, known))}, got {word!r}")
+
+
+def attention_of(dtype: str | Mapping[str, str], attention: object) -> str:
+    """Return the arithmetic of attention in a model of `dtype`, and check the argument `attention`."""
+    if attention is None:
+        return "int8" if dtype == "int8" else "float32"
+    if not isinstance(attention, str) or attention not in ATTENTIONS:
+        raise ValueError(
+            f"SqueezeBert: attention: expected None or one of {', '.join(map(repr, ATTENTIONS))}, got {attention!r}"
+        )
+    return attention
 
 
 def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> tuple[str, str]:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECODER",
+    "EXPONENTS",
     "WORDS",
     "Shape",
     "encoder_shapes",
+    "exponent_shapes",
     "groups_by_part",
     "groups_of",
     "in_encoder",
@@ -73,6 +75,7 @@ NAMES: dict[str, dict[str, str]] = {
 }
 WORDS = "embeddings.word_embeddings.weight"
 DECODER = "cls.predictions.decoder.weight"
+EXPONENTS = ".attention.value.exponents"  # after a layer's name: the tensor that a model with int8 attention adds
 DECODER_BIAS, OTHER_DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
@@ -96,6 +99,12 @@ def encoder_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
         for name in ("post_attention.layernorm", "output.layernorm"):
             yield f"encoder.layers.{i}.{name}.weight", (c,)
             yield f"encoder.layers.{i}.{name}.bias", (c,)
+
+
+def exponent_shapes(config: SqueezeBertConfig) -> Iterator[tuple[str, Shape]]:
+    """Yield names and shapes of the tensors that a stored model with int8 attention has beside a checkpoint's."""
+    for i in range(config.num_hidden_layers):
+        yield f"encoder.layers.{i}{EXPONENTS}", (config.hidden_size,)
 
 
 def groups_by_part(config: SqueezeBertConfig) -> dict[str, int]:

@@ -18,10 +18,13 @@ from squeezeops.squeezebert.files.converted import PACKED, STORED, VOCABULARY
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.files.safetensors import DTYPES, TensorInfo
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
+from squeezeops.squeezebert.model.equalise import MOST_EXPONENT, equalised
 from squeezeops.squeezebert.model.storage import dtype_of, stored_table
 from squeezeops.squeezebert.model.tensors import (
+    EXPONENTS,
     WORDS,
     encoder_shapes,
+    exponent_shapes,
     in_encoder,
     model_type_of,
     select_tensors,
@@ -89,17 +92,25 @@ class Weights(Protocol):
     """Tensors by the names of `tensors`."""
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
-        """Return a float32 vector, or a table as `squeezeops.embedding` takes it: C-contiguous, not to be modified."""
+        """Return a vector or a table, C-contiguous, not to be modified.
+
+        Vectors are float32, exponents int8, tables as `squeezeops.embedding` takes them.
+        """
 
     def __contains__(self, name: object, /) -> bool:
         """Whether there is a tensor of that name, weights of convolutions included."""
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
-        """Return the convolution of `name`.weight and `name`.bias, or of a bias of another name."""
+        """Return the convolution of `name`.weight and `name`.bias, or of a bias of another name; "" is none."""
+
+
+def _bias(weights: Weights, name: str, bias: str | None) -> NDArray[Any] | None:
+    """Return the bias that the arguments of `Weights.conv` say."""
+    return None if bias == "" else weights[bias or f"{name}.bias"]
 
 
 class ArrayWeights:
-    """The arrays of a checkpoint, stored for a model of `dtype` by the rules of `storage`."""
+    """The arrays of a checkpoint, stored for a model of `dtype` and `attention` by the rules of `storage`."""
 
     def __init__(
         self,
@@ -107,13 +118,16 @@ class ArrayWeights:
         arrays: Mapping[str, NDArray[Any]],
         head: Mapping[str, Shape],
         dtype: str | Mapping[str, str],
+        attention: str = "float32",
     ) -> None:
         selected = select_tensors(config, arrays, head)
+        if attention == "int8":
+            selected = equalised(config, selected)
         # Vectors are widened, which is exact. Matrices stay as they are until they are packed.
         self._arrays = {
             name: stored_table(name, a, dtype)
             if name.startswith("embeddings.") and a.ndim == 2
-            else np.asarray(a, np.float32 if a.ndim == 1 else a.dtype, order="C")
+            else np.asarray(a, np.float32 if a.ndim == 1 and a.dtype != np.int8 else a.dtype, order="C")
             for name, a in selected.items()
         }
         self._dtype, self._memory = dtype, Memory()
@@ -125,7 +139,7 @@ class ArrayWeights:
         return name in self._arrays
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
-        weight, added = self._arrays[f"{name}.weight"], self._arrays[bias or f"{name}.bias"]
+        weight, added = self._arrays[f"{name}.weight"], _bias(self, name, bias)
         dtype, _ = dtype_of(name, self._dtype, weight, groups)
         return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
 
@@ -135,7 +149,7 @@ class MappedWeights:
 
     def __init__(self, file: ConvertedFile, config: SqueezeBertConfig, head: Mapping[str, Shape]) -> None:
         self._file, self._head = file, head
-        self._shapes = dict(chain(encoder_shapes(config), head.items()))
+        self._shapes = dict(chain(encoder_shapes(config), exponent_shapes(config), head.items()))
         self._known: set[str] = set(VOCABULARY if file.version > 1 else ())
 
     def _info(self, name: str) -> TensorInfo:
@@ -150,7 +164,9 @@ class MappedWeights:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info, shape = self._info(name), self._shapes[name]
-        dtypes = ("F32",) if len(shape) == 1 else ("F32", "F16")
+        dtypes: tuple[str, ...] = ("F32",) if len(shape) == 1 else ("F32", "F16")
+        if name.endswith(EXPONENTS):
+            dtypes = ("I8",)
         expected = f"{' or '.join(dtypes)} of shape {shape}"
         if name == WORDS and self._file.dtype == "int8":
             with_scales = (shape[0], shape[1] + SCALE_BYTES)
@@ -161,7 +177,11 @@ class MappedWeights:
             self._file.fail(name, expected, f"{info.dtype} of shape {info.shape}")
         if info.start % DTYPES[info.dtype][0]:  # `safetensors.view` would copy it
             self._file.fail(name, f"an offset that is a multiple of {DTYPES[info.dtype][0]}", info.start)
-        return safetensors.view(self._file.mapped, info)
+        array = safetensors.view(self._file.mapped, info)
+        if name.endswith(EXPONENTS) and not ((array >= -MOST_EXPONENT) & (array <= 0)).all():
+            wrong = array[(array < -MOST_EXPONENT) | (array > 0)][0]
+            self._file.fail(name, f"exponents from {-MOST_EXPONENT} to 0", wrong)
+        return array
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         info, (c_out, depth, *_) = self._info(name + PACKED), self._shapes[f"{name}.weight"]
@@ -176,7 +196,7 @@ class MappedWeights:
         if info.start % LINE:
             self._file.fail(name + PACKED, f"an offset that is a multiple of {LINE}", info.start)
         packed = memoryview(self._file.mapped)[info.start : info.start + size]
-        added = self[bias or f"{name}.bias"]
+        added = _bias(self, name, bias)
         sizes = {"in_channels": groups * depth, "out_channels": c_out, "groups": groups}
         try:
             return ops.PointwiseConv.from_packed(packed, added, **sizes, dtype=dtype)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+    Column = tuple[type, int]  # type and number of a row's elements
 
 __all__ = ["Activations", "Workspace", "Workspaces"]
 
@@ -22,35 +23,48 @@ MOST_IDLE = os.cpu_count() or 1  # counted once: the system takes 10 us
 
 
 class Activations(NamedTuple):
-    """Arrays for n rows; C and F are hidden and intermediate size, G the groups of the output convolution."""
+    """Arrays for n rows; C and F are hidden and intermediate size.
+
+    q, k and v are floats, or quantised with a group per head for attention in int8.
+    """
 
     x: Floats  # a layer's input, and its output, [n, C]
-    q: Floats  # [n, C]
-    k: Floats  # [n, C]
-    v: Floats  # [n, C]
+    q: Floats | ops.QuantizedRows  # [n, C]
+    k: Floats | ops.QuantizedRows  # [n, C]
+    v: Floats | ops.QuantizedRows  # [n, C]
     context: Floats  # result of attention, [n, C]
     chosen: Floats  # rows of x, [n, C]
+    attended: Floats  # result of the convolution after attention, [n, C]; in the place of q if that is floats
     wide: Floats  # [n, F]
-    values: NDArray[np.uint8]  # `wide` quantised, each group padded to a multiple of 4, [n, F + ...]
-    scales: Floats  # [n, G]
+    quantized: ops.QuantizedRows  # `wide`, for the groups of the output convolution
 
     def first(self, n: int) -> Activations:
         """Return the arrays of the first n rows."""
-        parts: list[Any] = [array[:n] for array in self]
+        parts: list[Any] = [
+            ops.QuantizedRows(part.values[:n], part.scales[:n]) if isinstance(part, ops.QuantizedRows) else part[:n]
+            for part in self
+        ]
         return Activations(*parts)
-
-    @property
-    def quantized(self) -> ops.QuantizedRows:
-        return ops.QuantizedRows(self.values, self.scales)
 
 
 class Workspace:
-    """The memory of one forward pass at a time. It grows to the largest pass so far."""
+    """The memory of one forward pass at a time. It grows to the largest pass so far.
 
-    def __init__(self, channels: int, intermediate: int, groups: int) -> None:
-        floats = (*[channels] * 6, intermediate)
-        bytes_wide = groups * -(-(intermediate // groups) // 4) * 4
-        self._columns = [*[(np.float32, width) for width in floats], (np.uint8, bytes_wide), (np.float32, groups)]
+    Parameters
+    ----------
+    channels, intermediate : int
+    groups : int
+        Those of the output convolution.
+    heads : int
+        The number of heads if attention is in int8, else 0.
+    """
+
+    def __init__(self, channels: int, intermediate: int, groups: int, heads: int = 0) -> None:
+        row, wide = floats(channels), floats(intermediate)
+        self._parts = {"x": row, **dict.fromkeys("qkv", quantized(channels, heads) if heads else row)}
+        self._parts |= {"context": row, "chosen": row, "wide": wide, "quantized": quantized(intermediate, groups)}
+        if heads:
+            self._parts["attended"] = row
         self._capacity = 0
         self._memory: Any = None
         self._arrays: Activations | None = None
@@ -60,16 +74,30 @@ class Workspace:
         if self._arrays is None or len(self._arrays.x) != n:
             if n > self._capacity:
                 capacity = -(-n // STEP) * STEP
-                widths = [np.dtype(kind).itemsize * width for kind, width in self._columns]
+                columns = [column for part in self._parts.values() for column in part]
+                widths = [np.dtype(kind).itemsize * width for kind, width in columns]
                 self._memory = pages(sum(padded(capacity * width) for width in widths))
                 self._capacity = capacity  # only after the allocation has succeeded
-            arrays, start = [], 0
-            for kind, width in self._columns:
-                array = np.frombuffer(self._memory, kind, n * width, start).reshape(n, width)
-                arrays.append(array)
-                start += padded(array.nbytes)
-            self._arrays = Activations(*arrays)
+            found: dict[str, Any] = {}
+            start = 0
+            for name, part in self._parts.items():
+                arrays = []
+                for kind, width in part:
+                    array: NDArray[Any] = np.frombuffer(self._memory, kind, n * width, start).reshape(n, width)
+                    arrays.append(array)
+                    start += padded(array.nbytes)
+                found[name] = arrays[0] if len(arrays) == 1 else ops.QuantizedRows(*arrays)
+            self._arrays = Activations(**{"attended": found["q"], **found})
         return self._arrays
+
+
+def floats(width: int) -> tuple[Column, ...]:
+    return ((np.float32, width),)
+
+
+def quantized(width: int, groups: int) -> tuple[Column, ...]:
+    """Return the columns of the values and the scales of `squeezeops.QuantizedRows`."""
+    return (np.uint8, groups * -(-(width // groups) // 4) * 4), (np.float32, groups)
 
 
 class Workspaces:
@@ -78,8 +106,8 @@ class Workspaces:
     Threads may share it: pop and append of a list are atomic, even without the GIL. A copy starts empty.
     """
 
-    def __init__(self, channels: int, intermediate: int, groups: int) -> None:
-        self._sizes = channels, intermediate, groups
+    def __init__(self, channels: int, intermediate: int, groups: int, heads: int = 0) -> None:
+        self._sizes = channels, intermediate, groups, heads
         self._idle: list[Workspace] = []
 
     def take(self) -> Workspace:
