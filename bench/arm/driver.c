@@ -184,7 +184,8 @@ static void run_softmax(words w) {
 
 static sqz_attention_f32_args attention(const int32_t *offsets, int64_t c, int64_t heads) {
   const int64_t size = c / heads;
-  sqz_attention_f32_args a = {.batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
+  sqz_attention_f32_args a = {
+      .batch = 1, .q_offsets = offsets, .k_offsets = offsets, .heads = heads, .head_size = size};
   a.ldq = a.ldk = a.ldv = a.ldo = c;
   a.scale = sqz_attention_scale(size);
   return a;
@@ -297,9 +298,18 @@ static const struct {
   int count;  // of words after it
   void (*run)(words w);
 } kOperations[] = {
-    OPERATION(pwconv, 7),       OPERATION(quantize_rows, 3), OPERATION(layer_norm, 3),           OPERATION(rms_norm, 2),
-    OPERATION(l2_normalize, 2), OPERATION(embedding, 2),     OPERATION(embedding_layer_norm, 2), OPERATION(mean_pool, 2),
-    OPERATION(activation, 2),   OPERATION(softmax, 2),       OPERATION(attention, 4),            OPERATION(layer, 2),
+    OPERATION(pwconv, 7),
+    OPERATION(quantize_rows, 3),
+    OPERATION(layer_norm, 3),
+    OPERATION(rms_norm, 2),
+    OPERATION(l2_normalize, 2),
+    OPERATION(embedding, 2),
+    OPERATION(embedding_layer_norm, 2),
+    OPERATION(mean_pool, 2),
+    OPERATION(activation, 2),
+    OPERATION(softmax, 2),
+    OPERATION(attention, 4),
+    OPERATION(layer, 2),
 };
 
 int main(void) {
