@@ -49,6 +49,16 @@ struct FloatDefaults {
     *rest = I::sub(a, whole);
     return whole;
   }
+  // The greater one; NaN where b is NaN; b where it is a zero and a is -0.
+  template <class V>
+  static SQZ_INLINE V greater(V a, V b) {
+    return I::max(a, b);
+  }
+  // scale2(a, n) where it and a are normal numbers, or a and n are NaN.
+  template <class V>
+  static SQZ_INLINE V scale2_normal(V a, V n) {
+    return I::scale2(a, n);
+  }
   // scale2(a, n) where m is true; elsewhere +0, for any a and n.
   template <class M, class V>
   static SQZ_INLINE V scale2_or_zero(M m, V a, V n) {

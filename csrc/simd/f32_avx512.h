@@ -9,7 +9,7 @@
 namespace sqz {
 namespace {
 
-struct F32Avx512 {
+struct F32Avx512 : FloatDefaults<F32Avx512> {
   using V = __m512;
   using M = __mmask16;
 

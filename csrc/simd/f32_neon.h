@@ -105,6 +105,21 @@ struct F32Neon : FloatDefaults<F32Neon> {
     return {scale4(x.a, n.a), scale4(x.b, n.b), scale4(x.c, n.c), scale4(x.d, n.d)};
   }
 
+  // As in FloatDefaults, in fewer instructions.
+#ifdef __aarch64__
+  static SQZ_INLINE V min_abs(V x, V limit) {
+    x = abs(x);
+    return {vminnmq_f32(x.a, limit.a), vminnmq_f32(x.b, limit.b), vminnmq_f32(x.c, limit.c), vminnmq_f32(x.d, limit.d)};
+  }
+#endif
+  // NaN becomes 0 as an integer, so it stays NaN in the sum.
+  static SQZ_INLINE V greater(V x, V y) {
+    return {vmaxq_f32(x.a, y.a), vmaxq_f32(x.b, y.b), vmaxq_f32(x.c, y.c), vmaxq_f32(x.d, y.d)};
+  }
+  static SQZ_INLINE V scale2_normal(V x, V n) {
+    return {add_exponent(x.a, n.a), add_exponent(x.b, n.b), add_exponent(x.c, n.c), add_exponent(x.d, n.d)};
+  }
+
   static SQZ_INLINE M tail(int n) {
     const int32_t first[4] = {0, 1, 2, 3};
     const int32x4_t lane = vld1q_s32(first);
@@ -162,6 +177,9 @@ struct F32Neon : FloatDefaults<F32Neon> {
     const int32x4_t e = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
     return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(e, 23)));
   }
+  static SQZ_INLINE float32x4_t add_exponent(float32x4_t x, float32x4_t n) {
+    return Neon::mla(x, vcvtq_s32_f32(n), vdupq_n_s32(1 << 23));
+  }
   static SQZ_INLINE uint32x4_t nonzero4(uint16x4_t x) { return vcgtq_u32(vmovl_u16(x), vdupq_n_u32(0)); }
 
   // The first n of four, for any n.
@@ -183,20 +201,20 @@ struct F32Neon : FloatDefaults<F32Neon> {
 
 #ifdef __aarch64__
 // NEON adds to the register that holds the result, so an addend that must survive costs a copy. A load costs as much,
-// so the addends are loaded, from a table that holds each four times. Four pointers, whose common origin the asm hides
-// from the compiler, keep it from loading once and copying. GELU of four values takes 36 instructions in place of 46.
+// so the addends are loaded, two registers at a time, from a table that holds each eight times. Two pointers, whose
+// common origin the asm hides from the compiler, keep it from loading once and copying.
 template <const auto &addends>
 struct Addends<F32Neon, addends> {
   static constexpr int kCount = static_cast<int>(sizeof addends / sizeof addends[0]);
   struct Table {
-    alignas(16) float v[kCount][4];
+    alignas(16) float v[kCount][8];
     constexpr Table() : v() {
       for (int i = 0; i < kCount; ++i)
-        for (int j = 0; j < 4; ++j) v[i][j] = addends[i];
+        for (int j = 0; j < 8; ++j) v[i][j] = addends[i];
     }
   };
   static constexpr Table kTable = Table();
-  const float *a, *b, *c, *d;
+  const float *a, *c;
 
   template <int origin>
   static SQZ_INLINE const float *table() {
@@ -204,9 +222,9 @@ struct Addends<F32Neon, addends> {
     __asm__("" : "=r"(p) : "0"(&kTable.v[0][0]), "i"(origin));
     return p;
   }
-  SQZ_INLINE Addends() : a(table<0>()), b(table<1>()), c(table<2>()), d(table<3>()) {}
+  SQZ_INLINE Addends() : a(table<0>()), c(table<1>()) {}
   SQZ_INLINE F32Neon::V operator[](int i) const {
-    return {vld1q_f32(a + 4 * i), vld1q_f32(b + 4 * i), vld1q_f32(c + 4 * i), vld1q_f32(d + 4 * i)};
+    return {vld1q_f32(a + 8 * i), vld1q_f32(a + 8 * i + 4), vld1q_f32(c + 8 * i), vld1q_f32(c + 8 * i + 4)};
   }
 };
 #endif

@@ -83,8 +83,10 @@ constexpr bool check_floats() {
   SQZ_FLOATS_NEED(V, with_sign(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, rint(SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2(SQZ_A(V), SQZ_A(V)));
-  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next two: see FloatDefaults
+  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next four: see FloatDefaults
   SQZ_FLOATS_NEED(V, split(SQZ_A(V), SQZ_A(V *)));
+  SQZ_FLOATS_NEED(V, greater(SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(V, scale2_normal(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2_or_zero(SQZ_A(M), SQZ_A(V), SQZ_A(V)));
 
   SQZ_FLOATS_NEED(M, tail(SQZ_A(int)));  // the first n lanes

@@ -49,7 +49,7 @@ struct Math {
   static SQZ_INLINE V exp2_bytes(V x) {
     V rest;
     const V n = I::split(x, &rest);
-    return I::scale2(horner<kExp2Bytes>(rest), n);
+    return I::scale2_normal(horner<kExp2Bytes>(rest), n);
   }
 
   // log2 of 2^n (1 + z) for -0.25 <= z < 0.5, at most 3e-6 off, and exact for z = 0.
@@ -75,7 +75,7 @@ struct Math {
     const V n = I::split(horner<kLog2Q>(t), &rest);
     const typename I::M normal = I::not_lt(n, I::set1(-126.0f));
     const V q = I::scale2_or_zero(normal, horner<kExp2>(rest), n);
-    return I::fnma(t, q, I::max(I::set1(-0.0f), x));
+    return I::fnma(t, q, I::greater(I::set1(-0.0f), x));
   }
 
   // 0.5 x (1 + tanh(z)) = x / (1 + e^-2z), z = sqrt(2/pi) (x + 0.044715 x^3): the quotient keeps the negative tail.

@@ -361,11 +361,13 @@ struct MultiplyS8DotprodStaged : S8Neon {
   static int64_t row_bytes(int64_t steps) { return round_up(steps, 4) * 4; }
   static const uint8_t *stage_panel(int64_t, const uint8_t *panel, uint8_t *) { return panel; }
 
-  template <int MR>
-  static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, const int8_t *w, const int32_t *, Sum (&sum)[MR][1],
-                                  Ahead ahead) {
+  // Sums start at 0, or at the panel's numbers.
+  template <int MR, bool kFirst = false>
+  static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, const int8_t *w, const int32_t *first,
+                                  Sum (&sum)[MR][1], Ahead ahead) {
     const int8_t *a = reinterpret_cast<const int8_t *>(q);
-    Sums s = {zero(), zero(), zero(), zero(), zero(), zero()};
+    const Sum start = kFirst ? plus(zero(), first) : zero();
+    Sums s = {start, start, start, start, start, start};
     for (int64_t turns = steps >> 4; turns > 0; --turns) {
       __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + 128), 0, 3);
       fetch(ahead, 16);
@@ -413,6 +415,12 @@ struct MultiplyS8DotprodStaged : S8Neon {
       for (; k < bytes; k += 4, at += 4) vst1_s8(reinterpret_cast<int8_t *>(at), vget_low_s8(four(from + k)));
     }
   }
+
+  // Bytes of results x that are computed in this order: 16 k of row i from k = 0 on, and the distance to the next 16
+  // with so many rows in a tile. `tile` is where they begin.
+  static SQZ_INLINE uint8_t *row_of(uint8_t *tile, int64_t, int i) { return tile + 16 * i; }
+  static SQZ_INLINE int64_t next_of(int rows) { return 16 * rows; }
+  static SQZ_INLINE void store16(uint8_t *to, Float::V x) { vst1q_u8(to, low_bytes<0>(x)); }
 
  private:
   struct Sums {
@@ -484,9 +492,10 @@ struct MultiplyS8I8mm : S8Neon {
 
   static int64_t row_bytes(int64_t steps) { return round_up(steps, 2) * 4; }
 
-  template <int MR>
+  template <int MR, bool kFirst = true>
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, const int8_t *w, const int32_t *first,
                                   Sum (&sum)[MR][1], Ahead ahead) {
+    static_assert(kFirst, "sums of bytes a + 128 start at the panel's numbers");
     constexpr bool kTwo = MR > 2, kThree = MR > 4;
     Pairs s0, s1, s2;
     s0.a0 = start(first), s0.a1 = start(first + 2), s0.b0 = start(first + 4), s0.b1 = start(first + 6);
@@ -537,22 +546,37 @@ struct MultiplyS8I8mm : S8Neon {
       }
     }
   }
-  // Copies a panel with its head and turns `steps` steps of four k into steps of eight.
+  // Copies a panel with its head, or leaves it in its place, and turns `steps` steps of four k into steps of eight.
   static SQZ_INLINE const uint8_t *stage_panel(int64_t steps, const uint8_t *panel, uint8_t *to) {
-    memcpy(to, panel, 128);
+    if (to != panel) memcpy(to, panel, 128);
     const int8_t *w = reinterpret_cast<const int8_t *>(panel) + 128;
     int8_t *at = reinterpret_cast<int8_t *>(to) + 128;
     for (; steps > 0; steps -= 2) {
-      for (int i = 0; i < 64; i += 16) {
-        const int32x4_t x = vreinterpretq_s32_s8(vld1q_s8(w + i));
-        const int32x4_t y = steps > 1 ? vreinterpretq_s32_s8(vld1q_s8(w + 64 + i)) : vdupq_n_s32(0);
-        vst1q_s8(at + 2 * i, vreinterpretq_s8_s32(vzip1q_s32(x, y)));
-        vst1q_s8(at + 2 * i + 16, vreinterpretq_s8_s32(vzip2q_s32(x, y)));
+      int32x4_t x[4], y[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        x[i] = vreinterpretq_s32_s8(vld1q_s8(w + 16 * i));
+        y[i] = steps > 1 ? vreinterpretq_s32_s8(vld1q_s8(w + 64 + 16 * i)) : vdupq_n_s32(0);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        vst1q_s8(at + 32 * i, vreinterpretq_s8_s32(vzip1q_s32(x[i], y[i])));
+        vst1q_s8(at + 32 * i + 16, vreinterpretq_s8_s32(vzip2q_s32(x[i], y[i])));
       }
       w += 128;
       at += 128;
     }
     return to;
+  }
+
+  // Bytes of results x that are computed in this order: 16 k of row i from k = 0 on, and the distance to the next 16.
+  // `tile` is where the rows begin, `ld` what row_bytes() says.
+  static SQZ_INLINE uint8_t *row_of(uint8_t *tile, int64_t ld, int i) { return tile + (i / 2) * 2 * ld + 8 * (i % 2); }
+  static SQZ_INLINE int64_t next_of(int) { return 32; }
+  static SQZ_INLINE void store16(uint8_t *to, Float::V x) {
+    const uint8x16_t bytes = low_bytes<128>(x);
+    vst1_u8(to, vget_low_u8(bytes));
+    vst1_u8(to + 16, vget_high_u8(bytes));
   }
 
  private:

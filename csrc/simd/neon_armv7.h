@@ -18,6 +18,10 @@ struct Neon {
   static SQZ_INLINE float32x4_t fma(float32x4_t x, float32x4_t y, float32x4_t z) { return vmlaq_f32(z, x, y); }
   static SQZ_INLINE float32x4_t fnma(float32x4_t x, float32x4_t y, float32x4_t z) { return vmlsq_f32(z, x, y); }
 #endif
+  // The bits of x as an integer, plus y * z.
+  static SQZ_INLINE float32x4_t mla(float32x4_t x, int32x4_t y, int32x4_t z) {
+    return vreinterpretq_f32_s32(vmlaq_s32(vreinterpretq_s32_f32(x), y, z));
+  }
   // By the scalar unit: NEON has only estimates.
   static SQZ_INLINE float32x4_t div(float32x4_t x, float32x4_t y) {
     return float32x4_t{x[0] / y[0], x[1] / y[1], x[2] / y[2], x[3] / y[3]};

@@ -43,6 +43,7 @@ struct Pair {
   static SQZ_INLINE V scale2(V x, V n) { return {I::scale2(x.a, n.a), I::scale2(x.b, n.b)}; }
   static SQZ_INLINE V min_abs(V x, V limit) { return {I::min_abs(x.a, limit.a), I::min_abs(x.b, limit.b)}; }
   static SQZ_INLINE V split(V x, V *rest) { return {I::split(x.a, &rest->a), I::split(x.b, &rest->b)}; }
+  static SQZ_INLINE V greater(V x, V y) { return {I::greater(x.a, y.a), I::greater(x.b, y.b)}; }
   static SQZ_INLINE V scale2_or_zero(M m, V x, V n) {
     return {I::scale2_or_zero(m.a, x.a, n.a), I::scale2_or_zero(m.b, x.b, n.b)};
   }

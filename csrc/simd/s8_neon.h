@@ -69,13 +69,15 @@ struct S8Neon {
     return {add_neighbours(p.a0, p.a1), add_neighbours(p.b0, p.b1), add_neighbours(p.c0, p.c1),
             add_neighbours(p.d0, p.d1)};
   }
+  static SQZ_INLINE Float::V to_vector(Sum s) {
+    return {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
+  }
   static SQZ_INLINE Epilogue::V to_float(Sum s) {
-    const F32Neon::V x = {vcvtq_f32_s32(s.a), vcvtq_f32_s32(s.b), vcvtq_f32_s32(s.c), vcvtq_f32_s32(s.d)};
 #ifdef __aarch64__
-    return x;
+    return to_vector(s);
 #else
     Epilogue::V y;
-    F32Neon::store(y.v, x);
+    Float::store(y.v, to_vector(s));
     return y;
 #endif
   }
@@ -169,7 +171,22 @@ struct S8Neon {
   }
 
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
-    for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, low_bytes(x[i]));
+    for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, low_bytes<128>(x[i]));
+  }
+  // The bytes rne(x) + kMore. Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves
+  // it in the low bits; kMore is added with it.
+  template <int kMore>
+  static SQZ_INLINE uint8x16_t low_bytes(Float::V x) {
+#ifdef __aarch64__
+    const uint16x8_t low = vuzp1q_u16(rounded<kMore>(x.a), rounded<kMore>(x.b)),
+                     high = vuzp1q_u16(rounded<kMore>(x.c), rounded<kMore>(x.d));
+    return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+#else
+    const auto narrow = [](uint16x8_t word) { return vmovn_u32(vreinterpretq_u32_u16(word)); };
+    const uint16x8_t low = vcombine_u16(narrow(rounded<kMore>(x.a)), narrow(rounded<kMore>(x.b)));
+    const uint16x8_t high = vcombine_u16(narrow(rounded<kMore>(x.c)), narrow(rounded<kMore>(x.d)));
+    return vcombine_u8(vmovn_u16(low), vmovn_u16(high));
+#endif
   }
 
  private:
@@ -218,21 +235,9 @@ struct S8Neon {
 #endif
   static SQZ_INLINE uint32x4_t magnitude(float32x4_t x) { return vreinterpretq_u32_f32(vabsq_f32(x)); }
 
-  // Adding 1.5 * 2^23 rounds to an integer, because the last bit is then worth 1, and leaves it in the low bits; the
-  // 128 of the byte is added with it.
+  template <int kMore>
   static SQZ_INLINE uint16x8_t rounded(float32x4_t x) {
-    return vreinterpretq_u16_f32(vaddq_f32(x, vdupq_n_f32(12582912.0f + 128.0f)));
-  }
-  static SQZ_INLINE uint8x16_t low_bytes(Float::V x) {
-#ifdef __aarch64__
-    const uint16x8_t low = vuzp1q_u16(rounded(x.a), rounded(x.b)), high = vuzp1q_u16(rounded(x.c), rounded(x.d));
-    return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
-#else
-    const auto narrow = [](uint16x8_t word) { return vmovn_u32(vreinterpretq_u32_u16(word)); };
-    const uint16x8_t low = vcombine_u16(narrow(rounded(x.a)), narrow(rounded(x.b)));
-    const uint16x8_t high = vcombine_u16(narrow(rounded(x.c)), narrow(rounded(x.d)));
-    return vcombine_u8(vmovn_u16(low), vmovn_u16(high));
-#endif
+    return vreinterpretq_u16_f32(vaddq_f32(x, vdupq_n_f32(12582912.0f + kMore)));
   }
 };
 

@@ -64,18 +64,19 @@ struct AttentionHeadS8 {
   const AttentionProductsS8 *products;  // null: the kernel's own
 
   static SQZ_INLINE int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
-  static SQZ_INLINE int64_t k_panel(int64_t head_size) { return 128 + (head_size + 3) / 4 * 64; }  // as PackedS8
+  // As PackedS8, with an even number of steps.
+  static SQZ_INLINE int64_t k_panel(int64_t head_size) { return 128 + (head_size + 7) / 8 * 128; }
   static SQZ_INLINE int64_t v_panel(int64_t keys) { return 128 + key_columns(keys) * 16; }
   // Row strides of the scores (floats) and of the probabilities (bytes): room for 64 keys at a time. They are odd
   // multiples of a cache line, or rows would share L1 sets.
   static SQZ_INLINE int64_t lds_scores(int64_t keys) { return (keys + 63) / 64 * 64 + 16; }
   static SQZ_INLINE int64_t ldp(int64_t keys) { return (keys + 127) / 128 * 128 + 64; }
-  // K in panels of 16 keys; V in panels of 16 channels; the logarithms of the keys' scales and their inverses; scores
-  // and probabilities of a block of queries.
+  // K in panels of 16 keys; V in panels of 16 channels; the logarithms of the keys' scales and their inverses; of a
+  // block of queries, scores, probabilities, and the queries themselves if they are rearranged.
   static SQZ_INLINE int64_t scratch_size(int64_t keys, int64_t head_size) {
     const int64_t columns = key_columns(keys);
     return columns / 16 * k_panel(head_size) + (head_size + 15) / 16 * v_panel(keys) + 2 * 4 * columns +
-           kAttentionS8MaxRows * (4 * lds_scores(keys) + ldp(keys));
+           kAttentionS8MaxRows * (4 * lds_scores(keys) + ldp(keys) + (head_size + 15) / 16 * 16);
   }
 };
 

@@ -19,24 +19,111 @@
 namespace sqz {
 namespace {
 
+// An inner loop L over rows and panels as they lie.
+template <class S, class L>
+struct InPlace : L {
+  static constexpr bool kRearranged = false;
+  // How many times the sum of a column of V sums start at, to make up for probabilities being stored as p + 1; 0: they
+  // start as those of activations, and 127 times the sum is added at the end.
+  static constexpr int kFirst = 0;
+  struct Rows {
+    const uint8_t *p;
+    int64_t ld;  // to the next row
+  };
+  static SQZ_INLINE Rows stage(int64_t, int64_t, const uint8_t *q, int64_t ldq, uint8_t *) { return {q, ldq}; }
+  static SQZ_INLINE void stage_panel(int64_t, uint8_t *) {}
+
+  // Stores results as row i of a tile of `rows` rows that are `ld` bytes apart, kVectors at a time.
+  struct Bytes {
+    static constexpr int kVectors = 4;
+    uint8_t *p;
+    SQZ_INLINE Bytes(uint8_t *tile, int64_t ld, int64_t, int i, int) : p(tile + i * ld) {}
+    SQZ_INLINE void store(const typename S::Float::V (&x)[4]) {
+      S::store_bytes(p, x);
+      p += 64;
+    }
+  };
+};
+
+#ifdef __ARM_NEON
+template <class L>
+struct InPlaceNeon : InPlace<S8Neon, L> {
+  struct Bytes {
+    static constexpr int kVectors = 1;
+    uint8_t *p;
+    SQZ_INLINE Bytes(uint8_t *tile, int64_t ld, int64_t, int i, int) : p(tile + i * ld) {}
+    SQZ_INLINE void store(const S8Neon::Float::V (&x)[1]) {
+      vst1q_u8(p, S8Neon::low_bytes<128>(x[0]));
+      p += 16;
+    }
+  };
+};
+#endif
+
+#ifdef __ARM_FEATURE_DOTPROD
+// One that wants them rearranged, in tiles of rows. Sums start at `First` times the sum of a column.
+template <class L, int First>
+struct Rearranged : L {
+  static constexpr bool kRearranged = true;
+  static constexpr int kTilePanels = 1, kFirst = First;
+  struct Rows {
+    const uint8_t *p;
+    int64_t ld;
+  };
+  static SQZ_INLINE Rows stage(int64_t rows, int64_t steps, const uint8_t *q, int64_t ldq, uint8_t *to) {
+    const int64_t ld = L::row_bytes(steps);
+    for (int64_t i = 0; i < rows; i += L::kTileRows)
+      L::stage_rows(min64(L::kTileRows, rows - i), 4 * steps, q + i * ldq, ldq, to + i * ld);
+    return {to, ld};
+  }
+  static SQZ_INLINE void stage_panel(int64_t steps, uint8_t *panel) { L::stage_panel(steps, panel, panel); }
+
+  struct Bytes {
+    static constexpr int kVectors = 1;
+    uint8_t *p;
+    int64_t next;
+    SQZ_INLINE Bytes(uint8_t *tile, int64_t, int64_t steps, int i, int rows)
+        : p(L::row_of(tile, L::row_bytes(steps), i)), next(L::next_of(rows)) {}
+    SQZ_INLINE void store(const S8Neon::Float::V (&x)[1]) {
+      L::store16(p, x[0]);
+      p += next;
+    }
+  };
+
+  template <int MR, int NP>
+  static SQZ_INLINE void multiply(int64_t steps, const uint8_t *q, int64_t, const int8_t *w, const int32_t *first,
+                                  int64_t, S8Neon::Sum (&sum)[MR][NP], Ahead ahead) {
+    L::template multiply<MR, First != 0>(steps, q, w, first, sum, ahead);
+  }
+};
+#endif
+
 // Tiles of scores and of values, and their inner loops.
 template <class S>
 struct AttentionS8Tuning {
   static_assert(!__is_base_of(S8Vnni512, S), SQZ_DERIVED_TRAIT);
-  using Scores = MultiplyS8<S, PwconvS8Tuning<S>>;
+  using Scores = InPlace<S, MultiplyS8<S, PwconvS8Tuning<S>>>;
   using Values = Scores;
 };
-#ifdef __ARM_FEATURE_DOTPROD
+#ifdef __ARM_NEON
 template <>
 struct AttentionS8Tuning<S8Neon> {
-  using Scores = MultiplyS8Dotprod;
-  using Values = MultiplyS8Dotprod;
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  using Scores = Rearranged<MultiplyS8I8mm, -128>;
+  using Values = Rearranged<MultiplyS8I8mm, -1>;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  using Scores = Rearranged<MultiplyS8DotprodStaged, 0>;
+  using Values = Rearranged<MultiplyS8DotprodStaged, 127>;
+#else
+  using Scores = InPlaceNeon<MultiplyS8<S8Neon, PwconvS8Tuning<S8Neon>>>;
+  using Values = Scores;
+#endif
 };
 #endif
 template <>
 struct AttentionS8Tuning<S8Vnni512> {
-  using Scores = MultiplyS8<S8Vnni512, TileSize<8, 3>>;
-  using Values = MultiplyS8<S8Vnni512, TileSize<6, 4>>;
+  using Scores = InPlace<S8Vnni512, MultiplyS8<S8Vnni512, TileSize<8, 3>>>;
+  using Values = InPlace<S8Vnni512, MultiplyS8<S8Vnni512, TileSize<6, 4>>>;
 };
 
 template <class S, class Tuning = AttentionS8Tuning<S>>
@@ -45,6 +132,7 @@ struct AttentionS8 {
   using V = typename I::V;
   using ScoreLoop = typename Tuning::Scores;
   using ValueLoop = typename Tuning::Values;
+  using Bytes = typename ValueLoop::Bytes;
   static constexpr int64_t kHead = PackedS8::kHead;
   static constexpr float kExcluded = -3e38f;
 
@@ -52,7 +140,7 @@ struct AttentionS8 {
     uint8_t *k, *v;  // panels
     float *l, *r;    // log2 of the scales of V over the largest, and their inverses
     float *scores;
-    uint8_t *p;
+    uint8_t *p, *q;                                 // probabilities, and rearranged queries
     int64_t k_stride, v_stride, columns, lds, ldp;  // strides of panels, keys in multiples of 16, strides of rows
     float top;                                      // the largest scale of V
 
@@ -65,6 +153,7 @@ struct AttentionS8 {
       r = l + columns;
       scores = r + columns;
       p = reinterpret_cast<uint8_t *>(scores + kAttentionS8MaxRows * lds);
+      q = p + kAttentionS8MaxRows * ldp;
     }
   };
 
@@ -73,9 +162,7 @@ struct AttentionS8 {
     if constexpr (__is_same(I, typename S::Epilogue)) {
       return S::to_float(sum);
     } else {
-      float x[16];
-      S::Epilogue::store(x, S::to_float(sum));
-      return I::load(x);
+      return S::to_vector(sum);
     }
   }
 
@@ -107,6 +194,7 @@ struct AttentionS8 {
       to += 64;
     }
     store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
+    ScoreLoop::stage_panel(width / 4, panel);
   }
 
   // A panel of 16 channels, or what is left of them.
@@ -115,23 +203,31 @@ struct AttentionS8 {
     int8_t *to = reinterpret_cast<int8_t *>(panel) + kHead;
     const int32_t none[16] = {0};
     typename S::Sum sum = S::start(none);
-    uint8_t zeros[16], part[4][16];
-    memset(zeros, 128, sizeof zeros);
-    memset(part, 128, sizeof part);
-    for (int64_t key = 0; key < columns; key += 4) {
-      const uint8_t *rows[4];
+    const uint8_t *rows[4] = {h.v + channel, h.v + channel + h.ldv, h.v + channel + 2 * h.ldv,
+                              h.v + channel + 3 * h.ldv};
+    int64_t key = 0;
+    if (count == 16) {
+      for (; key + 4 <= h.keys; key += 4, to += 64) {
+        sum = S::interleave(rows, to, sum);
+        for (int i = 0; i < 4; ++i) rows[i] += 4 * h.ldv;
+      }
+    }
+    for (; key < columns; key += 4, to += 64) {
+      uint8_t part[4][16];
+      memset(part, 128, sizeof part);
       for (int i = 0; i < 4; ++i) {
-        rows[i] = key + i < h.keys ? h.v + (key + i) * h.ldv + channel : zeros;
-        if (count < 16 && rows[i] != zeros) {
-          memcpy(part[i], rows[i], static_cast<size_t>(count));
-          rows[i] = part[i];
-        }
+        if (key + i < h.keys) memcpy(part[i], h.v + (key + i) * h.ldv + channel, static_cast<size_t>(count));
+        rows[i] = part[i];
       }
       sum = S::interleave(rows, to, sum);
-      to += 64;
     }
-    store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
-    store_times(reinterpret_cast<int32_t *>(panel) + 16, sum, 127);
+    if constexpr (ValueLoop::kFirst) {
+      store_times(reinterpret_cast<int32_t *>(panel), sum, ValueLoop::kFirst);
+    } else {
+      store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
+      store_times(reinterpret_cast<int32_t *>(panel) + 16, sum, 127);
+    }
+    ValueLoop::stage_panel(columns / 4, panel);
   }
 
   static SQZ_INLINE bool kept(const AttentionHeadS8 &h, int64_t key) { return !h.mask || h.mask[key]; }
@@ -184,16 +280,14 @@ struct AttentionS8 {
   // Sums of MR queries and NP panels of keys to scores.
   template <int MR, int NP>
   static SQZ_INLINE void finish_scores(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
-                                       const float *scales, int64_t ld_scales, float factor, const float *l, float *to,
-                                       int64_t ldt) {
-    const V by = I::set1(factor);
+                                       const float *factors, const float *l, float *to, int64_t ldt) {
+    __asm__("" : "+r"(factors));  // keeps GCC from holding a vector per row over the next tile's products
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) {
       const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
 #pragma GCC unroll 8
       for (int i = 0; i < MR; ++i)
-        I::store(to + i * ldt + 16 * j,
-                 I::fma(I::mul(to_floats(sum[i][j]), k), I::mul(I::set1(scales[i * ld_scales]), by), added));
+        I::store(to + i * ldt + 16 * j, I::fma(I::mul(to_floats(sum[i][j]), k), I::set1(factors[i]), added));
     }
   }
 
@@ -208,7 +302,9 @@ struct AttentionS8 {
       const V w = scale ? load(scale + 16 * j, n) : I::set1(1.0f), b = bias ? load(bias + 16 * j, n) : I::zero();
 #pragma GCC unroll 8
       for (int i = 0; i < MR; ++i) {
-        const typename S::Sum exact = S::plus(sum[i][j], reinterpret_cast<const int32_t *>(panel + j * stride + 64));
+        typename S::Sum exact = sum[i][j];
+        if constexpr (!ValueLoop::kFirst)
+          exact = S::plus(exact, reinterpret_cast<const int32_t *>(panel + j * stride + 64));
         const V y = I::fma(I::mul(to_floats(exact), I::set1(factors[i])), w, b);
         if (NP == 1 && n < 16)
           I::store_n(out + i * ldo, y, n);
@@ -219,12 +315,16 @@ struct AttentionS8 {
   }
   static SQZ_INLINE V load(const float *x, int n) { return n < 16 ? I::load_n(x, n) : I::load(x); }
 
-  // Covers `rows` with tiles of MR rows, of half as many, or of one: a function per height and width of a remainder
-  // would double the code. The last tile begins earlier if that takes a whole one; it computes some rows again, to the
-  // same bits.
-  template <int MR, class Tiles>
+  // Covers `rows` with tiles of Loop's height, of half as many rows, or of one: a function per height and width of a
+  // remainder would double the code. The last tile begins earlier if that takes a whole one; it computes some rows
+  // again, to the same bits. Rearranged rows can be read from the beginning of a tile alone.
+  template <class Loop, class Tiles>
   static SQZ_INLINE void cover(int rows, const Tiles &tiles) {
-    constexpr int kHalf = (MR + 1) / 2;
+    constexpr int MR = Loop::kTileRows, kHalf = (MR + 1) / 2;
+    if constexpr (Loop::kRearranged) {
+      for (int i = 0; i < rows; i += MR) with_rows<MR>(static_cast<int>(min64(MR, rows - i)), AtRow<Tiles>{tiles, i});
+      return;
+    }
     for (int i = 0; i < rows;) {
       const int height = rows - i > kHalf && rows >= MR ? MR : rows >= kHalf ? kHalf : 1;
       const int row = static_cast<int>(min64(i, rows - height));
@@ -237,36 +337,51 @@ struct AttentionS8 {
       i = row + height;
     }
   }
+  template <class Tiles>
+  struct AtRow {
+    const Tiles &tiles;
+    int row;
+    template <int MR>
+    SQZ_INLINE void run() const {
+      tiles.template run<MR>(row);
+    }
+  };
 
   struct Scores {
     const AttentionHeadS8 &h;
     const Scratch &s;
-    int64_t first;  // row of the block
+    int64_t first;     // row of the block
+    const uint8_t *q;  // of the block, as the loop reads it
+    int64_t ldq;
 
+    // The panels from `panel` to `end`, NP at a time.
     template <int MR, int NP>
-    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *q, int64_t ldq, const uint8_t *panel,
-                                               int64_t stride, const float *scales, int64_t ld_scales, float factor,
-                                               const float *l, float *to, int64_t ldt) {
-      typename S::Sum sum[MR][NP];
-      ScoreLoop::template multiply<MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + kHead,
-                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
-                                           Ahead{reinterpret_cast<uintptr_t>(panel), 0});
-      finish_scores<MR, NP>(sum, panel, stride, scales, ld_scales, factor, l, to, ldt);
+    __attribute__((noinline)) void tiles(int row, int64_t panel, int64_t end) const {
+      const int64_t steps = PackedS8::steps(h.head_size), stride = s.k_stride, lds = s.lds, ld = ldq;
+      const uint8_t *rows = q + row * ld, *k = s.k + panel * stride;
+      const float *l = s.l + panel * 16;
+      float *to = s.scores + row * lds + panel * 16;
+      float factors[MR];
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) factors[i] = h.q_scales[(first + row + i) * h.lds] * h.factor;
+      for (; panel < end; panel += NP) {
+        typename S::Sum sum[MR][NP];
+        ScoreLoop::template multiply<MR, NP>(steps, rows, ld, reinterpret_cast<const int8_t *>(k) + kHead,
+                                             reinterpret_cast<const int32_t *>(k), stride, sum,
+                                             Ahead{reinterpret_cast<uintptr_t>(k), 0});
+        finish_scores<MR, NP>(sum, k, stride, factors, l, to, lds);
+        k += NP * stride, l += NP * 16, to += NP * 16;
+      }
     }
     template <int MR>
     SQZ_INLINE void run(int row) const {
-      const int64_t panels = s.columns / 16;
-      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScoreLoop::kTilePanels>(row, panel, panels - panel);
+      rest<MR, ScoreLoop::kTilePanels>(row, 0, s.columns / 16);
     }
     template <int MR, int NP>
-    SQZ_INLINE int64_t next(int row, int64_t panel, int64_t left) const {
-      if constexpr (NP > 1) {
-        if (left < NP) return next<MR, NP - 1>(row, panel, left);
-      }
-      tile<MR, NP>(PackedS8::steps(h.head_size), h.q + (first + row) * h.ldq, h.ldq, s.k + panel * s.k_stride,
-                   s.k_stride, h.q_scales + (first + row) * h.lds, h.lds, h.factor, s.l + panel * 16,
-                   s.scores + row * s.lds + panel * 16, s.lds);
-      return NP;
+    SQZ_INLINE void rest(int row, int64_t panel, int64_t panels) const {
+      const int64_t end = panels - (panels - panel) % NP;
+      if (panel < end) tiles<MR, NP>(row, panel, end);
+      if constexpr (NP > 1) rest<MR, NP - 1>(row, end, panels);
     }
   };
 
@@ -277,70 +392,81 @@ struct AttentionS8 {
     const float *factors;  // of the sums
 
     template <int MR, int NP>
-    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *p, int64_t ldp, const uint8_t *panel,
-                                               int64_t stride, const float *factors, const float *scale,
-                                               const float *bias, float *out, int64_t ldo, int64_t columns) {
-      typename S::Sum sum[MR][NP];
-      ValueLoop::template multiply<MR, NP>(steps, p, ldp, reinterpret_cast<const int8_t *>(panel) + kHead,
-                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
-                                           Ahead{reinterpret_cast<uintptr_t>(panel), 0});
-      finish_values<MR, NP>(sum, panel, stride, factors, scale, bias, out, ldo, columns);
+    __attribute__((noinline)) void tiles(int row, int64_t panel, int64_t end) const {
+      const int64_t steps = s.columns / 4, stride = s.v_stride, ldp = s.ldp, ldo = h.ldo;
+      const uint8_t *rows = s.p + row * ldp, *v = s.v + panel * stride;
+      const float *scale = h.value_scale ? h.value_scale + panel * 16 : nullptr;
+      const float *bias = h.value_bias ? h.value_bias + panel * 16 : nullptr;
+      float *out = h.out + (first + row) * ldo + panel * 16;
+      for (; panel < end; panel += NP) {
+        typename S::Sum sum[MR][NP];
+        ValueLoop::template multiply<MR, NP>(steps, rows, ldp, reinterpret_cast<const int8_t *>(v) + kHead,
+                                             reinterpret_cast<const int32_t *>(v), stride, sum,
+                                             Ahead{reinterpret_cast<uintptr_t>(v), 0});
+        finish_values<MR, NP>(sum, v, stride, factors + row, scale, bias, out, ldo, h.head_size - panel * 16);
+        v += NP * stride, out += NP * 16;
+        if (scale) scale += NP * 16;
+        if (bias) bias += NP * 16;
+      }
     }
     template <int MR>
     SQZ_INLINE void run(int row) const {
-      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(row, d, h.head_size - d);
+      rest<MR, ValueLoop::kTilePanels>(row, 0);
     }
+    // A panel of less than 16 channels is a tile of its own.
     template <int MR, int NP>
-    SQZ_INLINE int64_t next(int row, int64_t d, int64_t left) const {
-      if constexpr (NP > 1) {
-        if (left < NP * 16) return next<MR, NP - 1>(row, d, left);
-      }
-      tile<MR, NP>(s.columns / 4, s.p + row * s.ldp, s.ldp, s.v + d / 16 * s.v_stride, s.v_stride, factors + row,
-                   h.value_scale ? h.value_scale + d : nullptr, h.value_bias ? h.value_bias + d : nullptr,
-                   h.out + (first + row) * h.ldo + d, h.ldo, left);
-      return NP * 16;
+    SQZ_INLINE void rest(int row, int64_t panel) const {
+      const int64_t panels = NP > 1 ? h.head_size / 16 : (h.head_size + 15) / 16, end = panels - (panels - panel) % NP;
+      if (panel < end) tiles<MR, NP>(row, panel, end);
+      if constexpr (NP > 1) rest<MR, NP - 1>(row, end);
     }
   };
 
   // Scores to bytes of probabilities, and for each row the factor of its sums.
   static SQZ_INLINE void probabilities(int rows, const Scratch &s, float *factors) {
     float top[kAttentionS8MaxRows];
-    for (int i = 0; i < rows; ++i) {
-      const float *t = s.scores + i * s.lds;
-      V a = I::load(t), b = a;
-      for (int64_t key = 16; key < s.columns; key += 32) {
-        a = I::max(I::load(t + key), a);
-        if (key + 16 < s.columns) b = I::max(I::load(t + key + 16), b);
+    for (int i = 0; i < rows; ++i) top[i] = greatest(s.scores + i * s.lds, s.columns);
+    for (int first = 0; first < rows; first += ValueLoop::kTileRows) {
+      const int height = rows - first < ValueLoop::kTileRows ? rows - first : ValueLoop::kTileRows;
+      for (int i = first; i < first + height; ++i) {
+        const Bytes p(s.p + first * s.ldp, s.ldp, s.columns / 4, i - first, height);
+        factors[i] = s.top / to_bytes(s.scores + i * s.lds, s.columns, top[i], s.r, p);
       }
-      top[i] = I::reduce_max_tree(I::max(a, b));
     }
-    for (int i = 0; i < rows; ++i) {
-      const float *t = s.scores + i * s.lds;
-      uint8_t *p = s.p + i * s.ldp;
-      const V m = I::set1(top[i]), least = I::set1(-126.0f), middle = I::set1(127.0f);
-      V sum = I::zero();
-      for (int64_t key = 0; key < s.columns; key += 64) {
-        V a[4];
-        const int count = static_cast<int>(min64(4, (s.columns - key) / 16));
-        if (count == 4) {
+  }
+  static SQZ_INLINE float greatest(const float *t, int64_t columns) {
+    V a = I::load(t), b = a;
+    int64_t key = 0;
+    for (; key + 32 <= columns; key += 32) {
+      a = I::greater(I::load(t + key), a);
+      b = I::greater(I::load(t + key + 16), b);
+    }
+    if (key < columns) a = I::greater(I::load(t + key), a);
+    return I::reduce_max_tree(I::greater(a, b));
+  }
+  // A row; returns the sum of its probabilities with the scales of V taken out.
+  static __attribute__((noinline)) float to_bytes(const float *t, int64_t columns, float top, const float *r, Bytes p) {
+    constexpr int kVectors = Bytes::kVectors;
+    const V m = I::set1(top);
+    V sum = I::zero(), a[kVectors];
+    const float *const end = t + columns;
+    for (; end - t >= 16 * kVectors; t += 16 * kVectors, r += 16 * kVectors) {
 #pragma GCC unroll 4
-          for (int j = 0; j < 4; ++j) {
-            const V e = Math<I>::exp2_bytes(I::max(least, I::sub(I::load(t + key + 16 * j), m)));
-            sum = I::fma(e, I::load(s.r + key + 16 * j), sum);
-            a[j] = I::sub(e, middle);
-          }
-        } else {
-          for (int j = 0; j < count; ++j) {
-            const V e = Math<I>::exp2_bytes(I::max(least, I::sub(I::load(t + key + 16 * j), m)));
-            sum = I::fma(e, I::load(s.r + key + 16 * j), sum);
-            a[j] = I::sub(e, middle);
-          }
-          for (int j = count; j < 4; ++j) a[j] = I::set1(-128.0f);  // the byte 0: tiles read it with any values
-        }
-        S::store_bytes(p + key, a);
-      }
-      factors[i] = s.top / I::reduce_add_tree(sum);
+      for (int j = 0; j < kVectors; ++j) a[j] = probability(t + 16 * j, m, r + 16 * j, &sum);
+      p.store(a);
     }
+    if (t < end) {
+      for (int j = 0; j < kVectors; ++j)
+        a[j] = t + 16 * j < end ? probability(t + 16 * j, m, r + 16 * j, &sum)
+                                : I::set1(-128.0f);  // the byte 0: tiles read it with any values
+      p.store(a);
+    }
+    return I::reduce_add_tree(sum);
+  }
+  static SQZ_INLINE V probability(const float *t, V top, const float *r, V *sum) {
+    const V e = Math<I>::exp2_bytes(I::greater(I::set1(-126.0f), I::sub(I::load(t), top)));
+    *sum = I::fma(e, I::load(r), *sum);
+    return I::sub(e, I::set1(127.0f));
   }
 
   // The rows of a head whose keys are all excluded: the mean of V, or zeros.
@@ -367,11 +493,13 @@ struct AttentionS8 {
   static constexpr int kBlockRows = 24;  // whole tiles of both kinds on AVX-512
   static SQZ_INLINE int64_t block_rows(const AttentionHeadS8 &, int64_t left) { return min64(kBlockRows, left); }
   static SQZ_INLINE void score_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows) {
-    cover<ScoreLoop::kTileRows>(rows, Scores{h, s, row});
+    const typename ScoreLoop::Rows q =
+        ScoreLoop::stage(rows, PackedS8::steps(h.head_size), h.q + row * h.ldq, h.ldq, s.q);
+    cover<ScoreLoop>(rows, Scores{h, s, row, q.p, q.ld});
   }
   static SQZ_INLINE void value_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows,
                                      const float *factors) {
-    cover<ValueLoop::kTileRows>(rows, Values{h, s, row, factors});
+    cover<ValueLoop>(rows, Values{h, s, row, factors});
   }
 
   // Blocks has the last three functions: this struct, or one with products of its own.

@@ -42,13 +42,14 @@ struct AttentionTiles {
     const typename Own::Scratch s(h);
     const Sums &tiles = tiles_for(h, PackedS8::steps(h.head_size));
     const uint8_t *q = h.q + row * h.ldq;
-    const float *scales = h.q_scales + row * h.lds;
+    float factors[kBlock];
+    for (int i = 0; i < rows; ++i) factors[i] = h.q_scales[(row + i) * h.lds] * h.factor;
     const auto run = [&](auto width, int64_t panel) {
       constexpr int NP = decltype(width)::value;
       const uint8_t *k = s.k + panel * s.k_stride;
       multiply<NP>(tiles, q, h.ldq, rows, k, s.k_stride, [&](int i, const auto &sum) {
-        Own::template finish_scores<kTileRows, NP>(sum, k, s.k_stride, scales + i * h.lds, h.lds, h.factor,
-                                                   s.l + panel * 16, s.scores + i * s.lds + panel * 16, s.lds);
+        Own::template finish_scores<kTileRows, NP>(sum, k, s.k_stride, factors + i, s.l + panel * 16,
+                                                   s.scores + i * s.lds + panel * 16, s.lds);
       });
     };
     int64_t panel = 0;

@@ -60,14 +60,15 @@ struct Quantize {
     }
     *scale = m / 127.0f;
     const V factor = I::set1(127.0f / m);
-    V v[4];
     int64_t i = 0;
     for (; i + 64 <= n; i += 64) {
+      V v[4];  // not the one below, which is in memory
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) v[j] = I::mul(I::load(x + i + 16 * j), factor);
       S::store_bytes(q + i, v);
     }
     if (i == n) return;
+    V v[4];
     for (int j = 0; j < 4; ++j) {
       const int rest = static_cast<int>(n - i - 16 * j);
       v[j] = rest >= 16 ? I::mul(I::load(x + i + 16 * j), factor)
@@ -84,7 +85,7 @@ struct Quantize {
   template <int N = 0>
   static void run_from(const QuantizeRows &p, float *rotated) {
     const int64_t n = N ? N : p.n;
-    const int64_t all = p.rows * p.groups;
+    const int64_t all = p.rows * p.groups, width = p.width(n);
     const int64_t batch = n > kBatchFloats / kBatch ? (n > kBatchFloats ? 1 : kBatchFloats / n) : kBatch;
     for (int64_t first = 0; first < all; first += batch) {
       const int count = static_cast<int>(min64(batch, all - first));
@@ -101,9 +102,14 @@ struct Quantize {
         if (++g == p.groups) g = 0, ++row;
       }
       row = first / p.groups, g = first % p.groups;
-      for (int i = 0; i < count; ++i) {
-        to_bytes(x[i], n, bits[i], p.q + row * p.ldq + g * p.width(n), p.scales + row * p.lds + g);
-        if (++g == p.groups) g = 0, ++row;
+      uint8_t *q = p.q + row * p.ldq + g * width;
+      float *scale = p.scales + row * p.lds + g;
+      for (int i = 0; i < count; ++i, q += width, ++scale) {
+        to_bytes(x[i], n, bits[i], q, scale);
+        if (++g < p.groups) continue;
+        g = 0;
+        q += p.ldq - p.groups * width;
+        scale += p.lds - p.groups;
       }
     }
   }
