@@ -1,8 +1,8 @@
 """Fit the polynomials of exp, tanh, GELU and int8 attention and measure them in float32.
 
 They are those of csrc/simd/math.h and of the NumPy backend. Needs scipy. `python docs/polynomials.py` prints the
-fitted coefficients and the worst errors of those in csrc/simd/math.h, and fails if a fit is better than those by more than
-the 0.5 % that rounding of coefficients may cost.
+fitted coefficients and the worst errors of those in csrc/simd/math.h. It fails if a fit is more than 0.5 % better than
+those; that much may depend on how coefficients are rounded.
 
 The fits are minimax by Lawson's iteration: least squares on a Chebyshev basis, reweighted by the error until it is
 level. Each is weighted by what an error of the polynomial does to the function (for GELU: t * Q(t) / max(1, t), with a
