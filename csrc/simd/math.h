@@ -1,4 +1,4 @@
-// exp, tanh and GELU over the vector trait: one polynomial each, the same operations in the same order on every ISA.
+// exp, log2, tanh and GELU over the vector trait: the same operations in the same order on every ISA.
 // The constants are float32 minimax fits that docs/polynomials.py makes and checks; backends/numpy.py has them too.
 #ifndef SQZ_SIMD_MATH_H_
 #define SQZ_SIMD_MATH_H_

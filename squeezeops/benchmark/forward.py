@@ -79,9 +79,12 @@ class _Timed:
 
 def _shape(result: Any) -> str:
     """Write the shapes of the arrays of a result; of several results that are quantised rows, it has pairs."""
-    if isinstance(result, tuple):
-        return "+".join(filter(None, map(_shape, result)))
-    return "x".join(map(str, getattr(result, "shape", ())))
+    if not isinstance(result, tuple):
+        return "x".join(map(str, getattr(result, "shape", ())))
+    parts = list(filter(None, map(_shape, result)))
+    if len(parts) > 1 and len(set(parts)) == 1:
+        return f"{len(parts)} x ({parts[0]})" if "+" in parts[0] else f"{len(parts)} x {parts[0]}"
+    return "+".join(parts)
 
 
 def _first_shape(args: tuple[Any, ...]) -> str:
