@@ -1032,17 +1032,14 @@ def attention(
     >>> y[0, 0].round(2).tolist()
     [12.0, 23.0]
     """
-    scales: tuple[Any, Any, Any] = (None, None, None)
+    q_scales = k_scales = v_scales = None
     if isinstance(q, tuple):
-        (q, q_scales), (k, k_scales), (v, v_scales) = (
-            _quantized_head("q", q),
-            _quantized_head("k", k),
-            _quantized_head("v", v),
-        )
-        scales = q_scales, k_scales, v_scales
+        q, q_scales = _quantized_head("q", q)
+        k, k_scales = _quantized_head("k", k)
+        v, v_scales = _quantized_head("v", v)
     return _active().attention(
-        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out, *scales,
-        value_scale, value_bias,
+        q, k, v, num_heads, cu_seqlens, cu_seqlens_q, cu_seqlens_k, mask, scale, fully_masked, out, q_scales, k_scales,
+        v_scales, value_scale, value_bias,
     )  # fmt: skip
 
 

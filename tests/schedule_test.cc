@@ -166,7 +166,10 @@ PwconvSchedule pwconv(const PwconvSizes &z, int threads, int64_t block_bytes = k
   CHECK((s.tasks() == 0) == (z.rows == 0 || z.c_out == 0));
   CHECK((s.store.parts > 0) == (z.groups_out > 0));
   if (z.groups_out > 0) {
-    CHECK(s.store.parts == 1 || s.store.parts == z.groups_out);
+    CHECK(z.groups_out % s.store.parts == 0);
+    const bool joined = s.store.parts > 1 && s.store.parts < z.groups_out;
+    CHECK(!joined || s.store.width <= kStoreChannels);
+    CHECK(!joined || threads == 1 || s.tasks() >= 2 * threads || z.rows == 0);
     CHECK(s.store.width * s.store.parts == z.c_out);
     CHECK(s.store.ld > s.store.width && s.store.ld % 16 == 0);
     CHECK(s.store.scratch_floats() >= kStoreRows * s.store.width);
@@ -297,6 +300,10 @@ void test_pwconv() {
   CHECK(store.store.parts == 4 && store.store.width == 768 && store.tasks() == 16);
   // Quantised groups of 24 channels do not begin where panels do.
   CHECK(pwconv({128, 1, 768, 768, true, 32}, 2).store.parts == 1);
+  // Heads of 64 channels are joined to parts of 192, four whole tiles; not if threads would have nothing to do.
+  CHECK(pwconv({128, 4, 768, 768, true, 12}, 2).store.parts == 4);
+  CHECK(pwconv({16, 4, 768, 768, true, 12}, 2).store.parts == 4);
+  CHECK(pwconv({16, 4, 768, 768, true, 12}, 4).store.parts == 12);
 }
 
 }  // namespace

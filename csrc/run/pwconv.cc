@@ -96,7 +96,7 @@ struct Room {
   void include(const PwconvInput &x, int count, const PwconvPart *parts) {
     int64_t floats = 0;
     for (int i = 0; i < count; ++i) {
-      block = at_least(block, store_widths(sizes_of(x, parts[i])).scratch_floats());
+      block = at_least(block, store_widths(sizes_of(x, parts[i]), threads).scratch_floats());
       if (!is_int8(parts[i].dtype) || x.q || first_of_groups(parts, i) < i) continue;
       floats += ceil_div(quantized_width(x.c_in, parts[i].groups), 4) + parts[i].groups + 1;
     }

@@ -11,18 +11,26 @@ constexpr int64_t kWorkInt8 = 4;                 // int8 multiply-adds that take
 
 }  // namespace
 
-StoreWidths store_widths(const PwconvSizes &s) {
+StoreWidths store_widths(const PwconvSizes &s, int threads) {
   if (s.groups_out == 0) return {0, 0, 0};
   int64_t parts = s.groups_out;
   const int64_t n = s.c_out / s.groups_out;
   for (int64_t g = 1; g < s.groups_out && s.c_out > 0; ++g)
     if (g * n % s.group_out() % 16 != 0) parts = 1;
+  // Join groups, such as the heads of attention, to parts of whole tiles of kPanelBlock panels.
+  const auto tiles = [&](int64_t joined) { return ceil_div(n * joined, 16 * kPanelBlock) * (s.groups_out / joined); };
+  int64_t best = 1;
+  for (int64_t joined = 2; joined < parts && joined * n <= kStoreChannels; ++joined) {
+    const bool enough = threads == 1 || parts / joined * ceil_div(s.rows, kStoreRows) >= 2 * threads;
+    if (parts % joined == 0 && enough && tiles(joined) < tiles(best)) best = joined;
+  }
+  parts /= best;
   const int64_t width = s.c_out / parts;
   return {parts, width, ceil_div(width, 16) * 16 + 16};
 }
 
 PwconvSchedule::PwconvSchedule(const PwconvSizes &s, int threads, int64_t block_bytes)
-    : sizes(s), store(store_widths(s)), row_block(1), row_blocks(0), unit(1), units(0) {
+    : sizes(s), store(store_widths(s, threads)), row_block(1), row_blocks(0), unit(1), units(0) {
   const int64_t panels = s.panels();
   if (panels == 0 || s.rows == 0) return;
   if (store.parts) {

@@ -18,12 +18,15 @@ struct PwconvSizes {
   int64_t panels() const { return groups * panels_per_group(); }
 };
 
+constexpr int64_t kPanelBlock = 3;  // tasks have a multiple of so many panels, or what is left
+
 // A block of this many rows is quantised as soon as all channels of a quantisation group are computed. Until then it is
 // in scratch memory as float.
 constexpr int64_t kStoreRows = 32;
+constexpr int64_t kStoreChannels = 384;  // the most of a part that joins groups, so that the block stays in L2
 
-// Each part of a row is computed and quantised by one task. A part is one quantisation group if all of them begin where
-// a panel begins; else the whole row is one part.
+// Each part of a row is computed and quantised by one task. A part is one or more quantisation groups if all of them
+// begin where a panel begins; else the whole row is one part.
 struct StoreWidths {
   int64_t parts;  // of a row; 0: the result stays float
   int64_t width;  // channels of a part
@@ -31,15 +34,13 @@ struct StoreWidths {
 
   int64_t scratch_floats() const { return kStoreRows * ld; }
 };
-StoreWidths store_widths(const PwconvSizes &sizes);
+StoreWidths store_widths(const PwconvSizes &sizes, int threads);
 
 struct PwconvTask {
   int64_t row_begin, row_end;
   int64_t panel_begin, panel_end;  // of all groups' panels, numbered through
   int64_t part;                    // of the rows, where the result is quantised; else 0
 };
-
-constexpr int64_t kPanelBlock = 3;  // tasks have a multiple of so many panels, or what is left
 
 // Half of L2 holds a block's part of x and leaves room for a column of panels.
 constexpr int64_t kBlockBytes = 384 * 1024;

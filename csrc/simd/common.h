@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define SQZ_INLINE inline __attribute__((always_inline))
-#define SQZ_NOINLINE __attribute__((noinline))
+#define SQZ_RARE __attribute__((noinline, cold))  // runs seldom: compiled for size
 
 // Tile sizes and the like are specialised per trait. A trait that derives from another does not match the other's
 // specialisation and would silently get the default, so the defaults reject such traits with this message.

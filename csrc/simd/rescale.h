@@ -18,7 +18,7 @@ struct Rescale {
   using V = typename I::V;
 
   // out = x * factor; out may be x.
-  static SQZ_INLINE void times(int64_t n, const float *x, float factor, float *out) {
+  static SQZ_RARE void times(int64_t n, const float *x, float factor, float *out) {
     const V f = I::set1(factor);
     const int64_t full = n / 16 * 16;
     const int rest = static_cast<int>(n - full);

@@ -219,11 +219,29 @@ struct AttentionS8 {
   }
   static SQZ_INLINE V load(const float *x, int n) { return n < 16 ? I::load_n(x, n) : I::load(x); }
 
+  // Covers `rows` with tiles of MR rows, of half as many, or of one: a function per height and width of a remainder
+  // would double the code. The last tile begins earlier if that takes a whole one; it computes some rows again, to the
+  // same bits.
+  template <int MR, class Tiles>
+  static SQZ_INLINE void cover(int rows, const Tiles &tiles) {
+    constexpr int kHalf = (MR + 1) / 2;
+    for (int i = 0; i < rows;) {
+      const int height = rows - i > kHalf && rows >= MR ? MR : rows >= kHalf ? kHalf : 1;
+      const int row = static_cast<int>(min64(i, rows - height));
+      if (height == MR)
+        tiles.template run<MR>(row);
+      else if (height == kHalf)
+        tiles.template run<kHalf>(row);
+      else
+        tiles.template run<1>(row);
+      i = row + height;
+    }
+  }
+
   struct Scores {
     const AttentionHeadS8 &h;
     const Scratch &s;
-    int64_t row;    // of the head
-    float *scores;  // of this row
+    int64_t first;  // row of the block
 
     template <int MR, int NP>
     __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *q, int64_t ldq, const uint8_t *panel,
@@ -236,17 +254,18 @@ struct AttentionS8 {
       finish_scores<MR, NP>(sum, panel, stride, scales, ld_scales, factor, l, to, ldt);
     }
     template <int MR>
-    SQZ_INLINE void run() const {
+    SQZ_INLINE void run(int row) const {
       const int64_t panels = s.columns / 16;
-      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScoreLoop::kTilePanels>(panel, panels - panel);
+      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScoreLoop::kTilePanels>(row, panel, panels - panel);
     }
     template <int MR, int NP>
-    SQZ_INLINE int64_t next(int64_t panel, int64_t left) const {
+    SQZ_INLINE int64_t next(int row, int64_t panel, int64_t left) const {
       if constexpr (NP > 1) {
-        if (left < NP) return next<MR, NP - 1>(panel, left);
+        if (left < NP) return next<MR, NP - 1>(row, panel, left);
       }
-      tile<MR, NP>(PackedS8::steps(h.head_size), h.q + row * h.ldq, h.ldq, s.k + panel * s.k_stride, s.k_stride,
-                   h.q_scales + row * h.lds, h.lds, h.factor, s.l + panel * 16, scores + panel * 16, s.lds);
+      tile<MR, NP>(PackedS8::steps(h.head_size), h.q + (first + row) * h.ldq, h.ldq, s.k + panel * s.k_stride,
+                   s.k_stride, h.q_scales + (first + row) * h.lds, h.lds, h.factor, s.l + panel * 16,
+                   s.scores + row * s.lds + panel * 16, s.lds);
       return NP;
     }
   };
@@ -254,8 +273,7 @@ struct AttentionS8 {
   struct Values {
     const AttentionHeadS8 &h;
     const Scratch &s;
-    int64_t row;
-    const uint8_t *p;      // of this row, as the factors
+    int64_t first;         // row of the block
     const float *factors;  // of the sums
 
     template <int MR, int NP>
@@ -269,17 +287,17 @@ struct AttentionS8 {
       finish_values<MR, NP>(sum, panel, stride, factors, scale, bias, out, ldo, columns);
     }
     template <int MR>
-    SQZ_INLINE void run() const {
-      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(d, h.head_size - d);
+    SQZ_INLINE void run(int row) const {
+      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(row, d, h.head_size - d);
     }
     template <int MR, int NP>
-    SQZ_INLINE int64_t next(int64_t d, int64_t left) const {
+    SQZ_INLINE int64_t next(int row, int64_t d, int64_t left) const {
       if constexpr (NP > 1) {
-        if (left < NP * 16) return next<MR, NP - 1>(d, left);
+        if (left < NP * 16) return next<MR, NP - 1>(row, d, left);
       }
-      tile<MR, NP>(s.columns / 4, p, s.ldp, s.v + d / 16 * s.v_stride, s.v_stride, factors,
+      tile<MR, NP>(s.columns / 4, s.p + row * s.ldp, s.ldp, s.v + d / 16 * s.v_stride, s.v_stride, factors + row,
                    h.value_scale ? h.value_scale + d : nullptr, h.value_bias ? h.value_bias + d : nullptr,
-                   h.out + row * h.ldo + d, h.ldo, left);
+                   h.out + (first + row) * h.ldo + d, h.ldo, left);
       return NP * 16;
     }
   };
@@ -326,7 +344,7 @@ struct AttentionS8 {
   }
 
   // The rows of a head whose keys are all excluded: the mean of V, or zeros.
-  static __attribute__((noinline)) void fully_masked(const AttentionHeadS8 &h) {
+  static SQZ_RARE void fully_masked(const AttentionHeadS8 &h) {
     const bool zero = h.keys == 0 || h.fully_masked == SQZ_MASKED_ZERO;
     const V weight = I::set1(zero ? 0.0f : 1.0f / static_cast<float>(h.keys));
     for (int64_t d = 0; d < h.head_size; d += 16) {
@@ -349,15 +367,11 @@ struct AttentionS8 {
   static constexpr int kBlockRows = 24;  // whole tiles of both kinds on AVX-512
   static SQZ_INLINE int64_t block_rows(int64_t left) { return min64(kBlockRows, left); }
   static SQZ_INLINE void score_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows) {
-    for (int i = 0; i < rows; i += ScoreLoop::kTileRows)
-      with_rows<ScoreLoop::kTileRows>(static_cast<int>(min64(ScoreLoop::kTileRows, rows - i)),
-                                      Scores{h, s, row + i, s.scores + i * s.lds});
+    cover<ScoreLoop::kTileRows>(rows, Scores{h, s, row});
   }
   static SQZ_INLINE void value_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows,
                                      const float *factors) {
-    for (int i = 0; i < rows; i += ValueLoop::kTileRows)
-      with_rows<ValueLoop::kTileRows>(static_cast<int>(min64(ValueLoop::kTileRows, rows - i)),
-                                      Values{h, s, row + i, s.p + i * s.ldp, factors + i});
+    cover<ValueLoop::kTileRows>(rows, Values{h, s, row, factors});
   }
 
   // Blocks has the last three functions: this struct, or one with products of its own.

@@ -25,7 +25,7 @@ struct L2Normalize {
   static SQZ_INLINE bool is_exact(float divisor) { return divisor >= 0x1p-50f && divisor <= 0x1.fffffep127f; }
 
   // The divisor of another row, which is scaled into `out`; out may be x.
-  static SQZ_NOINLINE float divisor_of_scaled(int64_t n, const float *x, float eps, float *out) {
+  static SQZ_RARE float divisor_of_scaled(int64_t n, const float *x, float eps, float *out) {
     const float factor = Rescale<I>::run(n, x, 0, out);
     const int64_t full = n / 16 * 16;
     V acc = I::zero();

@@ -118,7 +118,7 @@ struct LayerNorm {
   };
 
   // A row that overflows or underflows, or has a bad pivot. It is scaled into `out`, which may be x.
-  static SQZ_NOINLINE Mean scaled(int64_t n, const float *x, float eps, float *out, float *variance_eps) {
+  static SQZ_RARE Mean scaled(int64_t n, const float *x, float eps, float *out, float *variance_eps) {
     const float factor = Rescale<I>::run(n, x, __builtin_sqrtf(eps), out), count = static_cast<float>(n);
     float scaled_eps = eps * factor * factor, pivot[1], sum[1];
     if (eps > 0 && scaled_eps < 0x1p-126f) scaled_eps = 0x1p-126f;  // else a constant row would be 0 / 0

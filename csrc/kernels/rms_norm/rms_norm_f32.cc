@@ -19,7 +19,7 @@ struct RmsNorm {
   }
 
   // The mean square plus eps of a row that overflows or underflows, which is scaled into `out`; out may be x.
-  static SQZ_NOINLINE float mean_square_of_scaled(int64_t n, const float *x, float eps, float *out) {
+  static SQZ_RARE float mean_square_of_scaled(int64_t n, const float *x, float eps, float *out) {
     const float factor = Rescale<I>::run(n, x, __builtin_sqrtf(eps), out);
     const int64_t full = n / 16 * 16;
     V acc = I::zero();
