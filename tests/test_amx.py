@@ -1,7 +1,7 @@
 """The kernels of amx_int8, on tiles in plain C where the processor has none, and what they ask the system for.
 
-The other tests run amx_int8 as any other ISA where it runs. Here the tests of int8 convolutions run on a copy of the
-package whose library has plain tiles (SQUEEZEOPS_PLAIN_TILES).
+The other tests run amx_int8 as any other ISA where it runs. Here the tests of int8 convolutions and attention run on a
+copy of the package whose library has plain tiles (SQUEEZEOPS_PLAIN_TILES).
 """
 
 import ctypes
@@ -54,9 +54,9 @@ def python(environment, *arguments, **more):
 
 
 @needs_vnni
-def test_int8_convolutions_on_plain_tiles(plain, record_property):
+def test_int8_ops_on_plain_tiles(plain, record_property):
     """Golden bits, every number of rows, odd channels, groups, epilogues, strides, guard bands, the peak loop."""
-    files = ["test_bits.py", "test_pointwise_conv_int8.py", "test_ops.py", "test_benchmark.py"]
+    files = [f"test_{name}.py" for name in ("bits", "pointwise_conv_int8", "attention_int8", "ops", "benchmark")]
     options = ["-q", "-p", "no:cacheprovider", "-k", "amx_int8 or golden"]
     done = python(plain, "-m", "pytest", *options, *files)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,6 +83,9 @@ def test_no_call_leaves_tiles_in_use(tmp_path, rng, record_property):
                         conv = ops.PointwiseConv(normal(rng, 3 * 24, k), groups=3, dtype="int8")
                         conv(normal(rng, rows, 3 * k), **options)
                         assert state() == 0, (rows, k, options)
+                    q = ops.quantize_rows(normal(rng, 1, rows, 3 * k), groups=3)
+                    ops.attention(q, q, q, num_heads=3)
+                    assert state() == 0, (rows, k)
     finally:
         ops.set_num_threads(before)
     record_property("ran", ["amx_int8 on the processor's tiles"])
@@ -124,23 +127,46 @@ def test_tiles_of_the_processor(program):
     run(program, "sums on the processor's tiles")
 
 
-# ---- permission ------------------------------------------------------------------------------------------------------
+# ---- the calls that use tiles, and permission ------------------------------------------------------------------------
 
 CALLS = """
 import sys, threading
 import numpy as np
 from squeezeops import _native, ops
-x, times = np.ones((20, 8), np.float32), lambda: len(open(sys.argv[1]).readlines())
+x, times = np.ones((20, 8), np.float32), lambda what="asked": open(sys.argv[1]).read().split().count(what)
 open(sys.argv[1], "w").close()
 """
 
 
 def calls(plain, tmp_path, code, **environment):
-    """What Python prints with plain tiles; `times()` there is how often permission was asked for."""
+    """What Python prints with plain tiles.
+
+    `times()` there is how often permission was asked for, `times("configured")` how often tiles were configured.
+    """
     log = str(tmp_path / "log")
     done = python(plain, "-c", CALLS + code, log, PLAIN_TILES_LOG=log, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
+
+
+@needs_vnni
+def test_which_calls_use_tiles(plain, tmp_path):
+    """Those of 16 rows or more. Attention configures once per head, unless its two products differ in shape."""
+    code = """
+ops.set_num_threads(1)
+conv = ops.PointwiseConv(x, dtype="int8")
+for rows in (15, 16, 40):
+    before = times("configured")
+    conv(np.ones((rows, 8), np.float32))
+    print(rows, times("configured") - before, end="")
+    for size in (64, 8):
+        q = ops.quantize_rows(np.ones((1, rows, 3 * size), np.float32), groups=3)
+        before = times("configured")
+        ops.attention(q, q, q, num_heads=3)
+        print("", times("configured") - before, end="")
+    print()
+"""
+    assert calls(plain, tmp_path, code) == ["15 0 0 0", "16 1 3 6", "40 1 3 12"]
 
 
 @needs_vnni

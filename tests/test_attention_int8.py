@@ -9,6 +9,7 @@ from op_helpers import INT8_VARIANTS, assert_repeats, assert_same_bits, native, 
 from op_table import OPS, attention64
 
 from squeezeops import ops
+from squeezeops.benchmark.variants import using_threads
 
 F = np.float32
 E0 = F(253.981735)  # the exponential of the largest score, which stands for 254
@@ -106,6 +107,25 @@ def test_numbers_of_keys(variant, guards, rng, keys):
     check(guards, q, k, v, num_heads=2)
     for mask in (place >= keys // 3, place < keys - keys // 3, rng.random(keys) < 0.6, place == keys // 2):
         check(guards, q, k, v, num_heads=2, mask=mask)
+
+
+@pytest.mark.parametrize("keys", [*range(1, 71), 384])
+def test_numbers_of_queries(variant, guards, rng, keys):
+    """Each query has the bits that it has among others; on one thread, which computes all of a head."""
+    size = (1, 5, 32, 61, 64, 65, 80)[keys % 7]
+    q, *rest = quantised((normal(rng, 1, n, 2 * size) for n in (70, keys, keys)), 2)
+    rest = [ops.QuantizedRows(*map(guards.keep, r)) for r in rest]
+    options = {"num_heads": 2, "value_bias": guards.keep(normal(rng, 2 * size))}
+    with using_threads(1):
+        expected = ops.attention(q, *rest, **options)
+        if variant.isa not in TO_TOLERANCE:
+            with ops.backend("numpy"):
+                assert_same_bits(expected, ops.attention(q, *rest, **options))
+        for queries in range(1, 70, 1 if variant.isa else 9):
+            first = ops.QuantizedRows(*(guards.keep(a[:, :queries]) for a in q))
+            room = guards.empty((1, queries, 2 * size))
+            ops.attention(first, *rest, **options, out=room)
+            assert_repeats(room, expected[:, :queries])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])

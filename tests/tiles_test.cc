@@ -54,11 +54,13 @@ struct Guarded {
   ~Guarded() { munmap(all, length); }
 };
 
+// The tiles are configured for `before` steps first.
 template <class Tiles, int NP>
-void check_block(int tile_rows, int64_t second, int64_t steps, int64_t gap, bool at_end) {
-  snprintf(now, sizeof now, "tiles of %d rows, the second %d below, %d panels, %d steps, rows %d bytes apart, %s",
-           tile_rows, static_cast<int>(second), NP, static_cast<int>(steps), static_cast<int>(4 * steps + gap),
-           at_end ? "at the end of a page" : "at the beginning of a page");
+void check_block(int tile_rows, int64_t second, int64_t before, int64_t steps, int64_t gap, bool at_end) {
+  snprintf(now, sizeof now,
+           "tiles of %d rows, the second %d below, %d panels, %d steps after %d, rows %d bytes apart, %s", tile_rows,
+           static_cast<int>(second), NP, static_cast<int>(steps), static_cast<int>(before),
+           static_cast<int>(4 * steps + gap), at_end ? "at the end of a page" : "at the beginning of a page");
   const int64_t rows = second + tile_rows, lda = 4 * steps + gap, panel = 64 * steps + gap / 4 * 64;
   const Guarded a((rows - 1) * lda + 4 * steps, at_end), b((NP - 1) * panel + 64 * steps, at_end);
   Guarded sums(rows * NP * 64, at_end);
@@ -66,7 +68,8 @@ void check_block(int tile_rows, int64_t second, int64_t steps, int64_t gap, bool
   const TilesAhead ahead = {reinterpret_cast<uintptr_t>(a.bytes), 3};
   uintptr_t at;
   {
-    const TileSums<Tiles> tiles(tile_rows, steps);
+    TileSums<Tiles> tiles(tile_rows, before);
+    tiles.change_steps(steps);
     at = tiles.template block<NP>(a.bytes, lda, second, w, panel, reinterpret_cast<int32_t *>(sums.bytes), ahead);
   }
   CHECK(at == ahead.at + 64 * 3 * ((steps + 15) / 16));
@@ -84,10 +87,12 @@ template <class Tiles>
 void test_sums() {
   const auto both = [](int tile_rows, int64_t second, int64_t steps, int64_t gap) {
     for (bool at_end : {false, true}) {
-      check_block<Tiles, 1>(tile_rows, second, steps, gap, at_end);
-      check_block<Tiles, 2>(tile_rows, second, steps, gap, at_end);
+      check_block<Tiles, 1>(tile_rows, second, steps, steps, gap, at_end);
+      check_block<Tiles, 2>(tile_rows, second, steps, steps, gap, at_end);
     }
   };
+  for (int64_t before : {1, 15, 16, 17, 40})
+    for (int64_t steps : {1, 15, 16, 17, 40}) check_block<Tiles, 2>(16, 16, before, steps, 0, true);
   for (int64_t steps = 1; steps <= 70; ++steps)
     for (int64_t second : {0, 1, 7, 16})
       for (int64_t gap : {0, 1, 52}) both(16, second, steps, gap);

@@ -29,7 +29,6 @@ struct S8Vnni512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(w));
     return s;
   }
-  static SQZ_INLINE Sum add(Sum a, Sum b) { return _mm512_add_epi32(a, b); }  // not of the interface: for tiles_amx.h
   static SQZ_INLINE Float::V to_float(Sum s) { return _mm512_cvtepi32_ps(s); }
 
   static SQZ_INLINE Sum plus(Sum s, const int32_t *p) { return _mm512_add_epi32(s, _mm512_loadu_si512(p)); }

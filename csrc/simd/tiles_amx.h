@@ -73,26 +73,27 @@ struct TilesAhead {
   }
 };
 
-// Tiles configured for blocks of one depth, until the end of the object's life. The object belongs to one task: none
-// may leave tiles in use, because the operating system would save them at every context switch.
+// Tiles configured for blocks of one number of steps, until the end of the object's life. The object belongs to one
+// task: none may leave tiles in use, because the operating system would save them at every context switch.
 template <class Tiles>
 class TileSums {
  public:
   static constexpr int kRows = 16;
 
   // rows: 1 to 16, the height of each tile. steps: at least 1.
-  SQZ_INLINE TileSums(int tile_rows, int64_t all_steps) : rows(tile_rows), steps(all_steps) {
-    const int depth = static_cast<int>(min64(16, steps));
-    TileShapes shapes;
-    for (int t = 0; t < 8; ++t) {
-      shapes.rows[t] = static_cast<uint8_t>(t < 6 ? rows : depth);
-      shapes.bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? 4 * depth : 64);
-    }
-    Tiles::configure(shapes);
-  }
+  SQZ_INLINE TileSums(int tile_rows, int64_t all_steps) : rows(tile_rows), steps(all_steps) { configure(); }
   SQZ_INLINE ~TileSums() { Tiles::release(); }
   TileSums(const TileSums &) = delete;
   TileSums &operator=(const TileSums &) = delete;
+
+  // For blocks of another number of steps: configures again if the shapes differ.
+  SQZ_INLINE void change_steps(int64_t all_steps) {
+    const int64_t depth = min64(16, steps);
+    steps = all_steps;
+    if (min64(16, steps) == depth) return;
+    Tiles::release();
+    configure();
+  }
 
   // sums[i][j], with 16 NP columns: row i of `a` times column j of the NP panels at `b`, which are `b_panel` bytes
   // apart. With `second` = 0 there is one row tile. Else a second one begins `second` rows below it, at most `rows`; if
@@ -106,6 +107,16 @@ class TileSums {
   }
 
  private:
+  __attribute__((noinline)) void configure() const {
+    const int depth = static_cast<int>(min64(16, steps));
+    TileShapes shapes;
+    for (int t = 0; t < 8; ++t) {
+      shapes.rows[t] = static_cast<uint8_t>(t < 6 ? rows : depth);
+      shapes.bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? 4 * depth : 64);
+    }
+    Tiles::configure(shapes);
+  }
+
   template <int NR, int NP>
   static __attribute__((noinline)) uintptr_t multiply(int64_t steps, const uint8_t *a, int64_t lda, int64_t second,
                                                       const int8_t *b, int64_t b_panel, int32_t *sums, TilesAhead ahead,
@@ -163,6 +174,17 @@ class TileSums {
   int rows;
   int64_t steps;
 };
+
+// MR rows of sums as `block` stores them, plus the starts of the NP panels, which lie at their beginning.
+template <class S, int MR, int NP>
+SQZ_INLINE void load_sums(const int32_t *sums, const uint8_t *panel, int64_t stride, typename S::Sum (&sum)[MR][NP]) {
+#pragma GCC unroll 2
+  for (int j = 0; j < NP; ++j) {
+    const int32_t *first = reinterpret_cast<const int32_t *>(panel + j * stride);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) sum[i][j] = S::plus(S::start(sums + (i * NP + j) * 16), first);
+  }
+}
 
 }  // namespace
 }  // namespace sqz

@@ -41,6 +41,8 @@ struct AttentionHead {
 
 using attention_f32_fn = void (*)(const AttentionHead &head);
 
+struct AttentionProductsS8;
+
 // The same of quantised rows (see QuantizeRows), whose groups are the heads. attention_s8.inl has the arithmetic.
 struct AttentionHeadS8 {
   int64_t queries, keys, head_size;
@@ -58,7 +60,8 @@ struct AttentionHeadS8 {
   const float *value_scale, *value_bias;  // (head_size); may be null: 1 and 0
   float *out;
   int64_t ldo;
-  char *scratch;  // scratch_size() bytes, 64-byte aligned
+  char *scratch;                        // scratch_size() bytes, 64-byte aligned
+  const AttentionProductsS8 *products;  // null: the kernel's own
 
   static SQZ_INLINE int64_t key_columns(int64_t keys) { return (keys + 15) / 16 * 16; }
   static SQZ_INLINE int64_t k_panel(int64_t head_size) { return 128 + (head_size + 3) / 4 * 64; }  // as PackedS8
@@ -77,6 +80,14 @@ struct AttentionHeadS8 {
 };
 
 using attention_s8_fn = void (*)(const AttentionHeadS8 &head);
+
+// The products of an ISA that leaves all else to the kernel of another one, which then calls these: for a block of
+// `rows` queries from `row` on. The scratch holds what they read; scores go there, results to `out`.
+struct AttentionProductsS8 {
+  int64_t (*block_rows)(int64_t left);  // of the queries left
+  void (*scores)(const AttentionHeadS8 &head, int64_t row, int rows);
+  void (*values)(const AttentionHeadS8 &head, int64_t row, int rows, const float *factors);
+};
 
 }  // namespace sqz
 

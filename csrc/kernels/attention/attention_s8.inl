@@ -335,7 +335,7 @@ struct AttentionS8 {
             sum = I::fma(e, I::load(s.r + key + 16 * j), sum);
             a[j] = I::sub(e, middle);
           }
-          for (int j = count; j < 4; ++j) a[j] = I::zero();
+          for (int j = count; j < 4; ++j) a[j] = I::set1(-128.0f);  // the byte 0: tiles read it with any values
         }
         S::store_bytes(p + key, a);
       }
@@ -365,7 +365,7 @@ struct AttentionS8 {
 
   // A block of queries: how many of those left, their scores, and their results.
   static constexpr int kBlockRows = 24;  // whole tiles of both kinds on AVX-512
-  static SQZ_INLINE int64_t block_rows(int64_t left) { return min64(kBlockRows, left); }
+  static SQZ_INLINE int64_t block_rows(const AttentionHeadS8 &, int64_t left) { return min64(kBlockRows, left); }
   static SQZ_INLINE void score_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows) {
     cover<ScoreLoop::kTileRows>(rows, Scores{h, s, row});
   }
@@ -383,7 +383,7 @@ struct AttentionS8 {
     for (int64_t d = 0; d < h.head_size; d += 16) pack_values(h, d, s.v + d / 16 * s.v_stride);
     float factors[kAttentionS8MaxRows];
     for (int64_t row = 0; row < h.queries;) {
-      const int rows = static_cast<int>(Blocks::block_rows(h.queries - row));
+      const int rows = static_cast<int>(Blocks::block_rows(h, h.queries - row));
       Blocks::score_block(h, s, row, rows);
       probabilities(rows, s, factors);
       Blocks::value_block(h, s, row, rows, factors);

@@ -38,12 +38,7 @@ struct SummedTile {
                                                const float *scales, int64_t lds, float *out, int64_t ldo,
                                                const float *bias, const float *residual, int64_t ldr) {
     typename S::Sum sum[MR][NP];
-#pragma GCC unroll 2
-    for (int j = 0; j < NP; ++j) {
-      const typename S::Sum first = S::start(reinterpret_cast<const int32_t *>(panel + j * stride));
-#pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) sum[i][j] = S::add(S::start(sums + (i * NP + j) * 16), first);
-    }
+    load_sums<S, MR, NP>(sums, panel, stride, sum);
     finish_s8<S, MR, NP>(sum, panel, stride, scales, lds, out, ldo, bias, residual, ldr);
   }
 };
