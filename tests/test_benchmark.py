@@ -576,17 +576,19 @@ def test_a_pass_consists_of_its_calls(which):
             for _ in range(3):
                 ops.layer_norm(x)
             a, b = ops.pointwise_convs(x, (conv, conv))
+            ops.pointwise_convs(x, (conv, conv), quantize_groups=2)
             return conv(x), ops.softmax(a + b)
 
         found = forward.profile(forward_pass, 1e-3)
         assert len(conv._packed) == 1 and ops.get_backend() == which.backend
     assert [(row.call.op, row.call.given, row.call.result, row.calls) for row in found.rows] == [
-        ("layer_norm", "5x8", "5x8", 3), ("pointwise_convs", "5x8", "5x12+5x12", 1),
+        ("layer_norm", "5x8", "5x8", 3), ("pointwise_convs", "5x8", "2 x 5x12", 1),
+        ("pointwise_convs", "5x8", "2 x (5x16+5x2)", 1),
         ("PointwiseConv", "5x8", "5x12", 1), ("softmax", "5x12", "5x12", 1),
     ]  # fmt: skip
     compiled_one = which.backend in ("native", "cffi")
     assert [row.call.kernel.partition("_f32")[0] for row in found.rows] == (
-        ["layer_norm", "pwconv", "pwconv", "softmax"] if compiled_one else [which.backend] * 4
+        ["layer_norm", "pwconv", "pwconv", "pwconv", "softmax"] if compiled_one else [which.backend] * 5
     )
     for i, sample in enumerate(found.timed):
         parts = [row.samples[i].seconds for row in found.rows] + [found.other[i].seconds]

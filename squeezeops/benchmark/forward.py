@@ -62,7 +62,7 @@ class _Timed:
             result = value(*args)
             note(clock() - begin)
             if self.calls is not None:
-                self.calls.append(Call(PUBLIC.get(name, name), _shape(args, first=True), _shape(result), _kernel()))
+                self.calls.append(Call(PUBLIC.get(name, name), _first_shape(args), _shape(result), _kernel()))
             return result
 
         setattr(self, name, timed)  # the next look-up does not come here
@@ -77,10 +77,18 @@ class _Timed:
             ops._scoped.reset(token)
 
 
-def _shape(value: Any, first: bool = False) -> str:
-    """Write the shapes of arrays, or of the first one."""
-    arrays = [item for item in (value if isinstance(value, tuple) else (value,)) if getattr(item, "shape", None)]
-    return "+".join("x".join(map(str, array.shape)) for array in (arrays[:1] if first else arrays))
+def _shape(result: Any) -> str:
+    """Write the shapes of the arrays of a result; of several results that are quantised rows, it has pairs."""
+    if not isinstance(result, tuple):
+        return "x".join(map(str, getattr(result, "shape", ())))
+    parts = list(filter(None, map(_shape, result)))
+    if len(parts) > 1 and len(set(parts)) == 1:
+        return f"{len(parts)} x ({parts[0]})" if "+" in parts[0] else f"{len(parts)} x {parts[0]}"
+    return "+".join(parts)
+
+
+def _first_shape(args: tuple[Any, ...]) -> str:
+    return next(filter(None, (_shape(value) for value in args if not isinstance(value, tuple))), "")
 
 
 def _kernel() -> str:

@@ -781,7 +781,7 @@ typedef struct {
   uint8_t *q_out;            /**< (rows, sqz_quantized_width_s8(c_out, groups_out)), row stride ldq_out; or NULL */
   int64_t ldq_out;           /**< bytes */
   float *scales_out;         /**< (rows, groups_out), dense */
-  int64_t groups_out;        /**< groups of the convolution that will read q_out */
+  int64_t groups_out;        /**< groups of the convolution that will read q_out, or heads of the attention */
   int64_t rotate_out;        /**< 1: rotate the rows of q_out, for SQZ_S8_ROTATED; see sqz_quantize_rows_args */
 } sqz_pwconv_part;
 
