@@ -73,6 +73,19 @@ def test_equal_scores(variant, rng):
     assert_same_bits(y, np.broadcast_to(expected[:, None], y.shape).copy())
 
 
+@pytest.mark.parametrize("keys", [1, 15, 16, 33])
+def test_equal_scores_far_from_zero(variant, rng, keys):
+    """Their size does not matter, also where the keys do not fill their last vector."""
+    sizes = np.concatenate([-np.arange(3000), 2.0 ** np.arange(100), -(2.0 ** np.arange(100))]).astype(F)[None, :, None]
+    q = ops.QuantizedRows(np.full((*sizes.shape[:2], 4), 255, np.uint8), sizes * F(1e-4))
+    k = ops.QuantizedRows(np.full((1, keys, 4), 255, np.uint8), np.ones((1, keys, 1), F))
+    (v,) = quantised([np.tile(normal(rng, 1, keys, 1), 4)], 1)
+    v = ops.QuantizedRows(v.values, np.ones_like(v.scales))
+    y = ops.attention(q, k, v, num_heads=1)
+    assert_same_bits(y, np.broadcast_to(y[:, :1], y.shape).copy())
+    assert np.isfinite(y).all()
+
+
 def test_scales_of_values_are_undone(variant, guards, rng):
     """Whatever the scales are, one or two keys have the result that they would have as floats."""
     q, k, v = qkv(rng, 2, 5, 2, 16)
@@ -140,6 +153,16 @@ def test_excluded_keys_do_not_leak(variant, rng, value):
         values[holes], scales[holes] = rng.integers(1, 256, values[holes].shape), value
         rows[which] = ops.QuantizedRows(values, scales)
         assert_repeats(ops.attention(*rows, num_heads=2, mask=keep), expected)
+
+
+def test_an_infinite_scale_of_a_query_gives_nan(variant):
+    """Whatever the signs of the scores are, and the number of keys."""
+    k = ops.QuantizedRows(np.full((1, 16, 4), 255, np.uint8), np.ones((1, 16, 1), F))
+    for byte in (1, 255):
+        q = ops.QuantizedRows(np.full((1, 1, 4), byte, np.uint8), np.full((1, 1, 1), np.inf, F))
+        for keys in (1, 15, 16):
+            some = ops.QuantizedRows(*(a[:, :keys] for a in k))
+            assert np.isnan(ops.attention(q, some, some, num_heads=1)).all()
 
 
 def test_nan_stays_where_it_belongs(variant, rng):

@@ -443,7 +443,11 @@ def test_two_files(tmp_path):
         ('{"machine": {}, "results": [{"op": "a"}]}', "got something else"),
         ('{"machine": {}, "results": [ROW]}', "with raw samples, got those of an older version: measure again"),
         ('{"machine": {}, "results": [{"raw": [[1, 2]], ROW]}', "got wrong samples in a tokens=1 f32 native 1 thread"),
-        ('{"machine": {}, "results": [{"raw": [["x", 2, 2]], ROW]}', "got wrong samples"),
+        *(
+            (f'{{"machine": {{}}, "results": [{{"raw": [[{us}, 2, 2]], ROW]}}', "got wrong samples")
+            for us in ('"x"', "NaN", "Infinity", "0", "-1", "1" + "0" * 400)
+        ),
+        ("[" * 100_000, "expected JSON, got: maximum recursion depth"),
     ],
 )
 def test_a_file_that_is_none(tmp_path, text, message):
@@ -504,6 +508,9 @@ def forgets(x, *, out): return out
 def other_shape(x, *, out): return x[:1]
 def returns_none(x, *, out): np.tanh(x, out=out)
 def fails(x, *, out): raise KeyError("x")
+def text(x, *, out): return np.full(x.shape, "a")
+def objects(x, *, out): return np.full(x.shape, None)
+def masked(x, *, out): return np.ma.masked_array(np.tanh(x, out=out))
 def softmax(x, *, out): return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 def nearly_softmax(x, *, out): return np.float32(1.001) * softmax(x, out=out)
 class Conv(squeezeops.PointwiseConv): pass
@@ -515,12 +522,17 @@ def quantize(x, *, groups, out): return squeezeops.quantize_rows(x, groups=group
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     (tmp_path / "own_kernels.py").write_text(MINE)
+    (tmp_path / "broken_kernels.py").write_text("x = (")
+    (tmp_path / "failing_kernels.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "op"),
-    [("tanh", "tanh"), ("quantize", "quantize_rows"), ("conv", "pointwise_conv"), ("conv", "pointwise_conv_int8")],
+    [
+        ("tanh", "tanh"), ("masked", "tanh"), ("quantize", "quantize_rows"), ("conv", "pointwise_conv"),
+        ("conv", "pointwise_conv_int8"),
+    ],
 )  # fmt: skip
 def test_a_function_in_python_is_called_as_ours(mine, name, op):
     load(f"own_kernels:{name}", op_of(op)).check(op_of(op), small(op_of(op)))
@@ -536,6 +548,11 @@ def test_a_function_in_python_is_called_as_ours(mine, name, op):
         ("own_kernels:other_shape", "got a difference of inf"),
         ("own_kernels:returns_none", "expected the result, 1 arrays, got NoneType"),
         ("own_kernels:fails", "KeyError: 'x'"),
+        ("own_kernels:text", "expected a result of numbers, got <U1"),
+        ("own_kernels:objects", "expected a result of numbers, got object"),
+        ("broken_kernels:tanh", "SyntaxError: "),
+        ("failing_kernels:tanh", "ZeroDivisionError: division by zero"),
+        (".own_kernels:tanh", "TypeError: the 'package' argument"),
         ("own_kernels:absent", "module 'own_kernels' has no attribute 'absent'"),
         ("no_such_module:tanh", "No module named 'no_such_module'"),
         ("./no_such.so:tanh", "no_such.so: cannot open shared object file"),

@@ -357,10 +357,11 @@ def _attend_s8(
     k_scales = np.where(keep, k_scales, F(0))
     logarithm, r = np.where(keep, logarithm, F(-3e38)), np.where(keep, F(1) / x, F(0))
     scores = (q @ k.T).astype(F) * k_scales
-    t = _fma(scores, (q_scales * factor)[:, None], logarithm)
     # Excluded keys fill up the last vector.
     more = -len(k) % 16
-    t, r = np.pad(t, ((0, 0), (0, more)), constant_values=F(-3e38)), np.pad(r, (0, more))
+    scores, r = np.pad(scores, ((0, 0), (0, more))), np.pad(r, (0, more))
+    logarithm = np.pad(logarithm, (0, more), constant_values=F(-3e38))
+    t = _fma(scores, (q_scales * factor)[:, None], logarithm)
     u = np.maximum(t - t.max(axis=1, keepdims=True), F(-126))
     n = np.rint(u)
     e = np.ldexp(_horner_fma(u - n, EXP2_254), n.astype(np.int32))

@@ -185,6 +185,9 @@ class Theirs(Variant):
         found = theirs if isinstance(theirs, tuple) else (theirs,)
         if len(found) != len(parts) or not all(isinstance(part, np.ndarray) for part in found):
             raise self._error(f"expected the result, {len(parts)} arrays, got {type(theirs).__name__}")
+        found = tuple(map(np.asarray, found))  # not of a subclass
+        if wrong := [part.dtype for part in found if part.dtype.kind not in "fiu"]:
+            raise self._error(f"expected a result of numbers, got {wrong[0]}")
         for part, wanted in zip(found, parts, strict=True):
             amax = float(np.abs(wanted).max(initial=0.0)) or 1.0  # far below 1 for softmax
             difference = largest_difference(wanted / amax, part / amax)
@@ -215,10 +218,11 @@ def load(text: str, op: Op) -> Theirs:
     place, colon, name = text.rpartition(":")
     if not (place and colon and name):
         raise theirs._error("expected module:function or path/to/library.so:symbol")
+    in_c = ".so" in os.path.basename(place)
+    if in_c and op.name not in CONVERT:
+        raise theirs._error(f"expected a function in Python: none in C is called in the place of {op.name}")
     try:
-        if ".so" in os.path.basename(place):
-            if op.name not in CONVERT:
-                raise theirs._error(f"expected a function in Python: none in C is called in the place of {op.name}")
+        if in_c:
             symbol = getattr(ctypes.CDLL(os.path.abspath(place)), name)
             return Theirs("yours", name=text, function=_in_c(symbol, op))
         if "" not in sys.path:
@@ -226,3 +230,5 @@ def load(text: str, op: Op) -> Theirs:
         return Theirs("yours", name=text, function=getattr(importlib.import_module(place), name))
     except (AttributeError, ImportError, OSError) as error:
         raise theirs._error(str(error)) from error
+    except Exception as error:  # of the module
+        raise theirs._error(f"{type(error).__name__}: {error}") from error

@@ -7,6 +7,7 @@ Annals of Mathematical Statistics 18 (1947). A test of ranks needs no assumption
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     with open(path, encoding="utf-8") as file:
         try:
             report = json.load(file)
-        except ValueError as error:  # also of a wrong encoding
+        except (ValueError, RecursionError) as error:  # also of a wrong encoding
             raise ValueError(f"{os.fspath(path)}: expected JSON, got: {error}") from None
     expected = f"{os.fspath(path)}: expected results of squeezeops bench --json"
     try:
@@ -74,7 +75,9 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             samples = [Sample(float(us), before, after) for us, before, after in row["raw"]]
             row["accepted"] = [sample.seconds for sample in samples if sample.accepted]
-        except (TypeError, ValueError):
+            if not all(0 < sample.seconds < math.inf for sample in samples):
+                raise ValueError
+        except (OverflowError, TypeError, ValueError):
             raise ValueError(f"{expected}, got wrong samples in {key}") from None
     return {"machine": report["machine"], "rows": rows}
 

@@ -237,21 +237,19 @@ def prepare_keys(k_scales, v_scales, at, stride, mask, mask_at, masked, keys, sc
 def weigh_keys(scratch, scores_at, scales_at, logs_at, shares_at, keys, row_scale):
     """Turn a row of integer scores to the bytes of their exponentials; return the sum of these."""
     row, most = set1(row_scale), set1(MINUS_INFINITY)
-    for key in range(0, keys, LANES):
-        lanes = min(LANES, keys - key)
-        scores = load_n(scratch, scores_at + key, lanes) * load(scratch, scales_at + key)
+    for key in range(0, keys, LANES):  # the last vector too is whole: its other keys are EXCLUDED
+        scores = load_n(scratch, scores_at + key, min(LANES, keys - key)) * load(scratch, scales_at + key)
         t = fma(scores, row, load(scratch, logs_at + key))
         most = select(most < t, t, most)
-        store_n(scratch, scores_at + key, t, lanes)
+        store(scratch, scores_at + key, t)
     largest, total = set1(max_of(most)), set1(ZERO)
     for key in range(0, keys, LANES):
-        lanes = min(LANES, keys - key)
-        u = load_n(scratch, scores_at + key, lanes) - largest
+        u = load(scratch, scores_at + key) - largest
         u = select(u < set1(LEAST_EXPONENT), set1(LEAST_EXPONENT), u)
         n = rint(u)
         e = scale2(horner(u - n, EXP2_254), n)
         total = fma(e, load(scratch, shares_at + key), total)
-        store_n(scratch, scores_at + key, rint(e - set1(HALF_OF_BYTES)) + set1(HALF_OF_BYTES), lanes)
+        store(scratch, scores_at + key, rint(e - set1(HALF_OF_BYTES)) + set1(HALF_OF_BYTES))
     return sum_of(total)
 
 
