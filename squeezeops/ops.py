@@ -1199,6 +1199,7 @@ def cpu_info() -> dict[str, Any]:
 
     Notes
     -----
-    If "amx_int8" is the best, this asks the operating system for permission to use it, as the first int8 op does.
+    If "amx_int8" is the best, this asks the operating system for permission to use it, as the first int8
+    convolution or attention does.
     """
     return backends.load_first().cpu_info()

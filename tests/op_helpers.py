@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from golden_bits import TO_TOLERANCE, has_floats, kernels_of
+from kernel_tables import ISAS as ROWS
 
 import squeezeops
 from squeezeops import backends, ops
@@ -55,9 +56,10 @@ def call_c(name: str, *arguments: Any) -> tuple[int, str]:
 ALL_ISAS: list[str] = [] if native is None else list(ops.cpu_info()["isas"])
 
 
-def isas_with(dtype: str) -> list[str]:
-    """The ISAs of this machine that have kernels of their own for a dtype, best first."""
-    own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype} if native else set()
+def isas_with(kernel: str) -> list[str]:
+    """The ISAs of this machine that have a kernel of their own, such as "pwconv_s8", or any of a dtype, best first."""
+    table = native.kernel_table() if native else []
+    own = {row["isa"] for row in table if kernel in (row["dtype"], f"{row['op']}_{row['dtype']}")}
     return [isa for isa in ALL_ISAS if isa in own]
 
 
@@ -79,8 +81,10 @@ def golden_isas(name: str) -> list[str]:
 
 
 def ran_on(isa: str) -> bool:
-    """Whether the native kernel that ran last in this thread was the one for `isa`."""
-    return native.last_kernel().endswith("_" + isa)
+    """Whether the native kernel that ran last in this thread is the one that `isa` runs, its own or an implied one."""
+    names = {row["symbol"]: f"{row['op']}_{row['dtype']}" for row in native.kernel_table()}
+    symbols = [f"{names.get(native.last_kernel())}_{row.tag}" for row in ROWS[isa].chain()]
+    return native.last_kernel() == next((symbol for symbol in symbols if symbol in names), None)
 
 
 class Guards:

@@ -85,7 +85,7 @@ class OpCase(NamedTuple):
         return result
 
     def variants(self) -> list[Any]:
-        return variants_on(isas_with(self.kernel.rpartition("_")[2]))
+        return variants_on(isas_with(self.kernel))
 
 
 def times(factor: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -151,22 +151,28 @@ def calls(plain, tmp_path, code, **environment):
 
 @needs_vnni
 def test_which_calls_use_tiles(plain, tmp_path):
-    """Those of 16 rows or more. Attention configures once per head, unless its two products differ in shape."""
+    """Those of 16 rows or more, attention from 17 keys on.
+
+    Attention configures once per head, or, if the shapes of its two products differ, for each of them.
+    """
     code = """
 ops.set_num_threads(1)
 conv = ops.PointwiseConv(x, dtype="int8")
-for rows in (15, 16, 40):
+def count(call):
     before = times("configured")
-    conv(np.ones((rows, 8), np.float32))
-    print(rows, times("configured") - before, end="")
-    for size in (64, 8):
-        q = ops.quantize_rows(np.ones((1, rows, 3 * size), np.float32), groups=3)
-        before = times("configured")
-        ops.attention(q, q, q, num_heads=3)
-        print("", times("configured") - before, end="")
-    print()
+    call()
+    return times("configured") - before
+print([count(lambda: conv(np.ones((rows, 8), np.float32))) for rows in (15, 16, 40)])
+for size in (64, 8):
+    rows = [ops.quantize_rows(np.ones((1, n, 3 * size), np.float32), groups=3) for n in (15, 16, 17, 40)]
+    print([[count(lambda: ops.attention(q, k, k, num_heads=3)) for k in rows] for q in rows])
 """
-    assert calls(plain, tmp_path, code) == ["15 0 0 0", "16 1 3 6", "40 1 3 12"]
+    none = [0, 0, 0, 0]
+    assert calls(plain, tmp_path, code) == [
+        "[0, 1, 1]",
+        str([none, [0, 0, 3, 3], [0, 0, 3, 3], [0, 0, 3, 3]]),
+        str([none, [0, 0, 6, 6], [0, 0, 6, 6], [0, 0, 12, 12]]),
+    ]
 
 
 @needs_vnni
@@ -193,9 +199,18 @@ print(times())
 
 
 @needs_vnni
-@pytest.mark.parametrize("code", ["ops.cpu_info()", "_native.force_isa('amx_int8')", "ops.quantize_rows(x)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ops.cpu_info()",
+        "_native.force_isa('amx_int8')",
+        "ops.PointwiseConv(x, dtype='int8')(x)",
+        "ops.attention(q, q, q, num_heads=1)",
+    ],
+)
 def test_what_asks_for_permission(plain, tmp_path, code):
-    assert calls(plain, tmp_path, f"{code}\nprint(times())") == ["1"]
+    code = f"q = ops.quantize_rows(x[None])\nprint(times())\n{code}\nprint(times())"
+    assert calls(plain, tmp_path, code) == ["0", "1"]
 
 
 REFUSED = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernel_tables import ISAS as ROWS
 from kernel_tables import OPS, isas_on
-from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native, run_python
+from op_helpers import ALL_ISAS, ISAS, native, run_python
 
 from squeezeops import ops
 
@@ -57,8 +57,9 @@ def test_cpu_info():
         assert ops.cpu_info()["isas"] == ALL_ISAS
     assert set(info["kernels"]) == {op.op if op.dtype == "f32" else op.name for op in OPS.values()}
     for op, symbol in info["kernels"].items():
-        own = INT8_ISAS if op.endswith("_s8") else ISAS
-        assert symbol.endswith("_" + next(isa.tag for isa in ROWS[info["isa"]].chain() if isa.tag in own))
+        row = OPS.get(op) or OPS[f"{op}_f32"]
+        own = [isa.tag for isa in ROWS[info["isa"]].chain() if isa.has(row) and isa.tag in ALL_ISAS]
+        assert symbol == f"{row.name}_{own[0]}"
 
 
 def test_the_table_has_every_op_on_every_isa_with_its_trait():
@@ -72,7 +73,7 @@ def test_the_table_has_every_op_on_every_isa_with_its_trait():
 
 def test_which_kernels_each_isa_runs():
     """Written out here: the tests below follow isas.def, so a wrong `implies` there would mislead them as well."""
-    expected = {  # where everything was compiled: of the float kernels, of the byte kernels
+    expected = {  # where everything was compiled: of the float kernels, of the byte kernels with no source of its own
         "scalar": ("scalar", "scalar"),
         "sse2": ("sse2", "scalar"),
         "avx2": ("avx2", "avx2"),
@@ -80,7 +81,7 @@ def test_which_kernels_each_isa_runs():
         "avx512": ("avx512", "avx2"),
         "avx512vl_vnni": ("avx512", "avx512vl_vnni"),
         "avx512vnni": ("avx512", "avx512vnni"),
-        "amx_int8": ("avx512", "amx_int8"),
+        "amx_int8": ("avx512", "avx512vnni"),
         "neon": ("neon", "neon"),
         "neon_vfpv4": ("neon_vfpv4", "neon_vfpv4"),
         "neon_dotprod": ("neon", "neon_dotprod"),
@@ -91,23 +92,27 @@ def test_which_kernels_each_isa_runs():
         return next(row.tag for row in isa.chain() if getattr(row, trait))
 
     assert {tag: (first(isa, "floats"), first(isa, "bytes")) for tag, isa in ROWS.items()} == expected
+    own = {
+        (isa.tag, op.name) for isa in ROWS.values() for op in OPS.values() if not getattr(isa, op.trait) and isa.has(op)
+    }
+    assert own == {("amx_int8", "pwconv_s8"), ("amx_int8", "attention_s8")}
 
 
 @pytest.mark.parametrize("isa", ALL_ISAS)
 def test_the_best_kernel_that_an_isa_implies_runs(isa):
-    def best(dtype):
-        own = {row["isa"] for row in native.kernel_table() if row["dtype"] == dtype}
-        return next(row.tag for row in ROWS[isa].chain() if row.tag in own)
+    def best(kernel):
+        own = {row["isa"] for row in native.kernel_table() if f"{row['op']}_{row['dtype']}" == kernel}
+        return f"{kernel}_{next(row.tag for row in ROWS[isa].chain() if row.tag in own)}"
 
     native.force_isa(isa)
     try:
         with ops.backend("native"):
             conv = ops.PointwiseConv(X, dtype="int8")
             for call, symbol in [
-                (lambda: ops.tanh(X), f"activation_f32_{best('f32')}"),
-                (lambda: ops.PointwiseConv(X, dtype="float16")(X), f"pwconv_f16_{best('f16')}"),
-                (lambda: conv(X), f"pwconv_s8_{best('s8')}"),
-                (lambda: ops.quantize_rows(X), f"quantize_rows_s8_{best('s8')}"),
+                (lambda: ops.tanh(X), best("activation_f32")),
+                (lambda: ops.PointwiseConv(X, dtype="float16")(X), best("pwconv_f16")),
+                (lambda: conv(X), best("pwconv_s8")),
+                (lambda: ops.quantize_rows(X), best("quantize_rows_s8")),
             ]:
                 call()
                 assert native.last_kernel() == symbol

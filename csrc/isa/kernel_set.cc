@@ -2,31 +2,25 @@
 // since code that ran at start-up with this ISA's flags would end a process on a processor without it.
 #include "kernels/ops.h"
 
-#ifdef SQZ_FLOATS
-#define SQZ_IF_floats(...) __VA_ARGS__
-#define SQZ_POINTER_floats(name) &SQZ_SYMBOL(name)
-#else
-#define SQZ_IF_floats(...)
-#define SQZ_POINTER_floats(name) nullptr
-#endif
-#ifdef SQZ_BYTES
-#define SQZ_IF_bytes(...) __VA_ARGS__
-#define SQZ_POINTER_bytes(name) &SQZ_SYMBOL(name)
-#else
-#define SQZ_IF_bytes(...)
-#define SQZ_POINTER_bytes(name) nullptr
-#endif
+// CMakeLists.txt defines SQZ_HAS_<op>_<dtype> as yes or no.
+#define SQZ_IF(has, value, otherwise) SQZ_IF_(has, value, otherwise)
+#define SQZ_IF_(has, value, otherwise) SQZ_IF_##has(value, otherwise)
+#define SQZ_IF_yes(value, otherwise) value
+#define SQZ_IF_no(value, otherwise) otherwise
+#define SQZ_EXTERN(name, type) SQZ_IF(SQZ_HAS_##name, extern const type SQZ_SYMBOL(name);, )
+#define SQZ_POINTER(name) SQZ_IF(SQZ_HAS_##name, &SQZ_SYMBOL(name), nullptr)
 
 namespace sqz {
 
-#define SQZ_OP(op, dtype, trait) SQZ_IF_##trait(extern const Kernel<op##_##dtype##_fn> SQZ_SYMBOL(op##_##dtype);)
+#define SQZ_OP(op, dtype, trait) SQZ_EXTERN(op##_##dtype, Kernel<op##_##dtype##_fn>)
 #include "kernels/ops.def"
-SQZ_IF_floats(extern const PeakLoops SQZ_SYMBOL(peak_f32);) SQZ_IF_bytes(extern const PeakLoopS8 SQZ_SYMBOL(peak_s8);)
+SQZ_EXTERN(peak_f32, PeakLoops)
+SQZ_EXTERN(peak_s8, PeakLoopS8)
 
-    extern const KernelSet SQZ_SYMBOL(kernels);
+extern const KernelSet SQZ_SYMBOL(kernels);
 const KernelSet SQZ_SYMBOL(kernels) = {
-#define SQZ_OP(op, dtype, trait) SQZ_POINTER_##trait(op##_##dtype),
+#define SQZ_OP(op, dtype, trait) SQZ_POINTER(op##_##dtype),
 #include "kernels/ops.def"
-    SQZ_POINTER_floats(peak_f32), SQZ_POINTER_bytes(peak_s8)};
+    SQZ_POINTER(peak_f32), SQZ_POINTER(peak_s8)};
 
 }  // namespace sqz

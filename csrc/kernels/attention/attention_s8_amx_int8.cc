@@ -1,5 +1,6 @@
 #include "kernels/attention/attention_s8_tiles.inl"
 #include "kernels/target.h"
+#include "simd/s8_vnni512.h"
 
 namespace sqz {
 
@@ -7,10 +8,10 @@ extern const Kernel<attention_s8_fn> attention_s8_avx512vnni;
 
 namespace {
 
-using Products = AttentionTiles<Bytes, SQZ_TILES>;
+using Products = AttentionTiles<S8Vnni512, SQZ_TILES>;
 
 void run(const AttentionHeadS8 &h) {
-  if (h.queries < Products::kLeastRows) return attention_s8_avx512vnni.run(h);
+  if (h.queries < Products::kLeastRows || h.keys < Products::kLeastKeys) return attention_s8_avx512vnni.run(h);
   Products::run(h, attention_s8_avx512vnni.run);
 }
 

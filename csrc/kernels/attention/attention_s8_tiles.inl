@@ -13,7 +13,7 @@ template <class S, class Tiles>
 struct AttentionTiles {
   using Sums = TileSums<Tiles>;
   using Own = AttentionS8<S>;
-  static constexpr int kLeastRows = Sums::kRows, kBlock = 2 * Sums::kRows, kPanels = 2;
+  static constexpr int kLeastRows = Sums::kRows, kLeastKeys = 17, kBlock = 2 * Sums::kRows, kPanels = 2;
   static constexpr int kTileRows = 8;  // of the epilogue
   static_assert(kBlock <= kAttentionS8MaxRows, "there is scratch memory for a block");
 
@@ -21,7 +21,7 @@ struct AttentionTiles {
     Sums *tiles;
   };
 
-  // A head of at least kLeastRows queries. `rest` uses no tiles.
+  // A head of at least kLeastRows queries; from kLeastKeys keys on it gains. `rest` uses no tiles.
   static void run(const AttentionHeadS8 &h, attention_s8_fn rest) {
     static constexpr AttentionProductsS8 products = {block_rows, scores, values};
     Sums tiles(Sums::kRows, PackedS8::steps(h.head_size));

@@ -1,5 +1,6 @@
 #include "kernels/pwconv/pwconv_s8_tiles.inl"
 #include "kernels/target.h"
+#include "simd/s8_vnni512.h"
 
 namespace sqz {
 
@@ -18,7 +19,7 @@ struct Activation<F32OfAvx512> {
 };
 
 void run(const Pwconv &p, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
-  using Convolution = ConvolveTiles<Bytes, SQZ_TILES, F32OfAvx512>;
+  using Convolution = ConvolveTiles<S8Vnni512, SQZ_TILES, F32OfAvx512>;
   if (row_end - row_begin < Convolution::kLeastRows || p.group_in == 0)
     return pwconv_s8_avx512vnni.run(p, row_begin, row_end, panel_begin, panel_end);
   Convolution::run(p, row_begin, row_end, panel_begin, panel_end);
