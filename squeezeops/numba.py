@@ -6,8 +6,9 @@ reach them.
 
 Common to all functions:
 
-* Arrays are C-contiguous float32. (Other dtypes and layouts are a TypingError of Numba, at compile time.) They are
-  matrices (rows, C), unless a function says otherwise; the result goes to `out`, and nothing is returned.
+* Arrays are C-contiguous float32. (Other dtypes and layouts, and results in read-only arrays, are a TypingError of
+  Numba, at compile time.) They are matrices (rows, C), unless a function says otherwise; the result goes to `out`, and
+  nothing is returned.
 * Optional arguments may be None. Scalars are rounded to float32.
 * A wrong shape is a ValueError: the message names function and argument. That shapes fit is all that is checked: ids
   must be valid, and `out` must not overlap an input, though it may be x where a function says so.
@@ -24,6 +25,7 @@ import numpy as np
 
 try:
     from numba import types
+    from numba.core.errors import TypingError
     from numba.extending import overload
 except ImportError as reason:
     raise ImportError(
@@ -90,6 +92,11 @@ def _flat(x):
     return np.empty(0, F) if x is None else x.reshape(x.size)
 
 
+def _into(x):
+    """View a result as one row. A read-only array, which may be a mapped file, is refused."""
+    return x.reshape(x.size)
+
+
 def _size(x, otherwise):
     """The number of elements of an optional array, which is right if it is not given."""
     return otherwise if x is None else x.size
@@ -102,6 +109,13 @@ def _is_none(given):
 @overload(_flat)
 def _compile_flat(x):
     return (lambda x: np.empty(0, np.float32)) if _is_none(x) else lambda x: x.reshape(x.size)
+
+
+@overload(_into)
+def _compile_into(x):
+    if not x.mutable:
+        raise TypingError("expected a result that is writeable, got a read-only array")
+    return lambda x: x.reshape(x.size)
 
 
 @overload(_size)
@@ -132,7 +146,7 @@ def gelu(x, out):
     """
     if out.size != x.size:
         raise ValueError("gelu: out: expected as many elements as x")
-    _activate(0, x.size, _flat(x), GELU, _flat(out))
+    _activate(0, x.size, _flat(x), GELU, _into(out))
 
 
 @kernel
@@ -155,7 +169,7 @@ def gelu_tanh(x, out):
     """
     if out.size != x.size:
         raise ValueError("gelu_tanh: out: expected as many elements as x")
-    _activate(0, x.size, _flat(x), GELU_TANH, _flat(out))
+    _activate(0, x.size, _flat(x), GELU_TANH, _into(out))
 
 
 @kernel
@@ -178,7 +192,7 @@ def relu(x, out):
     """
     if out.size != x.size:
         raise ValueError("relu: out: expected as many elements as x")
-    _activate(0, x.size, _flat(x), RELU, _flat(out))
+    _activate(0, x.size, _flat(x), RELU, _into(out))
 
 
 @kernel
@@ -201,7 +215,7 @@ def tanh(x, out):
     """
     if out.size != x.size:
         raise ValueError("tanh: out: expected as many elements as x")
-    _activate(0, x.size, _flat(x), TANH, _flat(out))
+    _activate(0, x.size, _flat(x), TANH, _into(out))
 
 
 @kernel
@@ -238,7 +252,7 @@ def layer_norm(x, out, weight=None, bias=None, eps=1e-5, residual=None):
     if _size(weight, n) != n or _size(bias, n) != n:
         raise ValueError("layer_norm: weight: expected shape (C,), as of bias")
     arrays = _flat(x), _flat(residual), _flat(weight), _flat(bias)
-    _layer_norm(0, len(x), *arrays, np.float32(eps), n, _flat(out))
+    _layer_norm(0, len(x), *arrays, np.float32(eps), n, _into(out))
 
 
 @kernel
@@ -269,7 +283,7 @@ def rms_norm(x, out, weight=None, eps=1e-6, residual=None):
         raise ValueError("rms_norm: residual: expected the shape of x")
     if _size(weight, n) != n:
         raise ValueError("rms_norm: weight: expected shape (C,)")
-    _rms_norm(0, len(x), _flat(x), _flat(residual), _flat(weight), np.float32(eps), n, _flat(out))
+    _rms_norm(0, len(x), _flat(x), _flat(residual), _flat(weight), np.float32(eps), n, _into(out))
 
 
 @kernel
@@ -293,7 +307,7 @@ def l2_normalize(x, out, eps=1e-12):
     """
     if out.shape != x.shape:
         raise ValueError("l2_normalize: out: expected the shape of x")
-    _l2_normalize(0, len(x), _flat(x), np.float32(eps), x.shape[1], _flat(out))
+    _l2_normalize(0, len(x), _flat(x), np.float32(eps), x.shape[1], _into(out))
 
 
 @kernel
@@ -329,7 +343,7 @@ def softmax(x, out, mask=None, scale=1.0, uniform=True):
     if of_mask != n and of_mask != x.size:
         raise ValueError("softmax: mask: expected the shape of x, or one row")
     stride = n if of_mask == x.size else 0
-    _softmax(0, len(x), _flat(x), _flat(mask), stride, np.float32(scale), uniform, n, _flat(out))
+    _softmax(0, len(x), _flat(x), _flat(mask), stride, np.float32(scale), uniform, n, _into(out))
 
 
 @kernel
@@ -356,7 +370,7 @@ def mean_pool(x, out, mask=None):
         raise ValueError("mean_pool: out: expected shape (B, C)")
     if _size(mask, batch * length) != batch * length:
         raise ValueError("mean_pool: mask: expected shape (B, L)")
-    _mean_pool(0, batch, _flat(x), _flat(mask), length, n, _flat(out))
+    _mean_pool(0, batch, _flat(x), _flat(mask), length, n, _into(out))
 
 
 @kernel
@@ -381,7 +395,7 @@ def embedding(ids, table, out):
     n = table.shape[1]
     if out.shape != (len(ids), n):
         raise ValueError("embedding: out: expected shape (rows, C)")
-    _embedding(0, len(ids), ids, _flat(table), n, _flat(None), False, n, _flat(out))
+    _embedding(0, len(ids), ids, _flat(table), n, _flat(None), False, n, _into(out))
 
 
 @kernel
@@ -410,7 +424,7 @@ def quantize_rows(x, values, scales):
     n = x.shape[1] // groups
     if values.shape != (count, groups * ((n + 3) // 4 * 4)):
         raise ValueError("quantize_rows: values: expected shape (rows, width)")
-    _quantize(0, count, _flat(x), groups, n, np.zeros(max(n, 1), np.float32), _flat(values), _flat(scales))
+    _quantize(0, count, _flat(x), groups, n, np.zeros(max(n, 1), np.float32), _into(values), _into(scales))
 
 
 def pack_weight(weight: Any, groups: int = 1, dtype: str = "float32") -> Any:
@@ -495,7 +509,7 @@ def pointwise_conv(x, packed, out, groups=1, bias=None, activation=NONE, residua
     k, n = _check_conv(x, packed, out, groups, bias, residual)
     if out.size > 0:
         ends = _flat(bias), activation, _flat(residual), groups, k, n, np.zeros(_scratch_of_convolve(k), np.float32)
-        _convolve(0, len(x), _flat(x), packed, *ends, _flat(out))
+        _convolve(0, len(x), _flat(x), packed, *ends, _into(out))
 
 
 @kernel
@@ -527,7 +541,7 @@ def pointwise_conv_int8(x, packed, scales, out, groups=1, bias=None, activation=
         ends = _flat(bias), activation, _flat(residual), groups, k, n
         scratch = np.zeros(_scratch_of_int8(groups, k), np.float32)
         totals = np.zeros(TILE_ROWS * WIDTH)
-        _convolve_int8(0, len(x), _flat(x), _flat(None), packed, scales, *ends, scratch, totals, _flat(out))
+        _convolve_int8(0, len(x), _flat(x), _flat(None), packed, scales, *ends, scratch, totals, _into(out))
 
 
 @kernel
@@ -571,4 +585,4 @@ def attention(q, k, v, out, num_heads, mask=None, uniform=True):
         arrays = _flat(q), _flat(k), _flat(v), _flat(mask), (keys, 0, 0, 0), offsets * queries, offsets * keys
         scale = np.float32(1) / np.sqrt(np.float32(size))
         scratch = np.zeros(_attention._places(keys, size)[4], np.float32)
-        _attend(0, batch * num_heads, *arrays, num_heads, size, scale, uniform, 1, scratch, _flat(out))
+        _attend(0, batch * num_heads, *arrays, num_heads, size, scale, uniform, 1, scratch, _into(out))

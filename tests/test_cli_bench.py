@@ -15,6 +15,7 @@ import pytest
 from cli_helpers import COMMAND, caller, check_error, environment, run
 from model_helpers import write_model
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
+from test_squeezebert import GOLDEN
 
 import squeezeops
 from squeezeops import ops
@@ -218,6 +219,14 @@ def test_a_forward_pass_by_op(call, tmp_path):
     compared = succeed(call("bench", "--compare", *[str(tmp_path / "a.json")] * 2))
     assert f"attention tokens=5,given=5x16,result=5x16 float32 numpy {model} 1 thread" in compared
     check_error(call(*arguments[:-1], "1", "--tokens", "17"), "--tokens: expected at most 16, got 17")
+
+
+def test_a_forward_pass_of_a_multiple_choice(call):
+    """Of one choice."""
+    model = str(GOLDEN / "multiple_choice")
+    assert f"{model}, float32, 3 tokens on " in succeed(
+        call("bench", "model", "--model", model, "--tokens", "3", *QUICK)
+    )
 
 
 def test_a_forward_pass_of_random_weights(call):

@@ -30,6 +30,27 @@ def test_examples():
 
 
 @needs_numba
+def test_read_only_results_are_refused():
+    """They may be mapped memory, where a write is the end of the process."""
+    from numba.core.errors import TypingError
+
+    import squeezeops.numba as sn
+
+    x, out, values = np.ones((1, 4), F), np.zeros((1, 4), F), np.zeros((1, 4), np.uint8)
+    out.flags.writeable = values.flags.writeable = False
+    for call in (
+        lambda: sn.gelu(x, out),
+        lambda: sn.layer_norm(x, out),
+        lambda: sn.attention(x[None], x[None], x[None], out[None], 1),
+        lambda: sn.quantize_rows(x, values, np.zeros((1, 1), F)),
+        lambda: sn.quantize_rows(x, values.copy(), out),
+    ):
+        with pytest.raises(TypingError, match="expected a result that is writeable"):
+            call()
+    assert not out.any() and not values.any()
+
+
+@needs_numba
 def test_bits_are_those_of_the_ops(rng):
     """In one function of the user's, with fastmath, on slices of rows; with optional arguments and without."""
     import numba

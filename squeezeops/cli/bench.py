@@ -240,7 +240,8 @@ def _run_model(arguments: argparse.Namespace) -> None:
     tokens = arguments.tokens or min(128, most)
     if tokens > most:
         raise CommandError(f"--tokens: expected at most {most}, got {tokens}")
-    ids = np.random.default_rng(0).integers(0, model.config.vocab_size, (1, tokens))
+    shape = (1,) * (len(model.head.axes) - 1) + (tokens,)  # a multiple choice has one
+    ids = np.random.default_rng(0).integers(0, model.config.vocab_size, shape)
     streams.set_output(arguments.json)
     printer = bench_output.ModelPrinter(machine.describe_machine(), name, dtype, tokens, arguments.json)
     for threads in arguments.threads or [ops.get_num_threads()]:
