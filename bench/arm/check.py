@@ -23,7 +23,6 @@ OVER_ONNXRUNTIME, OVER_FLOAT32 = 0.90, 0.35  # instructions of a layer: float32 
 # Targets that are missed so far; only the records apply to them. docs/arm.md says why.
 MISSED = {
     "pwconv_s8_neon on cortex-a53, cycles a product in its limit",
-    "a layer, int8 by dot products in float32",
 }
 
 
