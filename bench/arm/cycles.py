@@ -45,6 +45,9 @@ MODELS = (
     Model("pwconv_s8_neon_i8mm", "neoverse-v1", "Neoverse V1", None),
     Model("attention_f32_neon", "neoverse-n1", "Cortex-A76", None),
     Model("attention_f32_neon", "cortex-a57", "Cortex-A72", None),
+    Model("attention_s8_neon", "cortex-a57", "Cortex-A72", None),
+    Model("attention_s8_neon_dotprod", "neoverse-n1", "Cortex-A76", None),
+    Model("attention_s8_neon_i8mm", "neoverse-n2", "Neoverse N2", None),
 )
 
 

@@ -49,6 +49,8 @@ struct F32Avx512 : FloatDefaults<F32Avx512> {
     return sub(a, *rest);
   }
   static SQZ_INLINE V scale2_or_zero(M m, V a, V n) { return _mm512_maskz_scalef_ps(m, a, n); }
+  static SQZ_INLINE V greater(V a, V b) { return max(a, b); }
+  static SQZ_INLINE V scale2_normal(V a, V n) { return scale2(a, n); }
 
   static SQZ_INLINE M tail(int n) { return static_cast<M>((1u << n) - 1u); }
   static SQZ_INLINE M lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
