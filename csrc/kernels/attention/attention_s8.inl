@@ -356,7 +356,7 @@ struct AttentionS8 {
 
     // The panels from `panel` to `end`, NP at a time.
     template <int MR, int NP>
-    __attribute__((noinline)) void tiles(int row, int64_t panel, int64_t end) const {
+    __attribute__((noinline)) void tile(int row, int64_t panel, int64_t end) const {
       const int64_t steps = PackedS8::steps(h.head_size), stride = s.k_stride, lds = s.lds, ld = ldq;
       const uint8_t *rows = q + row * ld, *k = s.k + panel * stride;
       const float *l = s.l + panel * 16;
@@ -380,7 +380,7 @@ struct AttentionS8 {
     template <int MR, int NP>
     SQZ_INLINE void rest(int row, int64_t panel, int64_t panels) const {
       const int64_t end = panels - (panels - panel) % NP;
-      if (panel < end) tiles<MR, NP>(row, panel, end);
+      if (panel < end) tile<MR, NP>(row, panel, end);
       if constexpr (NP > 1) rest<MR, NP - 1>(row, end, panels);
     }
   };
@@ -392,7 +392,7 @@ struct AttentionS8 {
     const float *factors;  // of the sums
 
     template <int MR, int NP>
-    __attribute__((noinline)) void tiles(int row, int64_t panel, int64_t end) const {
+    __attribute__((noinline)) void tile(int row, int64_t panel, int64_t end) const {
       const int64_t steps = s.columns / 4, stride = s.v_stride, ldp = s.ldp, ldo = h.ldo;
       const uint8_t *rows = s.p + row * ldp, *v = s.v + panel * stride;
       const float *scale = h.value_scale ? h.value_scale + panel * 16 : nullptr;
@@ -417,7 +417,7 @@ struct AttentionS8 {
     template <int MR, int NP>
     SQZ_INLINE void rest(int row, int64_t panel) const {
       const int64_t panels = NP > 1 ? h.head_size / 16 : (h.head_size + 15) / 16, end = panels - (panels - panel) % NP;
-      if (panel < end) tiles<MR, NP>(row, panel, end);
+      if (panel < end) tile<MR, NP>(row, panel, end);
       if constexpr (NP > 1) rest<MR, NP - 1>(row, end);
     }
   };
