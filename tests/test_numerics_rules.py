@@ -62,7 +62,9 @@ EXEMPT = r"return \{v(minnmq_f32\(x\.a, limit\.a\)|maxq_f32\(x\.a, y\.a\)),"
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_forbidden_in_kernels(what):
     hits = {
-        str(path.relative_to(ROOT)): [hit for hit in found(FORBIDDEN[what], code_of(path)) if not re.search(EXEMPT, hit)]
+        str(path.relative_to(ROOT)): [
+            hit for hit in found(FORBIDDEN[what], code_of(path)) if not re.search(EXEMPT, hit)
+        ]
         for path in KERNELS
     }
     assert {path: lines for path, lines in hits.items() if lines} == {}, what
