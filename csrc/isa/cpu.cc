@@ -55,7 +55,7 @@ constexpr uint64_t kZmmHigh = 1 << 6;  // the upper halves of zmm0 to zmm15
 constexpr uint64_t kZmm16 = 1 << 7;    // zmm16 to zmm31
 constexpr uint64_t kAvx = kXmm | kYmmHigh, kAvx512 = kAvx | kMasks | kZmmHigh | kZmm16;
 constexpr long kTileData = 18;
-constexpr uint64_t kTiles = 1ul << 17 | 1ul << kTileData;  // their shapes, and what they hold
+[[maybe_unused]] constexpr uint64_t kTiles = 1ul << 17 | 1ul << kTileData;  // their shapes, and what they hold
 
 // Whether the operating system saves these registers on a context switch.
 bool saves(uint64_t registers) {

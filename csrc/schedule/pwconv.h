@@ -22,7 +22,7 @@ constexpr int64_t kPanelBlock = 3;  // tasks have a multiple of so many panels, 
 
 // A block of this many rows is quantised as soon as all channels of a quantisation group are computed. Until then it is
 // in scratch memory as float.
-constexpr int64_t kStoreRows = 32;
+constexpr int64_t kStoreRows = 48;       // whole tiles of 6 and of 8 rows
 constexpr int64_t kStoreChannels = 384;  // the most of a part that joins groups, so that the block stays in L2
 
 // Each part of a row is computed and quantised by one task. A part is one or more quantisation groups if all of them

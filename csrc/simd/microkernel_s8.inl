@@ -19,9 +19,9 @@ template <class S, class Tuning>
 struct MultiplyS8 {
   static constexpr int kTileRows = Tuning::kTileRows, kTilePanels = Tuning::kTilePanels;
 
-  template <int MR, int NP>
+  template <int MR, int NP, class A>
   static SQZ_INLINE void multiply(int64_t steps, const uint8_t *a, int64_t lda, const int8_t *b, const int32_t *first,
-                                  int64_t b_panel, typename S::Sum (&sum)[MR][NP], Ahead ahead) {
+                                  int64_t b_panel, typename S::Sum (&sum)[MR][NP], A ahead) {
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) {
       const typename S::Sum start = S::start(first + j * b_panel / 4);
@@ -29,9 +29,11 @@ struct MultiplyS8 {
       for (int i = 0; i < MR; ++i) sum[i][j] = start;
     }
     for (int64_t k = 0; k < steps; ++k) {
+      if constexpr (sizeof(A) > 1) {
 #pragma GCC unroll 4
-      for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
-      ahead.at += ahead.step;
+        for (int j = 0; j < NP; ++j) __builtin_prefetch(reinterpret_cast<const void *>(ahead.at + j * 64), 0, 3);
+        ahead.at += ahead.step;
+      }
       typename S::Weights w[NP];
 #pragma GCC unroll 4
       for (int j = 0; j < NP; ++j) w[j] = S::load(b + j * b_panel);

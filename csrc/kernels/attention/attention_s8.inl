@@ -32,6 +32,8 @@ struct InPlace : L {
   };
   static SQZ_INLINE Rows stage(int64_t, int64_t, const uint8_t *q, int64_t ldq, uint8_t *) { return {q, ldq}; }
   static SQZ_INLINE void stage_panel(int64_t, uint8_t *) {}
+  // Panels are in L1 or L2: there is nothing to prefetch.
+  static SQZ_INLINE NothingAhead ahead(const uint8_t *) { return {}; }
 
   // Stores results as row i of a tile of `rows` rows that are `ld` bytes apart, kVectors at a time.
   struct Bytes {
@@ -46,8 +48,12 @@ struct InPlace : L {
 };
 
 #ifdef __ARM_NEON
+SQZ_INLINE Ahead same_again(const uint8_t *panel) { return {reinterpret_cast<uintptr_t>(panel), 0}; }
+
 template <class L>
 struct InPlaceNeon : InPlace<S8Neon, L> {
+  static SQZ_INLINE Ahead ahead(const uint8_t *panel) { return same_again(panel); }
+
   struct Bytes {
     static constexpr int kVectors = 1;
     uint8_t *p;
@@ -77,6 +83,7 @@ struct Rearranged : L {
     return {to, ld};
   }
   static SQZ_INLINE void stage_panel(int64_t steps, uint8_t *panel) { L::stage_panel(steps, panel, panel); }
+  static SQZ_INLINE Ahead ahead(const uint8_t *panel) { return same_again(panel); }
 
   struct Bytes {
     static constexpr int kVectors = 1;
@@ -120,6 +127,12 @@ struct AttentionS8Tuning<S8Neon> {
 #endif
 };
 #endif
+struct S8Avx2;
+template <>
+struct AttentionS8Tuning<S8Avx2> {
+  using Scores = InPlace<S8Avx2, MultiplyS8<S8Avx2, TileSize<3, 1>>>;  // with four rows Clang spills
+  using Values = Scores;
+};
 template <>
 struct AttentionS8Tuning<S8Vnni512> {
   using Scores = InPlace<S8Vnni512, MultiplyS8<S8Vnni512, TileSize<8, 3>>>;
@@ -282,7 +295,6 @@ struct AttentionS8 {
   template <int MR, int NP>
   static SQZ_INLINE void finish_scores(const typename S::Sum (&sum)[MR][NP], const uint8_t *panel, int64_t stride,
                                        const float *factors, const float *l, float *to, int64_t ldt) {
-    __asm__("" : "+r"(factors));  // keeps GCC from holding a vector per row over the next tile's products
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) {
       const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
@@ -346,38 +358,34 @@ struct AttentionS8 {
   struct Scores {
     const AttentionHeadS8 &h;
     const Scratch &s;
-    int64_t first;     // row of the block
     const uint8_t *q;  // of the block, as the loop reads it
     int64_t ldq;
+    const float *factors;  // of the sums
 
-    // The panels from `panel` to `end`, NP at a time.
+    // Not inline, with plain arguments, and without a loop around it: with any of these inner loops use the stack.
     template <int MR, int NP>
-    __attribute__((noinline)) void tile(int row, int64_t panel, int64_t end) const {
-      const int64_t steps = PackedS8::steps(h.head_size), stride = s.k_stride, lds = s.lds, ld = ldq;
-      const uint8_t *rows = q + row * ld, *k = s.k + panel * stride;
-      const float *l = s.l + panel * 16;
-      float *to = s.scores + row * lds + panel * 16;
-      float factors[MR];
-#pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) factors[i] = h.q_scales[(first + row + i) * h.lds] * h.factor;
-      for (; panel < end; panel += NP) {
-        typename S::Sum sum[MR][NP];
-        ScoreLoop::template multiply<MR, NP>(steps, rows, ld, reinterpret_cast<const int8_t *>(k) + kHead,
-                                             reinterpret_cast<const int32_t *>(k), stride, sum,
-                                             Ahead{reinterpret_cast<uintptr_t>(k), 0});
-        finish_scores<MR, NP>(sum, k, stride, factors, l, to, lds);
-        k += NP * stride, l += NP * 16, to += NP * 16;
-      }
+    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *q, int64_t ldq, const uint8_t *panel,
+                                               int64_t stride, const float *factors, const float *l, float *to,
+                                               int64_t ldt) {
+      typename S::Sum sum[MR][NP];
+      ScoreLoop::template multiply<MR, NP>(steps, q, ldq, reinterpret_cast<const int8_t *>(panel) + kHead,
+                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
+                                           ScoreLoop::ahead(panel));
+      finish_scores<MR, NP>(sum, panel, stride, factors, l, to, ldt);
     }
     template <int MR>
     SQZ_INLINE void run(int row) const {
-      rest<MR, ScoreLoop::kTilePanels>(row, 0, s.columns / 16);
+      const int64_t panels = s.columns / 16;
+      for (int64_t panel = 0; panel < panels;) panel += next<MR, ScoreLoop::kTilePanels>(row, panel, panels - panel);
     }
     template <int MR, int NP>
-    SQZ_INLINE void rest(int row, int64_t panel, int64_t panels) const {
-      const int64_t end = panels - (panels - panel) % NP;
-      if (panel < end) tile<MR, NP>(row, panel, end);
-      if constexpr (NP > 1) rest<MR, NP - 1>(row, end, panels);
+    SQZ_INLINE int64_t next(int row, int64_t panel, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP) return next<MR, NP - 1>(row, panel, left);
+      }
+      tile<MR, NP>(PackedS8::steps(h.head_size), q + row * ldq, ldq, s.k + panel * s.k_stride, s.k_stride,
+                   factors + row, s.l + panel * 16, s.scores + row * s.lds + panel * 16, s.lds);
+      return NP;
     }
   };
 
@@ -388,33 +396,29 @@ struct AttentionS8 {
     const float *factors;  // of the sums
 
     template <int MR, int NP>
-    __attribute__((noinline)) void tile(int row, int64_t panel, int64_t end) const {
-      const int64_t steps = s.columns / 4, stride = s.v_stride, ldp = s.ldp, ldo = h.ldo;
-      const uint8_t *rows = s.p + row * ldp, *v = s.v + panel * stride;
-      const float *scale = h.value_scale ? h.value_scale + panel * 16 : nullptr;
-      const float *bias = h.value_bias ? h.value_bias + panel * 16 : nullptr;
-      float *out = h.out + (first + row) * ldo + panel * 16;
-      for (; panel < end; panel += NP) {
-        typename S::Sum sum[MR][NP];
-        ValueLoop::template multiply<MR, NP>(steps, rows, ldp, reinterpret_cast<const int8_t *>(v) + kHead,
-                                             reinterpret_cast<const int32_t *>(v), stride, sum,
-                                             Ahead{reinterpret_cast<uintptr_t>(v), 0});
-        finish_values<MR, NP>(sum, v, stride, factors + row, scale, bias, out, ldo, h.head_size - panel * 16);
-        v += NP * stride, out += NP * 16;
-        if (scale) scale += NP * 16;
-        if (bias) bias += NP * 16;
-      }
+    __attribute__((noinline)) static void tile(int64_t steps, const uint8_t *p, int64_t ldp, const uint8_t *panel,
+                                               int64_t stride, const float *factors, const float *scale,
+                                               const float *bias, float *out, int64_t ldo, int64_t columns) {
+      typename S::Sum sum[MR][NP];
+      ValueLoop::template multiply<MR, NP>(steps, p, ldp, reinterpret_cast<const int8_t *>(panel) + kHead,
+                                           reinterpret_cast<const int32_t *>(panel), stride, sum,
+                                           ValueLoop::ahead(panel));
+      finish_values<MR, NP>(sum, panel, stride, factors, scale, bias, out, ldo, columns);
     }
     template <int MR>
     SQZ_INLINE void run(int row) const {
-      rest<MR, ValueLoop::kTilePanels>(row, 0);
+      for (int64_t d = 0; d < h.head_size;) d += next<MR, ValueLoop::kTilePanels>(row, d, h.head_size - d);
     }
     // A panel of less than 16 channels is a tile of its own.
     template <int MR, int NP>
-    SQZ_INLINE void rest(int row, int64_t panel) const {
-      const int64_t panels = NP > 1 ? h.head_size / 16 : (h.head_size + 15) / 16, end = panels - (panels - panel) % NP;
-      if (panel < end) tile<MR, NP>(row, panel, end);
-      if constexpr (NP > 1) rest<MR, NP - 1>(row, end);
+    SQZ_INLINE int64_t next(int row, int64_t d, int64_t left) const {
+      if constexpr (NP > 1) {
+        if (left < NP * 16) return next<MR, NP - 1>(row, d, left);
+      }
+      tile<MR, NP>(s.columns / 4, s.p + row * s.ldp, s.ldp, s.v + d / 16 * s.v_stride, s.v_stride, factors + row,
+                   h.value_scale ? h.value_scale + d : nullptr, h.value_bias ? h.value_bias + d : nullptr,
+                   h.out + (first + row) * h.ldo + d, h.ldo, left);
+      return NP * 16;
     }
   };
 
@@ -491,7 +495,9 @@ struct AttentionS8 {
   static SQZ_INLINE void score_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows) {
     const typename ScoreLoop::Rows q =
         ScoreLoop::stage(rows, PackedS8::steps(h.head_size), h.q + row * h.ldq, h.ldq, s.q);
-    cover<ScoreLoop>(rows, Scores{h, s, row, q.p, q.ld});
+    float factors[kAttentionS8MaxRows];
+    for (int i = 0; i < rows; ++i) factors[i] = h.q_scales[(row + i) * h.lds] * h.factor;
+    cover<ScoreLoop>(rows, Scores{h, s, q.p, q.ld, factors});
   }
   static SQZ_INLINE void value_block(const AttentionHeadS8 &h, const Scratch &s, int64_t row, int rows,
                                      const float *factors) {
