@@ -114,8 +114,8 @@ def test_micro_kernels_of_aarch64(tmp_path):
         ("attention_s8", "neon_i8mm"): 96,
         ("peak_f32", "neon"): 96,
     }
-    # The former is a part of the convolution's function, so no name tells its inner loop. Both multiply by smull, which is
-    # no fused multiply-add.
+    # The former is a part of the convolution's function, so no name tells its inner loop. Both multiply by smull, which
+    # is no fused multiply-add.
     inlined = {("pwconv_s8", "neon"), ("attention_s8", "neon")}
     assert tiles.keys() - {("peak_f32", "neon")} == tiled(isas_on("aarch64")) - inlined
     objects = {object_of(*kernel): kernel for kernel in tiles}
