@@ -26,6 +26,18 @@ struct Rescale {
     if (rest) I::store_n(out + full, I::mul(I::load_n(x + full, rest), f), rest);
   }
 
+  // Striped sums of squares. Beyond the end of a row load_n gives zeros, which leave them as they are.
+  static SQZ_INLINE V squares(int64_t n, const float *x) {
+    const int64_t full = n / 16 * 16;
+    V acc = I::zero();
+    for (int64_t i = 0; i < full; i += 16) acc = I::fma(I::load(x + i), I::load(x + i), acc);
+    if (full < n) {
+      const V v = I::load_n(x + full, static_cast<int>(n - full));
+      acc = I::fma(v, v, acc);
+    }
+    return acc;
+  }
+
   // Scales a row such that its amax, or `least` if that is greater, is in [2^40, 2^41), and returns the factor, which
   // is at most 2^127. So the sum of squares is far from overflow, and elements that underflow are too small to matter.
   static SQZ_INLINE float run(int64_t n, const float *x, float least, float *out) {

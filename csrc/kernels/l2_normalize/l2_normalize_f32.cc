@@ -27,14 +27,7 @@ struct L2Normalize {
   // The divisor of another row, which is scaled into `out`; out may be x.
   static SQZ_RARE float divisor_of_scaled(int64_t n, const float *x, float eps, float *out) {
     const float factor = Rescale<I>::run(n, x, 0, out);
-    const int64_t full = n / 16 * 16;
-    V acc = I::zero();
-    for (int64_t i = 0; i < full; i += 16) acc = I::fma(I::load(out + i), I::load(out + i), acc);
-    if (full < n) {
-      const V v = I::load_n(out + full, static_cast<int>(n - full));
-      acc = I::fma(v, v, acc);
-    }
-    return divisor_of(acc, eps * factor);
+    return divisor_of(Rescale<I>::squares(n, out), eps * factor);
   }
 
   template <int R>

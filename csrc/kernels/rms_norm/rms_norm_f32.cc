@@ -21,14 +21,7 @@ struct RmsNorm {
   // The mean square plus eps of a row that overflows or underflows, which is scaled into `out`; out may be x.
   static SQZ_RARE float mean_square_of_scaled(int64_t n, const float *x, float eps, float *out) {
     const float factor = Rescale<I>::run(n, x, __builtin_sqrtf(eps), out);
-    const int64_t full = n / 16 * 16;
-    V acc = I::zero();
-    for (int64_t i = 0; i < full; i += 16) acc = I::fma(I::load(out + i), I::load(out + i), acc);
-    if (full < n) {
-      const V s = I::load_n(out + full, static_cast<int>(n - full));
-      acc = I::fma(s, s, acc);
-    }
-    return mean_square(acc, n, eps * factor * factor);
+    return mean_square(Rescale<I>::squares(n, out), n, eps * factor * factor);
   }
 
   template <int R>
