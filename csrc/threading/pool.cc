@@ -8,13 +8,11 @@
 //
 // Each participant starts with its own contiguous range of indices, then steals from the other ranges. So neighbouring
 // rows stay in one core's cache, and from op to op a core gets the same rows.
-#include "threading/pool.h"
+#include "threading/workers.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #if defined(__linux__)
 #include <sched.h>
 #else
@@ -24,7 +22,6 @@
 #include <atomic>
 #include <initializer_list>
 
-#include "error.h"
 #include "threading/clock.h"
 #include "threading/float_environment.h"
 
@@ -55,7 +52,6 @@ Job job;
 int started = 0;  // number of workers; guarded by `serve`
 pthread_t workers[kMaxThreads];
 bool fork_handler = false;  // whether it is installed; guarded by `serve`
-std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 
 // Returns true as soon as `ready` holds, false after kSpinNanoseconds.
@@ -211,57 +207,25 @@ int affinity_count() {
 #endif
 }
 
-// The value of SQUEEZEOPS_NUM_THREADS; 0 if it is not set, -1 (with an error message) if it is invalid.
-int threads_from_environment() {
-  const char *text = getenv("SQUEEZEOPS_NUM_THREADS");
-  if (!text || !text[0]) return 0;
-  char *end;
-  const long n = strtol(text, &end, 10);
-  if (*end || n < 1 || n > kMaxThreads) {
-    fail(SQZ_INVALID, "SQUEEZEOPS_NUM_THREADS: expected a number from 1 to %d, got '%s'", kMaxThreads, text);
-    return -1;
-  }
-  return static_cast<int>(n);
-}
+}  // namespace
 
-void choose(int n) {
+int prepare_workers(int n) {
   const int cpus = affinity_count();
   const double quota = cpu_quota("");
   int allowed = cpus;
   if (quota > 0 && quota < cpus) allowed = static_cast<int>(quota) + (quota > static_cast<int>(quota) ? 1 : 0);
   if (allowed < 1) allowed = 1;
-  if (n == 0) n = threads_from_environment();
-  if (n < 0) return;
-  if (n == 0) n = allowed;
-  if (n > kMaxThreads) n = kMaxThreads;
+  if (n == 0) n = allowed < kMaxThreads ? allowed : kMaxThreads;
   may_spin.store(n <= cpus && (quota == 0 || n <= quota), std::memory_order_relaxed);
-  chosen_threads.store(n, std::memory_order_release);
+  return n;
 }
 
-}  // namespace
-
-bool threads_valid() {
-  if (!chosen_threads.load(std::memory_order_acquire)) choose(0);  // every call reports an invalid variable
-  return chosen_threads.load(std::memory_order_acquire) > 0;
-}
-
-int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_order_acquire) : 1; }
-
-void set_num_threads(int n) { choose(n); }
-
-void parallel_for(int64_t count, Task task, void *context, int limit, bool wake) {
-  // Read the number once: another thread may change it at any time.
-  int64_t threads = num_threads();
-  if (threads > limit) threads = limit;
-  const int participants = static_cast<int>(count < threads ? count : threads);
-  const auto run_alone = [&] {
-    for (int64_t i = 0; i < count; ++i) task(context, i, 0);
-  };
-  if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) return run_alone();
+bool run_on_workers(int64_t count, Task task, void *context, int participants, bool wake) {
+  if (pthread_mutex_trylock(&serve) != 0) return false;
   if (wake) start_workers(participants - 1);
   if (started == 0 || (!wake && sleepers.load(std::memory_order_relaxed) >= started)) {
     pthread_mutex_unlock(&serve);
-    return run_alone();
+    return false;
   }
   KeepOffThisCpu keep_off;
   job = {task, context, participants};
@@ -287,48 +251,23 @@ void parallel_for(int64_t count, Task task, void *context, int limit, bool wake)
   }
   keep_off.end();
   pthread_mutex_unlock(&serve);
+  return true;
 }
 
 namespace {
 
-struct Scratch {
-  float *memory;
-  size_t floats;
-};
+pthread_key_t exit_key;
+pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
-pthread_key_t scratch_key;
-pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-
-void free_scratch(void *p) {
-  free(static_cast<Scratch *>(p)->memory);
-  free(p);
+void make_exit_key() {
+  pthread_key_create(&exit_key, [](void *) { free_scratch(); });
 }
-void make_scratch_key() { pthread_key_create(&scratch_key, free_scratch); }
 
 }  // namespace
 
-float *scratch(int64_t wanted) {
-  if (wanted < 0 || static_cast<uint64_t>(wanted) > PTRDIFF_MAX / sizeof(float)) return nullptr;
-  const size_t floats = static_cast<size_t>(wanted);
-  pthread_once(&scratch_once, make_scratch_key);
-  Scratch *s = static_cast<Scratch *>(pthread_getspecific(scratch_key));
-  if (!s) {
-    s = static_cast<Scratch *>(calloc(1, sizeof *s));
-    if (!s || pthread_setspecific(scratch_key, s) != 0) {
-      free(s);
-      return nullptr;
-    }
-  }
-  if (s->floats < floats) {
-    free(s->memory);
-    s->floats = 0;
-    void *memory = nullptr;
-    if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) memory = nullptr;
-    s->memory = static_cast<float *>(memory);
-    if (!memory) return nullptr;
-    s->floats = floats;
-  }
-  return s->memory;
+bool free_scratch_at_thread_exit() {
+  pthread_once(&exit_once, make_exit_key);
+  return pthread_setspecific(exit_key, &exit_key) == 0;  // any value but null
 }
 
 }  // namespace sqz

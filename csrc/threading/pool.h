@@ -1,4 +1,4 @@
-// The library's thread pool.
+// Work for several threads.
 #ifndef SQZ_THREADING_POOL_H_
 #define SQZ_THREADING_POOL_H_
 
@@ -7,9 +7,9 @@
 
 namespace sqz {
 
-// Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on pool workers. `worker`
-// is the number of the participant, from 0 (the caller). At most `limit` take part, so worker < limit: the caller may
-// have allocated scratch for that many. A job that is not worth waking sleeping workers has `wake` false.
+// Runs task(context, i, worker) for every i in [0, count), in any order, on the caller and on workers of the pool.
+// `worker` is the number of the participant, from 0 (the caller). At most `limit` take part, so worker < limit: the
+// caller may have allocated scratch for that many. A job that is not worth waking sleeping workers has `wake` false.
 //
 // Never fails. If no thread can be created, if the pool is busy with another caller's job, or after a fork until the
 // workers exist again, the caller does more of the work itself.
@@ -23,6 +23,7 @@ void set_num_threads(int n);  // 0 restores the default
 
 // Scratch of the calling thread, 64-byte aligned. It is kept for the next call. Null if the allocation fails.
 float *scratch(int64_t floats);
+void free_scratch();
 
 // The cgroup CPU quota of this process (v1 or v2) in CPUs; 0 if there is none. Paths are below `root`, "" for the
 // system.

@@ -165,7 +165,7 @@ SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
  * Set how many threads a call uses, the caller's included, for the whole process.
  *
  * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
- *           affinity mask and the cgroup quota allow
+ *           affinity mask and the cgroup quota allow. A library built without threads always uses 1.
  * @return SQZ_UNSUPPORTED if that is the default and the environment variable is invalid
  */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
