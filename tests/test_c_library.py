@@ -293,6 +293,7 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
+    "sqz_set_allocator": "ffi.NULL, ffi.NULL, ffi.NULL",
     "sqz_measure_fma": "5e-5, rate",
     "sqz_measure_s8": "5e-5, rate",
     "sqz_measure_read": f"{2**20}, many, rate",
@@ -336,6 +337,7 @@ CONVOLUTIONS = {
 SIZES = {"sqz_pwconv_packed_size_f32": 64, "sqz_pwconv_packed_size_f16": 64, "sqz_quantized_width_s8": 8}
 SIZES["sqz_pwconv_packed_size_s8"] = 2 * (64 + 64 + 64)
 MAY_BE_NULL = {
+    "sqz_set_allocator": {"allocate", "release", "context"},  # one function alone: test_embedder.py
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
