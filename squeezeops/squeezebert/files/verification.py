@@ -1,7 +1,7 @@
 """Checks of what loading a converted model leaves unread: the values of its tensors.
 
-Kernels trust a packed weight. Those that multiply unsigned by signed bytes start from the sums that the file has; others
-do not need them. So a changed byte may change results on some machines alone.
+Kernels trust a packed weight. Those that multiply unsigned by signed bytes start from the sums that the file has; the
+others do not need them. So a changed byte may change results on some machines alone.
 """
 
 from __future__ import annotations
