@@ -338,7 +338,7 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-NAMES = [*(command.name for command in COMMANDS), "convert", "info", "bench"]
+NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "bench"]
 
 
 def test_help(call):
