@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "memory.h"
+#include "allocator.h"
 
 namespace sqz {
 
