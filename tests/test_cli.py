@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,13 @@ from model_helpers import CHECKPOINT
 
 import squeezeops
 from squeezeops import cli, ops
+from squeezeops.backends import HOW_TO_GET
 from squeezeops.cli import reading, running
+from squeezeops.cli.tasks import COMMANDS
+from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
+from squeezeops.squeezebert.model.heads import HEADS
+from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 POSITIVE = "a gorgeous, witty, seductive movie"
 NEGATIVE = "a terrible waste of time"
@@ -232,7 +238,6 @@ def test_count_lines(tmp_path, content, lines):
 
 NUMBER = "expected a whole number of"
 ERRORS = {
-    "no command": ([], "the following arguments are required: COMMAND (see squeezeops --help)"),
     "unknown command": (["train"], "invalid choice: 'train'"),
     "unknown option": (["classify", "good", "--colour"], "unrecognized arguments: --colour"),
     "text with a dash": (
@@ -250,8 +255,8 @@ ERRORS = {
     "bad batch size": (["classify", "good", "--batch-size", "0"], f"--batch-size: {NUMBER} at least 1, got '0'"),
     "huge batch size": (["classify", "good", "--batch-size", "1" + "0" * 20], "--batch-size: expected a whole number"),
     "top-k and all": (["classify", "good", "--top-k", "1", "--all"], "--all: not allowed with argument --top-k"),
-    "unknown dtype": (["classify", "good", "--dtype", "float99"], "dtype: expected "),
-    "unknown attention": (["classify", "good", "--attention", "int4"], "attention: expected None or one of "),
+    "unknown dtype": (["classify", "good", "--dtype", "float99"], "argument --dtype: invalid choice: 'float99'"),
+    "unknown attention": (["classify", "good", "--attention", "int4"], "argument --attention: invalid choice: 'int4'"),
     "too long": (["classify", "good", TOO_LONG], r"text 2: expected at most \d+ tokens, .* \(--truncation cuts it\)"),
     "no length": (["classify", "good", "--max-length", "0"], f"--max-length: {NUMBER} at least 1, got '0'"),
     "length without room": (["classify", "good", "--max-length", "1"], "error: --max-length: expected "),
@@ -333,11 +338,34 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", "classify", "tag", "answer", "fill-mask", "embed", "convert", "info", "bench"])
-def test_help(call, name):
-    out = output(call(*[name] * bool(name), "--help"))
+NAMES = [*(command.name for command in COMMANDS), "convert", "info", "bench"]
+
+
+def test_help(call):
+    """Also without any argument."""
+    out = output(call("--help"))
+    assert out.startswith("usage: squeezeops ") and all(
+        re.search(f"^ +{name}$|^ +{name} ", out, re.M) for name in NAMES
+    )
+    assert output(call()) == out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_a_command(call, name):
+    """It has examples that the parser accepts, and names the words to choose from."""
+    out = output(call(name, "--help"))
     assert out.startswith(f"usage: squeezeops {name}") and max(map(len, out.splitlines())) <= 120
-    assert name in call("--help")[1]
+    examples = re.findall(rf"^  squeezeops ({name}\b.*?)(?:  .*| > .*)?$", out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        arguments, unknown = cli._parser().parse_known_args(shlex.split(example))
+        assert not unknown and arguments.run, example
+    choices = {"--dtype": TARGETS, "--attention": ATTENTIONS, "--task": HEADS, "--backend": HOW_TO_GET}
+    for option, words in choices.items():
+        if option in out:
+            assert all(word in re.sub(r"\s+", "", out) for word in words), option  # argparse breaks lines at hyphens
+    if "--model" in out:
+        assert "built-in" in out
 
 
 def test_version(call):

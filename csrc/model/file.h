@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/arena.h"
 #include "model/json.h"
-#include "model/memory.h"
 
 namespace sqz::model {
 

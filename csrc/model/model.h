@@ -5,9 +5,9 @@
 #include <atomic>
 
 #include "handles.h"
+#include "model/arena.h"
 #include "model/config.h"
 #include "model/file.h"
-#include "model/memory.h"
 
 namespace sqz::model {
 
