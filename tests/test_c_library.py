@@ -217,6 +217,60 @@ def test_example_with_cmake(built, example, tmp_path, request):
     assert refused.returncode != 0 and VERSION in refused.stderr
 
 
+CXX = """
+#include <squeezeops/squeezeops.h>
+
+#include <cstdio>
+#include <vector>
+
+int main() {
+  std::vector<float> x{1, 2, 3, 4}, out(4);
+  const std::vector<intptr_t> shape{2, 2};
+  sqz_softmax_args args{};
+  args.size = sizeof args;
+  args.scale = 1;
+  args.x.data = x.data();
+  args.x.dtype = SQZ_F32;
+  args.x.rank = 2;
+  args.x.shape = shape.data();
+  args.out = args.x;
+  args.out.data = out.data();
+  const sqz_status status = sqz_softmax(&args);
+  std::printf("%d %.3f %.3f %ld\\n", status, out[0], out[1], __cplusplus);
+}
+"""
+
+
+@pytest.mark.parametrize(("standard", "version"), [("11", "201103"), ("20", "202002")])
+def test_from_cxx(standard, version, prefix, tmp_path):
+    """With pkg-config and with CMake, from a prefix that is not the system's; shared and static."""
+    expected = f"0 0.269 0.731 {version}\n"
+    source = tmp_path / "program.cc"
+    source.write_text(CXX)
+    folder = library_folder(prefix)
+    config = [tool("pkg-config"), "--cflags", "--libs", "squeezeops"]
+    flags = shlex.split(run(*config, PKG_CONFIG_PATH=str(folder / "pkgconfig")))
+    cxx = [*shlex.split(os.environ.get("CXX", "c++")), f"-std=c++{standard}", "-pedantic"]
+    run(*cxx, "-Wall", "-Wextra", "-Werror", source, "-o", tmp_path / "program", *flags)
+    assert run(tmp_path / "program", LD_LIBRARY_PATH=str(folder)) == expected
+
+    project = f"""
+        cmake_minimum_required(VERSION 3.18)
+        project(consumer LANGUAGES CXX)
+        set(CMAKE_CXX_STANDARD {standard})
+        find_package(squeezeops REQUIRED)
+        add_executable(shared program.cc)
+        target_link_libraries(shared PRIVATE squeezeops::squeezeops)
+        add_executable(static program.cc)
+        target_link_libraries(static PRIVATE squeezeops::squeezeops_static)
+    """
+    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(project))
+    run(tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", *ninja())
+    run(tool("cmake"), "--build", tmp_path / "build")
+    for name in ("shared", "static"):
+        assert run(tmp_path / "build" / name) == expected
+
+
 THREADS = """
 #include <squeezeops/squeezeops.h>
 #include <stdio.h>
