@@ -172,6 +172,23 @@ def test_example_with_pkg_config(prefix, example, tmp_path):
     assert "squeezeops" not in run(tool("readelf"), "-d", tmp_path / "static")
 
 
+def test_the_page_works_as_written(build, tmp_path):
+    """Its commands, one after the other, with a home folder outside the system's prefixes."""
+    tool("pkg-config")
+    install, with_pkg_config, with_cmake = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]
+    environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([*paths, os.environ["PATH"]])}
+    environment |= {"CMAKE_GENERATOR": "Ninja", "CC": compiler()}
+    install = install.replace("-B build", f"-B {build}").replace("--build build", f"--build {build}")
+    install = install.replace("--install build", f"--install {build}")  # which is built already
+    run("bash", "-euc", install, cwd=ROOT, **environment)
+    libraries = library_folder(tmp_path / ".local").name
+    for name, content in (("example.c", block("c")), ("CMakeLists.txt", block("cmake"))):
+        (tmp_path / name).write_text(content)
+    for commands in (with_pkg_config.replace("/lib/", f"/{libraries}/"), with_cmake):
+        assert run("bash", "-euc", commands, cwd=tmp_path, **environment).endswith(EXPECTED)
+
+
 def test_example_with_cmake(prefix, example, tmp_path):
     project = """
         cmake_minimum_required(VERSION 3.18)
