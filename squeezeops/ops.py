@@ -312,7 +312,7 @@ class PointwiseConv:
     >>> import squeezeops
     >>> conv = squeezeops.PointwiseConv(np.array([[2], [3]], np.float32), np.array([0, 1], np.float32), groups=2)
     >>> conv
-    PointwiseConv(2, 2, groups=2, dtype='float32')
+    PointwiseConv(2, 2, groups=2, dtype='float32', bias=True, bytes=128)
     >>> conv(np.array([[1, 1], [5, 7]], np.float32), activation="relu").tolist()
     [[2.0, 4.0], [10.0, 22.0]]
     """
@@ -455,7 +455,12 @@ class PointwiseConv:
         return handle
 
     def __repr__(self) -> str:
-        return f"PointwiseConv({self.in_channels}, {self.out_channels}, groups={self.groups}, dtype={self.dtype!r})"
+        from squeezeops.packing import packed_size
+
+        sizes = self.in_channels, self.out_channels
+        stored = packed_size(self.groups, *sizes, self.dtype)
+        options = f"groups={self.groups}, dtype={self.dtype!r}, bias={self._bias is not None}, bytes={stored}"
+        return f"PointwiseConv({sizes[0]}, {sizes[1]}, {options})"
 
     def __getstate__(self) -> dict[str, Any]:
         # The packed form belongs to a process and its backends; a copy packs anew.

@@ -68,6 +68,15 @@ def prefix(build, tmp_path_factory):
     return (folder / "first").rename(folder / "second with a space")
 
 
+@pytest.fixture(scope="module")
+def without_threads(tmp_path_factory):
+    """The library installed from such a build."""
+    folder = tmp_path_factory.mktemp("without_threads")
+    options = ["-DCMAKE_BUILD_TYPE=Debug", "-DSQUEEZEOPS_THREADS=OFF", *without_simd()]
+    run(tool("cmake"), "--install", cmake_build(folder / "build", *options), "--prefix", folder / "prefix")
+    return folder / "prefix"
+
+
 def library_folder(prefix):
     (pc,) = prefix.rglob("squeezeops.pc")
     return pc.parents[1]
@@ -76,11 +85,11 @@ def library_folder(prefix):
 # What is in the libraries.
 
 
-@pytest.fixture(scope="module", params=["of the package", "installed"])
+@pytest.fixture(scope="module", params=["of the package", "prefix", "without_threads"])
 def shared(request):
     if request.param == "of the package":
         return Path(squeezeops.get_library())
-    return library_folder(request.getfixturevalue("prefix")) / "libsqueezeops.so"
+    return library_folder(request.getfixturevalue(request.param)) / "libsqueezeops.so"
 
 
 def test_exports_are_the_functions_of_the_header(shared):
@@ -99,14 +108,21 @@ def test_needs_only_the_c_library(shared):
     assert [name for what, name in entries if what == "SONAME"] == [SONAME]
 
 
-def test_static_library_has_its_own_names_only(prefix):
-    symbols = run(tool("nm"), "-g", library_folder(prefix) / "libsqueezeops.a").splitlines()
+def thread_functions(symbols):
+    return [name for name in symbols if re.match(r"pthread|sched_|thrd_|sem_|mtx_|cnd_", name)]
+
+
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_static_library_has_its_own_names_only(built, request):
+    archive = library_folder(request.getfixturevalue(built)) / "libsqueezeops.a"
+    symbols = run(tool("nm"), "-g", archive).splitlines()
     defined = [line.split()[2] for line in symbols if re.fullmatch(r"\w+ [A-TX-Z] \S+", line)]
     assert set(FUNCTIONS) <= set(defined)
     assert all(re.match(r"sqz_|_ZN?K?3sqz", name) for name in defined)
     undefined = [line.split()[1] for line in symbols if re.fullmatch(r" +U \S+", line)]
     cxx = re.compile(r"_Z(?!N?K?3sqz)|__cxa_|__gxx_|_Unwind_")
-    assert not [name for name in undefined if cxx.match(name)] and "pthread_create" in undefined
+    assert not [name for name in undefined if cxx.match(name)]
+    assert bool(thread_functions(undefined)) == (built == "prefix")
 
 
 def test_the_package_has_the_header_of_the_source():
@@ -155,8 +171,9 @@ def test_declarations_keep_all_but_the_preprocessor():
 EXPECTED = block("text")
 
 
-def test_example_with_pkg_config(prefix, example, tmp_path):
-    folder = library_folder(prefix)
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_example_with_pkg_config(built, example, tmp_path, request):
+    folder = library_folder(request.getfixturevalue(built))
     environment = {"PKG_CONFIG_PATH": str(folder / "pkgconfig")}
     config = tool("pkg-config")
     assert run(config, "--modversion", "squeezeops", **environment).strip() == re.match(r"[\d.]+", VERSION)[0]
@@ -166,6 +183,7 @@ def test_example_with_pkg_config(prefix, example, tmp_path):
     assert SONAME in run(tool("readelf"), "-d", tmp_path / "shared")
 
     flags = shlex.split(run(config, "--cflags", "--libs", "--static", "squeezeops", **environment))
+    assert ("-pthread" in flags) == (built == "prefix")
     flags = [flag if flag != "-lsqueezeops" else "-l:libsqueezeops.a" for flag in flags]
     run(compiler(), example, "-o", tmp_path / "static", *flags)
     assert run(tmp_path / "static") == EXPECTED
@@ -189,7 +207,9 @@ def test_the_page_works_as_written(build, tmp_path):
         assert run("bash", "-euc", commands, cwd=tmp_path, **environment).endswith(EXPECTED)
 
 
-def test_example_with_cmake(prefix, example, tmp_path):
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_example_with_cmake(built, example, tmp_path, request):
+    prefix = request.getfixturevalue(built)
     project = """
         cmake_minimum_required(VERSION 3.18)
         project(consumer LANGUAGES C)
@@ -206,9 +226,44 @@ def test_example_with_cmake(prefix, example, tmp_path):
     run(tool("cmake"), "--build", tmp_path / "build")
     for name in ("example", "example_static"):
         assert run(tmp_path / "build" / name) == EXPECTED
+    found = "Threads" in (tmp_path / "build" / "CMakeCache.txt").read_text()
+    assert found == (built == "prefix")
     (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text).replace("squeezeops 0.1", "squeezeops 7.5"))
     refused = subprocess.run(list(map(str, configure)), capture_output=True, text=True)
     assert refused.returncode != 0 and VERSION in refused.stderr
+
+
+THREADS = """
+#include <squeezeops/squeezeops.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(void) {
+  static float x[512 * 512], alone[512 * 512], out[512 * 512];
+  const intptr_t shape[] = {512, 512};
+  sqz_softmax_args args = {sizeof args};
+  args.scale = 1;
+  for (int i = 0; i < 512 * 512; ++i) x[i] = (float)(i % 1000) / 100;
+  args.x = args.out = (sqz_array){.data = x, .dtype = SQZ_F32, .rank = 2, .shape = shape};
+  for (int threads = 1; threads <= 4; threads += 3) {
+    args.out.data = threads == 1 ? alone : out;
+    if (sqz_set_num_threads(threads) || sqz_softmax(&args)) return puts(sqz_error_message()), 1;
+    printf("%d ", sqz_get_num_threads());
+  }
+  puts(memcmp(out, alone, sizeof out) ? "different" : "the same");
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(("built", "expected"), [("prefix", "1 4 the same\n"), ("without_threads", "1 1 the same\n")])
+def test_number_of_threads(built, expected, tmp_path, request):
+    prefix = request.getfixturevalue(built)
+    source, program = tmp_path / "threads.c", tmp_path / "threads"
+    source.write_text(THREADS)
+    archive = library_folder(prefix) / "libsqueezeops.a"
+    run(compiler(), source, "-I", prefix / "include", archive, "-lm", "-pthread", "-o", program)
+    assert run(program) == run(program, SQUEEZEOPS_NUM_THREADS="3") == expected
 
 
 def test_example_with_the_package(example, tmp_path):
@@ -255,6 +310,7 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
+    "sqz_set_allocator": "ffi.NULL, ffi.NULL, ffi.NULL",
     "sqz_measure_fma": "5e-5, rate",
     "sqz_measure_s8": "5e-5, rate",
     "sqz_measure_read": f"{2**20}, many, rate",
@@ -298,6 +354,7 @@ CONVOLUTIONS = {
 SIZES = {"sqz_pwconv_packed_size_f32": 64, "sqz_pwconv_packed_size_f16": 64, "sqz_quantized_width_s8": 8}
 SIZES["sqz_pwconv_packed_size_s8"] = 2 * (64 + 64 + 64)
 MAY_BE_NULL = {
+    "sqz_set_allocator": {"allocate", "release", "context"},  # one function alone: test_embedder.py
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
@@ -513,7 +570,7 @@ def test_a_peak_in_no_time():
 
 
 def test_every_function_with_a_status_is_here():
-    """Those of an argument struct are in test_c_front.py."""
+    """Those of an argument struct are in test_c_front.py, and those of tokenizers in test_c_tokenizer.py."""
     found = re.findall(r"^SQZ_API sqz_status (\w+)\(([^)]*)\)", TEXT, re.MULTILINE)
     statuses = {name for name, parameters in found if "_args *args" not in parameters or name in STRUCTS}
-    assert statuses - {"sqz_force_isa"} == {*GOOD, *STRUCTS} - SIZES.keys() - PRIVATE.keys()
+    assert statuses - {"sqz_force_isa", "sqz_tokenizer_free"} == {*GOOD, *STRUCTS} - SIZES.keys() - PRIVATE.keys()

@@ -212,7 +212,10 @@ def test_kinds_of_buffers(rng, kind):
     result = ops.pointwise_conv(made[0], made[2], groups=4, residual=made[1])
     assert_same_bits(as_array(result), expected[0])
     assert_same_bits(as_array(ops.softmax(made[0], mask=made[0])), expected[1])
-    assert repr(ops.PointwiseConv(made[2], groups=4)) == "PointwiseConv(40, 24, groups=4, dtype='float32')"
+    assert (
+        repr(ops.PointwiseConv(made[2], groups=4))
+        == "PointwiseConv(40, 24, groups=4, dtype='float32', bias=False, bytes=2560)"
+    )
     # One NumPy array among the arguments makes a NumPy result.
     result = ops.pointwise_conv(made[0], weight, groups=4, residual=made[1])
     assert type(result) is np.ndarray

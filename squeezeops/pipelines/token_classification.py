@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
+from squeezeops.pipelines.base import COLUMNS, Pipeline, Row, TextError, TruncationOptions, by_score
 
 __all__ = ["TokenClassificationPipeline"]
 
@@ -114,7 +114,7 @@ class TokenClassificationPipeline(Pipeline):
             stride=options.stride,
             return_overflowing_tokens=True,
         )
-        columns = (windows[name] for name in ("input_ids", "token_type_ids", "offsets"))
+        columns = (windows[name] for name in COLUMNS)
         rows = [Row(*window) for window in zip(*columns, strict=True)]
         if not rows[0].ids:
             raise TextError(self.task, index, f"expected at least one token, got none of {item!r:.40}")

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.output import SqueezeBertOutput
     from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+    from squeezeops.squeezebert.tokenizer.encoding import Encoding
     from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["SqueezeBert", "SqueezeBertConfig", "SqueezeBertOutput", "Tokenizer"]
+__all__ = ["Encoding", "SqueezeBert", "SqueezeBertConfig", "SqueezeBertOutput", "Tokenizer"]
 
 MODULES = {
+    "Encoding": "tokenizer.encoding",
     "SqueezeBert": "model.squeezebert",
     "SqueezeBertConfig": "model.config",
     "SqueezeBertOutput": "model.output",

@@ -204,6 +204,12 @@ class SqueezeBert:
         model.path, model.embedding = file.path, file.embedding
         return model
 
+    def __repr__(self) -> str:
+        config = self.config
+        sizes = f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} channels"
+        dtype = "mixed" if isinstance(self.dtype, Mapping) else self.dtype
+        return f"<SqueezeBert for {self.task!r}: {sizes}, dtype {dtype!r}, from {self.path!r}>"
+
     def encoder(self) -> SqueezeBert:
         """Return this model without its head and pooler, for its hidden states. The weights are shared, not copied."""
         model = copy.copy(self)
