@@ -193,7 +193,9 @@ def test_example_with_pkg_config(built, example, tmp_path, request):
 def test_the_page_works_as_written(build, tmp_path):
     """Its commands, one after the other, with a home folder outside the system's prefixes."""
     tool("pkg-config")
-    install, with_pkg_config, with_cmake = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    words = ("--install", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH")
+    install, with_pkg_config, with_cmake = (next(text for text in commands if word in text) for word in words)
     paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]
     environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([*paths, os.environ["PATH"]])}
     environment |= {"CMAKE_GENERATOR": "Ninja", "CC": compiler()}
