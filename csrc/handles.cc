@@ -23,7 +23,8 @@ struct Slot {
 
 // Slots never move: chunk k has 64 << k of them.
 constexpr int kChunks = 20, kFirstBits = 6;
-std::atomic<Slot *> chunks[kChunks];
+Slot first_slots[1 << kFirstBits];
+std::atomic<Slot *> chunks[kChunks] = {first_slots};  // the others are allocated and never freed
 std::atomic<uint32_t> next{0};  // where to look for a free slot first
 
 uint32_t generation(uint64_t word) { return static_cast<uint32_t>(word >> 32); }

@@ -1,16 +1,20 @@
 """What an embedding program sets for the whole process: the library's allocator and its executor."""
 
 import random
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from op_helpers import assert_same_bits, native, normal, parts
 from op_table import TABLE
 
+import squeezeops
 from squeezeops import ops
+from squeezeops.squeezebert.conversion.convert import convert
 
 if native is None:
     pytest.skip(reason="built without the native extension", allow_module_level=True)
@@ -95,6 +99,44 @@ def test_every_allocation_comes_from_the_allocator_and_may_fail(op, rng):
         allocator.set()
         assert_same(op.call(**arguments), expected)
         allocator.unset()
+
+
+def logits_of(path):
+    """Open the model, run it once and close it; logits, or None if there is no memory."""
+    model, logits = ffi.new("sqz_model *"), ffi.new("float[8]")
+    status = lib.sqz_model_open(path, ffi.NULL, model)
+    if status == lib.SQZ_OK:
+        ids = ffi.new("int64_t[]", [2, 3, 4, 3])
+        args = ffi.new("sqz_model_run_args *", {"model": model[0], "batch": 1, "length": 4, "ids": ids})
+        args.size, args.logits = ffi.sizeof("sqz_model_run_args"), logits
+        status = lib.sqz_model_run(args)
+        assert lib.sqz_model_close(model[0]) == lib.SQZ_OK
+    if status == lib.SQZ_OK:
+        return bytes(ffi.buffer(logits))
+    assert status == lib.SQZ_NO_MEMORY, ffi.string(lib.sqz_error_message())
+    assert re.match(r".+: expected .*, got none", ffi.string(lib.sqz_error_message()).decode())
+
+
+@pytest.mark.parametrize("golden", [None, "classification", "bert_classification"])
+def test_models_and_the_allocator(golden, tmp_path):
+    """The built-in model, in int8, and others in float32."""
+    path = Path(squeezeops.__file__).parent / "models" / "sentiment" / "model.safetensors"
+    if golden:
+        path = tmp_path / "model.safetensors"
+        convert(Path(__file__).parent / "golden" / golden, path, dtype="float32")
+    expected = logits_of(bytes(path))
+    lib.sqz_free_scratch()
+    failing = 0
+    while True:
+        allocator = Allocator()
+        allocator.failing = failing
+        allocator.set()
+        found = logits_of(bytes(path))
+        allocator.unset()
+        if found:
+            break
+        failing += 1
+    assert found == expected and failing > 3
 
 
 def test_the_allocator_is_called(rng):
