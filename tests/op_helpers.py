@@ -29,6 +29,7 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
+        stdin=subprocess.DEVNULL,  # a command without texts would read a pipe
         capture_output=True,
         text=True,
         timeout=seconds(120),
