@@ -438,8 +438,8 @@ def test_two_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected JSON, got: Expecting value"),
-        ("[1]", "expected results of squeezeops bench --json, got something else"),
+        ("", "file: expected JSON, got Expecting value"),
+        ("[1]", "file: expected a JSON object"),
         ('{"machine": {}, "results": [{"op": "a"}]}', "got something else"),
         ('{"machine": {}, "results": [ROW]}', "with raw samples, got those of an older version: measure again"),
         ('{"machine": {}, "results": [{"raw": [[1, 2]], ROW]}', "got wrong samples in a tokens=1 f32 native 1 thread"),
@@ -447,7 +447,7 @@ def test_two_files(tmp_path):
             (f'{{"machine": {{}}, "results": [{{"raw": [[{us}, 2, 2]], ROW]}}', "got wrong samples")
             for us in ('"x"', "NaN", "Infinity", "0", "-1", "1" + "0" * 400)
         ),
-        ("[" * 100_000, "expected JSON, got: maximum recursion depth"),
+        ("[" * 100_000, "file: expected JSON, got values nested too deeply"),
     ],
 )
 def test_a_file_that_is_none(tmp_path, text, message):

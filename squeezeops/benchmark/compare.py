@@ -6,7 +6,6 @@ Annals of Mathematical Statistics 18 (1947). A test of ranks needs no assumption
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from squeezeops.benchmark.cases import describe
 from squeezeops.benchmark.measure import Sample
+from squeezeops.squeezebert.files.checks import read_json
 
 __all__ = ["Line", "compare", "differences_of_machines", "in_blocks", "mann_whitney", "read_results"]
 
@@ -58,11 +58,7 @@ def in_blocks(times: Sequence[float]) -> list[float]:
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a file of ``squeezeops bench --json``. Raises ValueError, which names it."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            report = json.load(file)
-        except (ValueError, RecursionError) as error:  # also of a wrong encoding
-            raise ValueError(f"{os.fspath(path)}: expected JSON, got: {error}") from None
+    report = read_json(path, "results of squeezeops bench --json")
     expected = f"{os.fspath(path)}: expected results of squeezeops bench --json"
     try:
         rows = {_key(row): row for row in report["results"]}
