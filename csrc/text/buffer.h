@@ -39,7 +39,9 @@ class Buffer {
   }
   // Room for so many more, of which the next additions make use.
   bool room(int64_t more) {
-    return size_ + more <= capacity_ || reserve(size_ + more > 2 * capacity_ ? size_ + more : 2 * capacity_);
+    constexpr int64_t kLeast = 64;
+    const int64_t need = size_ + more, twice = 2 * capacity_ + kLeast;
+    return need <= capacity_ || reserve(need > twice ? need : twice);
   }
   bool push(const T &value) {
     if (!room(1)) return false;

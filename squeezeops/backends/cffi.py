@@ -12,6 +12,8 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,7 @@ from squeezeops.backends._buffers import (
     pointer,
 )
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
+from squeezeops.backends._text import Encoder, Settings, utf8
 
 EXCEPTIONS = {lib.SQZ_TYPE: TypeError, lib.SQZ_NO_MEMORY: MemoryError}
 
@@ -205,6 +208,100 @@ pack_pointwise_conv = _packed_convs.pack
 use_packed_pointwise_conv = _packed_convs.use
 packed_form = _packed_convs.form
 run_pointwise_convs = _OPERATIONS["run_pointwise_convs"].several
+
+
+# Texts: the functions that an Encoder calls.
+
+
+def _tokenizer_create(settings: Settings) -> int:
+    keep: list[Any] = []
+
+    def text(data: bytes) -> tuple[Any, int]:
+        keep.append(ffi.from_buffer(data))
+        return keep[-1], len(data)
+
+    fields = settings._asdict()
+    fields |= {name: text(fields[name]) for name in ("unk_token", "continuing_subword_prefix")}
+    fields["vocab_bytes"] = text(settings.vocab_bytes)[0]
+    for name in ("vocab_offsets", "vocab_ids"):
+        fields[name] = ffi.from_buffer("int32_t[]", getattr(settings, name))
+    added = [(text(content), *rest) for content, *rest in settings.added]
+    for name, kind, items in (
+        ("added", "sqz_added_token[]", added),
+        ("single", "sqz_template_part[]", settings.single),
+        ("pair", "sqz_template_part[]", settings.pair),
+    ):
+        fields |= {name: ffi.new(kind, items), f"{name}_count": len(items)}
+    size = ffi.sizeof("sqz_tokenizer_args")
+    args = ffi.new("sqz_tokenizer_args *", fields | {"size": size, "vocab_size": len(fields["vocab_ids"])})
+    if status := lib.sqz_tokenizer_create(args):
+        raise _error("Tokenizer", status)
+    return int(args.tokenizer)
+
+
+_ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
+_COLUMNS = ("ids", "type_ids", "offsets", "words", "sequences")
+_NUMBERS = ffi.typeof("int32_t[]")
+
+
+def _encode_text(args: Any, text: Any, pair: Any, names: Sequence[str]) -> tuple[list[Any], ...] | None:
+    """Return the columns of one text or pair."""
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        return None
+    keep = [utf8(text)]
+    args.text = ffi.from_buffer(keep[0]), len(keep[0])
+    args.pair = NULL
+    if pair is not None:
+        keep.append(utf8(pair))
+        second = ffi.new("sqz_text *", (ffi.from_buffer(keep[1]), len(keep[1])))
+        args.pair = second
+    args.count, status = sum(map(len, keep)) // 2 + 16, lib.SQZ_NEEDS_OUT
+    while status == lib.SQZ_NEEDS_OUT:
+        args.capacity = args.count
+        columns = {name: ffi.new(_NUMBERS, args.count * (2 if name == "offsets" else 1)) for name in names}
+        for name, column in columns.items():
+            setattr(args, name, column)
+        status = lib.sqz_tokenizer_encode(args)
+    if status:
+        return None
+    count = args.count
+    ids, types, ends, *rest = (
+        ffi.unpack(column, count * (2 if name == "offsets" else 1)) if count else [] for name, column in columns.items()
+    )
+    offsets = list(zip(ends[::2], ends[1::2], strict=True))
+    return ids, types, [1] * count, offsets, *([None if n < 0 else n for n in column] for column in rest)
+
+
+def _tokenizer_encode(
+    tokenizer: int,
+    texts: Any,
+    pairs: Any,
+    special_tokens: bool,
+    truncation: int,
+    max_length: int,
+    alignment: bool,
+) -> tuple[list[Any], ...] | None:
+    args = ffi.new(_ENCODE, {"size": ffi.sizeof(_ENCODE.item), "tokenizer": tokenizer, "accept_surrogates": 1})
+    args.without_special_tokens, args.truncation, args.max_length = not special_tokens, truncation, max_length
+    names = _COLUMNS if alignment else _COLUMNS[:3]
+    if not isinstance(texts, (list, tuple)):
+        return _encode_text(args, texts, pairs, names)
+    rows: list[Any] = []
+    for text, pair in zip(texts, repeat(None) if pairs is None else pairs, strict=False):
+        rows.append(_encode_text(args, text, pair, names))
+        if rows[-1] is None:
+            return None
+    return tuple([row[k] for row in rows] for k in range(len(names) + 1))
+
+
+make_encoder = partial(
+    Encoder,
+    SimpleNamespace(
+        tokenizer_create=_tokenizer_create,
+        tokenizer_free=lib.sqz_tokenizer_free,
+        tokenizer_encode=_tokenizer_encode,
+    ),
+)
 
 
 # Threads and processor.

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from squeezeops import backends, ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -65,6 +66,8 @@ from squeezeops.squeezebert.tokenizer.normalizer import (
 __all__ = ["Tokenizer"]
 
 _STRATEGIES = ("longest_first", "only_first", "only_second")
+_COLUMNS = ("input_ids", "token_type_ids", "attention_mask", "offsets", "word_ids", "sequence_ids")
+_TRUNCATIONS = (*_STRATEGIES, "do_not_truncate")
 _SEQUENCES: dict[str | int, int] = {"A": 0, "B": 1}
 _CLEANUP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
@@ -113,6 +116,9 @@ class _Part(NamedTuple):
 
     def cut(self, window: slice) -> _Part:
         return _Part(self.ids[window], self.offsets[window], self.words[window])
+
+
+_Row = tuple[list[Any], ...]  # in the order of _COLUMNS
 
 
 class _Plan(NamedTuple):
@@ -259,6 +265,8 @@ class Tokenizer:
 
         self._longest = max(map(len, self._vocab), default=0)
         self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        self._encoders: dict[tuple[str, str], Any] = {}  # of backends
+        self._encoded = 0  # characters, roughly: see _encoder
         self.unk_token_id = self._ids.get(unk_token)
         cls, sep, pad, mask = (None if token is None else self._ids[token] for token in list(named.values())[1:])
         self.cls_token_id, self.sep_token_id, self.pad_token_id, self.mask_token_id = cls, sep, pad, mask
@@ -550,47 +558,57 @@ class Tokenizer:
             `truncation` does not name the text of a pair to cut.
         """
         strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
-        if strategy not in (*_STRATEGIES, "do_not_truncate"):
+        if strategy not in _TRUNCATIONS:
             raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
         if padding not in (True, False, "longest", "do_not_pad"):
             raise ValueError(f"padding: expected True, False, 'longest' or 'do_not_pad', got {padding!r}")
         if padding in (True, "longest") and self.pad_token_id is None:
             raise ValueError(f"padding: expected False, because the tokenizer has no pad_token, got {padding!r}")
-        limit = check_int("max_length", max_length, 1, type(None)) or self.max_length
+        limit = self.max_length if max_length is None else check_int("max_length", max_length, 1, type(None))
         if strategy == "do_not_truncate":
             limit = None
         elif limit is None:
             raise ValueError("max_length: truncation needs one, and the tokenizer has none of its own; got None")
-        check_int("stride", stride, 0)
+        if stride != 0 or type(stride) is not int:
+            check_int("stride", stride, 0)
         overflowing = check("return_overflowing_tokens", return_overflowing_tokens, bool)
         check("return_alignment", return_alignment, bool)
         if overflowing and limit is not None and strategy == "longest_first" and pair is not None:
             expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
             raise ValueError(f"truncation: expected {expected}, got {truncation!r}")
 
-        plan = _Plan(strategy, limit, stride if overflowing else None, add_special_tokens, return_alignment)
-        if isinstance(text, (list, tuple)):
-            if pair is None:
-                pairs: Sequence[str | None] = [None] * len(text)
-            elif isinstance(pair, (list, tuple)) and len(pair) == len(text):
-                pairs = pair
+        several = isinstance(text, (list, tuple))
+        if several and pair is not None and not (isinstance(pair, (list, tuple)) and len(pair) == len(text)):
+            got = f"{len(pair)}" if isinstance(pair, (list, tuple)) else type(pair).__name__
+            raise ValueError(f"pair: expected a list of {len(text)} texts, as many as in text, got {got}")
+        columns = None
+        encode = None if overflowing else self._encoder(text)
+        if encode is not None:
+            number = 0 if limit is None else 1 + _STRATEGIES.index(strategy)
+            columns = encode(text, pair, add_special_tokens, number, limit or 0, return_alignment)
+        if columns is None:
+            plan = _Plan(strategy, limit, stride if overflowing else None, add_special_tokens, return_alignment)
+            if several:
+                pairs: Iterable[object] = itertools.repeat(None) if pair is None else pair
+                both = zip(text, pairs, strict=False)
+                samples = [self._encode_rows(a, b, f"[{i}]", plan) for i, (a, b) in enumerate(both)]
             else:
-                got = f"{len(pair)}" if isinstance(pair, (list, tuple)) else type(pair).__name__
-                raise ValueError(f"pair: expected a list of {len(text)} texts, as many as in text, got {got}")
-            samples = [
-                self._encode_rows(a, b, f"[{i}]", plan) for i, (a, b) in enumerate(zip(text, pairs, strict=True))
+                samples = [self._encode_rows(text, pair, "", plan)]
+            if several or overflowing:
+                width = 6 if return_alignment else 4
+                columns = tuple([row[k] for sample in samples for row in sample] for k in range(width))
+            else:
+                columns = samples[0][0]
+        if not several and not overflowing:
+            return dict(zip(_COLUMNS, columns, strict=False))
+        if padding in (True, "longest"):
+            width = max(map(len, columns[0]), default=0)
+            fill = (self.pad_token_id, 0, 0, (0, 0), None, None)
+            columns = [
+                [self._padded(row, value, width) for row in column]
+                for column, value in zip(columns, fill, strict=False)
             ]
-        else:
-            samples = [self._encode_rows(text, pair, "", plan)]
-            if not overflowing:
-                return samples[0][0]
-        rows = [row for sample in samples for row in sample]
-        fill = {"input_ids": self.pad_token_id, "token_type_ids": 0, "attention_mask": 0, "offsets": (0, 0)}
-        fill |= dict.fromkeys(("word_ids", "sequence_ids") if return_alignment else ())
-        width = max((len(row["input_ids"]) for row in rows), default=0) if padding in (True, "longest") else 0
-        out: dict[str, list[Any]] = {
-            key: [self._padded(row[key], value, width) for row in rows] for key, value in fill.items()
-        }
+        out = dict(zip(_COLUMNS, columns, strict=False))
         if overflowing:
             out["overflow_to_sample_mapping"] = [i for i, sample in enumerate(samples) for _ in sample]
         return out
@@ -599,7 +617,7 @@ class Tokenizer:
         padding = [value] * (width - len(row))
         return row + padding if self.padding_side == "right" else padding + row
 
-    def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[dict[str, list[Any]]]:
+    def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[_Row]:
         """Encode a text or a pair into one row or, with overflow, into a row per window."""
         if not isinstance(text, str):
             raise TypeError(f"text{index}: expected str, got {type(text).__name__}")
@@ -623,9 +641,7 @@ class Tokenizer:
             for b in _windows(sizes[1], rooms[1], plan.stride, self.truncation_side)
         ]
 
-    def _fill(
-        self, template: list[tuple[str | int, int]], parts: Mapping[str, _Part], plan: _Plan
-    ) -> dict[str, list[Any]]:
+    def _fill(self, template: list[tuple[str | int, int]], parts: Mapping[str, _Part], plan: _Plan) -> _Row:
         """Fill a template with the tokens of one or two texts."""
         ids: list[int] = []
         types: list[int] = []
@@ -644,13 +660,33 @@ class Tokenizer:
             added = len(ids) - len(types)
             types += [type_id] * added
             sequences += [_SEQUENCES.get(part)] * added
-        row: dict[str, list[Any]] = {
-            "input_ids": ids,
-            "token_type_ids": types,
-            "attention_mask": [1] * len(ids),
-            "offsets": offsets,
-        }
-        return row | {"word_ids": words, "sequence_ids": sequences} if plan.alignment else row
+        row = ids, types, [1] * len(ids), offsets
+        return (*row, words, sequences) if plan.alignment else row
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: not what belongs to this process."""
+        return self.__dict__ | {"_encoders": {}}
+
+    def _encoder(self, text: str | Sequence[str]) -> Any:
+        """Return the function of the backend in force that encodes texts in C; None if it has none.
+
+        To make a tokenizer in C takes as long as to encode a few characters per token of the vocabulary in Python. So
+        it is not made before as many have been encoded.
+        """
+        if self._encoded < 4 * self.vocab_size:
+            texts = text if isinstance(text, (list, tuple)) else (text,)
+            self._encoded += sum(len(item) for item in texts if isinstance(item, str))
+            if self._encoded < 4 * self.vocab_size:
+                return None
+        try:
+            key = ops.get_backend(), self.truncation_side
+        except (ImportError, ValueError):  # the class needs none
+            return None
+        if key not in self._encoders:
+            make = getattr(backends.load(key[0]), "make_encoder", None)
+            self._encoders[key] = make and make(self._vocab, self.settings())
+        encoder = self._encoders[key]
+        return encoder and encoder.encode
 
     def _encode(self, text: str, with_words: bool = False) -> _Part:
         """Encode one text without special tokens."""
