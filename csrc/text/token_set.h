@@ -33,10 +33,9 @@ class TokenSet {
   // The longest token that is the root's prefix and then at least one of the bytes from p to before `end`, and how many
   // of them it takes; -1 if there is none.
   int32_t longest(const Root &root, const uint8_t *p, const uint8_t *end, int64_t *taken) const {
-    const int64_t rest = end - p, most = longest_ - root.depth;
-    return indexed_ && (rest < most ? rest : most) <= kMostIndexed
-               ? longest_by_index(root, p, rest < most ? rest : most, taken)
-               : longest_by_order(root, p, end, taken);
+    const int64_t rest = end - p, limit = longest_ - root.depth, most = rest < limit ? rest : limit;
+    return indexed_ && root.depth + most <= kMostIndexed ? longest_by_index(root, p, most, taken)
+                                                         : longest_by_order(root, p, end, taken);
   }
   Root root(const uint8_t *prefix, int64_t size) const;
 

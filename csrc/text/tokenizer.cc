@@ -185,8 +185,11 @@ class Encoder {
     }
     if (t.unk_id_ >= 0) return push(t.unk_id_, begin_of(from), end_of(to), word);
     constexpr int64_t kShown = 40;
-    int64_t shown = to - from > kShown ? kShown : to - from;
-    while (is_continuation(normal_.bytes[from + shown - 1]) && from + shown < to && shown > kShown - 4) --shown;
+    int64_t shown = to - from;
+    if (shown > kShown) {
+      shown = kShown;
+      while (is_continuation(normal_.bytes[from + shown])) --shown;
+    }
     status_ =
         fail(SQZ_INVALID, "%s: expected words of the vocabulary, which has no '%s', got '%.*s%s'", name_,
              t.unk_token_.data(), static_cast<int>(shown), normal_.bytes.data() + from, shown < to - from ? "..." : "");
