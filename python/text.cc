@@ -1,4 +1,6 @@
-// Tokenizers: squeezeops/backends/_text.py calls these. It knows their arguments, so types are hardly checked.
+// Tokenizers: squeezeops/backends/_text.py calls these, and knows their arguments. In Python's own interface: pybind11
+// would be twice as long in the binary.
+#define PY_SSIZE_T_CLEAN
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
@@ -13,121 +15,148 @@ namespace squeezeops {
 
 namespace {
 
-sqz_text text_of(py::handle bytes) {
-  char *data = nullptr;
+// What a format of PyArg_ParseTuple needs for a text in bytes.
+struct Bytes {
+  const char *data = nullptr;
   Py_ssize_t size = 0;
-  if (PyBytes_AsStringAndSize(bytes.ptr(), &data, &size)) throw py::error_already_set();
-  return {data, size};
+  sqz_text text() const { return {data, size}; }
+  const int32_t *numbers() const { return reinterpret_cast<const int32_t *>(data); }
+};
+
+// Calls parse(tuple) for each tuple of a list. False with an exception of Python.
+template <class Parse>
+bool for_each(PyObject *list, const Parse &parse) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i)
+    if (!parse(PyList_GET_ITEM(list, i))) return false;
+  return true;
 }
 
-const int32_t *numbers_of(py::handle bytes) { return reinterpret_cast<const int32_t *>(text_of(bytes).data); }
-
-std::vector<sqz_template_part> template_of(const py::sequence &parts) {
-  std::vector<sqz_template_part> out;
-  for (const py::handle part : parts)
-    out.push_back({part[py::int_(0)].cast<int32_t>(), part[py::int_(1)].cast<int32_t>()});
-  return out;
+bool parse_template(PyObject *list, std::vector<sqz_template_part> *out) {
+  return for_each(list, [out](PyObject *item) {
+    sqz_template_part part;
+    if (!PyArg_ParseTuple(item, "ii", &part.id, &part.type_id)) return false;
+    out->push_back(part);
+    return true;
+  });
 }
 
 // Of the fields of a _text.Settings.
-uint64_t create(const py::sequence &s) {
+PyObject *create(PyObject *, PyObject *settings) {
   sqz_tokenizer_args args = {};
-  args.size = sizeof args;
-  args.vocab_bytes = text_of(s[0]).data;
-  args.vocab_offsets = numbers_of(s[1]);
-  args.vocab_ids = numbers_of(s[2]);
-  args.vocab_size = text_of(s[2]).size / static_cast<int64_t>(sizeof(int32_t));
-  args.lowercase = s[3].cast<bool>();
-  args.strip_accents = s[4].cast<bool>();
-  args.handle_chinese_chars = s[5].cast<bool>();
-  args.clean_text = s[6].cast<bool>();
-  args.unk_token = text_of(s[7]);
-  args.continuing_subword_prefix = text_of(s[8]);
-  args.max_input_chars_per_word = s[9].cast<int64_t>();
-  std::vector<sqz_added_token> added;
-  for (const py::handle r : py::sequence(s[10])) {
-    const auto flag = [&r](int i) { return static_cast<int32_t>(r[py::int_(i)].cast<bool>()); };
-    added.push_back(
-        {text_of(r[py::int_(0)]), r[py::int_(1)].cast<int32_t>(), flag(2), flag(3), flag(4), flag(5), flag(6)});
+  Bytes vocab, offsets, ids, unk, prefix;
+  PyObject *added_list, *single_list, *pair_list;
+  int side;
+  long long max_chars;
+  if (!PyArg_ParseTuple(settings, "y#y#y#ppppy#y#LO!pO!O!i", &vocab.data, &vocab.size, &offsets.data, &offsets.size,
+                        &ids.data, &ids.size, &args.lowercase, &args.strip_accents, &args.handle_chinese_chars,
+                        &args.clean_text, &unk.data, &unk.size, &prefix.data, &prefix.size, &max_chars, &PyList_Type,
+                        &added_list, &args.split_special_tokens, &PyList_Type, &single_list, &PyList_Type, &pair_list,
+                        &side))
+    return nullptr;
+  try {
+    std::vector<sqz_added_token> added;
+    const bool parsed = for_each(added_list, [&added](PyObject *item) {
+      sqz_added_token token;
+      Bytes content;
+      if (!PyArg_ParseTuple(item, "y#ippppp", &content.data, &content.size, &token.id, &token.single_word,
+                            &token.lstrip, &token.rstrip, &token.normalized, &token.special))
+        return false;
+      token.content = content.text();
+      added.push_back(token);
+      return true;
+    });
+    std::vector<sqz_template_part> single, pair;
+    if (!parsed || !parse_template(single_list, &single) || !parse_template(pair_list, &pair)) return nullptr;
+    args.size = sizeof args;
+    args.vocab_bytes = vocab.data;
+    args.vocab_offsets = offsets.numbers();
+    args.vocab_ids = ids.numbers();
+    args.vocab_size = ids.size / static_cast<Py_ssize_t>(sizeof(int32_t));
+    args.unk_token = unk.text();
+    args.continuing_subword_prefix = prefix.text();
+    args.max_input_chars_per_word = max_chars;
+    args.added = added.data();
+    args.added_count = static_cast<int64_t>(added.size());
+    args.single = single.data();
+    args.single_count = static_cast<int64_t>(single.size());
+    args.pair = pair.data();
+    args.pair_count = static_cast<int64_t>(pair.size());
+    args.truncation_side = static_cast<sqz_side>(side);
+    if (sqz_tokenizer_create(&args) == SQZ_OK) return PyLong_FromUnsignedLongLong(args.tokenizer);
+    PyErr_SetString(PyExc_ValueError, sqz_error_message());
+  } catch (const std::bad_alloc &) {
+    PyErr_NoMemory();
   }
-  args.added = added.data();
-  args.added_count = static_cast<int64_t>(added.size());
-  args.split_special_tokens = s[11].cast<bool>();
-  const std::vector<sqz_template_part> single = template_of(s[12]), pair = template_of(s[13]);
-  args.single = single.data();
-  args.single_count = static_cast<int64_t>(single.size());
-  args.pair = pair.data();
-  args.pair_count = static_cast<int64_t>(pair.size());
-  args.truncation_side = static_cast<sqz_side>(s[14].cast<int>());
-  check("Tokenizer", sqz_tokenizer_create(&args));
-  return args.tokenizer;
+  return nullptr;
 }
 
-// A str, or None, as UTF-8, without a copy if it is ASCII.
-class Utf8 {
- public:
-  explicit Utf8(PyObject *str) : text_{nullptr, 0} {
-    if (str == Py_None) return;
-    if (PyUnicode_IS_COMPACT_ASCII(str)) {
-      text_ = {reinterpret_cast<const char *>(PyUnicode_1BYTE_DATA(str)), PyUnicode_GET_LENGTH(str)};
-      return;
-    }
-    bytes_ = py::reinterpret_steal<py::object>(PyUnicode_AsEncodedString(str, "utf-8", "surrogatepass"));
-    if (!bytes_) throw py::error_already_set();
-    text_ = text_of(bytes_);
-  }
-  const sqz_text &text() const { return text_; }
-
- private:
-  py::object bytes_;
-  sqz_text text_;
-};
-
-// A list of count objects, which `make` returns new references to.
-template <class Make>
-py::object list_of(int64_t count, const Make &make) {
-  py::object list = py::reinterpret_steal<py::object>(PyList_New(static_cast<Py_ssize_t>(count)));
-  if (!list) throw py::error_already_set();
-  for (int64_t i = 0; i < count; ++i) {
-    PyObject *item = make(i);
-    if (!item) throw py::error_already_set();
-    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), item);
-  }
-  return list;
+PyObject *release(PyObject *, PyObject *tokenizer) {
+  sqz_tokenizer_free(PyLong_AsUnsignedLongLong(tokenizer));
+  Py_RETURN_NONE;
 }
 
-// Numbers of tokens in memory of the stack for usual texts, else of the heap.
-class Columns {
- public:
-  static constexpr int64_t kUsual = 512;
-
-  void reserve(int64_t count) {
-    capacity_ = count;
-    if (count > kUsual) {
-      more_.reset(new int32_t[static_cast<size_t>(6 * count)]);
-      all_ = more_.get();
-    }
+// A reference that is dropped at the end of its scope.
+struct Reference {
+  PyObject *object;
+  explicit Reference(PyObject *o) : object(o) {}
+  ~Reference() { Py_XDECREF(object); }
+  Reference(const Reference &) = delete;
+  Reference &operator=(const Reference &) = delete;
+  PyObject *give() {
+    PyObject *given = object;
+    object = nullptr;
+    return given;
   }
-  void give(sqz_tokenizer_encode_args *args, bool alignment) const {
-    args->capacity = capacity_;
-    args->ids = all_;
-    args->type_ids = all_ + capacity_;
-    args->offsets = all_ + 2 * capacity_;
-    args->words = alignment ? all_ + 4 * capacity_ : nullptr;
-    args->sequences = alignment ? all_ + 5 * capacity_ : nullptr;
-  }
-
- private:
-  int32_t usual_[6 * kUsual], *all_ = usual_;
-  std::unique_ptr<int32_t[]> more_;
-  int64_t capacity_ = 0;
 };
 
-// Encodes texts into rows: the columns that are asked for, lists of a number per token.
+// A str, or None, as UTF-8, without a copy if it is ASCII. False with an exception of Python.
+bool to_utf8(PyObject *str, sqz_text *text, Reference *keep) {
+  *text = {nullptr, 0};
+  if (str == Py_None) return true;
+  if (PyUnicode_IS_COMPACT_ASCII(str)) {
+    *text = {reinterpret_cast<const char *>(PyUnicode_1BYTE_DATA(str)), PyUnicode_GET_LENGTH(str)};
+    return true;
+  }
+  keep->object = PyUnicode_AsEncodedString(str, "utf-8", "surrogatepass");
+  if (keep->object) *text = {PyBytes_AS_STRING(keep->object), PyBytes_GET_SIZE(keep->object)};
+  return keep->object;
+}
+
+PyObject *span_of(const int32_t *ends) {
+  PyObject *begin = PyLong_FromLong(ends[0]), *end = PyLong_FromLong(ends[1]);
+  PyObject *span = begin && end ? PyTuple_New(2) : nullptr;
+  if (!span) {
+    Py_XDECREF(begin);
+    Py_XDECREF(end);
+    return nullptr;
+  }
+  PyTuple_SET_ITEM(span, 0, begin);
+  PyTuple_SET_ITEM(span, 1, end);
+  // It can be in no cycle. The garbage collector would find that out by itself, in a third of the time of a call.
+  PyObject_GC_UnTrack(span);
+  return span;
+}
+
+enum class Column { kNumbers, kOnes, kSpans, kOptional };
+
+// A list of `count` objects.
+PyObject *list_of(Column kind, int64_t count, const int32_t *numbers) {
+  Reference list(PyList_New(static_cast<Py_ssize_t>(count)));
+  for (int64_t i = 0; list.object && i < count; ++i) {
+    PyObject *item = kind == Column::kSpans                        ? span_of(numbers + 2 * i)
+                     : kind == Column::kOptional && numbers[i] < 0 ? Py_NewRef(Py_None)
+                                                                   : PyLong_FromLong(numbers ? numbers[i] : 1);
+    if (!item) return nullptr;
+    PyList_SET_ITEM(list.object, static_cast<Py_ssize_t>(i), item);
+  }
+  return list.give();
+}
+
+// Encodes texts into rows: tuples of the columns that are asked for, lists of a number per token.
 class Rows {
  public:
-  Rows(uint64_t tokenizer, bool special_tokens, int truncation, int64_t max_length, bool alignment)
-      : alignment_(alignment) {
+  Rows(uint64_t tokenizer, bool special_tokens, long truncation, int64_t max_length, bool alignment)
+      : columns(alignment ? 6 : 4) {
     args_.size = sizeof args_;
     args_.tokenizer = tokenizer;
     args_.accept_surrogates = 1;
@@ -135,114 +164,114 @@ class Rows {
     args_.truncation = static_cast<sqz_truncation>(truncation);
     args_.max_length = max_length;
   }
-  size_t columns() const { return alignment_ ? 6 : 4; }
 
-  // None if the tokenizer refuses the text.
-  py::object row(PyObject *text, PyObject *pair) {
-    if (!PyUnicode_Check(text) || (pair != Py_None && !PyUnicode_Check(pair))) return py::none();
-    const Utf8 first(text), second(pair);
-    args_.text = first.text();
-    args_.pair = pair == Py_None ? nullptr : &second.text();
+  const int columns;
+
+  // None if the tokenizer refuses the text; null with an exception of Python.
+  PyObject *row(PyObject *text, PyObject *pair) {
+    if (!PyUnicode_Check(text) || (pair != Py_None && !PyUnicode_Check(pair))) Py_RETURN_NONE;
+    Reference keep(nullptr), keep_pair(nullptr);
+    sqz_text second;
+    if (!to_utf8(text, &args_.text, &keep) || !to_utf8(pair, &second, &keep_pair)) return nullptr;
+    args_.pair = pair == Py_None ? nullptr : &second;
     constexpr int64_t kLong = 2048;  // bytes of a text that is worth a switch of threads
-    const int64_t bytes = args_.text.size + second.text().size;
+    const int64_t bytes = args_.text.size + second.size;
     sqz_status status = SQZ_NEEDS_OUT;
-    for (int64_t room = std::max(bytes / 2, Columns::kUsual); status == SQZ_NEEDS_OUT; room = args_.count) {
-      columns_.reserve(room);
-      columns_.give(&args_, alignment_);
+    for (int64_t room = std::max(bytes / 2, kUsual); status == SQZ_NEEDS_OUT; room = args_.count) {
+      make_room(room);
       status =
           bytes < kLong ? sqz_tokenizer_encode(&args_) : without_gil([this] { return sqz_tokenizer_encode(&args_); });
     }
-    if (status) return py::none();
-    py::tuple row(columns());
-    row[0] = list_of(args_.count, [this](int64_t i) { return PyLong_FromLong(args_.ids[i]); });
-    row[1] = list_of(args_.count, [this](int64_t i) { return PyLong_FromLong(args_.type_ids[i]); });
-    row[2] = list_of(args_.count, [](int64_t) { return PyLong_FromLong(1); });
-    row[3] = list_of(args_.count, [this](int64_t i) { return span(args_.offsets[2 * i], args_.offsets[2 * i + 1]); });
-    if (alignment_) {
-      row[4] = list_of(args_.count, [this](int64_t i) { return number_or_none(args_.words[i]); });
-      row[5] = list_of(args_.count, [this](int64_t i) { return number_or_none(args_.sequences[i]); });
+    if (status) Py_RETURN_NONE;
+    const struct {
+      Column kind;
+      const int32_t *numbers;
+    } all[] = {{Column::kNumbers, args_.ids},    {Column::kNumbers, args_.type_ids},
+               {Column::kOnes, nullptr},         {Column::kSpans, args_.offsets},
+               {Column::kOptional, args_.words}, {Column::kOptional, args_.sequences}};
+    Reference row(PyTuple_New(columns));
+    for (int k = 0; row.object && k < columns; ++k) {
+      PyObject *list = list_of(all[k].kind, args_.count, all[k].numbers);
+      if (!list) return nullptr;
+      PyTuple_SET_ITEM(row.object, k, list);
     }
-    return std::move(row);
+    return row.give();
   }
 
  private:
-  static PyObject *number_or_none(int32_t n) { return n < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(n); }
+  static constexpr int64_t kUsual = 512;  // tokens that need no memory of the heap
 
-  static PyObject *span(int32_t first, int32_t last) {
-    PyObject *begin = PyLong_FromLong(first), *end = PyLong_FromLong(last);
-    PyObject *span = begin && end ? PyTuple_New(2) : nullptr;
-    if (!span) {
-      Py_XDECREF(begin);
-      Py_XDECREF(end);
-      return nullptr;
+  void make_room(int64_t count) {
+    int32_t *all = usual_;
+    if (count > kUsual) {
+      more_.reset(new int32_t[static_cast<size_t>(6 * count)]);
+      all = more_.get();
     }
-    PyTuple_SET_ITEM(span, 0, begin);
-    PyTuple_SET_ITEM(span, 1, end);
-    // It can be in no cycle. The garbage collector would find that out by itself, in a third of the time of a call.
-    PyObject_GC_UnTrack(span);
-    return span;
+    args_.capacity = count;
+    args_.ids = all;
+    args_.type_ids = all + count;
+    args_.offsets = all + 2 * count;
+    args_.words = columns == 6 ? all + 4 * count : nullptr;
+    args_.sequences = columns == 6 ? all + 5 * count : nullptr;
   }
 
-  const bool alignment_;
-  Columns columns_;
+  int32_t usual_[6 * kUsual];
+  std::unique_ptr<int32_t[]> more_;
   sqz_tokenizer_encode_args args_ = {};
 };
 
+PyObject *encode_all(Rows &rows, PyObject *texts, PyObject *pairs) {
+  const Py_ssize_t count = PyTuple_GET_SIZE(texts);
+  Reference columns(PyTuple_New(rows.columns));
+  for (int k = 0; columns.object && k < rows.columns; ++k) {
+    PyObject *list = PyList_New(count);
+    if (!list) return nullptr;
+    PyTuple_SET_ITEM(columns.object, k, list);
+  }
+  for (Py_ssize_t i = 0; columns.object && i < count; ++i) {
+    Reference row(rows.row(PyTuple_GET_ITEM(texts, i), pairs == Py_None ? Py_None : PyTuple_GET_ITEM(pairs, i)));
+    if (!row.object || row.object == Py_None) return row.give();
+    for (int k = 0; k < rows.columns; ++k)
+      PyList_SET_ITEM(PyTuple_GET_ITEM(columns.object, k), i, Py_NewRef(PyTuple_GET_ITEM(row.object, k)));
+  }
+  return columns.give();
+}
+
 // f(tokenizer, text or texts, pair or pairs or None, special_tokens, truncation, max_length, alignment): the columns of
 // a text; or those of several, each with a list per text; or None if the tokenizer in Python has to say what is wrong.
-py::object encode(PyObject *const *given) {
+PyObject *encode(PyObject *, PyObject *const *given, Py_ssize_t count) {
+  if (count != 7) {
+    PyErr_SetString(PyExc_TypeError, "tokenizer_encode: expected 7 arguments");
+    return nullptr;
+  }
   const uint64_t tokenizer = PyLong_AsUnsignedLongLong(given[0]);
   const long truncation = PyLong_AsLong(given[4]);
   const long long max_length = PyLong_AsLongLong(given[5]);
-  if (PyErr_Occurred()) throw py::error_already_set();
-  Rows rows(tokenizer, given[3] == Py_True, static_cast<int>(truncation), max_length, given[6] == Py_True);
-  if (!PyTuple_Check(given[1]) && !PyList_Check(given[1])) return rows.row(given[1], given[2]);
-  const bool is_pairs = given[2] != Py_None;
-  // Tuples, because another thread may change a list.
-  const py::tuple texts(py::reinterpret_borrow<py::object>(given[1]));
-  const py::tuple pairs = is_pairs ? py::tuple(py::reinterpret_borrow<py::object>(given[2])) : py::tuple();
-  if (is_pairs && pairs.size() != texts.size()) return py::none();
-  py::tuple columns(rows.columns());
-  for (size_t k = 0; k < columns.size(); ++k) columns[k] = py::list(texts.size());
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const auto at = static_cast<Py_ssize_t>(i);
-    const py::object row =
-        rows.row(PyTuple_GET_ITEM(texts.ptr(), at), is_pairs ? PyTuple_GET_ITEM(pairs.ptr(), at) : Py_None);
-    if (row.is_none()) return row;
-    for (size_t k = 0; k < columns.size(); ++k) {
-      const auto column = static_cast<Py_ssize_t>(k);
-      PyList_SET_ITEM(PyTuple_GET_ITEM(columns.ptr(), column), at, Py_NewRef(PyTuple_GET_ITEM(row.ptr(), column)));
-    }
-  }
-  return std::move(columns);
-}
-
-PyObject *encode_entry(PyObject *, PyObject *const *given, Py_ssize_t count) {
+  if (PyErr_Occurred()) return nullptr;
   try {
-    if (count != 7) throw py::type_error("tokenizer_encode: expected 7 arguments");
-    return encode(given).release().ptr();
-  } catch (py::error_already_set &error) {
-    error.restore();
-  } catch (const py::builtin_exception &error) {
-    error.set_error();
-  } catch (const std::exception &) {
-    PyErr_NoMemory();
+    Rows rows(tokenizer, PyObject_IsTrue(given[3]), truncation, max_length, given[6] == Py_True);
+    if (!PyTuple_Check(given[1]) && !PyList_Check(given[1])) return rows.row(given[1], given[2]);
+    // Tuples, because another thread may change a list.
+    Reference texts(PySequence_Tuple(given[1]));
+    Reference pairs(given[2] == Py_None ? Py_NewRef(Py_None) : PySequence_Tuple(given[2]));
+    if (!texts.object || !pairs.object) return nullptr;
+    if (pairs.object != Py_None && PyTuple_GET_SIZE(pairs.object) != PyTuple_GET_SIZE(texts.object)) Py_RETURN_NONE;
+    return encode_all(rows, texts.object, pairs.object);
+  } catch (const std::bad_alloc &) {
+    return PyErr_NoMemory();
   }
-  return nullptr;
 }
 
-PyMethodDef encode_method = {"tokenizer_encode",
-                             reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(encode_entry)), METH_FASTCALL,
-                             nullptr};
+PyMethodDef methods[] = {
+    {"tokenizer_create", create, METH_O, nullptr},
+    {"tokenizer_free", release, METH_O, nullptr},
+    {"tokenizer_encode", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(encode)), METH_FASTCALL, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_text(py::module_ &module) {
-  module.def("tokenizer_create", &create);
-  module.def("tokenizer_free", [](uint64_t tokenizer) { sqz_tokenizer_free(tokenizer); });
-  PyObject *made = PyCFunction_NewEx(&encode_method, nullptr, py::object(module.attr("__name__")).ptr());
-  if (!made) throw py::error_already_set();
-  module.attr("tokenizer_encode") = py::reinterpret_steal<py::object>(made);
+  if (PyModule_AddFunctions(module.ptr(), methods)) throw py::error_already_set();
 }
 
 }  // namespace squeezeops
