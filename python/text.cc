@@ -137,69 +137,15 @@ PyObject *span_of(const int32_t *ends) {
   return span;
 }
 
-enum class Column { kNumbers, kOnes, kSpans, kOptional };
+// The columns of a row, in the order of `_COLUMNS` in squeezeops/squeezebert/tokenizer/tokenizer.py.
+enum Column { kIds, kTypes, kAttention, kSpans, kSpecial, kWords, kSequences, kColumns };
+constexpr const char *kNames[] = {"input_ids",           "token_type_ids", "attention_mask", "offset_mapping",
+                                  "special_tokens_mask", "word_ids",       "sequence_ids"};
+PyObject *names[kColumns];  // the same, interned: compared by address
 
-// A list of `count` objects.
-PyObject *list_of(Column kind, int64_t count, const int32_t *numbers) {
-  Reference list(PyList_New(static_cast<Py_ssize_t>(count)));
-  for (int64_t i = 0; list.object && i < count; ++i) {
-    PyObject *item = kind == Column::kSpans                        ? span_of(numbers + 2 * i)
-                     : kind == Column::kOptional && numbers[i] < 0 ? Py_NewRef(Py_None)
-                                                                   : PyLong_FromLong(numbers ? numbers[i] : 1);
-    if (!item) return nullptr;
-    PyList_SET_ITEM(list.object, static_cast<Py_ssize_t>(i), item);
-  }
-  return list.give();
-}
-
-// Encodes texts into rows: tuples of the columns that are asked for, lists of a number per token.
-class Rows {
- public:
-  Rows(uint64_t tokenizer, bool special_tokens, long truncation, int64_t max_length, bool alignment)
-      : columns(alignment ? 6 : 4) {
-    args_.size = sizeof args_;
-    args_.tokenizer = tokenizer;
-    args_.accept_surrogates = 1;
-    args_.without_special_tokens = !special_tokens;
-    args_.truncation = static_cast<sqz_truncation>(truncation);
-    args_.max_length = max_length;
-  }
-
-  const int columns;
-
-  // None if the tokenizer refuses the text; null with an exception of Python.
-  PyObject *row(PyObject *text, PyObject *pair) {
-    if (!PyUnicode_Check(text) || (pair != Py_None && !PyUnicode_Check(pair))) Py_RETURN_NONE;
-    Reference keep(nullptr), keep_pair(nullptr);
-    sqz_text second;
-    if (!to_utf8(text, &args_.text, &keep) || !to_utf8(pair, &second, &keep_pair)) return nullptr;
-    args_.pair = pair == Py_None ? nullptr : &second;
-    constexpr int64_t kLong = 2048;  // bytes of a text that is worth a switch of threads
-    const int64_t bytes = args_.text.size + second.size;
-    sqz_status status = SQZ_NEEDS_OUT;
-    for (int64_t room = std::max(bytes / 2, kUsual); status == SQZ_NEEDS_OUT; room = args_.count) {
-      make_room(room);
-      status =
-          bytes < kLong ? sqz_tokenizer_encode(&args_) : without_gil([this] { return sqz_tokenizer_encode(&args_); });
-    }
-    if (status) Py_RETURN_NONE;
-    const struct {
-      Column kind;
-      const int32_t *numbers;
-    } all[] = {{Column::kNumbers, args_.ids},    {Column::kNumbers, args_.type_ids},
-               {Column::kOnes, nullptr},         {Column::kSpans, args_.offsets},
-               {Column::kOptional, args_.words}, {Column::kOptional, args_.sequences}};
-    Reference row(PyTuple_New(columns));
-    for (int k = 0; row.object && k < columns; ++k) {
-      PyObject *list = list_of(all[k].kind, args_.count, all[k].numbers);
-      if (!list) return nullptr;
-      PyTuple_SET_ITEM(row.object, k, list);
-    }
-    return row.give();
-  }
-
- private:
-  static constexpr int64_t kUsual = 512;  // tokens that need no memory of the heap
+// Numbers of the tokens of a text, in memory of the stack for usual texts, else of the heap.
+struct Numbers {
+  sqz_tokenizer_encode_args args = {};
 
   void make_room(int64_t count) {
     int32_t *all = usual_;
@@ -207,59 +153,92 @@ class Rows {
       more_.reset(new int32_t[static_cast<size_t>(6 * count)]);
       all = more_.get();
     }
-    args_.capacity = count;
-    args_.ids = all;
-    args_.type_ids = all + count;
-    args_.offsets = all + 2 * count;
-    args_.words = columns == 6 ? all + 4 * count : nullptr;
-    args_.sequences = columns == 6 ? all + 5 * count : nullptr;
+    args.capacity = count;
+    args.ids = all;
+    args.type_ids = all + count;
+    args.offsets = all + 2 * count;
+    args.words = all + 4 * count;
+    args.sequences = all + 5 * count;
   }
+
+  PyObject *item(Column column, int64_t i) const {
+    switch (column) {
+      case kIds: return PyLong_FromLong(args.ids[i]);
+      case kTypes: return PyLong_FromLong(args.type_ids[i]);
+      case kSpans: return span_of(args.offsets + 2 * i);
+      case kSpecial: return PyLong_FromLong(args.sequences[i] < 0);
+      case kWords: return or_none(args.words[i]);
+      case kSequences: return or_none(args.sequences[i]);
+      default: return PyLong_FromLong(1);
+    }
+  }
+
+  PyObject *list(Column column) const {
+    Reference list(PyList_New(static_cast<Py_ssize_t>(args.count)));
+    for (int64_t i = 0; list.object && i < args.count; ++i) {
+      PyObject *made = item(column, i);
+      if (!made) return nullptr;
+      PyList_SET_ITEM(list.object, static_cast<Py_ssize_t>(i), made);
+    }
+    return list.give();
+  }
+
+  static constexpr int64_t kUsual = 512;
+
+ private:
+  static PyObject *or_none(int32_t n) { return n < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(n); }
 
   int32_t usual_[6 * kUsual];
   std::unique_ptr<int32_t[]> more_;
-  sqz_tokenizer_encode_args args_ = {};
 };
 
-PyObject *encode_all(Rows &rows, PyObject *texts, PyObject *pairs) {
-  const Py_ssize_t count = PyTuple_GET_SIZE(texts);
-  Reference columns(PyTuple_New(rows.columns));
-  for (int k = 0; columns.object && k < rows.columns; ++k) {
-    PyObject *list = PyList_New(count);
-    if (!list) return nullptr;
-    PyTuple_SET_ITEM(columns.object, k, list);
-  }
-  for (Py_ssize_t i = 0; columns.object && i < count; ++i) {
-    Reference row(rows.row(PyTuple_GET_ITEM(texts, i), pairs == Py_None ? Py_None : PyTuple_GET_ITEM(pairs, i)));
-    if (!row.object || row.object == Py_None) return row.give();
-    for (int k = 0; k < rows.columns; ++k)
-      PyList_SET_ITEM(PyTuple_GET_ITEM(columns.object, k), i, Py_NewRef(PyTuple_GET_ITEM(row.object, k)));
-  }
-  return columns.give();
-}
-
-// f(tokenizer, text or texts, pair or pairs or None, special_tokens, truncation, max_length, alignment): the columns of
-// a text; or those of several, each with a list per text; or None if the tokenizer in Python has to say what is wrong.
+// f(tokenizer, text, pair or None, special_tokens, truncation, max_length, names of columns): the row of a text, a
+// dict; or None if the tokenizer in Python has to say what is wrong.
 PyObject *encode(PyObject *, PyObject *const *given, Py_ssize_t count) {
-  if (count != 7) {
+  if (count != 7 || !PyTuple_Check(given[6])) {
     PyErr_SetString(PyExc_TypeError, "tokenizer_encode: expected 7 arguments");
     return nullptr;
   }
-  const uint64_t tokenizer = PyLong_AsUnsignedLongLong(given[0]);
-  const long truncation = PyLong_AsLong(given[4]);
-  const long long max_length = PyLong_AsLongLong(given[5]);
+  PyObject *const text = given[1], *const pair = given[2];
+  if (!PyUnicode_Check(text) || (pair != Py_None && !PyUnicode_Check(pair))) Py_RETURN_NONE;
+  Numbers numbers;
+  sqz_tokenizer_encode_args &args = numbers.args;
+  args.size = sizeof args;
+  args.tokenizer = PyLong_AsUnsignedLongLong(given[0]);
+  args.without_special_tokens = !PyObject_IsTrue(given[3]);
+  args.truncation = static_cast<sqz_truncation>(PyLong_AsLong(given[4]));
+  args.max_length = PyLong_AsLongLong(given[5]);
+  args.accept_surrogates = 1;
   if (PyErr_Occurred()) return nullptr;
+  Reference keep(nullptr), keep_pair(nullptr);
+  sqz_text second;
+  if (!to_utf8(text, &args.text, &keep) || !to_utf8(pair, &second, &keep_pair)) return nullptr;
+  args.pair = pair == Py_None ? nullptr : &second;
+  constexpr int64_t kLong = 2048;  // bytes of a text that is worth a switch of threads
+  const int64_t bytes = args.text.size + second.size;
+  sqz_status status = SQZ_NEEDS_OUT;
   try {
-    Rows rows(tokenizer, PyObject_IsTrue(given[3]), truncation, max_length, given[6] == Py_True);
-    if (!PyTuple_Check(given[1]) && !PyList_Check(given[1])) return rows.row(given[1], given[2]);
-    // Tuples, because another thread may change a list.
-    Reference texts(PySequence_Tuple(given[1]));
-    Reference pairs(given[2] == Py_None ? Py_NewRef(Py_None) : PySequence_Tuple(given[2]));
-    if (!texts.object || !pairs.object) return nullptr;
-    if (pairs.object != Py_None && PyTuple_GET_SIZE(pairs.object) != PyTuple_GET_SIZE(texts.object)) Py_RETURN_NONE;
-    return encode_all(rows, texts.object, pairs.object);
+    for (int64_t room = std::max(bytes / 2, Numbers::kUsual); status == SQZ_NEEDS_OUT; room = args.count) {
+      numbers.make_room(room);
+      status =
+          bytes < kLong ? sqz_tokenizer_encode(&args) : without_gil([&args] { return sqz_tokenizer_encode(&args); });
+    }
   } catch (const std::bad_alloc &) {
     return PyErr_NoMemory();
   }
+  if (status) Py_RETURN_NONE;
+  Reference row(PyDict_New());
+  for (Py_ssize_t k = 0; row.object && k < PyTuple_GET_SIZE(given[6]); ++k) {
+    PyObject *const name = PyTuple_GET_ITEM(given[6], k);
+    const auto column = static_cast<Column>(std::find(names, names + kColumns, name) - names);
+    if (column == kColumns) {
+      PyErr_SetObject(PyExc_KeyError, name);
+      return nullptr;
+    }
+    Reference list(numbers.list(column));
+    if (!list.object || PyDict_SetItem(row.object, name, list.object)) return nullptr;
+  }
+  return row.give();
 }
 
 PyMethodDef methods[] = {
@@ -271,6 +250,10 @@ PyMethodDef methods[] = {
 }  // namespace
 
 void add_text(py::module_ &module) {
+  for (int k = 0; k < kColumns; ++k) {
+    names[k] = PyUnicode_InternFromString(kNames[k]);
+    if (!names[k]) throw py::error_already_set();
+  }
   if (PyModule_AddFunctions(module.ptr(), methods)) throw py::error_already_set();
 }
 

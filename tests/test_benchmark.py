@@ -414,7 +414,7 @@ def results(path, rows, **machine):
         for (name, threads), times in rows.items()
     ]  # fmt: skip
     path.write_text(json.dumps({"machine": {"cpus": 2, **machine}, "results": found}))
-    return read_results(path)
+    return read_results(str(path), path.read_bytes())
 
 
 def test_two_files(tmp_path):
@@ -454,7 +454,7 @@ def test_a_file_that_is_none(tmp_path, text, message):
     row = '"op": "a", "shape": {"tokens": 1}, "dtype": "f32", "backend": "native", "isa": null, "cold": false, '
     (tmp_path / "x.json").write_text(text.replace("[ROW", "[{ROW").replace("ROW", row + '"threads": 1}'))
     with pytest.raises(ValueError, match=f"x.json: .*{message}"):
-        read_results(tmp_path / "x.json")
+        read_results("x.json", (tmp_path / "x.json").read_bytes())
 
 
 # ---- counters --------------------------------------------------------------------------------------------------------

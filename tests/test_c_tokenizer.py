@@ -12,7 +12,7 @@ import threading
 import pytest
 from build_helpers import ROOT, run, tool
 from test_tokenizer import ADDED as ADDED_TOKENS
-from test_tokenizer import FLAGS, FUZZ, NO_CLEANING, VOCAB, random_text
+from test_tokenizer import FLAGS, FUZZ, NO_CLEANING, VOCAB, columns_of, random_text
 
 import squeezeops
 from squeezeops import ops
@@ -117,7 +117,7 @@ class InC:
             "input_ids": ids,
             "token_type_ids": types,
             "attention_mask": [1] * count,
-            "offsets": list(zip(offsets[::2], offsets[1::2], strict=True)),
+            "offset_mapping": list(zip(offsets[::2], offsets[1::2], strict=True)),
             "word_ids": [None if word < 0 else word for word in words],
             "sequence_ids": [None if sequence < 0 else sequence for sequence in sequences],
         }
@@ -135,7 +135,10 @@ def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "text_test"
     # An integer overflow traps, which needs no library of the sanitizer.
     trap = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
-    sources = [ROOT / "tests" / "text_test.cc", ROOT / "csrc" / "handles.cc", ROOT / "csrc" / "error.cc"]
+    sources = [
+        ROOT / "tests" / "text_test.cc",
+        *(ROOT / "csrc" / f"{name}.cc" for name in ("handles", "memory", "error")),
+    ]
     options = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/csrc", f"-I{ROOT}/csrc/include", *trap]
     run(tool(first, "g++", "clang++"), *flags, *options, *sources, "-o", path)
     return path
@@ -187,12 +190,12 @@ def test_random_texts(flags):
     rng = random.Random(30)
     for _ in range(1500 * FUZZ):
         text = random_text(rng)
-        expected = python(text, return_alignment=True)
+        expected = columns_of(python(text))
         assert in_c(text) == expected, ascii(text)
         # Offsets in bytes are at the same characters.
         ends = [len(text[:end].encode()) for end in range(len(text) + 1)]
-        offsets = [(ends[first], ends[last]) for first, last in expected["offsets"]]
-        assert in_c(text, offset_unit=lib.SQZ_UNIT_BYTE)["offsets"] == offsets, ascii(text)
+        offsets = [(ends[first], ends[last]) for first, last in expected["offset_mapping"]]
+        assert in_c(text, offset_unit=lib.SQZ_UNIT_BYTE)["offset_mapping"] == offsets, ascii(text)
 
 
 def test_surrogates():
@@ -200,7 +203,7 @@ def test_surrogates():
         python = Tokenizer(VOCAB | {"\ud800": 99999, "##\udfff": 99998}, **flags)
         in_c = InC(python)
         for text in ("a\ud800b \udfff", "\ud800", "\ud800\udfff", "\udfffé"):
-            assert in_c(text) == python(text, return_alignment=True)
+            assert in_c(text) == columns_of(python(text))
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -215,7 +218,7 @@ def test_random_pairs_and_truncation(side):
         options = {"add_special_tokens": rng.random() < 0.8}
         limit = rng.choice((None, rng.randint(1, 60)))
         try:
-            expected = python(*texts, truncation=strategy, max_length=limit, return_alignment=True, **options)
+            expected = columns_of(python(*texts, truncation=strategy, max_length=limit, **options))
         except ValueError as error:
             outcomes.add(str(error)[:33])
             with pytest.raises(ValueError, match=f"^{re.escape(str(error))}$"):
@@ -264,7 +267,7 @@ def test_added_tokens(flags, split):
                 )
                 for _ in range(rng.randint(1, 2))
             ]
-            assert in_c(*several) == python(*several, return_alignment=True), several
+            assert in_c(*several) == columns_of(python(*several)), several
 
 
 def test_odd_settings():
@@ -284,7 +287,7 @@ def test_odd_settings():
         in_c = InC(python)
         for _ in range(150 * FUZZ):
             text = random_text(rng) + rng.choice(("", long, long * 3, f"{long}a", long[1:]))
-            assert in_c(text) == python(text, return_alignment=True), ascii(text)
+            assert in_c(text) == columns_of(python(text)), ascii(text)
     settings = Tokenizer(VOCAB).settings()
     for single, pair in (
         ([], [["B", 7], [3, 2], ["A", 2**31 - 1]]),
@@ -294,7 +297,7 @@ def test_odd_settings():
         python = Tokenizer.from_settings(VOCAB, settings | {"single": single, "pair": pair})
         in_c = InC(python)
         for texts in (("the film",), ("the film", "é"), ("the film", ""), ("",)):
-            assert in_c(*texts) == python(*texts, return_alignment=True)
+            assert in_c(*texts) == columns_of(python(*texts))
     without = {token: i for token, i in VOCAB.items() if token != "[UNK]"}
     in_c = InC(Tokenizer(without))
     assert in_c("the film") == InC(Tokenizer(VOCAB))("the film")
@@ -317,7 +320,8 @@ def warm(tokenizer):
 
 def outcome(tokenizer, *arguments, **options):
     try:
-        return tokenizer(*arguments, **options)
+        encoding = tokenizer(*arguments, **options)
+        return dict(encoding), encoding._rows()
     except (TypeError, ValueError) as error:
         return type(error), str(error), getattr(error, "argument", None)
 
@@ -356,18 +360,19 @@ def test_the_class_gives_the_same(backend):
             return one[0] if count is None else rng.choice((list, tuple))(one[:count])
 
         arguments = [some() for _ in range(rng.randint(1, 2))]
+        flags = ("add_special_tokens", "return_overflowing_tokens", "return_offsets_mapping", "return_attention_mask")
+        flags += ("return_special_tokens_mask", "return_length", "return_token_type_ids")
         options = {
-            "truncation": rng.choice((False, True, "only_first", "only_second", "do_not_truncate")),
+            "truncation": rng.choice((None, False, True, "only_first", "only_second", "do_not_truncate")),
             "max_length": rng.choice((None, 1, 5, 12)),
-            "padding": rng.random() < 0.5,
-            "add_special_tokens": rng.random() < 0.7,
-            "return_alignment": rng.random() < 0.5,
-            "return_overflowing_tokens": rng.random() < 0.2,
+            "padding": rng.choice((False, True, "max_length")),
+            "is_split_into_words": rng.random() < 0.05,
+            **{flag: rng.random() < 0.3 for flag in flags},
         }
         expected = outcome(python, *arguments, **options)
         with squeezeops.backend(backend):
             assert outcome(compiled, *arguments, **options) == expected, (arguments, options)
-        kinds.add(type(expected) if isinstance(expected, dict) else expected[0])
+        kinds.add(dict if isinstance(expected[0], dict) else expected[0])
     assert kinds == {dict, TypeError, ValueError}
 
 
@@ -436,7 +441,7 @@ def test_random_bytes():
                 in_c(bytes(data), accept_surrogates=0)
         else:
             valid += 1
-            assert in_c(bytes(data), accept_surrogates=0) == python(text, return_alignment=True)
+            assert in_c(bytes(data), accept_surrogates=0) == columns_of(python(text))
     assert valid > 1000 * FUZZ
 
 

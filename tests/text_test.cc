@@ -14,16 +14,9 @@
 #include <string>
 #include <vector>
 
-namespace {
-int64_t left = INT64_MAX;  // allocations that succeed
-void *failing_realloc(void *memory, size_t size) { return left-- > 0 ? realloc(memory, size) : nullptr; }
-}  // namespace
-
-#define realloc failing_realloc
 #include "text/normalizer.cc"
 #include "text/token_set.cc"
 #include "text/tokenizer.cc"
-#undef realloc
 
 namespace {
 
@@ -122,6 +115,8 @@ void sets() {
   check_set(tokens, "##", random);
 }
 
+int64_t left = INT64_MAX;  // allocations that succeed
+
 // The number of the first allocation with which `run` succeeds; all before fail without harm.
 template <class Run>
 int64_t allocations(const Run &run) {
@@ -154,6 +149,8 @@ void memory() {
   args.added_count = 2;
   args.single = args.pair = parts;
   args.single_count = args.pair_count = 2;
+  CHECK(sqz_set_allocator([](void *, size_t size) { return left-- > 0 ? malloc(size) : nullptr; },
+                          [](void *, void *memory) { free(memory); }, nullptr) == SQZ_OK);
   CHECK(allocations([&args] {
           Tokenizer tokenizer;
           return tokenizer.fill(args);

@@ -3,16 +3,20 @@
 #define SQZ_TEXT_BUFFER_H_
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "memory.h"
 
 namespace sqz {
 
 // Of elements of `item` bytes; not a member, because it is the same for all types.
-inline __attribute__((noinline)) bool grow_buffer(void **data, int64_t *capacity, int64_t count, size_t item) {
+inline __attribute__((noinline)) bool grow_buffer(void **data, int64_t *capacity, int64_t size, int64_t count,
+                                                  size_t item) {
   if (count > PTRDIFF_MAX / static_cast<int64_t>(item)) return false;
-  void *grown = realloc(*data, static_cast<size_t>(count) * item);
+  void *grown = allocate(static_cast<size_t>(count) * item);
   if (!grown) return false;
+  if (size > 0) memcpy(grown, *data, static_cast<size_t>(size) * item);
+  deallocate(*data);
   *data = grown;
   *capacity = count;
   return true;
@@ -22,7 +26,7 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  ~Buffer() { free(data_); }
+  ~Buffer() { deallocate(data_); }
   Buffer(const Buffer &) = delete;
   Buffer &operator=(const Buffer &) = delete;
 
@@ -38,7 +42,7 @@ class Buffer {
 
   void clear() { size_ = 0; }
   // Room for so many elements in all.
-  bool reserve(int64_t count) { return count <= capacity_ || grow_buffer(&data_, &capacity_, count, sizeof(T)); }
+  bool reserve(int64_t count) { return count <= capacity_ || grow_buffer(&data_, &capacity_, size_, count, sizeof(T)); }
   // Room for so many more, of which the next additions make use.
   bool room(int64_t more) {
     const int64_t need = size_ + more;

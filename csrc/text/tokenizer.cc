@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "error.h"
+#include "memory.h"
 #include "text/utf8.h"
 
 namespace sqz {
@@ -249,7 +250,7 @@ class Encoder {
 
 const HandleType Tokenizer::kHandle = {"tokenizer", [](void *object) {
                                          static_cast<Tokenizer *>(object)->~Tokenizer();
-                                         free(object);
+                                         deallocate(object);
                                        }};
 
 sqz_status Tokenizer::fill(const sqz_tokenizer_args &args) {

@@ -73,13 +73,15 @@ class Encoder:
     ----------
     encode : callable
         A function of text, pair or None, whether to add special tokens, the number of a strategy of truncation (0:
-        none), its length, and whether to add the last two columns. It returns a tuple of lists: ids, token types,
-        attention mask, offsets, numbers of words and of sequences; for a list of texts, and of pairs or None, lists of
-        lists. None if the tokenizer in Python is to say what is wrong with a text.
+        none), its length, and a tuple of names of columns. It returns a row, a dict of lists; or None if the tokenizer
+        in Python is to say what is wrong with a text.
+    plain : bool
+        Whether one text without special tokens is that text, once.
     """
 
     def __init__(self, binding: Any, vocab: Mapping[str, int], settings: Mapping[str, Any]) -> None:
         self._free: Callable[[], Any] = lambda: None
+        self.plain = [part for part, _ in settings["single"]].count("A") == 1
         handle = binding.tokenizer_create(settings_of(vocab, settings))
         self._free = partial(binding.tokenizer_free, handle)
         self.encode: Callable[..., Any] = partial(binding.tokenizer_encode, handle)

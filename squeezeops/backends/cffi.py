@@ -12,7 +12,6 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
@@ -240,58 +239,61 @@ def _tokenizer_create(settings: Settings) -> int:
 
 
 _ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
-_COLUMNS = ("ids", "type_ids", "offsets", "words", "sequences")
 _NUMBERS = ffi.typeof("int32_t[]")
-
-
-def _encode_text(args: Any, text: Any, pair: Any, names: Sequence[str]) -> tuple[list[Any], ...] | None:
-    """Return the columns of one text or pair."""
-    if not isinstance(text, str) or not isinstance(pair, str | None):
-        return None
-    keep = [utf8(text)]
-    args.text = ffi.from_buffer(keep[0]), len(keep[0])
-    args.pair = NULL
-    if pair is not None:
-        keep.append(utf8(pair))
-        second = ffi.new("sqz_text *", (ffi.from_buffer(keep[1]), len(keep[1])))
-        args.pair = second
-    args.count, status = sum(map(len, keep)) // 2 + 16, lib.SQZ_NEEDS_OUT
-    while status == lib.SQZ_NEEDS_OUT:
-        args.capacity = args.count
-        columns = {name: ffi.new(_NUMBERS, args.count * (2 if name == "offsets" else 1)) for name in names}
-        for name, column in columns.items():
-            setattr(args, name, column)
-        status = lib.sqz_tokenizer_encode(args)
-    if status:
-        return None
-    count = args.count
-    ids, types, ends, *rest = (
-        ffi.unpack(column, count * (2 if name == "offsets" else 1)) if count else [] for name, column in columns.items()
-    )
-    offsets = list(zip(ends[::2], ends[1::2], strict=True))
-    return ids, types, [1] * count, offsets, *([None if n < 0 else n for n in column] for column in rest)
+# Of each column, which numbers it is made from.
+_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "ids",
+    "offset_mapping": "offsets",
+    "special_tokens_mask": "sequences",
+    "word_ids": "words",
+    "sequence_ids": "sequences",
+}
 
 
 def _tokenizer_encode(
     tokenizer: int,
-    texts: Any,
-    pairs: Any,
+    text: Any,
+    pair: Any,
     special_tokens: bool,
     truncation: int,
     max_length: int,
-    alignment: bool,
-) -> tuple[list[Any], ...] | None:
+    columns: tuple[str, ...],
+) -> dict[str, list[Any]] | None:
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        return None
+    keep = [utf8(text)]
     args = ffi.new(_ENCODE, {"size": ffi.sizeof(_ENCODE.item), "tokenizer": tokenizer, "accept_surrogates": 1})
+    args.text = ffi.from_buffer(keep[0]), len(keep[0])
+    if pair is not None:
+        keep.append(utf8(pair))
+        second = ffi.new("sqz_text *", (ffi.from_buffer(keep[1]), len(keep[1])))
+        args.pair = second
     args.without_special_tokens, args.truncation, args.max_length = not special_tokens, truncation, max_length
-    names = _COLUMNS if alignment else _COLUMNS[:3]
-    if not isinstance(texts, (list, tuple)):
-        return _encode_text(args, texts, pairs, names)
-    rows: list[Any] = []
-    for text, pair in zip(texts, repeat(None) if pairs is None else pairs, strict=False):
-        rows.append(_encode_text(args, text, pair, names))
-        if rows[-1] is None:
-            return None
-    return tuple([row[k] for row in rows] for k in range(len(names) + 1))
+    args.count, status = sum(map(len, keep)) // 2 + 16, lib.SQZ_NEEDS_OUT
+    while status == lib.SQZ_NEEDS_OUT:
+        args.capacity = args.count
+        room = {name: ffi.new(_NUMBERS, args.count * (1 + (name == "offsets"))) for name in set(_FIELDS.values())}
+        for name, numbers in room.items():
+            setattr(args, name, numbers)
+        status = lib.sqz_tokenizer_encode(args)
+    if status:
+        return None
+    row = {}
+    for column in columns:
+        name = _FIELDS[column]
+        values = ffi.unpack(room[name], args.count * (1 + (name == "offsets"))) if args.count else []
+        if column == "attention_mask":
+            values = [1] * args.count
+        elif name == "offsets":
+            values = list(zip(values[::2], values[1::2], strict=True))
+        elif column == "special_tokens_mask":
+            values = [int(n < 0) for n in values]
+        elif column in ("word_ids", "sequence_ids"):
+            values = [None if n < 0 else n for n in values]
+        row[column] = values
+    return row
 
 
 make_encoder = partial(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -56,14 +55,13 @@ def in_blocks(times: Sequence[float]) -> list[float]:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a file of ``squeezeops bench --json``. Raises ValueError, which names it."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            report = json.load(file)
-        except (ValueError, RecursionError) as error:  # also of a wrong encoding
-            raise ValueError(f"{os.fspath(path)}: expected JSON, got: {error}") from None
-    expected = f"{os.fspath(path)}: expected results of squeezeops bench --json"
+def read_results(name: str, content: bytes) -> dict[str, Any]:
+    """Read the content of a file of ``squeezeops bench --json``. Raises ValueError, which names it."""
+    try:
+        report = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # also of a wrong encoding
+        raise ValueError(f"{name}: expected JSON, got: {error}") from None
+    expected = f"{name}: expected results of squeezeops bench --json"
     try:
         rows = {_key(row): row for row in report["results"]}
         report["machine"].items()

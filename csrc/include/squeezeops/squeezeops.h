@@ -165,13 +165,65 @@ SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
  * Set how many threads a call uses, the caller's included, for the whole process.
  *
  * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
- *           affinity mask and the cgroup quota allow
+ *           affinity mask and the cgroup quota allow. A library built without threads has the default 1,
+ *           and uses 1 unless there is an executor.
  * @return SQZ_UNSUPPORTED if that is the default and the environment variable is invalid
  */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 
 /** How many threads a call uses; -1, with a message, if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
+
+/** What an executor runs: a share of a call's work. */
+typedef void (*sqz_share_fn)(void *argument, int32_t index);
+
+/**
+ * An executor: calls share(argument, index) for each index in [0, count), in any order and on any threads, the calling
+ * one included, at most once each. Returns when all these calls have returned. It may leave indices out, even all of
+ * them: other shares, and the calling thread at the end, do their work. A share neither blocks nor calls the executor.
+ */
+typedef void (*sqz_execute_fn)(void *context, int32_t count, sqz_share_fn share, void *argument);
+
+/**
+ * Run the work of all calls on the caller's own threads, in place of the library's, for the whole process. No bit of
+ * a result changes.
+ *
+ * A call makes at most as many shares as sqz_set_num_threads() says, and none if its work is too little. Calls on
+ * several threads use the executor at once, and it may itself call functions of the library meanwhile, even on the same
+ * thread. After fork(), the child needs an executor that works there: set another, or NULL, before anything else.
+ *
+ * Call this while no other thread is inside the library.
+ *
+ * @param execute  NULL: the library's own threads
+ * @param context  passed to execute
+ */
+SQZ_API void sqz_set_executor(sqz_execute_fn execute, void *context);
+
+/** Allocates `size` bytes, aligned as by malloc(); NULL if there are none. */
+typedef void *(*sqz_allocate_fn)(void *context, size_t size);
+
+/** Frees what the other function has returned, on any thread. */
+typedef void (*sqz_release_fn)(void *context, void *memory);
+
+/**
+ * Where all memory of the library comes from, for the whole process: scratch, copies and models. The stacks of the
+ * library's own threads, and what the C library allocates for itself, do not.
+ *
+ * What is allocated before is freed by the functions that it came from, so these must keep working, at the end of a
+ * thread too: there the thread's scratch is freed. The functions are called on any thread, on several at once. Call
+ * this while no other thread is inside the library.
+ *
+ * @param allocate  NULL, with release: malloc() and free()
+ * @param release   as allocate
+ * @param context   passed to both
+ */
+SQZ_API sqz_status sqz_set_allocator(sqz_allocate_fn allocate, sqz_release_fn release, void *context);
+
+/**
+ * Free the scratch memory of the calling thread, which is otherwise kept for its next call until the thread ends. A
+ * library built without threads does not learn of the end of a thread: call this there before.
+ */
+SQZ_API void sqz_free_scratch(void);
 
 /** @} */
 /**
@@ -1025,6 +1077,139 @@ SQZ_API sqz_status sqz_attention_s8(const sqz_attention_s8_args *args);
 
 /** 1 / sqrt(head_size), as a float; 1 for head_size < 1. */
 SQZ_API double sqz_attention_scale(int64_t head_size);
+
+/** @} */
+/**
+ * @name Models
+ *
+ * A model in one file, as `squeezeops convert` writes it, and its forward pass: from ids of tokens to hidden states,
+ * logits and embeddings. Results have the bits of the Python package.
+ *
+ * A model is a number, so that one that was closed is refused. Any number of threads may run one model at a time, and
+ * close it meanwhile: it ends with the last run.
+ *
+ * Everything in a file is checked but the values of weights. Messages name the key or the tensor:
+ * "classifier.bias: expected ..., got ...".
+ * @{
+ */
+
+/** An open model; 0 is none. */
+typedef uint64_t sqz_model;
+
+/**
+ * Open a converted model.
+ *
+ * The file is mapped, and its weights are used where they are. Replace a file that may be in use by renaming another
+ * one over it.
+ *
+ * @param path   of the file
+ * @param task   "base", "masked-lm", "text-classification", "multiple-choice", "token-classification" or
+ *               "question-answering"; NULL: the one that the file was converted for
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open(const char *path, const char *task, sqz_model *model);
+
+/**
+ * Open a converted model in memory.
+ *
+ * @param data   the bytes of the file, at an address that is a multiple of 64. They are used in place, so they must
+ *               stay as they are until the model is closed and no run of it is in progress.
+ * @param size   their number
+ * @param task   as of sqz_model_open()
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task, sqz_model *model);
+
+/** Close a model. @param model  an open one */
+SQZ_API sqz_status sqz_model_close(sqz_model model);
+
+/** What a model is. Strings belong to the library and stay valid. Set `size` to the size of the struct. */
+typedef struct {
+  size_t size;
+  const char *task;         /**< as of sqz_model_open() */
+  const char *model_type;   /**< "squeezebert", "bert" or "distilbert" */
+  const char *dtype;        /**< of the weights: "float32", "float16" or "int8" */
+  const char *attention;    /**< its arithmetic: "float32" or "int8" */
+  const char *problem_type; /**< "regression", "single_label_classification", "multi_label_classification" or NULL */
+  int32_t format;           /**< version of the file's format */
+  int32_t normalize;        /**< 1 if an embedding is divided by its norm, else 0 */
+  int64_t vocab_size;       /**< ids are below it */
+  int64_t types;            /**< token types are below it */
+  int64_t max_tokens;       /**< of a sequence */
+  int64_t hidden_size;      /**< channels of a hidden state, C */
+  int64_t layers;
+  int64_t labels;          /**< names of classes, see sqz_model_label() */
+  int64_t pooled_size;     /**< channels of a pooled output: C, or 0 if the model has none */
+  int64_t logits_size;     /**< logits of a token or of a sequence; 0 for the task "base" */
+  int64_t logits_per_token; /**< 1 if logits belong to tokens, 0 if to sequences */
+  int64_t embedding_size;  /**< channels of an embedding: C times the number of poolings */
+} sqz_model_info;
+
+/** Describe a model. @param model  an open one @param info  where the description goes; zero but for its size */
+SQZ_API sqz_status sqz_model_get_info(sqz_model model, sqz_model_info *info);
+
+/**
+ * Name of a class, in UTF-8.
+ *
+ * @param model   an open one
+ * @param index   from 0 to the number of labels - 1
+ * @param room    where the name goes, and a NUL
+ * @param size    of room in bytes
+ * @return the length of the name without the NUL, also if room is too small for it and holds its beginning; -1, with a
+ *         message, for an error
+ */
+SQZ_API int64_t sqz_model_label(sqz_model model, int64_t index, char *room, size_t size);
+
+/**
+ * Bytes of the workspace of a run.
+ *
+ * @param model    an open one
+ * @param tokens   at most so many in all
+ * @param batch    at most so many sequences
+ * @param longest  at most so many tokens in a sequence
+ * @return -1, with a message, for an error
+ */
+SQZ_API int64_t sqz_model_workspace_size(sqz_model model, int64_t tokens, int64_t batch, int64_t longest);
+
+/**
+ * Arguments of sqz_model_run().
+ *
+ * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the hidden
+ * size. Results that are NULL are not computed.
+ *
+ * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their results
+ * are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend to
+ * attends to all of them equally.
+ */
+typedef struct {
+  size_t size;
+  sqz_model model;
+  int64_t batch;              /**< number of sequences */
+  int64_t length;             /**< tokens of each, if offsets is NULL */
+  const int32_t *offsets;     /**< (batch + 1), from 0, ascending: sequences of any lengths; or NULL */
+  const int64_t *ids;         /**< (T), each in [0, vocab_size) */
+  const int64_t *type_ids;    /**< (T), each in [0, types); NULL: 0 */
+  const uint8_t *mask;        /**< (T), 0: do not attend to the token; NULL: attend to all */
+  const uint8_t *logits_mask; /**< (T), for logits of tokens: not 0 for those that are wanted, N; NULL: all */
+  int64_t unpooled;           /**< so many tokens at the beginning of each sequence have no part in its embedding */
+  float *hidden;              /**< result: (T, C), the last hidden states */
+  float *all_hidden;          /**< result: (layers + 1, T, C), the embeddings of the tokens and what each layer gives */
+  float *pooled;              /**< result: (batch, C), the pooler's output */
+  float *logits;              /**< result: (batch, L) or (T, L); with a logits_mask (N, L) */
+  float *embeddings;          /**< result: (batch, embedding_size), one vector per sequence */
+  void *workspace;            /**< NULL: the library's own memory, which the model keeps for the next run */
+  size_t workspace_size;      /**< bytes, at least sqz_model_workspace_size() */
+} sqz_model_run_args;
+
+/**
+ * Run a model.
+ *
+ * With a workspace the run allocates nothing but scratch memory of kernels, which each thread keeps for its next call.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY also after a part of the results was written
+ */
+SQZ_API sqz_status sqz_model_run(sqz_model_run_args *args);
 
 /** @} */
 #ifdef __cplusplus
