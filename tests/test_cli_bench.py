@@ -252,7 +252,7 @@ def test_two_files_are_compared(call, tmp_path):
     (line,) = json.loads(call("bench", "--compare", *files, "--json")[1])
     assert line["row"] == name and line["ratio"] == pytest.approx(line["after"] / line["before"])
     Path(files[1]).write_text("{")
-    check_error(call("bench", "--compare", *files), "b.json: expected JSON, got: Expecting property name")
+    check_error(call("bench", "--compare", *files), "b.json: file: expected JSON, got Expecting property name")
     check_error(call("bench", "--compare", files[0], str(tmp_path / "c.json")), "c.json: No such file")
 
 

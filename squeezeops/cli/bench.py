@@ -236,7 +236,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     for path in arguments.compare:
         with ExitStack() as stack:
             name, file = reading.open_input("--compare", path, stack)
-            reports.append(read_results(name, file.read()))
+            reports.append(read_results(name, file))
     before, after = reports
     for difference in differences_of_machines(before, after):
         streams.note(f"times can not be compared: {difference}")

@@ -21,6 +21,8 @@ from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from squeezeops.literals import ModelTask
+
 __all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions", "by_score"]
 
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
@@ -181,7 +183,7 @@ class Pipeline(ABC):
     """
 
     task: ClassVar[str]
-    model_tasks: ClassVar[tuple[str, ...]]  # accepted tasks of models; the first is loaded by default
+    model_tasks: ClassVar[tuple[ModelTask, ...]]  # accepted tasks of models; the first is loaded by default
     options_type: ClassVar[type[Options]]
     _length: int | None = None  # that the model's folder asks for, instead of the tokenizer's
     input_types: ClassVar[str] = "a str or an iterable of str"  # for messages

@@ -5,12 +5,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
 from squeezeops.pipelines.base import Options, Pipeline, Row, TextError, by_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["QuestionAnsweringPipeline"]
 
@@ -101,6 +106,30 @@ class QuestionAnsweringPipeline(Pipeline):
     options_type = QuestionAnsweringOptions
     input_types = "a dict with 'question' and 'context' or an iterable of them"
 
+    @overload  # type: ignore[override]
+    def __call__(self, inputs: Mapping[str, str], **options: Unpack[types.AnswerOptions]) -> types.Answer: ...
+    @overload
+    def __call__(self, *, question: str, context: str, **options: Unpack[types.AnswerOptions]) -> types.Answer: ...
+    @overload
+    def __call__(
+        self, inputs: Mapping[str, str], *, top_k: int, **options: Unpack[types.AnswerOptions]
+    ) -> list[types.Answer]: ...
+    @overload
+    def __call__(
+        self, *, question: str, context: str, top_k: int, **options: Unpack[types.AnswerOptions]
+    ) -> list[types.Answer]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[Mapping[str, str]], **options: Unpack[types.QuestionAnsweringOptions]
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        question: list[str] | tuple[str, ...],
+        context: str | list[str] | tuple[str, ...],
+        **options: Unpack[types.QuestionAnsweringOptions],
+    ) -> Any: ...
     def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
         """Answer a question, a list of them, or a stream.
 

@@ -7,12 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
 from squeezeops.pipelines.base import COLUMNS, Pipeline, Row, TextError, TruncationOptions, by_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["TokenClassificationPipeline"]
 
@@ -94,6 +99,20 @@ class TokenClassificationPipeline(Pipeline):
     task = "token-classification"
     model_tasks = ("token-classification",)
     options_type = TokenClassificationOptions
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def __call__(self, inputs: str, **options: Unpack[types.TokenClassificationOptions]) -> list[types.Entity]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self, inputs: list[str] | tuple[str, ...], **options: Unpack[types.TokenClassificationOptions]
+        ) -> list[list[types.Entity]]: ...
+        @overload
+        def __call__(
+            self, inputs: Iterable[str], **options: Unpack[types.TokenClassificationOptions]
+        ) -> Iterator[list[types.Entity]]: ...
+        def __call__(self, inputs: Any, **options: Any) -> Any: ...
 
     def _check_options(self, options: TokenClassificationOptions) -> None:
         if options.stride is not None:
