@@ -19,6 +19,7 @@ import tokenizers
 from limits import seconds
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+import squeezeops
 from squeezeops.squeezebert.tokenizer import normalizer
 from squeezeops.squeezebert.tokenizer import tokenizer as module
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
@@ -171,6 +172,13 @@ def random_text(rng):
         parts.append(rng.choice(("", "", " ", " ", " ", "  ", "\n", ",", "\u00a0")))
     text = "".join(parts)
     return "".join(c for c in text if c not in AVOID and not "\ud800" <= c <= "\udfff")
+
+
+@pytest.fixture(autouse=True)
+def in_python():
+    """A backend without a tokenizer of its own; test_c_tokenizer.py compares those of the others with this one."""
+    with squeezeops.backend("numpy"):
+        yield
 
 
 @pytest.fixture(scope="module")
