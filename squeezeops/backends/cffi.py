@@ -240,15 +240,15 @@ def _tokenizer_create(settings: Settings) -> int:
 
 _ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
 _NUMBERS = ffi.typeof("int32_t[]")
-# Of each column, which numbers it is made from.
-_FIELDS = {
-    "input_ids": "ids",
-    "token_type_ids": "type_ids",
-    "attention_mask": "ids",
-    "offset_mapping": "offsets",
-    "special_tokens_mask": "sequences",
-    "word_ids": "words",
-    "sequence_ids": "sequences",
+_ENCODE_SIZE = ffi.sizeof(_ENCODE.item)
+# Of each column, where its numbers begin in one array for all, in multiples of the number of tokens.
+_PLACES = {
+    "input_ids": 0,
+    "token_type_ids": 1,
+    "offset_mapping": 2,
+    "word_ids": 4,
+    "special_tokens_mask": 5,
+    "sequence_ids": 5,
 }
 
 
@@ -263,35 +263,34 @@ def _tokenizer_encode(
 ) -> dict[str, list[Any]] | None:
     if not isinstance(text, str) or not isinstance(pair, str | None):
         return None
-    keep = [utf8(text)]
-    args = ffi.new(_ENCODE, {"size": ffi.sizeof(_ENCODE.item), "tokenizer": tokenizer, "accept_surrogates": 1})
-    args.text = ffi.from_buffer(keep[0]), len(keep[0])
+    data, second = utf8(text), NULL
+    size = len(data)
     if pair is not None:
-        keep.append(utf8(pair))
-        second = ffi.new("sqz_text *", (ffi.from_buffer(keep[1]), len(keep[1])))
-        args.pair = second
-    args.without_special_tokens, args.truncation, args.max_length = not special_tokens, truncation, max_length
-    args.count, status = sum(map(len, keep)) // 2 + 16, lib.SQZ_NEEDS_OUT
+        data_pair = utf8(pair)
+        second = ffi.new("sqz_text *", (ffi.from_buffer(data_pair), len(data_pair)))
+        size += len(data_pair)
+    first = (ffi.from_buffer(data), len(data))
+    count, status = size // 2 + 16, lib.SQZ_NEEDS_OUT
     while status == lib.SQZ_NEEDS_OUT:
-        args.capacity = args.count
-        room = {name: ffi.new(_NUMBERS, args.count * (1 + (name == "offsets"))) for name in set(_FIELDS.values())}
-        for name, numbers in room.items():
-            setattr(args, name, numbers)
-        status = lib.sqz_tokenizer_encode(args)
+        room, n = ffi.new(_NUMBERS, 6 * count), count
+        arrays = room, room + n, room + 2 * n, room + 4 * n, room + 5 * n
+        options = 1, not special_tokens, truncation, max_length, lib.SQZ_UNIT_CODE_POINT
+        args = ffi.new(_ENCODE, (_ENCODE_SIZE, tokenizer, first, second, *options, n, *arrays))
+        status, count = lib.sqz_tokenizer_encode(args), args.count
     if status:
         return None
-    row = {}
+    row: dict[str, list[Any]] = {}
     for column in columns:
-        name = _FIELDS[column]
-        values = ffi.unpack(room[name], args.count * (1 + (name == "offsets"))) if args.count else []
-        if column == "attention_mask":
-            values = [1] * args.count
-        elif name == "offsets":
+        if column == "attention_mask" or not count:
+            row[column] = [1] * count
+            continue
+        values = ffi.unpack(room + _PLACES[column] * n, count * (1 + (column == "offset_mapping")))
+        if column == "offset_mapping":
             values = list(zip(values[::2], values[1::2], strict=True))
         elif column == "special_tokens_mask":
-            values = [int(n < 0) for n in values]
+            values = [int(value < 0) for value in values]
         elif column in ("word_ids", "sequence_ids"):
-            values = [None if n < 0 else n for n in values]
+            values = [None if value < 0 else value for value in values]
         row[column] = values
     return row
 
