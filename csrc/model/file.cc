@@ -175,11 +175,7 @@ sqz_status check_places(Contents *c, int64_t room) {
   }
   SQZ_CHECK(position == room, "data: expected %lld bytes after the header, got %lld", (long long)position,
             (long long)room);
-  qsort(c->tensors, static_cast<size_t>(c->count), sizeof(Tensor), by_name);
-  for (int64_t i = 1; i < c->count; ++i)
-    SQZ_CHECK(compare(c->tensors[i - 1].name, c->tensors[i].name) != 0, "header: expected every key once, got %s twice",
-              Shown(c->tensors[i].name).s);
-  return SQZ_OK;
+  return sort_by_name(c);
 }
 
 // The version, and what version 2 says that a reader must know.
@@ -227,6 +223,14 @@ sqz_status read_texts(const Chars &metadata, Contents *c) {
 }
 
 }  // namespace
+
+sqz_status sort_by_name(Contents *c) {
+  qsort(c->tensors, static_cast<size_t>(c->count), sizeof(Tensor), by_name);
+  for (int64_t i = 1; i < c->count; ++i)
+    SQZ_CHECK(compare(c->tensors[i - 1].name, c->tensors[i].name) != 0, "header: expected every key once, got %s twice",
+              Shown(c->tensors[i].name).s);
+  return SQZ_OK;
+}
 
 Tensor *Contents::find(const char *name) const {
   Tensor key = {};
