@@ -16,6 +16,7 @@ import buffer_calls
 import golden_bits
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import ALL_ISAS, EXACT_ISAS, ISAS, assert_same_bits, golden_isas, native, normal, ran_on, run_python
 
 import squeezeops
@@ -437,7 +438,7 @@ def test_many_callers_at_once(rng):
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(call) for _ in range(4)]:
-            assert set(future.result(timeout=100)) == {expected}
+            assert set(future.result(timeout=seconds(100))) == {expected}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no fork")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,6 +20,7 @@ from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from importlib.abc import Traversable
     from typing import Literal
 
     from typing_extensions import Unpack
@@ -74,7 +77,8 @@ def default_model(task: Task = "text-classification") -> Path:
     Returns
     -------
     pathlib.Path
-        The folder of a converted int8 model.
+        The folder of a converted int8 model. If the package is in an archive, a temporary copy, which is deleted when
+        the program ends.
 
     Raises
     ------
@@ -86,7 +90,26 @@ def default_model(task: Task = "text-classification") -> Path:
         raise ValueError(
             f"{name}: model: expected a folder or a SqueezeBert, got None, and no model for it is built in"
         )
-    return Path(__file__).parents[1] / "models" / DEFAULT_MODELS[name]
+    folder = _folder(DEFAULT_MODELS[name])
+    return folder if isinstance(folder, Path) else _unpacked(DEFAULT_MODELS[name])
+
+
+def _folder(model: str) -> Traversable:
+    return files("squeezeops") / "models" / model
+
+
+@cache
+def _unpacked(model: str) -> Path:
+    """Copy the files of a model in an archive to a folder, from which they can be mapped into memory."""
+    import atexit
+    import shutil
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="squeezeops-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in _folder(model).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
 
 
 @overload

@@ -20,8 +20,9 @@ import os
 import re
 import reprlib
 import warnings
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     check_algorithm,
     check_id,
     check_int,
+    check_pieces,
     check_records,
     contradictions,
     naming,
@@ -52,6 +54,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     read_post_processor,
     read_pre_tokenizer,
     read_side,
+    read_vocabulary_file,
     uses_bert_class,
     without_types,
 )
@@ -99,15 +102,28 @@ class _AddedTokens:
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         self.records = records
-        longest_first = sorted(filter(None, records), key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        lengths: dict[str, set[int]] = {}  # of the tokens, by their first character
+        for content in filter(None, records):
+            lengths.setdefault(content[0], set()).add(len(content))
+        self.lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+        self.first = re.compile(f"[{''.join(map(re.escape, lengths))}]") if lengths else None
+
+    def matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the spans of all tokens. One pattern of all tokens would take seconds for thousands of them."""
+        at = 0
+        while found := self.first and self.first.search(text, at):
+            start = found.start()
+            ends = (start + size for size in self.lengths[text[start]])
+            content = next((part for end in ends if (part := text[start:end]) in self.records), "")
+            at = start + (len(content) or 1)
+            if content:
+                yield start, at
 
     def split(self, text: str) -> Iterator[tuple[int, int, int | None]]:
         """Split a text; yield (start, end, id of the added token or None) for each part."""
         done = 0
-        for match in self.pattern.finditer(text) if self.pattern else ():
-            start, end = match.span()
-            record = self.records[match.group()]
+        for start, end in self.matches(text):
+            record = self.records[text[start:end]]
             if record.get("single_word") and (
                 (start > 0 and text[start - 1] in WORD_CHARS) or (end < len(text) and text[end] in WORD_CHARS)
             ):
@@ -332,11 +348,10 @@ class Tokenizer:
     ) -> None:
         if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
-        items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
-        if not all(type(token) is str and type(i) is int and 0 <= i < UNLIMITED for token, i in items):
-            for token, i in items:
+        for token, i in vocab.items() if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False):
+            if not (type(token) is str and type(i) is int and 0 <= i < UNLIMITED):
                 check_id("vocab", token, i)
-        self._vocab = dict(items)
+        self._vocab = dict(vocab if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False))
         self.vocab_size = len(self._vocab)
         self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
         self.unk_token, self.cls_token, self.sep_token = unk_token, cls_token, sep_token
@@ -373,18 +388,18 @@ class Tokenizer:
                 added[token] = {"content": token, "id": free, "special": True}
                 free += 1
         self._added = list(added.values())
-        self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
+        self._ids = ChainMap(self._vocab, {content: record["id"] for content, record in added.items()})
+        self._size = len(self._vocab) + sum(content not in self._vocab for content in added)
         missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
-        self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
         matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
         self._verbatim = _AddedTokens({c: r for c, r in matched.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
         self._normalized = _AddedTokens({form: added[c] for c, form in normalized.items() if c in matched})
         # The reference decodes added tokens of normalised text to their normalised form.
-        self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
+        self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
         # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
@@ -475,10 +490,7 @@ class Tokenizer:
             self = cls._from_json(file, config, flags, options, bert_class)
         else:
             with naming(file):
-                # One token per line; the line number is the id, blank lines included.
-                lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-                blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
-                vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+                vocab = read_vocabulary_file(file)
             options |= read_added_tokens(file.parent, config, vocab)
             with naming(file):
                 self = cls(vocab, **options, **flags)
@@ -543,19 +555,34 @@ class Tokenizer:
         templates, ends = read_post_processor(data.get("post_processor"))
         decoder = read_decoder(data.get("decoder"))
         options = {f"{kind}_token": token for kind, (token, _) in ends.items()} | options
-        known = vocab.keys() | {record["content"] for record in options["added_tokens"]}
+        added = {record["content"] for record in options["added_tokens"]}
         for kind in SPECIAL_KINDS[1:]:
             usual = f"[{kind.upper()}]"
-            options.setdefault(f"{kind}_token", usual if usual in known else None)
+            options.setdefault(f"{kind}_token", usual if usual in vocab or usual in added else None)
         self = cls(vocab, **options)
         for kind, (token, i) in ends.items():
             if i != (own := self._ids.get(token)):
                 raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
-        unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
+        unknown = {part for t in templates for part, _ in t if isinstance(part, int)}.difference(self._all_ids())
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
         self._templates, self._decoder = templates, decoder
         return self
+
+    @cached_property
+    def _tokens(self) -> dict[int, str] | list[str | None]:
+        """The token of each id, in a list if there are few holes. Made late: only what reads tokens needs it."""
+        largest = max(self._all_ids(), default=0)
+        tokens: dict[int, str] | list[str | None] = {}
+        if largest < 2 * self._size:
+            tokens = [None] * (largest + 1)
+        for known in reversed(self._ids.maps):
+            for token, i in known.items():
+                tokens[i] = token
+        return tokens
+
+    def _all_ids(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(tokens.values() for tokens in self._ids.maps)
 
     def _flags(self) -> dict[str, bool]:
         """Return how texts are normalised, by the names of the constructor's arguments."""
@@ -610,10 +637,11 @@ class Tokenizer:
         self = cls(vocab, **{name: settings[name] for name in known if name in settings})
         for i, kind in enumerate(("single", "pair")):
             template = check(kind, settings.get(kind, self._templates[i]), list)
+            check_pieces(kind, len(template))
             for item in template:
                 part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
                 check_id(kind, str(part), type_id)
-                if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
+                if part not in ("A", "B") and (type(part) is not int or part not in self._all_ids()):
                     raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
             self._templates[i] = [(part, type_id) for part, type_id in template]
         decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
@@ -926,7 +954,7 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, got {type(text).__name__}")
-        return [self._tokens[i] for i in self._encode(text).ids]
+        return self._look_up(self._encode(text).ids, {})
 
     def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
         """Return the token of an id, or a list of tokens.
@@ -947,8 +975,8 @@ class Tokenizer:
             If an id is outside the vocabulary.
         """
         if isinstance(ids, Iterable):
-            return self._look_up(ids, self._tokens)
-        return self._look_up([ids], self._tokens)[0]
+            return self._look_up(ids, {})
+        return self._look_up([ids], {})[0]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
         """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
@@ -1033,14 +1061,22 @@ class Tokenizer:
             tokens[k] = token
         return "".join(tokens)
 
-    @staticmethod
-    def _look_up(ids: Iterable[int], tokens: Mapping[int, str]) -> list[str]:
-        try:
-            return [tokens[operator.index(i)] for i in ids]
-        except KeyError as error:
-            raise ValueError(f"ids: expected ids of the vocabulary, got {error}") from None
-        except TypeError as error:
-            raise TypeError(f"ids: expected int, got something else: {error}") from None
+    def _look_up(self, ids: Iterable[int], forms: Mapping[int, str]) -> list[str]:
+        """Return the form or else the token of each id."""
+        tokens, out = self._tokens, []
+        for item in ids:
+            try:
+                i = operator.index(item)
+            except TypeError as error:
+                raise TypeError(f"ids: expected int, got something else: {error}") from None
+            try:
+                token = forms[i] if i in forms else tokens[i] if i >= 0 else None
+            except LookupError:
+                token = None
+            if token is None:
+                raise ValueError(f"ids: expected ids of the vocabulary, got {i}")
+            out.append(token)
+        return out
 
     def __repr__(self) -> str:
         lowercase = self._normalize.lowercase
@@ -1048,7 +1084,7 @@ class Tokenizer:
 
     def __len__(self) -> int:
         """Return the size of the vocabulary with the added tokens."""
-        return len(self._ids)
+        return self._size
 
     @property
     def largest_id(self) -> int:
