@@ -615,14 +615,17 @@ def test_a_pass_consists_of_its_calls(which):
     assert [row["op"] for row in rows[:2]] == ["forward", "forward timed by op"] and rows[-1]["op"] == "other"
 
 
-def test_the_time_of_a_row_is_of_the_fastest_passes_so_that_the_parts_add_up():
+def test_the_time_of_a_row_is_of_the_fastest_passes_so_that_the_parts_add_up(monkeypatch):
     def samples(*times):
         return [Sample(time, 1, 1 if time != 99 else 2) for time in times]
 
     timed, other = samples(4, 2, 99, 3, 8, 9), samples(1, 0.5, 7, 1.5, 1, 1)
     found = forward.Profile([], other, timed, samples(2, 2, 2, 1.5, 99, 1))
     assert (found.seconds(timed), found.seconds(other), found.seconds(found.alone)) == (2.5, 1, 1.25)
+    monkeypatch.setattr(forward, "PAIRS", 4)
     assert found.cost() == 1  # of the ratios 2, 1, 2, 9
+    monkeypatch.setattr(forward, "PAIRS", 5)
+    assert found.cost() is None  # of too few
     none = forward.Profile([], [], samples(99), samples(99))
     assert none.seconds(none.timed) is none.cost() is None
 

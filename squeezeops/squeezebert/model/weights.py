@@ -120,9 +120,11 @@ class ArrayWeights:
         dtype: str | Mapping[str, str],
         attention: str = "float32",
     ) -> None:
-        selected = select_tensors(config, arrays, head)
+        given = selected = select_tensors(config, arrays, head)
         if attention == "int8":
-            selected = equalised(config, selected)
+            selected = equalised(config, given)
+        # What is nobody else's: a convolution would keep it beside its packed form.
+        self._scaled = {name for name, a in selected.items() if a is not given.get(name)}
         # Vectors are widened, which is exact. Matrices stay as they are until they are packed.
         self._arrays = {
             name: stored_table(name, a, dtype)
@@ -141,7 +143,11 @@ class ArrayWeights:
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         weight, added = self._arrays[f"{name}.weight"], _bias(self, name, bias)
         dtype, _ = dtype_of(name, self._dtype, weight, groups)
-        return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
+        conv = ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
+        if f"{name}.weight" not in self._scaled:
+            return conv
+        sizes = {"in_channels": conv.in_channels, "out_channels": conv.out_channels, "groups": groups}
+        return ops.PointwiseConv.from_packed(conv.packed, added, **sizes, dtype=dtype)
 
 
 class MappedWeights:

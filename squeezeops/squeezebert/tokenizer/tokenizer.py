@@ -26,6 +26,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from squeezeops import backends, ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -79,6 +80,11 @@ __all__ = ["Tokenizer"]
 MOST_RECENT = 1 << 23  # bytes of half of the remembered words
 PIECE_BYTES = 80  # of a piece in CPython; a word, the tuple of its pieces and a place in a dict take as much as three
 _STRATEGIES = ("longest_first", "only_first", "only_second")
+# The columns of a row. All of them are those of an aligned one.
+_COLUMNS = (
+    "input_ids", "token_type_ids", "attention_mask", "offset_mapping", "special_tokens_mask", "word_ids",
+    "sequence_ids",
+)  # fmt: skip
 _PADDINGS: dict[bool | str, str] = {
     True: "longest",
     False: "do_not_pad",
@@ -173,6 +179,11 @@ class _Plan(NamedTuple):
     columns: tuple[str, ...]
     length: bool
     aligned: bool
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The columns of a row: what is returned, or needed to pad it or to align it with its text."""
+        return _COLUMNS if self.aligned else self.columns
 
 
 @lru_cache(maxsize=64, typed=True)  # checking takes as long as encoding a short text
@@ -402,6 +413,8 @@ class Tokenizer:
         self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
+        self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
+        self._encoded = 0  # characters, as long as that is few
         # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
         # words are forgotten. A word that is used again moves back.
         self._recent: dict[str, Pieces] = {}
@@ -750,7 +763,7 @@ class Tokenizer:
         if plan.cuts_one and samples and samples[0][2] is not None:
             expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
             raise ValueError(f"truncation: expected {expected}, got {truncation!r}")
-        found = [self._encode_rows(*sample, plan) for sample in samples]
+        found = self._encode_samples(samples, plan)
         rows = [row for sample in found for row in sample] if batched else found[0]
         width = plan.width
         if plan.longest:
@@ -761,7 +774,7 @@ class Tokenizer:
 
         def align() -> list[EncodedRow]:
             again = plan._replace(aligned=True)
-            aligned = rows if plan.aligned else [row for s in samples for row in self._encode_rows(*s, again)]
+            aligned = rows if plan.aligned else [row for s in self._encode_samples(samples, again) for row in s]
             return [self._aligned(row, width, plan.side) for row in aligned]
 
         if not batched and plan.stride is None and not plan.arrays:
@@ -787,6 +800,18 @@ class Tokenizer:
     def _aligned(self, row: dict[str, list[Any]], width: int, side: str) -> EncodedRow:
         ids, types, mask, spans, special, words, sequences = self._padded(row, width, side).values()
         return EncodedRow(ids, types, [self._tokens[i] for i in ids], spans, mask, special, words, sequences)
+
+    def _encode_samples(self, samples: list[_Sample], plan: _Plan) -> list[list[dict[str, list[Any]]]]:
+        """Encode each text or pair into rows: in C, as far as the backend in force does that, else here."""
+        encoder = self._encoder(samples)
+        if encoder is None or plan.stride is not None or plan.split:
+            return [self._encode_rows(*sample, plan) for sample in samples]
+        encode, number = encoder.encode, 0 if plan.limit is None else 1 + _STRATEGIES.index(plan.strategy)
+        options = plan.add_special_tokens, number, plan.limit or 0, plan.row
+        return [
+            [row] if (row := encode(text, pair, *options)) else self._encode_rows(index, text, pair, plan)
+            for index, text, pair in samples
+        ]
 
     def _encode_rows(self, index: str, text: Any, pair: Any, plan: _Plan) -> list[dict[str, list[Any]]]:
         """Encode a text or a pair into one row or, with overflow, into a row per window."""
@@ -864,8 +889,36 @@ class Tokenizer:
             row |= {"special_tokens_mask": special, "word_ids": words, "sequence_ids": sequences}
         return row
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: not what belongs to this process."""
+        return self.__dict__ | {"_encoders": {}}
+
+    def _encoder(self, samples: Iterable[_Sample]) -> Any:
+        """Return the tokenizer in C of the backend in force; None if it has none, or if making one is not worth it.
+
+        That takes as long as to encode a few characters per token of the vocabulary in Python.
+        """
+        enough = 4 * self.vocab_size
+        if self._encoded < enough:
+            self._encoded += sum(len(text) for _, *texts in samples for text in texts if isinstance(text, (str, list)))
+            if self._encoded < enough:
+                return None
+        try:
+            key = ops.get_backend(), self.truncation_side
+        except (ImportError, ValueError):  # the class needs none
+            return None
+        if key not in self._encoders:
+            make = getattr(backends.load(key[0]), "make_encoder", None)
+            self._encoders[key] = make and make(self._vocab, self.settings())
+        return self._encoders[key]
+
     def _encode(self, text: str, with_words: bool = False) -> _Part:
         """Encode one text without special tokens."""
+        encoder = self._encoder([("", text, None)])
+        if encoder is not None and encoder.plain:
+            row = encoder.encode(text, None, False, 0, 0, ("input_ids", "offset_mapping", "word_ids"))
+            if row:
+                return _Part(*row.values())
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         words: list[int] = []
