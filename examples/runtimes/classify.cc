@@ -24,7 +24,6 @@ class Classifier {
   }
   ~Classifier() { sqz_model_close(model_); }
   Classifier(const Classifier &) = delete;
-  Classifier &operator=(const Classifier &) = delete;
 
   // The class and its score; fills in the logits.
   std::pair<std::string, double> operator()(const std::string &text, std::vector<float> &logits) const {
@@ -35,9 +34,8 @@ class Classifier {
     args.text = {text.data(), static_cast<int64_t>(text.size())};
     args.logits = logits.data();
     check(sqz_model_classify(&args));
-    std::string label(static_cast<size_t>(sqz_model_label(model_, args.label, nullptr, 0)) + 1, '\0');
-    sqz_model_label(model_, args.label, &label[0], label.size());
-    label.pop_back();
+    char label[64];
+    sqz_model_label(model_, args.label, label, sizeof label);
     return {label, args.score};
   }
 
@@ -49,12 +47,14 @@ class Classifier {
 int main(int argc, char **argv) try {
   if (argc < 3) throw std::runtime_error("usage: classify MODEL TEXT...");
   const Classifier classify(argv[1]);
-  for (std::vector<float> logits; *(argv += 1 + (logits.empty()));) {
-    const auto result = classify(*argv, logits);
+  std::vector<float> logits;
+  for (int i = 2; i < argc; ++i) {
+    const auto result = classify(argv[i], logits);
     std::printf("%s %.4f", result.first.c_str(), result.second);
     for (float logit : logits) std::printf(" %.9g", logit);
-    std::printf(" %s\n", *argv);
+    std::printf(" %s\n", argv[i]);
   }
 } catch (const std::exception &error) {
-  return std::fprintf(stderr, "%s\n", error.what()), 1;
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

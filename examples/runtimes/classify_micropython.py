@@ -47,5 +47,5 @@ for text in sys.argv[3:]:
     struct.pack_into(ARGS, args, 0, len(args), model, address(data), len(data), 0, 0, address(logits), 0)
     check(model_classify(args))
     label, score, tokens = struct.unpack_from(ARGS + RESULTS, args)[-3:]
-    print(names[label], "%.4f" % score, " ".join("%.9g" % x for x in logits), text)
+    print(names[label], f"{score:.4f}", *(f"{x:.9g}" for x in logits), text)
 check(model_close(model))
