@@ -191,6 +191,25 @@ def test_example_with_pkg_config(built, example, tmp_path, request):
     assert "squeezeops" not in run(tool("readelf"), "-d", tmp_path / "static")
 
 
+def test_the_page_works_as_written(build, tmp_path):
+    """Its commands, one after the other, with a home folder outside the system's prefixes."""
+    tool("pkg-config")
+    commands = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    words = ("--install", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH")
+    install, with_pkg_config, with_cmake = (next(text for text in commands if word in text) for word in words)
+    paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]
+    environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([*paths, os.environ["PATH"]])}
+    environment |= {"CMAKE_GENERATOR": "Ninja", "CC": compiler()}
+    install = install.replace("-B build", f"-B {build}").replace("--build build", f"--build {build}")
+    install = install.replace("--install build", f"--install {build}")  # which is built already
+    run("bash", "-euc", install, cwd=ROOT, **environment)
+    libraries = library_folder(tmp_path / ".local").name
+    for name, content in (("example.c", block("c")), ("CMakeLists.txt", block("cmake"))):
+        (tmp_path / name).write_text(content)
+    for commands in (with_pkg_config.replace("/lib/", f"/{libraries}/"), with_cmake):
+        assert run("bash", "-euc", commands, cwd=tmp_path, **environment).endswith(EXPECTED)
+
+
 @pytest.mark.parametrize("built", ["prefix", "without_threads"])
 def test_example_with_cmake(built, example, tmp_path, request):
     prefix = request.getfixturevalue(built)

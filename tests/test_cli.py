@@ -14,6 +14,7 @@ import time
 
 import pytest
 from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, output, run, start
+from limits import seconds
 from model_helpers import CHECKPOINT
 
 import squeezeops
@@ -92,7 +93,7 @@ def test_a_signal_ends_quietly(number, expected):
         process.stdin.flush()
         assert process.stdout.readline().startswith(b"POSITIVE")  # it now waits for the next line
         process.send_signal(number)
-        assert process.wait(timeout=60) == expected
+        assert process.wait(timeout=seconds(60)) == expected
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
 
 
@@ -115,7 +116,7 @@ def test_sigterm_ends_a_command_blocked_on_its_output(tmp_path):
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(timeout=60) == 143
+            assert process.wait(timeout=seconds(60)) == 143
         finally:
             process.kill()
         assert process.stderr.read() == b""
@@ -145,7 +146,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
     with start("classify", "--input", str(tmp_path / "texts")) as process:
         assert process.stdout.readline().startswith(b"POSITIVE")
         process.stdout.close()
-        assert process.wait(timeout=120) == 141
+        assert process.wait(timeout=seconds(120)) == 141
         assert process.stderr.read() == b""
 
 
@@ -154,7 +155,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
 def test_pipe_closed_from_the_start(arguments):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*COMMAND, *arguments], stdout=writer, timeout=120, **BUFFERED)
+    done = subprocess.run([*COMMAND, *arguments], stdout=writer, timeout=seconds(120), **BUFFERED)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -162,7 +163,7 @@ def test_pipe_closed_from_the_start(arguments):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk():
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*COMMAND, "classify", POSITIVE], stdout=full, timeout=120, **BUFFERED)
+        done = subprocess.run([*COMMAND, "classify", POSITIVE], stdout=full, timeout=seconds(120), **BUFFERED)
     assert (done.returncode, done.stderr) == (2, b"squeezeops: error: No space left on device\n")
 
 
@@ -178,7 +179,7 @@ def test_full_disk():
 def test_closed_standard_streams(arguments, redirection, message):
     command = " ".join([*COMMAND, "classify", arguments, redirection])
     done = subprocess.run(
-        command, shell=True, input=b"good\n", capture_output=True, env=environment(), timeout=120, check=False
+        command, shell=True, input=b"good\n", capture_output=True, env=environment(), timeout=seconds(120), check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", message)
 
@@ -338,7 +339,7 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-NAMES = [*(command.name for command in COMMANDS), "convert", "info", "bench"]
+NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "bench"]
 
 
 def test_help(call):
@@ -416,7 +417,9 @@ def test_without_the_native_extension(tmp_path):
     environment["PYTHONPATH"] = str(tmp_path)
 
     def run(*arguments):
-        done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment, timeout=120, cwd=tmp_path)
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, env=environment, timeout=seconds(120), cwd=tmp_path
+        )
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()
 

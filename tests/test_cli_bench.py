@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cli_helpers import COMMAND, caller, check_error, environment, run
+from limits import seconds
 from model_helpers import write_model
 from op_helpers import ALL_ISAS, INT8_ISAS, ISAS, native
 from test_squeezebert import GOLDEN
@@ -296,7 +297,7 @@ def test_more_memory_than_there_is(call):
 
 def test_help_names_the_ops_without_numpy():
     program = "import sys; from squeezeops.cli import main; main(['bench', '--help']); sys.exit('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=seconds(120))
     assert done.returncode == 0, done.stderr
     assert all(op.name in done.stdout.decode() for op in OPS)
 
@@ -365,7 +366,7 @@ def test_pytest_benchmark(tmp_path):
     quick = ["--benchmark-json=figures.json", "--benchmark-max-time=0.001", "--benchmark-min-rounds=1"]
     # pytest-benchmark measures nothing if it finds itself in a worker of pytest-xdist.
     env = {name: value for name, value in environment().items() if not name.startswith("PYTEST_XDIST")}
-    done = subprocess.run([*command, *quick], cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    done = subprocess.run([*command, *quick], cwd=tmp_path, env=env, capture_output=True, timeout=seconds(120))
     assert done.returncode == 0, done.stdout.decode()
     report = json.loads((tmp_path / "figures.json").read_text())
     assert report["machine_info"]["squeezeops"]["squeezeops"] == squeezeops.__version__

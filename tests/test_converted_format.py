@@ -272,7 +272,7 @@ def test_a_tokenizer_survives_conversion(name, tmp_path):
     assert ours.settings().keys() == {*Tokenizer.__init__.__kwdefaults__, "single", "pair", "decoder"}
     texts = [*TEXTS, "GOOD Movie movies [MASK]  x", "Good é É"]
     for text in texts:
-        assert ours(text, return_alignment=True) == theirs(text, return_alignment=True)
+        assert ours(text)[0] == theirs(text)[0]
         assert ours(text, "bad") == theirs(text, "bad")
         ids = ours(text)["input_ids"]
         assert ours.decode(ids) == theirs.decode(ids)

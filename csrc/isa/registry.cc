@@ -79,6 +79,7 @@ struct Tables {
     kernels[i].op##_##dtype = kernel->run;                                                            \
   }
 #include "kernels/ops.def"
+      kernels[i].activation_s8 = kernels[best[i][static_cast<int>(Op::pwconv_s8)]->isa].activation_f32;
     }
   }
   void add(const KernelRow &row) {

@@ -80,7 +80,7 @@ SQZ_INLINE float minus_infinity() { return -__builtin_inff(); }
 
 // Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
 template <int Max, class F>
-SQZ_INLINE void with_rows(int rows, const F &f) {
+SQZ_INLINE void with_rows(int rows, F &&f) {
   if constexpr (Max > 1) {
     if (rows < Max) return with_rows<Max - 1>(rows, f);
   }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
+__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_padding", "read_tensors", "view", "write_file"]
 
 MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
 MAX_RANK = 32  # the limit of NumPy 1
@@ -85,6 +85,13 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], di
     """
     with open_file(path, "a safetensors file") as file:
         return parse_header(file, path)
+
+
+def read_padding(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes between the JSON of a valid file's header and its tensors."""
+    with open_file(path, "a safetensors file") as file:
+        text = file.read(int.from_bytes(file.read(8), "little"))
+    return text[len(text.rstrip()) :]
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
