@@ -1,6 +1,7 @@
 """The C library: what it exports and needs, its header, its installation, programs in C that use it."""
 
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from build_helpers import ROOT, cmake_build, ninja, run, tool
-from kernel_tables import without_simd
+from kernel_tables import OPS, without_simd
 
 import squeezeops
 from squeezeops import backends
@@ -68,6 +69,15 @@ def prefix(build, tmp_path_factory):
     return (folder / "first").rename(folder / "second with a space")
 
 
+@pytest.fixture(scope="module")
+def without_threads(tmp_path_factory):
+    """The library installed from such a build."""
+    folder = tmp_path_factory.mktemp("without_threads")
+    options = ["-DCMAKE_BUILD_TYPE=Debug", "-DSQUEEZEOPS_THREADS=OFF", *without_simd()]
+    run(tool("cmake"), "--install", cmake_build(folder / "build", *options), "--prefix", folder / "prefix")
+    return folder / "prefix"
+
+
 def library_folder(prefix):
     (pc,) = prefix.rglob("squeezeops.pc")
     return pc.parents[1]
@@ -76,11 +86,11 @@ def library_folder(prefix):
 # What is in the libraries.
 
 
-@pytest.fixture(scope="module", params=["of the package", "installed"])
+@pytest.fixture(scope="module", params=["of the package", "prefix", "without_threads"])
 def shared(request):
     if request.param == "of the package":
         return Path(squeezeops.get_library())
-    return library_folder(request.getfixturevalue("prefix")) / "libsqueezeops.so"
+    return library_folder(request.getfixturevalue(request.param)) / "libsqueezeops.so"
 
 
 def test_exports_are_the_functions_of_the_header(shared):
@@ -99,14 +109,21 @@ def test_needs_only_the_c_library(shared):
     assert [name for what, name in entries if what == "SONAME"] == [SONAME]
 
 
-def test_static_library_has_its_own_names_only(prefix):
-    symbols = run(tool("nm"), "-g", library_folder(prefix) / "libsqueezeops.a").splitlines()
+def thread_functions(symbols):
+    return [name for name in symbols if re.match(r"pthread|sched_|thrd_|sem_|mtx_|cnd_", name)]
+
+
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_static_library_has_its_own_names_only(built, request):
+    archive = library_folder(request.getfixturevalue(built)) / "libsqueezeops.a"
+    symbols = run(tool("nm"), "-g", archive).splitlines()
     defined = [line.split()[2] for line in symbols if re.fullmatch(r"\w+ [A-TX-Z] \S+", line)]
     assert set(FUNCTIONS) <= set(defined)
     assert all(re.match(r"sqz_|_ZN?K?3sqz", name) for name in defined)
     undefined = [line.split()[1] for line in symbols if re.fullmatch(r" +U \S+", line)]
     cxx = re.compile(r"_Z(?!N?K?3sqz)|__cxa_|__gxx_|_Unwind_")
-    assert not [name for name in undefined if cxx.match(name)] and "pthread_create" in undefined
+    assert not [name for name in undefined if cxx.match(name)]
+    assert bool(thread_functions(undefined)) == (built == "prefix")
 
 
 def test_the_package_has_the_header_of_the_source():
@@ -155,8 +172,9 @@ def test_declarations_keep_all_but_the_preprocessor():
 EXPECTED = block("text")
 
 
-def test_example_with_pkg_config(prefix, example, tmp_path):
-    folder = library_folder(prefix)
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_example_with_pkg_config(built, example, tmp_path, request):
+    folder = library_folder(request.getfixturevalue(built))
     environment = {"PKG_CONFIG_PATH": str(folder / "pkgconfig")}
     config = tool("pkg-config")
     assert run(config, "--modversion", "squeezeops", **environment).strip() == re.match(r"[\d.]+", VERSION)[0]
@@ -166,13 +184,35 @@ def test_example_with_pkg_config(prefix, example, tmp_path):
     assert SONAME in run(tool("readelf"), "-d", tmp_path / "shared")
 
     flags = shlex.split(run(config, "--cflags", "--libs", "--static", "squeezeops", **environment))
+    assert ("-pthread" in flags) == (built == "prefix")
     flags = [flag if flag != "-lsqueezeops" else "-l:libsqueezeops.a" for flag in flags]
     run(compiler(), example, "-o", tmp_path / "static", *flags)
     assert run(tmp_path / "static") == EXPECTED
     assert "squeezeops" not in run(tool("readelf"), "-d", tmp_path / "static")
 
 
-def test_example_with_cmake(prefix, example, tmp_path):
+def test_the_page_works_as_written(build, tmp_path):
+    """Its commands, one after the other, with a home folder outside the system's prefixes."""
+    tool("pkg-config")
+    commands = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    words = ("--install", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH")
+    install, with_pkg_config, with_cmake = (next(text for text in commands if word in text) for word in words)
+    paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]
+    environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([*paths, os.environ["PATH"]])}
+    environment |= {"CMAKE_GENERATOR": "Ninja", "CC": compiler()}
+    install = install.replace("-B build", f"-B {build}").replace("--build build", f"--build {build}")
+    install = install.replace("--install build", f"--install {build}")  # which is built already
+    run("bash", "-euc", install, cwd=ROOT, **environment)
+    libraries = library_folder(tmp_path / ".local").name
+    for name, content in (("example.c", block("c")), ("CMakeLists.txt", block("cmake"))):
+        (tmp_path / name).write_text(content)
+    for commands in (with_pkg_config.replace("/lib/", f"/{libraries}/"), with_cmake):
+        assert run("bash", "-euc", commands, cwd=tmp_path, **environment).endswith(EXPECTED)
+
+
+@pytest.mark.parametrize("built", ["prefix", "without_threads"])
+def test_example_with_cmake(built, example, tmp_path, request):
+    prefix = request.getfixturevalue(built)
     project = """
         cmake_minimum_required(VERSION 3.18)
         project(consumer LANGUAGES C)
@@ -189,9 +229,179 @@ def test_example_with_cmake(prefix, example, tmp_path):
     run(tool("cmake"), "--build", tmp_path / "build")
     for name in ("example", "example_static"):
         assert run(tmp_path / "build" / name) == EXPECTED
+    found = "Threads" in (tmp_path / "build" / "CMakeCache.txt").read_text()
+    assert found == (built == "prefix")
     (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text).replace("squeezeops 0.1", "squeezeops 7.5"))
     refused = subprocess.run(list(map(str, configure)), capture_output=True, text=True)
     assert refused.returncode != 0 and VERSION in refused.stderr
+
+
+CXX = """
+#include <squeezeops/squeezeops.h>
+
+#include <cstdio>
+#include <vector>
+
+int main() {
+  std::vector<float> x{1, 2, 3, 4}, out(4);
+  const std::vector<intptr_t> shape{2, 2};
+  sqz_softmax_args args{};
+  args.size = sizeof args;
+  args.scale = 1;
+  args.x.data = x.data();
+  args.x.dtype = SQZ_F32;
+  args.x.rank = 2;
+  args.x.shape = shape.data();
+  args.out = args.x;
+  args.out.data = out.data();
+  const sqz_status status = sqz_softmax(&args);
+  std::printf("%d %.3f %.3f %ld\\n", status, out[0], out[1], __cplusplus);
+}
+"""
+
+
+@pytest.mark.parametrize(("standard", "version"), [("11", "201103"), ("20", "202002")])
+def test_from_cxx(standard, version, prefix, tmp_path):
+    """With pkg-config and with CMake, from a prefix that is not the system's; shared and static."""
+    expected = f"0 0.269 0.731 {version}\n"
+    source = tmp_path / "program.cc"
+    source.write_text(CXX)
+    folder = library_folder(prefix)
+    config = [tool("pkg-config"), "--cflags", "--libs", "squeezeops"]
+    flags = shlex.split(run(*config, PKG_CONFIG_PATH=str(folder / "pkgconfig")))
+    cxx = [*shlex.split(os.environ.get("CXX", "c++")), f"-std=c++{standard}", "-pedantic"]
+    run(*cxx, "-Wall", "-Wextra", "-Werror", source, "-o", tmp_path / "program", *flags)
+    assert run(tmp_path / "program", LD_LIBRARY_PATH=str(folder)) == expected
+
+    project = f"""
+        cmake_minimum_required(VERSION 3.18)
+        project(consumer LANGUAGES CXX)
+        set(CMAKE_CXX_STANDARD {standard})
+        find_package(squeezeops REQUIRED)
+        add_executable(shared program.cc)
+        target_link_libraries(shared PRIVATE squeezeops::squeezeops)
+        add_executable(static program.cc)
+        target_link_libraries(static PRIVATE squeezeops::squeezeops_static)
+    """
+    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(project))
+    run(tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", *ninja())
+    run(tool("cmake"), "--build", tmp_path / "build")
+    for name in ("shared", "static"):
+        assert run(tmp_path / "build" / name) == expected
+
+
+THREADS = """
+#include <squeezeops/squeezeops.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(void) {
+  static float x[512 * 512], alone[512 * 512], out[512 * 512];
+  const intptr_t shape[] = {512, 512};
+  sqz_softmax_args args = {sizeof args};
+  args.scale = 1;
+  for (int i = 0; i < 512 * 512; ++i) x[i] = (float)(i % 1000) / 100;
+  args.x = args.out = (sqz_array){.data = x, .dtype = SQZ_F32, .rank = 2, .shape = shape};
+  for (int threads = 1; threads <= 4; threads += 3) {
+    args.out.data = threads == 1 ? alone : out;
+    if (sqz_set_num_threads(threads) || sqz_softmax(&args)) return puts(sqz_error_message()), 1;
+    printf("%d ", sqz_get_num_threads());
+  }
+  puts(memcmp(out, alone, sizeof out) ? "different" : "the same");
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(("built", "expected"), [("prefix", "1 4 the same\n"), ("without_threads", "1 1 the same\n")])
+def test_number_of_threads(built, expected, tmp_path, request):
+    prefix = request.getfixturevalue(built)
+    source, program = tmp_path / "threads.c", tmp_path / "threads"
+    source.write_text(THREADS)
+    archive = library_folder(prefix) / "libsqueezeops.a"
+    run(compiler(), source, "-I", prefix / "include", archive, "-lm", "-pthread", "-o", program)
+    assert run(program) == run(program, SQUEEZEOPS_NUM_THREADS="3") == expected
+
+
+# A part of the library.
+
+x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags' names are those of x86")
+
+SOME_OPS = """
+#include <squeezeops/squeezeops.h>
+#include <stdio.h>
+
+int main(void) {
+  float x[] = {1, 2, 3, 4};
+  const intptr_t shape[] = {2, 2};
+  const sqz_array array = {.data = x, .dtype = SQZ_F32, .rank = 2, .shape = shape};
+  sqz_softmax_args softmax = {sizeof softmax};
+  sqz_gelu_args gelu = {sizeof gelu};
+  softmax.scale = 1;
+  softmax.x = softmax.out = gelu.x = gelu.out = array;
+  for (int i = 0; i < sqz_kernel_count(); ++i) {
+    sqz_kernel_info info;
+    if (sqz_kernel_get_info(i, &info) == SQZ_OK) printf("%s ", info.symbol);
+  }
+  printf("%d\\n", sqz_softmax(&softmax));
+  printf("%s\\n", sqz_error_message());
+  printf("%d\\n", sqz_gelu(&gelu));
+  printf("%s\\n", sqz_error_message());
+  return 0;
+}
+"""
+
+
+def part_of_library(folder, *options):
+    """A program over a build of some ops or instruction sets."""
+    build = cmake_build(folder / "build", "-DCMAKE_BUILD_TYPE=Debug", *options, targets=["squeezeops_static"])
+    (folder / "part.c").write_text(SOME_OPS)
+    paths = ["-I", ROOT / "csrc" / "include", build / "libsqueezeops.a"]
+    run(compiler(), folder / "part.c", *paths, "-lm", "-pthread", "-o", folder / "part")
+    return folder / "part"
+
+
+def test_kernels_that_call_those_of_another_op_bring_them():
+    cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.findall(r"^set\(calls_(\w+) (\w+)\)", cmake, re.MULTILINE)
+    found = set()
+    for name in OPS:
+        for path in ROOT.glob(f"csrc/kernels/*/{name}*.cc"):
+            text = path.read_text(encoding="utf-8")
+            found |= {(name, called) for called in re.findall(r"^extern const Kernel<(\w+)_fn>", text, re.MULTILINE)}
+    assert set(listed) == {(name, called) for name, called in found if called != name} != set()
+
+
+def test_an_op_left_out(tmp_path):
+    chosen = ["-DSQUEEZEOPS_OPS=softmax attention_s8,quantize_rows", "-DSQUEEZEOPS_ISAS=scalar"]
+    program = part_of_library(tmp_path, *chosen)
+    missing = "library: expected one built with activation_f32, got one without"
+    kernels = "softmax_f32_scalar quantize_rows_s8_scalar attention_s8_scalar"
+    assert run(program).splitlines() == [f"{kernels} 0", "", "3", missing]
+
+
+@x86
+def test_a_processor_without_the_instruction_sets_of_the_build(tmp_path):
+    program = part_of_library(tmp_path, "-DSQUEEZEOPS_OPS=softmax", "-DSQUEEZEOPS_ISAS=avx2")
+    needed = "isa: expected a processor for one of this build (avx2), got another"
+    lines = run(tool("qemu-x86_64"), "-cpu", "Nehalem", program).splitlines()
+    assert lines == ["softmax_f32_avx2 3", needed, "3", needed]
+
+
+@x86
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("OPS=softmax,gelu", r"SQUEEZEOPS_OPS: expected names among layer_norm, layer_norm_f32, .*, got gelu"),
+        ("ISAS=avx3", r"SQUEEZEOPS_ISAS: expected names among scalar, sse2, .*, got avx3"),
+        ("ISAS=avx512vnni", r"SQUEEZEOPS_ISAS: expected, for avx512vnni, one that it implies and that has layer_norm"),
+        ("ISAS=neon", r"SQUEEZEOPS_ISAS: expected an instruction set of this architecture, got neon"),
+    ],
+)
+def test_a_part_that_cannot_be_built(tmp_path, option, message):
+    command = [tool("cmake"), "-S", ROOT, "-B", tmp_path, *ninja(), f"-DSQUEEZEOPS_{option}"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode != 0 and re.search(message, " ".join(done.stderr.split()))
 
 
 def test_example_with_the_package(example, tmp_path):
@@ -238,6 +448,7 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
+    "sqz_set_allocator": "ffi.NULL, ffi.NULL, ffi.NULL",
     "sqz_measure_fma": "5e-5, rate",
     "sqz_measure_s8": "5e-5, rate",
     "sqz_measure_read": f"{2**20}, many, rate",
@@ -281,6 +492,7 @@ CONVOLUTIONS = {
 SIZES = {"sqz_pwconv_packed_size_f32": 64, "sqz_pwconv_packed_size_f16": 64, "sqz_quantized_width_s8": 8}
 SIZES["sqz_pwconv_packed_size_s8"] = 2 * (64 + 64 + 64)
 MAY_BE_NULL = {
+    "sqz_set_allocator": {"allocate", "release", "context"},  # one function alone: test_embedder.py
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},
@@ -496,7 +708,9 @@ def test_a_peak_in_no_time():
 
 
 def test_every_function_with_a_status_is_here():
-    """Those of an argument struct are in test_c_front.py."""
+    """Those of an argument struct are in test_c_front.py, of models in test_c_model.py, of tokenizers in
+    test_c_tokenizer.py."""
     found = re.findall(r"^SQZ_API sqz_status (\w+)\(([^)]*)\)", TEXT, re.MULTILINE)
     statuses = {name for name, parameters in found if "_args *args" not in parameters or name in STRUCTS}
+    statuses = {name for name in statuses if not re.match("sqz_(model|tokenizer)_", name)}
     assert statuses - {"sqz_force_isa"} == {*GOOD, *STRUCTS} - SIZES.keys() - PRIVATE.keys()

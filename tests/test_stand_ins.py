@@ -18,6 +18,7 @@ import pytest
 from build_helpers import ROOT, cmake_build, run, tool
 from disassembly import disassemble, parse
 from kernel_tables import isas_on, object_of
+from limits import seconds
 from op_helpers import ALL_ISAS, Variant, native, normal
 
 import squeezeops
@@ -58,7 +59,12 @@ def plain(build, tmp_path_factory):
 
 def python(environment, *arguments, **more):
     return subprocess.run(
-        [sys.executable, *arguments], env=environment | more, capture_output=True, text=True, timeout=600, cwd=TESTS
+        [sys.executable, *arguments],
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        timeout=seconds(600),
+        cwd=TESTS,
     )
 
 

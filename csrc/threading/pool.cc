@@ -5,16 +5,11 @@
 // A worker enters by a compare-and-swap, which succeeds only while the job is open. It takes indices until none is
 // left, then leaves. The caller works too, closes the job when all indices are taken, and waits for the workers inside.
 // So a sleeping worker never delays a short job.
-//
-// Each participant starts with its own contiguous range of indices, then steals from the other ranges. So neighbouring
-// rows stay in one core's cache, and from op to op a core gets the same rows.
-#include "threading/pool.h"
+#include "threading/workers.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #if defined(__linux__)
 #include <sched.h>
 #else
@@ -24,7 +19,6 @@
 #include <atomic>
 #include <initializer_list>
 
-#include "error.h"
 #include "threading/clock.h"
 #include "threading/float_environment.h"
 
@@ -35,27 +29,16 @@ namespace {
 constexpr uint64_t kOpen = 1ull << 31, kInside = kOpen - 1, kEpoch = 1ull << 32;
 constexpr int64_t kSpinNanoseconds = 100000;
 
-struct Job {
-  Task task;
-  void *context;
-  int participants;
-};
-
 pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller whose job runs
 pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // of the two condition variables
 pthread_cond_t published = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
 std::atomic<uint64_t> state{0};
-struct alignas(64) Range {
-  std::atomic<int64_t> next;
-  int64_t end;
-};
 Range ranges[kMaxThreads];
 std::atomic<int> sleepers{0};
 Job job;
 int started = 0;  // number of workers; guarded by `serve`
 pthread_t workers[kMaxThreads];
 bool fork_handler = false;  // whether it is installed; guarded by `serve`
-std::atomic<int> chosen_threads{0};
 std::atomic<bool> may_spin{false};
 
 // Returns true as soon as `ready` holds, false after kSpinNanoseconds.
@@ -70,18 +53,6 @@ bool spin(const F &ready) {
     }
   } while (now_nanoseconds() < end);
   return false;
-}
-
-void work(int worker) {
-  const Job j = job;
-  for (int n = 0; n < j.participants; ++n) {
-    Range &range = ranges[(worker + n) % j.participants];
-    for (;;) {
-      const int64_t i = range.next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= range.end) break;
-      j.task(j.context, i, worker);
-    }
-  }
 }
 
 void leave() {
@@ -113,7 +84,7 @@ void *worker_main(void *argument) {
     seen = s & ~(kEpoch - 1);
     if (worker < job.participants) {
       FloatEnvironment environment;
-      work(worker);
+      Job(job).work(worker);
     }
     leave();
   }
@@ -211,65 +182,31 @@ int affinity_count() {
 #endif
 }
 
-// The value of SQUEEZEOPS_NUM_THREADS; 0 if it is not set, -1 (with an error message) if it is invalid.
-int threads_from_environment() {
-  const char *text = getenv("SQUEEZEOPS_NUM_THREADS");
-  if (!text || !text[0]) return 0;
-  char *end;
-  const long n = strtol(text, &end, 10);
-  if (*end || n < 1 || n > kMaxThreads) {
-    fail(SQZ_INVALID, "SQUEEZEOPS_NUM_THREADS: expected a number from 1 to %d, got '%s'", kMaxThreads, text);
-    return -1;
-  }
-  return static_cast<int>(n);
-}
+}  // namespace
 
-void choose(int n) {
+const bool kHasWorkers = true;
+
+int prepare_workers(int n) {
   const int cpus = affinity_count();
   const double quota = cpu_quota("");
   int allowed = cpus;
   if (quota > 0 && quota < cpus) allowed = static_cast<int>(quota) + (quota > static_cast<int>(quota) ? 1 : 0);
   if (allowed < 1) allowed = 1;
-  if (n == 0) n = threads_from_environment();
-  if (n < 0) return;
-  if (n == 0) n = allowed;
-  if (n > kMaxThreads) n = kMaxThreads;
+  if (n == 0) n = allowed < kMaxThreads ? allowed : kMaxThreads;
   may_spin.store(n <= cpus && (quota == 0 || n <= quota), std::memory_order_relaxed);
-  chosen_threads.store(n, std::memory_order_release);
+  return n;
 }
 
-}  // namespace
-
-bool threads_valid() {
-  if (!chosen_threads.load(std::memory_order_acquire)) choose(0);  // every call reports an invalid variable
-  return chosen_threads.load(std::memory_order_acquire) > 0;
-}
-
-int num_threads() { return threads_valid() ? chosen_threads.load(std::memory_order_acquire) : 1; }
-
-void set_num_threads(int n) { choose(n); }
-
-void parallel_for(int64_t count, Task task, void *context, int limit, bool wake) {
-  // Read the number once: another thread may change it at any time.
-  int64_t threads = num_threads();
-  if (threads > limit) threads = limit;
-  const int participants = static_cast<int>(count < threads ? count : threads);
-  const auto run_alone = [&] {
-    for (int64_t i = 0; i < count; ++i) task(context, i, 0);
-  };
-  if (participants <= 1 || pthread_mutex_trylock(&serve) != 0) return run_alone();
+bool run_on_workers(int64_t count, Task task, void *context, int participants, bool wake) {
+  if (pthread_mutex_trylock(&serve) != 0) return false;
   if (wake) start_workers(participants - 1);
   if (started == 0 || (!wake && sleepers.load(std::memory_order_relaxed) >= started)) {
     pthread_mutex_unlock(&serve);
-    return run_alone();
+    return false;
   }
   KeepOffThisCpu keep_off;
-  job = {task, context, participants};
-  const int64_t each = count / participants, more = count % participants;  // the first `more` ranges get one more index
-  for (int64_t p = 0, begin = 0; p < participants; ++p) {
-    ranges[p].next.store(begin, std::memory_order_relaxed);
-    ranges[p].end = begin += each + (p < more);
-  }
+  job = {task, context, participants, ranges};
+  job.share_out(count);
   state.store(((state.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen, std::memory_order_seq_cst);
   if (wake && sleepers.load(std::memory_order_seq_cst) > 0) {
     keep_off.begin();
@@ -277,7 +214,7 @@ void parallel_for(int64_t count, Task task, void *context, int limit, bool wake)
     pthread_cond_broadcast(&published);
     pthread_mutex_unlock(&guard);
   }
-  work(0);
+  Job(job).work(0);
   state.fetch_and(~kOpen, std::memory_order_acq_rel);
   const auto empty = [] { return (state.load(std::memory_order_acquire) & kInside) == 0; };
   if (!spin(empty)) {
@@ -287,48 +224,23 @@ void parallel_for(int64_t count, Task task, void *context, int limit, bool wake)
   }
   keep_off.end();
   pthread_mutex_unlock(&serve);
+  return true;
 }
 
 namespace {
 
-struct Scratch {
-  float *memory;
-  size_t floats;
-};
+pthread_key_t exit_key;
+pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
-pthread_key_t scratch_key;
-pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-
-void free_scratch(void *p) {
-  free(static_cast<Scratch *>(p)->memory);
-  free(p);
+void make_exit_key() {
+  pthread_key_create(&exit_key, [](void *) { free_scratch(); });
 }
-void make_scratch_key() { pthread_key_create(&scratch_key, free_scratch); }
 
 }  // namespace
 
-float *scratch(int64_t wanted) {
-  if (wanted < 0 || static_cast<uint64_t>(wanted) > PTRDIFF_MAX / sizeof(float)) return nullptr;
-  const size_t floats = static_cast<size_t>(wanted);
-  pthread_once(&scratch_once, make_scratch_key);
-  Scratch *s = static_cast<Scratch *>(pthread_getspecific(scratch_key));
-  if (!s) {
-    s = static_cast<Scratch *>(calloc(1, sizeof *s));
-    if (!s || pthread_setspecific(scratch_key, s) != 0) {
-      free(s);
-      return nullptr;
-    }
-  }
-  if (s->floats < floats) {
-    free(s->memory);
-    s->floats = 0;
-    void *memory = nullptr;
-    if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) memory = nullptr;
-    s->memory = static_cast<float *>(memory);
-    if (!memory) return nullptr;
-    s->floats = floats;
-  }
-  return s->memory;
+bool free_scratch_at_thread_exit() {
+  pthread_once(&exit_once, make_exit_key);
+  return pthread_setspecific(exit_key, &exit_key) == 0;  // any value but null
 }
 
 }  // namespace sqz

@@ -12,6 +12,7 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from squeezeops.backends._buffers import (
     pointer,
 )
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
+from squeezeops.backends._text import Encoder, Settings, utf8
 
 EXCEPTIONS = {lib.SQZ_TYPE: TypeError, lib.SQZ_NO_MEMORY: MemoryError}
 
@@ -205,6 +207,103 @@ pack_pointwise_conv = _packed_convs.pack
 use_packed_pointwise_conv = _packed_convs.use
 packed_form = _packed_convs.form
 run_pointwise_convs = _OPERATIONS["run_pointwise_convs"].several
+
+
+# Texts: the functions that an Encoder calls.
+
+
+def _tokenizer_create(settings: Settings) -> int:
+    keep: list[Any] = []
+
+    def text(data: bytes) -> tuple[Any, int]:
+        keep.append(ffi.from_buffer(data))
+        return keep[-1], len(data)
+
+    fields = settings._asdict()
+    fields |= {name: text(fields[name]) for name in ("unk_token", "continuing_subword_prefix")}
+    fields["vocab_bytes"] = text(settings.vocab_bytes)[0]
+    for name in ("vocab_offsets", "vocab_ids"):
+        fields[name] = ffi.from_buffer("int32_t[]", getattr(settings, name))
+    added = [(text(content), *rest) for content, *rest in settings.added]
+    for name, kind, items in (
+        ("added", "sqz_added_token[]", added),
+        ("single", "sqz_template_part[]", settings.single),
+        ("pair", "sqz_template_part[]", settings.pair),
+    ):
+        fields |= {name: ffi.new(kind, items), f"{name}_count": len(items)}
+    size = ffi.sizeof("sqz_tokenizer_args")
+    args = ffi.new("sqz_tokenizer_args *", fields | {"size": size, "vocab_size": len(fields["vocab_ids"])})
+    if status := lib.sqz_tokenizer_create(args):
+        raise _error("Tokenizer", status)
+    return int(args.tokenizer)
+
+
+_ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
+_NUMBERS = ffi.typeof("int32_t[]")
+# Of each column, which numbers it is made from.
+_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "ids",
+    "offset_mapping": "offsets",
+    "special_tokens_mask": "sequences",
+    "word_ids": "words",
+    "sequence_ids": "sequences",
+}
+
+
+def _tokenizer_encode(
+    tokenizer: int,
+    text: Any,
+    pair: Any,
+    special_tokens: bool,
+    truncation: int,
+    max_length: int,
+    columns: tuple[str, ...],
+) -> dict[str, list[Any]] | None:
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        return None
+    keep = [utf8(text)]
+    args = ffi.new(_ENCODE, {"size": ffi.sizeof(_ENCODE.item), "tokenizer": tokenizer, "accept_surrogates": 1})
+    args.text = ffi.from_buffer(keep[0]), len(keep[0])
+    if pair is not None:
+        keep.append(utf8(pair))
+        second = ffi.new("sqz_text *", (ffi.from_buffer(keep[1]), len(keep[1])))
+        args.pair = second
+    args.without_special_tokens, args.truncation, args.max_length = not special_tokens, truncation, max_length
+    args.count, status = sum(map(len, keep)) // 2 + 16, lib.SQZ_NEEDS_OUT
+    while status == lib.SQZ_NEEDS_OUT:
+        args.capacity = args.count
+        room = {name: ffi.new(_NUMBERS, args.count * (1 + (name == "offsets"))) for name in set(_FIELDS.values())}
+        for name, numbers in room.items():
+            setattr(args, name, numbers)
+        status = lib.sqz_tokenizer_encode(args)
+    if status:
+        return None
+    row = {}
+    for column in columns:
+        name = _FIELDS[column]
+        values = ffi.unpack(room[name], args.count * (1 + (name == "offsets"))) if args.count else []
+        if column == "attention_mask":
+            values = [1] * args.count
+        elif name == "offsets":
+            values = list(zip(values[::2], values[1::2], strict=True))
+        elif column == "special_tokens_mask":
+            values = [int(n < 0) for n in values]
+        elif column in ("word_ids", "sequence_ids"):
+            values = [None if n < 0 else n for n in values]
+        row[column] = values
+    return row
+
+
+make_encoder = partial(
+    Encoder,
+    SimpleNamespace(
+        tokenizer_create=_tokenizer_create,
+        tokenizer_free=lib.sqz_tokenizer_free,
+        tokenizer_encode=_tokenizer_encode,
+    ),
+)
 
 
 # Threads and processor.

@@ -177,7 +177,7 @@ def _in_c(function: Any, op: Op) -> Function:
 
         return call
 
-    def conv(weight: Any, bias: Any, *, groups: int, dtype: str) -> Function:
+    def conv(weight: Any, bias: Any, *, groups: int, dtype: Any) -> Function:
         ours = ops.PointwiseConv(weight, groups=groups, dtype=dtype)
         packed = np.frombuffer(ours.packed, np.uint8)
         return _Symbol(function, ours.__call__, convert, packed=packed, bias=bias, groups=groups)

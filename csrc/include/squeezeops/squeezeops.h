@@ -165,13 +165,65 @@ SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
  * Set how many threads a call uses, the caller's included, for the whole process.
  *
  * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
- *           affinity mask and the cgroup quota allow
+ *           affinity mask and the cgroup quota allow. A library built without threads has the default 1,
+ *           and uses 1 unless there is an executor.
  * @return SQZ_UNSUPPORTED if that is the default and the environment variable is invalid
  */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 
 /** How many threads a call uses; -1, with a message, if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
+
+/** What an executor runs: a share of a call's work. */
+typedef void (*sqz_share_fn)(void *argument, int32_t index);
+
+/**
+ * An executor: calls share(argument, index) for each index in [0, count), in any order and on any threads, the calling
+ * one included, at most once each. Returns when all these calls have returned. It may leave indices out, even all of
+ * them: other shares, and the calling thread at the end, do their work. A share neither blocks nor calls the executor.
+ */
+typedef void (*sqz_execute_fn)(void *context, int32_t count, sqz_share_fn share, void *argument);
+
+/**
+ * Run the work of all calls on the caller's own threads, in place of the library's, for the whole process. No bit of
+ * a result changes.
+ *
+ * A call makes at most as many shares as sqz_set_num_threads() says, and none if its work is too little. Calls on
+ * several threads use the executor at once, and it may itself call functions of the library meanwhile, even on the same
+ * thread. After fork(), the child needs an executor that works there: set another, or NULL, before anything else.
+ *
+ * Call this while no other thread is inside the library.
+ *
+ * @param execute  NULL: the library's own threads
+ * @param context  passed to execute
+ */
+SQZ_API void sqz_set_executor(sqz_execute_fn execute, void *context);
+
+/** Allocates `size` bytes, aligned as by malloc(); NULL if there are none. */
+typedef void *(*sqz_allocate_fn)(void *context, size_t size);
+
+/** Frees what the other function has returned, on any thread. */
+typedef void (*sqz_release_fn)(void *context, void *memory);
+
+/**
+ * Where all memory of the library comes from, for the whole process: scratch, copies and models. The stacks of the
+ * library's own threads, and what the C library allocates for itself, do not.
+ *
+ * What is allocated before is freed by the functions that it came from, so these must keep working, at the end of a
+ * thread too: there the thread's scratch is freed. The functions are called on any thread, on several at once. Call
+ * this while no other thread is inside the library.
+ *
+ * @param allocate  NULL, with release: malloc() and free()
+ * @param release   as allocate
+ * @param context   passed to both
+ */
+SQZ_API sqz_status sqz_set_allocator(sqz_allocate_fn allocate, sqz_release_fn release, void *context);
+
+/**
+ * Free the scratch memory of the calling thread, which is otherwise kept for its next call until the thread ends. A
+ * library built without threads does not learn of the end of a thread: call this there before.
+ */
+SQZ_API void sqz_free_scratch(void);
 
 /** @} */
 /**
@@ -495,6 +547,137 @@ SQZ_API int32_t sqz_operation_count(void);
 
 /** One of them. @param index  in [0, sqz_operation_count()) @return NULL for an index out of range */
 SQZ_API const sqz_operation *sqz_operation_get(int32_t index);
+
+/** @} */
+/**
+ * @name Text
+ *
+ * A tokenizer cuts texts into tokens, by BERT's normalisation and WordPiece. Ids and offsets are those of the class
+ * Tokenizer of the Python package, whose documentation explains each setting. docs/format.md has the same settings and
+ * the same vocabulary in a file.
+ *
+ * A text is UTF-8; what is not is refused. Time and memory grow with the length of a text, whatever is in it: the time
+ * of a byte is bounded by the longest token.
+ * @{
+ */
+
+/** A text. Initialise it to zero for none; then data need not be set where size is 0. */
+typedef struct {
+  const char *data; /**< UTF-8; needs no zero at the end, and may have zeros inside */
+  int64_t size;     /**< in bytes, below 2^31 */
+} sqz_text;
+
+/** A tokenizer: a number that sqz_tokenizer_create() gives; never 0. After sqz_tokenizer_free() it is refused. */
+typedef uint64_t sqz_tokenizer;
+
+/** A token that is matched as a whole, before words are split. */
+typedef struct {
+  sqz_text content;    /**< of several tokens with the same content, the last one counts; "" is never matched */
+  int32_t id;          /**< >= 0 */
+  int32_t single_word; /**< not 0: matched only where no letter or digit touches it */
+  int32_t lstrip;      /**< not 0: takes the spaces before it */
+  int32_t rstrip;      /**< not 0: takes the spaces after it */
+  int32_t normalized;  /**< not 0: its normalised form is matched in the normalised text; 0: matched in the text */
+  int32_t special;     /**< not 0: not matched if split_special_tokens is set */
+} sqz_added_token;
+
+/** What stands in a template for the tokens of a text. */
+enum { SQZ_FIRST_TEXT = -1, SQZ_SECOND_TEXT = -2 };
+
+/** A part of a template. */
+typedef struct {
+  int32_t id;      /**< SQZ_FIRST_TEXT, SQZ_SECOND_TEXT, or the id of a special token */
+  int32_t type_id; /**< the token type of this part, >= 0 */
+} sqz_template_part;
+
+/** Where a text loses tokens. */
+typedef enum {
+  SQZ_SIDE_RIGHT = 0, /**< at its end */
+  SQZ_SIDE_LEFT = 1   /**< at its beginning */
+} sqz_side;
+
+/** Arguments of sqz_tokenizer_create(). All that they point to is copied. */
+typedef struct {
+  size_t size;
+  const char *vocab_bytes;      /**< the tokens in UTF-8, one after the other, in ascending order of their bytes. Code
+                                     points from U+D800 to U+DFFF, of three bytes, are accepted here. */
+  const int32_t *vocab_offsets; /**< (vocab_size + 1), from 0: where each begins, and where the last one ends */
+  const int32_t *vocab_ids;     /**< (vocab_size), the id of each, >= 0 */
+  int64_t vocab_size;           /**< number of tokens */
+  int32_t lowercase;            /**< not 0: lower-case */
+  int32_t strip_accents;        /**< not 0: drop accents */
+  int32_t handle_chinese_chars; /**< not 0: put spaces around ideographs */
+  int32_t clean_text;           /**< not 0: drop control characters; any white space becomes a space */
+  sqz_text unk_token;           /**< for words that have no pieces. If the vocabulary lacks it, they are an error. */
+  sqz_text continuing_subword_prefix; /**< of the tokens inside words, such as "##" */
+  int64_t max_input_chars_per_word;   /**< longer words become unk_token */
+  int64_t added_count;                /**< number of added tokens */
+  const sqz_added_token *added;       /**< (added_count) */
+  int32_t split_special_tokens;       /**< not 0: special tokens in a text are split like its words */
+  int64_t single_count;               /**< parts of the template for one text */
+  const sqz_template_part *single;    /**< (single_count) */
+  int64_t pair_count;                 /**< parts of the template for two texts */
+  const sqz_template_part *pair;      /**< (pair_count) */
+  int64_t max_length;                 /**< the default of sqz_tokenizer_encode_args; 0: none */
+  sqz_side truncation_side;           /**< where texts are cut */
+  sqz_tokenizer tokenizer;            /**< result */
+} sqz_tokenizer_args;
+
+/**
+ * Make a tokenizer. Any number of threads may use it at once.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY if there is none for the copy and an index of the tokens
+ */
+SQZ_API sqz_status sqz_tokenizer_create(sqz_tokenizer_args *args);
+
+/** Free a tokenizer. A call of another thread that uses it meanwhile ends as usual. @param tokenizer  0: does nothing
+ */
+SQZ_API sqz_status sqz_tokenizer_free(sqz_tokenizer tokenizer);
+
+/** Whether a text that is too long is cut, and which one of a pair. */
+typedef enum {
+  SQZ_TRUNCATE_NONE = 0,
+  SQZ_TRUNCATE_LONGEST_FIRST = 1, /**< a pair: the longer text, until both have the same length; then both */
+  SQZ_TRUNCATE_ONLY_FIRST = 2,
+  SQZ_TRUNCATE_ONLY_SECOND = 3
+} sqz_truncation;
+
+/** What offsets count. */
+typedef enum {
+  SQZ_UNIT_CODE_POINT = 0,
+  SQZ_UNIT_BYTE = 1 /**< of UTF-8 */
+} sqz_unit;
+
+/** Arguments of sqz_tokenizer_encode(). The arrays are results; one that is not wanted is NULL. */
+typedef struct {
+  size_t size;
+  sqz_tokenizer tokenizer;
+  sqz_text text;                  /**< the text, or the first one of a pair */
+  const sqz_text *pair;           /**< the second one; NULL: none */
+  int32_t accept_surrogates;      /**< not 0: texts may have code points from U+D800 to U+DFFF, of three bytes each */
+  int32_t without_special_tokens; /**< not 0: the texts' own tokens alone, in the order of the template */
+  sqz_truncation truncation;      /**< which text is cut, if the tokens are more than max_length */
+  int64_t max_length;             /**< special tokens included; 0: that of the tokenizer */
+  sqz_unit offset_unit;           /**< what offsets count */
+  int64_t capacity;   /**< tokens that each array has room for. As many as the texts have bytes and the template has
+                           special tokens always suffice. */
+  int32_t *ids;       /**< (capacity): ids of the tokens */
+  int32_t *type_ids;  /**< (capacity): token types */
+  int32_t *offsets;   /**< (capacity, 2): beginning and end of each token in its text; 0 and 0 for special tokens */
+  int32_t *words;     /**< (capacity): number of each token's word in its text; -1 for special tokens */
+  int32_t *sequences; /**< (capacity): 0 for the first text, 1 for the second, -1 for special tokens */
+  int64_t count;      /**< result: number of tokens */
+} sqz_tokenizer_encode_args;
+
+/**
+ * Cut a text, or a pair of texts, into tokens.
+ *
+ * @param args  not NULL
+ * @return SQZ_NEEDS_OUT, and args->count, if capacity is too small: then nothing is written, and the call is to be made
+ *         again with larger arrays. SQZ_NO_MEMORY if there is none for the normalised text and the tokens.
+ */
+SQZ_API sqz_status sqz_tokenizer_encode(sqz_tokenizer_encode_args *args);
 
 /** @} */
 /** @name Pointer-and-stride functions: of each row @{ */
@@ -894,6 +1077,139 @@ SQZ_API sqz_status sqz_attention_s8(const sqz_attention_s8_args *args);
 
 /** 1 / sqrt(head_size), as a float; 1 for head_size < 1. */
 SQZ_API double sqz_attention_scale(int64_t head_size);
+
+/** @} */
+/**
+ * @name Models
+ *
+ * A model in one file, as `squeezeops convert` writes it, and its forward pass: from ids of tokens to hidden states,
+ * logits and embeddings. Results have the bits of the Python package.
+ *
+ * A model is a number, so that one that was closed is refused. Any number of threads may run one model at a time, and
+ * close it meanwhile: it ends with the last run.
+ *
+ * Everything in a file is checked but the values of weights. Messages name the key or the tensor:
+ * "classifier.bias: expected ..., got ...".
+ * @{
+ */
+
+/** An open model; 0 is none. */
+typedef uint64_t sqz_model;
+
+/**
+ * Open a converted model.
+ *
+ * The file is mapped, and its weights are used where they are. Replace a file that may be in use by renaming another
+ * one over it.
+ *
+ * @param path   of the file
+ * @param task   "base", "masked-lm", "text-classification", "multiple-choice", "token-classification" or
+ *               "question-answering"; NULL: the one that the file was converted for
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open(const char *path, const char *task, sqz_model *model);
+
+/**
+ * Open a converted model in memory.
+ *
+ * @param data   the bytes of the file, at an address that is a multiple of 64. They are used in place, so they must
+ *               stay as they are until the model is closed and no run of it is in progress.
+ * @param size   their number
+ * @param task   as of sqz_model_open()
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task, sqz_model *model);
+
+/** Close a model. @param model  an open one */
+SQZ_API sqz_status sqz_model_close(sqz_model model);
+
+/** What a model is. Strings belong to the library and stay valid. Set `size` to the size of the struct. */
+typedef struct {
+  size_t size;
+  const char *task;         /**< as of sqz_model_open() */
+  const char *model_type;   /**< "squeezebert", "bert" or "distilbert" */
+  const char *dtype;        /**< of the weights: "float32", "float16" or "int8" */
+  const char *attention;    /**< its arithmetic: "float32" or "int8" */
+  const char *problem_type; /**< "regression", "single_label_classification", "multi_label_classification" or NULL */
+  int32_t format;           /**< version of the file's format */
+  int32_t normalize;        /**< 1 if an embedding is divided by its norm, else 0 */
+  int64_t vocab_size;       /**< ids are below it */
+  int64_t types;            /**< token types are below it */
+  int64_t max_tokens;       /**< of a sequence */
+  int64_t hidden_size;      /**< channels of a hidden state, C */
+  int64_t layers;
+  int64_t labels;          /**< names of classes, see sqz_model_label() */
+  int64_t pooled_size;     /**< channels of a pooled output: C, or 0 if the model has none */
+  int64_t logits_size;     /**< logits of a token or of a sequence; 0 for the task "base" */
+  int64_t logits_per_token; /**< 1 if logits belong to tokens, 0 if to sequences */
+  int64_t embedding_size;  /**< channels of an embedding: C times the number of poolings */
+} sqz_model_info;
+
+/** Describe a model. @param model  an open one @param info  where the description goes; zero but for its size */
+SQZ_API sqz_status sqz_model_get_info(sqz_model model, sqz_model_info *info);
+
+/**
+ * Name of a class, in UTF-8.
+ *
+ * @param model   an open one
+ * @param index   from 0 to the number of labels - 1
+ * @param room    where the name goes, and a NUL
+ * @param size    of room in bytes
+ * @return the length of the name without the NUL, also if room is too small for it and holds its beginning; -1, with a
+ *         message, for an error
+ */
+SQZ_API int64_t sqz_model_label(sqz_model model, int64_t index, char *room, size_t size);
+
+/**
+ * Bytes of the workspace of a run.
+ *
+ * @param model    an open one
+ * @param tokens   at most so many in all
+ * @param batch    at most so many sequences
+ * @param longest  at most so many tokens in a sequence
+ * @return -1, with a message, for an error
+ */
+SQZ_API int64_t sqz_model_workspace_size(sqz_model model, int64_t tokens, int64_t batch, int64_t longest);
+
+/**
+ * Arguments of sqz_model_run().
+ *
+ * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the hidden
+ * size. Results that are NULL are not computed.
+ *
+ * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their results
+ * are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend to
+ * attends to all of them equally.
+ */
+typedef struct {
+  size_t size;
+  sqz_model model;
+  int64_t batch;              /**< number of sequences */
+  int64_t length;             /**< tokens of each, if offsets is NULL */
+  const int32_t *offsets;     /**< (batch + 1), from 0, ascending: sequences of any lengths; or NULL */
+  const int64_t *ids;         /**< (T), each in [0, vocab_size) */
+  const int64_t *type_ids;    /**< (T), each in [0, types); NULL: 0 */
+  const uint8_t *mask;        /**< (T), 0: do not attend to the token; NULL: attend to all */
+  const uint8_t *logits_mask; /**< (T), for logits of tokens: not 0 for those that are wanted, N; NULL: all */
+  int64_t unpooled;           /**< so many tokens at the beginning of each sequence have no part in its embedding */
+  float *hidden;              /**< result: (T, C), the last hidden states */
+  float *all_hidden;          /**< result: (layers + 1, T, C), the embeddings of the tokens and what each layer gives */
+  float *pooled;              /**< result: (batch, C), the pooler's output */
+  float *logits;              /**< result: (batch, L) or (T, L); with a logits_mask (N, L) */
+  float *embeddings;          /**< result: (batch, embedding_size), one vector per sequence */
+  void *workspace;            /**< NULL: the library's own memory, which the model keeps for the next run */
+  size_t workspace_size;      /**< bytes, at least sqz_model_workspace_size() */
+} sqz_model_run_args;
+
+/**
+ * Run a model.
+ *
+ * With a workspace the run allocates nothing but scratch memory of kernels, which each thread keeps for its next call.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY also after a part of the results was written
+ */
+SQZ_API sqz_status sqz_model_run(sqz_model_run_args *args);
 
 /** @} */
 #ifdef __cplusplus

@@ -8,7 +8,7 @@ attention is uniform over the padded length. This module only indexes, copies an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -208,6 +208,9 @@ def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
 
 def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
     """Return `values` as an array of this shape, in which a name stands for any positive number."""
+    if isinstance(values, Mapping):
+        got = type(values).__name__
+        raise TypeError(f"SqueezeBert: {name}: expected an array, got {got}: pass **{got.lower()}")
     try:
         array = np.asarray(values)
         ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24
@@ -220,6 +223,10 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
             fail(name, f"the shape of input_ids, {shape}", array.shape)
     elif array.ndim != len(shape) or not array.size:
         axes = ", ".join(map(str, shape))
+        if array.dtype.kind in "US":
+            raise TypeError(f"SqueezeBert: {name}: expected integers, got text: a Tokenizer makes ids of it")
+        if array.ndim == 0:
+            fail(name, f"shape ({axes})", f"(): one token in one row is [[{name}]]")
         if array.ndim == len(shape) - 1 and array.size:
             fail(name, f"shape ({axes})", f"{array.shape}: add a batch axis, [{name}]")
         fail(name, f"shape ({axes}) with at least one row and one token", array.shape)

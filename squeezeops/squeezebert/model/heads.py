@@ -10,7 +10,7 @@ from __future__ import annotations
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from squeezeops import ops
 from squeezeops.squeezebert.model.config import MODEL_TYPES
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from squeezeops.literals import Activation, ModelTask
     from squeezeops.squeezebert.model.batch import Batch, Rows
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.output import SqueezeBertOutput
@@ -227,12 +228,14 @@ def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]
     return {"pooler_output": (batch.size[0], dense.out_channels)}
 
 
-def pooler_of(config: SqueezeBertConfig) -> tuple[str, str]:
+def pooler_of(config: SqueezeBertConfig) -> tuple[str, Activation]:
     """Return the name of the layer between encoder and classifier, and its activation."""
     return ("pre_classifier", "relu") if config.model_type == "distilbert" else ("pooler.dense", "tanh")
 
 
-def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, activation: str, output: SqueezeBertOutput) -> Floats:
+def pool(
+    x: Floats, batch: Batch, dense: ops.PointwiseConv, activation: Activation, output: SqueezeBertOutput
+) -> Floats:
     """Apply a linear layer and an activation to the states of the first tokens: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
     y: Floats = dense(x, activation=activation, out=output.pooler_output[batch.sequences])
@@ -286,7 +289,7 @@ OWNERS = {
 }
 
 
-def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[str]) -> str:
+def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[str]) -> ModelTask:
     """Return the task to load a checkpoint for: `task`, or the one that the checkpoint was saved for.
 
     Parameters
@@ -310,11 +313,11 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
             if prefix == "classifier." and not any(without_prefix(name).startswith(POOLERS) for name in names):
                 tasks = ("token-classification",)  # the only one of the three without a pooler
             has += [saved_for] if saved_for in tasks else tasks
-    wanted = task or saved_for or (has[1] if len(has) > 1 else "base")
+    wanted: Any = task or saved_for or (has[1] if len(has) > 1 else "base")
     if wanted not in has:
         reason = "" if task else ", which it was saved for"
         raise ValueError(
             f"SqueezeBert: task: expected one that the checkpoint has a head for, got {reprlib.repr(wanted)}{reason}; "
             f"checkpoint has: {', '.join(has)}"
         )
-    return wanted
+    return wanted  # type: ignore[no-any-return]

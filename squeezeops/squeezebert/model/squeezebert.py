@@ -32,6 +32,7 @@ from squeezeops.squeezebert.model.workspace import Activations, Workspaces
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from squeezeops.literals import Arithmetic, ConvDtype, Dtype, ModelTask
     from squeezeops.squeezebert.model.weights import Weights
 
     Floats = NDArray[np.float32]
@@ -106,9 +107,9 @@ class SqueezeBert:
         config: SqueezeBertConfig,
         weights: Mapping[str, NDArray[Any]],
         *,
-        dtype: str | Mapping[str, str] = "float32",
-        attention: str | None = None,
-        task: str | None = None,
+        dtype: Dtype | Mapping[str, ConvDtype] = "float32",
+        attention: Arithmetic | None = None,
+        task: ModelTask | None = None,
     ) -> None:
         _check_arguments(config, weights, dtype)
         attention = attention_of(dtype, attention)
@@ -137,9 +138,9 @@ class SqueezeBert:
         cls,
         path: str | os.PathLike[str],
         *,
-        dtype: str | Mapping[str, str] | None = None,
-        attention: str | None = None,
-        task: str | None = None,
+        dtype: Dtype | Mapping[str, ConvDtype] | None = None,
+        attention: Arithmetic | None = None,
+        task: ModelTask | None = None,
     ) -> SqueezeBert:
         """Load a folder in Hugging Face's layout, or a file that ``squeezeops convert`` has written.
 
@@ -187,7 +188,7 @@ class SqueezeBert:
 
     @classmethod
     def _from_converted(
-        cls, file: ConvertedFile, dtype: str | Mapping[str, str] | None, attention: str | None, task: str | None
+        cls, file: ConvertedFile, dtype: Dtype | Mapping[str, ConvDtype] | None, attention: str | None, task: str | None
     ) -> SqueezeBert:
         config = config_of(file)
         for what, asked, stored in (("dtype", dtype, file.dtype), ("attention", attention, file.attention)):
@@ -203,6 +204,12 @@ class SqueezeBert:
         weights.check_all_known()
         model.path, model.embedding = file.path, file.embedding
         return model
+
+    def __repr__(self) -> str:
+        config = self.config
+        sizes = f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} channels"
+        dtype = "mixed" if isinstance(self.dtype, Mapping) else self.dtype
+        return f"<SqueezeBert for {self.task!r}: {sizes}, dtype {dtype!r}, from {self.path!r}>"
 
     def encoder(self) -> SqueezeBert:
         """Return this model without its head and pooler, for its hidden states. The weights are shared, not copied."""

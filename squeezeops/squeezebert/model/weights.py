@@ -191,7 +191,7 @@ class MappedWeights:
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         info, (c_out, depth, *_) = self._info(name + PACKED), self._shapes[f"{name}.weight"]
-        dtype = next((word for word, stored in STORED.items() if stored == info.dtype), None)
+        dtype: Any = next((word for word, stored in STORED.items() if stored == info.dtype), None)
         allowed = self._allowed(name)
         if dtype not in allowed:
             self._file.fail(name + PACKED, " or ".join(STORED[word] for word in allowed), info.dtype)
