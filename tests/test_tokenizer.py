@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def make_vocab():
 
 
 VOCAB = make_vocab()
+HALVES = {"##a": 7, "##b": 8}
 
 
 def reference(vocab=VOCAB, **flags):
@@ -962,8 +964,8 @@ def test_bad_arguments_elsewhere(ours):
 
 
 def test_threads_and_a_full_cache(monkeypatch):
-    for owner in (module, normalizer):
-        monkeypatch.setattr(owner, "CACHE_SIZE", 50)
+    monkeypatch.setattr(normalizer, "CACHE_SIZE", 50)
+    monkeypatch.setattr(module, "MOST_RECENT", 10_000)
     rng = random.Random(24)
     texts = [random_text(rng) for _ in range(100)]
     expected = Tokenizer(VOCAB)(texts)
@@ -974,4 +976,35 @@ def test_threads_and_a_full_cache(monkeypatch):
     for thread in threads:
         thread.join()
     assert results == [True] * 8
-    assert len(shared._cache) <= 60
+    assert len(shared._recent) + len(shared._older) <= 80
+
+
+def test_unseen_words_take_bounded_memory():
+    tok = Tokenizer({**{token: i for i, token in enumerate(SPECIALS)}, **dict(zip("ab", (5, 6), strict=True))} | HALVES)
+    rng = random.Random(26)
+    tracemalloc.start()
+    try:
+        peaks = []
+        for _ in range(4):
+            tracemalloc.reset_peak()
+            for _ in range(1000):  # words of 100 pieces
+                tok.tokenize(" ".join("".join(rng.choices("ab", k=100)) for _ in range(4)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert peaks[-1] < 2.1 * module.MOST_RECENT and peaks[-1] < 1.05 * peaks[1], peaks
+
+
+def test_words_in_use_survive_unseen_ones(monkeypatch):
+    monkeypatch.setattr(module, "MOST_RECENT", 100_000)
+    tok, turns = Tokenizer(VOCAB), 0
+    for i in range(3000):
+        older = tok._older
+        assert tok.tokenize(f"the {i}x film") == ["the", *tok.tokenize(f"{i}x"), "film"]
+        assert {"the", f"{i}x", "film"} <= tok._recent.keys() | tok._older.keys()
+        turns += tok._older is not older
+        assert len(tok._recent) + len(tok._older) < 1000
+    assert turns > 3
+    long = Tokenizer(VOCAB, max_input_chars_per_word=10**6)
+    long.tokenize("a" * 2000)
+    assert not long._recent  # as large as a good part of the cache

@@ -61,7 +61,6 @@ from squeezeops.squeezebert.tokenizer.config_files import (
 )
 from squeezeops.squeezebert.tokenizer.encoding import EncodedRow, Encoding
 from squeezeops.squeezebert.tokenizer.normalizer import (
-    CACHE_SIZE,
     SPACE,
     WORD_CHARS,
     BertNormalizer,
@@ -74,9 +73,12 @@ if TYPE_CHECKING:
     from squeezeops.literals import Padding, Side, Truncation
 
     Texts = str | Sequence[Any]
+    Pieces = tuple[tuple[int, int, int], ...]
 
 __all__ = ["Tokenizer"]
 
+MOST_RECENT = 1 << 23  # bytes of half of the remembered words
+PIECE_BYTES = 80  # of a piece in CPython; a word, the tuple of its pieces and a place in a dict take as much as three
 _STRATEGIES = ("longest_first", "only_first", "only_second")
 # The columns of a row. All of them are those of an aligned one.
 _COLUMNS = (
@@ -413,7 +415,11 @@ class Tokenizer:
         self._longest = max(map(len, self._vocab), default=0)
         self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
         self._encoded = 0  # characters, as long as that is few
-        self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
+        # words are forgotten. A word that is used again moves back.
+        self._recent: dict[str, Pieces] = {}
+        self._older: dict[str, Pieces] = {}
+        self._recent_bytes = 0
         self.unk_token_id = self._ids.get(unk_token)
         cls, sep, pad, mask = (None if token is None else self._ids[token] for token in list(named.values())[1:])
         self.cls_token_id, self.sep_token_id, self.pad_token_id, self.mask_token_id = cls, sep, pad, mask
@@ -917,7 +923,7 @@ class Tokenizer:
         offsets: list[tuple[int, int]] = []
         words: list[int] = []
         numbers = itertools.count()
-        known = self._cache.get
+        known = self._recent.get
         for base, stop, token in self._verbatim.split(text):
             if token is not None:
                 ids.append(token)
@@ -951,8 +957,10 @@ class Tokenizer:
                             offsets.append((base + origin[at + first], base + origin[at + last - 1] + 1))
         return _Part(ids, offsets, words)
 
-    def _word_pieces(self, word: str) -> tuple[tuple[int, int, int], ...]:
+    def _word_pieces(self, word: str) -> Pieces:
         """Return (id, start, end) of a word's pieces: the longest known prefix, then the longest continuation, ..."""
+        if word in self._older:
+            return self._remember(word, self._older[word])
         pieces: list[tuple[int, int, int]] = []
         start, size, prefix = 0, len(word), ""
         while start < size <= self._max_chars:
@@ -968,12 +976,18 @@ class Tokenizer:
             shown = reprlib.repr(word)
             raise ValueError(f"text: expected words of the vocabulary, which has no {self.unk_token!r}, got {shown}")
         result = tuple(pieces) if start == size else ((self._vocab[self.unk_token], 0, size),)
-        if size > self._max_chars:
-            return result  # cheap to find again, and of any length
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()  # rare; tracking the order of use would cost more
-        self._cache[word] = result
-        return result
+        return result if size > self._max_chars else self._remember(word, result)  # cheap to find again
+
+    def _remember(self, word: str, pieces: Pieces) -> Pieces:
+        taken = PIECE_BYTES * (len(pieces) + 3) + 4 * len(word)
+        self._recent_bytes += taken
+        if self._recent_bytes > MOST_RECENT:
+            if taken > MOST_RECENT // 8:
+                self._recent_bytes -= taken
+                return pieces
+            self._older, self._recent, self._recent_bytes = self._recent, {}, taken
+        self._recent[word] = pieces
+        return pieces
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text without special tokens.
