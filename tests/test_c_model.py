@@ -1,7 +1,10 @@
 """Models through the C interface: the bits of the Python model, and an error for everything that is wrong."""
 
+import copy
 import ctypes
+import gc
 import json
+import pickle
 import re
 import shutil
 import struct
@@ -9,21 +12,32 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from c_model import LIB, STATUS, CError, CModel, Info, RunArgs, in_memory
-from model_helpers import write_model
+from c_model import LIB, STATUS, CError, ClassifyArgs, CModel, Info, RunArgs, Text, check, in_memory
+from model_helpers import WORDS, write_model
 from op_helpers import assert_same_bits
 from test_convert import BROKEN, Edited
-from test_converted_format import UNKNOWN, VERSION_1, VERSION_2, write_version_1
+from test_converted_format import (
+    BROKEN_SETTINGS,
+    BROKEN_VOCABULARY,
+    KINDS,
+    UNKNOWN,
+    VERSION_1,
+    VERSION_2,
+    write_version_1,
+)
 from test_distilbert import TASKS, write_distilbert
 from test_safetensors import HOSTILE
-from test_squeezebert import GOLDEN, MODELS
+from test_squeezebert import GOLDEN, MIXED, MODELS, WITH_STATES, arrays_of
 
 from squeezeops import backends, ops
+from squeezeops.backends import models
+from squeezeops.backends.models import CompiledModel
 from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files.safetensors import write_file
+from squeezeops.squeezebert.model import squeezebert
 from squeezeops.squeezebert.model.tensors import encoder_shapes, labels_of
 
 if "native" not in backends.available():
@@ -36,7 +50,9 @@ BUILT_IN = default_model() / "model.safetensors"
 
 
 @pytest.fixture(autouse=True)
-def native():
+def native(monkeypatch):
+    """The Python model, the specification, does not use C, but for the tests of that."""
+    monkeypatch.setattr(squeezebert, "COMPILED", ())
     with ops.backend("native"):
         yield
 
@@ -300,6 +316,166 @@ def test_another_task(converted, task):
             CModel(path, wrong)
 
 
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+UNUSED = ("decoder", "short decoder", "cleanup")  # settings of a tokenizer that the C library has no use for
+REVIEWS = [
+    "a dull movie",
+    "A gorgeous, MOVIE!!",
+    "caf\u00e9 na\u00efve e\u0301 \u5317\u4eac",
+    "unbelievably " * 20,
+    "\U0001f642 [SEP] x",
+]
+
+
+def assert_classifies(path, texts, **options):
+    """As the pipeline does, for each text and for pairs."""
+    python, c = pipeline("text-classification", path), CModel(path)
+    labels = list(python.model.config.id2label.values())
+    for text in texts:
+        for pair in (None, texts[0]):
+            item = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+            expected = python(item, top_k=None, **options)
+            label, score, scores, logits, tokens = c.classify(text, pair, truncate=bool(options))
+            assert (c.label(label), score) == (expected[0]["label"], expected[0]["score"])
+            assert {name: float(scores[i]) for i, name in enumerate(labels)} == {
+                entry["label"]: entry["score"] for entry in expected
+            }
+            encoded = python.tokenizer(text, pair, **options, **({"max_length": longest(python)} if options else {}))
+            assert tokens == len(encoded["input_ids"])
+            inputs = [np.array([encoded[key]]) for key in ("input_ids", "attention_mask", "token_type_ids")]
+            assert_same_bits(logits, python.model(*inputs).logits[0])
+
+
+def longest(python):
+    return min(python.tokenizer.max_length or 2**31, python.model.config.max_position_embeddings)
+
+
+@pytest.mark.parametrize("path", [BUILT_IN, VERSION_1, VERSION_2])
+def test_texts(path):
+    assert_classifies(path, ["good movie", "the bad!", "\u00e9 \u5317"])
+    assert_classifies(path, REVIEWS, truncation=True)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_tokenizer(name, tmp_path):
+    folder = write_model(tmp_path / "model", LABELS)
+    for file, value in KINDS[name].items():
+        (folder / file).write_text(json.dumps(value))
+    convert(folder, out := tmp_path / "out.safetensors")
+    assert_classifies(out, ["the good movies!", "movie [MASK] \u00c9 a", "GOOD Bad movies"], truncation=True)
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "single_label_classification", None])
+@pytest.mark.parametrize("labels", [["one"], LABELS])
+def test_scores(problem, labels, tmp_path):
+    convert(write_model(tmp_path / "model", labels, problem_type=problem), out := tmp_path / "out.safetensors")
+    assert_classifies(out, ["good movie", "bad"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"do_lower_case": False, "tokenize_chinese_chars": False},
+        {"do_lower_case": False, "strip_accents": True, "model_max_length": 7},
+        {"tokenizer_class": "DistilBertTokenizerFast", "model_max_length": 1e30, "strip_accents": False},
+        {"unk_token": "a", "pad_token": None, "mask_token": None, "truncation_side": "left", "max_len": 8},
+        {"mask_token": "<mask>", "pad_token": "<pad>"},
+    ],
+)
+def test_files_of_a_tokenizer_in_version_1(converted, config, tmp_path):
+    folder = write_model(tmp_path / "in", LABELS, words=[*WORDS, "good", "z\u00a0 ", "\u00e9"])
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    convert(folder, new := tmp_path / "new.safetensors", dtype="float32")
+    old = write_version_1(folder, new, tmp_path / "old.safetensors")
+    assert_classifies(old, ["the Good movies!", "\u00e9 \u5317 z", "a [MASK]"], truncation=True)
+    if "<mask>" in config.values():  # its id is beyond those of the model
+        with pytest.raises(CError, match=r"^ids: expected values in \[0, 19\), got 19 at position 1"):
+            CModel(old).classify("<mask>")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"tokenizer.json": "{}"}, "tokenizer.json: expected a file of version 2 .*convert it anew"),
+        ({"added_tokens.json": "{}"}, "added_tokens.json: expected a file of version 2"),
+        ({"tokenizer_config.json": '{"tokenizer_class": "T5"}'}, "tokenizer_class: expected one that"),
+        ({"tokenizer_config.json": '{"added_tokens_decoder": {"0": {}}}'}, "tokenizer_config.json: added_tokens_dec"),
+        ({"tokenizer_config.json": "[]"}, "tokenizer_config.json: expected an object"),
+        ({"vocab.txt": "a\nb"}, r"tokenizer: expected the special tokens .*\[CLS\]"),
+        ({"vocab.txt": None}, "vocab.txt: expected a model with a vocabulary"),
+    ],
+)
+def test_what_version_1_has_no_tokenizer_for(changes, message, tmp_path):
+    file = Edited(shutil.copy(VERSION_1, tmp_path / "model.safetensors"))
+    for name, text in changes.items():
+        file.metadata.pop(name, None)
+        file.metadata |= {} if text is None else {name: text}
+    file.write()
+    c = CModel(file.path)
+    for _ in range(2):
+        with pytest.raises(CError, match=f"^{message}"):
+            c.tokenizer()
+
+
+@pytest.mark.parametrize("name", BROKEN_VOCABULARY)
+def test_a_broken_vocabulary(converted, name, tmp_path):
+    file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
+    BROKEN_VOCABULARY[name][0](file)
+    file.write()
+    with pytest.raises(CError, match=r"^(vocab[._]\w+|\S+\.packed): expected "):  # less data moves the weights
+        CModel(file.path).tokenizer()
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN_SETTINGS if name not in UNUSED])
+def test_broken_settings_of_a_tokenizer(converted, name, tmp_path):
+    file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
+    changes = BROKEN_SETTINGS[name][0]
+    if isinstance(changes, dict):
+        changes = {**json.loads(file.metadata["tokenizer"]), **changes}
+    file.metadata["tokenizer"] = json.dumps(changes)
+    file.write()
+    with pytest.raises(CError, match=r"^(tokenizer|single|pair)(: \w+)?: expected "):
+        CModel(file.path).tokenizer()
+
+
+def test_texts_that_are_refused(converted):
+    c = CModel(converted("random"))
+    for text, message in {
+        "": "text: expected a text that is not blank",
+        " \n\u3000": "text: expected a text that is not blank",
+        "a " * 40: "text: expected at most 16 tokens, got 42",
+        b"a\xff": "text: ",
+        "\ud800": "text: ",
+    }.items():
+        with pytest.raises(CError, match=f"^{message}"):
+            c.classify(text)
+    with pytest.raises(CError, match=r"^pair: expected a text that is not blank"):
+        c.classify("a", " ")
+    with pytest.raises(CError, match=r"^model: expected a model of the task 'text-classification', got 'base'"):
+        CModel(converted("random"), "base").classify("a")
+    with pytest.raises(CError, match=r"^tokenizer: expected a model with a vocabulary"):
+        CModel(converted("classification")).classify("a")
+    args = ClassifyArgs(size=ctypes.sizeof(ClassifyArgs), model=c.handle, text=Text(None, 5))
+    assert LIB.sqz_model_classify(ctypes.byref(args)) == 1 and LIB.sqz_error_message().startswith(b"text: expected")
+    assert LIB.sqz_model_classify(None) == 1 and LIB.sqz_model_tokenizer(c.handle, None) == 1
+
+
+def test_threads_ask_for_one_tokenizer(converted):
+    for _ in range(20):
+        c = CModel(converted("random"))
+        with ThreadPoolExecutor(6) as pool:
+            handles = set(pool.map(lambda _, c=c: c.tokenizer(), range(6)))
+            assert len(handles) == 1
+            found = list(pool.map(lambda _, c=c: c.classify("good movie")[:2], range(12)))
+        assert len(set(found)) == 1
+        c.close()
+        with pytest.raises(CError, match="tokenizer: expected an open handle"):
+            check(LIB.sqz_tokenizer_free(ctypes.c_uint64(handles.pop())))
+
+
 # ---- memory and threads ----------------------------------------------------------------------------------------------
 
 
@@ -351,6 +527,140 @@ def test_threads_run_one_model(converted):
     assert any(done) and not run(0)
     with pytest.raises(CError, match=r"^model: expected an open handle"):
         c.close()
+
+
+# ---- the Python model runs in C --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_both(monkeypatch):
+    """A function that runs a model in C and in Python, and checks that the results are the same."""
+    runs = []
+    run = CompiledModel.run
+    monkeypatch.setattr(CompiledModel, "run", lambda *args: runs.append(run(*args)) or runs[-1])
+
+    def in_both(model, *inputs, **options):
+        expected = model(*inputs, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(squeezebert, "COMPILED", ("native", "cffi"))
+            count = len(runs)
+            found = model(*inputs, **options)
+            assert runs[count:] == [True]
+        theirs, ours = arrays_of(expected), arrays_of(found)
+        assert ours.keys() == theirs.keys() and ours
+        for name, array in ours.items():
+            assert array.shape == theirs[name].shape and array.flags.c_contiguous and array.flags.writeable
+            assert_same_bits(array, np.ascontiguousarray(theirs[name]))
+        return found
+
+    return in_both
+
+
+@pytest.mark.parametrize("dtype, attention", [*STORED, (MIXED, "float32")])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_python_model_runs_in_c(in_both, name, dtype, attention, tmp_path):
+    if dtype is MIXED and name not in WITH_STATES:
+        dtype = {}  # too few layers
+    model = SqueezeBert.from_pretrained(CHECKPOINTS[name](tmp_path / "in"), dtype=dtype, attention=attention)
+    ids, mask, types = inputs_of(model)
+    for inputs in (
+        (ids,),
+        (ids, mask),
+        (ids.tolist(), mask.astype(bool), types.astype(np.int32)),
+        (ids[:1, ..., ::2],),
+    ):
+        in_both(model, *inputs)
+        in_both(model.encoder(), *[array.reshape(-1, array.shape[-1]) for array in map(np.asarray, inputs)])
+    if model.head.has_token_logits:
+        in_both(model, ids, mask, logits_mask=(np.arange(LENGTH) == 0) & np.ones(ids.shape, bool))
+
+
+def test_a_converted_model_runs_in_c(in_both, converted):
+    for name in ("classification", "question_answering"):
+        model = SqueezeBert.from_pretrained(converted(name))
+        in_both(model, *inputs_of(model))
+
+
+def test_copies_run_in_c(in_both):
+    model = SqueezeBert.from_pretrained(GOLDEN / "classification", dtype="int8")
+    inputs = inputs_of(model)
+    first = in_both(model, *inputs)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_same_bits(in_both(twin, *inputs).logits, first.logits)
+    encoder = model.encoder()
+    del model, twin
+    gc.collect()
+    in_both(encoder, *inputs)
+
+
+def test_errors_are_those_of_python(monkeypatch):
+    """Whatever is wrong or unusual, with the same message, or with a result."""
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    model = SqueezeBert.from_pretrained(GOLDEN / "token_classification")
+    good = model([[1, 2]]).logits
+    assert_same_bits(model([[1, 2]], [[True, True]], [[0, 0]]).logits, good)
+    assert_same_bits(model(np.array([[1, 2]], np.uint8), np.array([[1, 1]], np.uint64)).logits, good)
+    calls = [
+        ([[1, 60]],), ([[1, -1]],), (np.array([[2**64 - 1]], np.uint64),), ([[1.0]],), ([1, 2],), ([[1], [1, 2]],),
+        (np.empty((0, 3), int),), ([[1]] * 2, [[1]]), ([[1, 2]], [[1, 2]]), ([[1, 2]], [[1, 256]]),
+        ([[1, 2]], [[0.5, 1]]), ([[1, 2]], None, [[0, 5]]), ([[1, 2]], None, [[False, True]]),
+        (np.ones((1, 17), int),), (None,), ("ab",),
+    ]  # fmt: skip
+    for inputs in calls:
+        found = []
+        for backends_in_c in (("native",), ()):
+            monkeypatch.setattr(squeezebert, "COMPILED", backends_in_c)
+            with pytest.raises((TypeError, ValueError), match=r"^SqueezeBert: \w+: expected") as info:
+                model(*inputs)
+            found.append((type(info.value), str(info.value)))
+        assert found[0] == found[1]
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    assert model([[1, 2]], [[0, 1]], logits_mask=[[True, False]]).logits.shape == (1, 3)
+    for mask in ([[1, 0]], [[True]]):
+        with pytest.raises((TypeError, ValueError), match=r"^SqueezeBert: logits_mask: expected"):
+            model([[1, 2]], [[0, 1]], logits_mask=mask)
+    with pytest.raises(ValueError, match=r"logits_mask: expected True only up to the last attended token"):
+        model([[1, 2]], [[1, 0]], logits_mask=np.array([[False, True]]))
+
+
+def test_a_model_that_the_library_refuses_runs_in_python(monkeypatch):
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    model = SqueezeBert.from_pretrained(GOLDEN / "classification")
+    expected = model([[1, 2]]).logits
+    other = SqueezeBert.from_pretrained(GOLDEN / "classification")
+    other._compiled = CompiledModel(lambda: ("{", "float32", "base", {}))
+    assert_same_bits(other([[1, 2]]).logits, expected)
+
+
+def test_a_model_of_tensors(converted):
+    """The public function: what is wrong with the tensors or texts."""
+    tensors = {"classifier.bias": np.zeros(3, np.float32)}
+
+    def opened(config=b"{}", attention=b"float32", task=b"base", count=1, rows=tensors, **changes):
+        array = (models._Tensor * len(rows))()
+        for row, (name, data) in zip(array, rows.items(), strict=True):
+            row.name, row.dtype, row.rank, row.data = name.encode(), 1, 1, data.ctypes.data
+            row.shape[0] = data.size
+            for key, value in changes.items():
+                setattr(row, key, value)
+        handle = ctypes.c_uint64()
+        status = LIB.sqz_model_open_tensors(config, attention, task, ctypes.c_int64(count), array, ctypes.byref(handle))
+        assert STATUS[status] == "INVALID" and handle.value == 0
+        return LIB.sqz_error_message().decode()
+
+    assert opened(config=None).startswith("config: expected a pointer")
+    assert opened(attention=None).startswith("attention: expected a pointer")
+    assert opened(attention=b"int4").startswith("attention: expected 'float32' or 'int8', got 'int4'")
+    assert opened(task=None).startswith("task: expected a pointer")
+    assert opened(task=b"haiku").startswith("task: expected base, ")
+    assert opened(config=b"[]").startswith("config.json: expected an object")
+    assert opened(config=b"\xff").startswith("config: expected UTF-8")
+    assert opened(count=-1).startswith("count: expected 0 to 2^31 - 1")
+    assert opened(name=None).startswith("tensors[0]: expected a name and data")
+    assert opened(data=None).startswith("tensors[0]: expected a name and data")
+    assert opened(shape=(ctypes.c_int64 * 2)(-1, 1)).startswith("classifier.bias: expected sizes >= 0")
+    assert opened(shape=(ctypes.c_int64 * 2)(2**62, 1)).startswith("classifier.bias: expected sizes >= 0")
+    assert opened().startswith("embeddings.word_embeddings.weight: expected a tensor")
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------------

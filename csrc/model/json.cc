@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/utf8.h"
 #include "threading/float_environment.h"
 
 namespace sqz::model {
@@ -60,19 +61,24 @@ struct Scanner {
   }
   bool string() {
     if (!take('"')) return false;
-    for (; at < end; ++at) {
-      if (*at == '"') {
-        ++at;
-        return true;
-      }
-      if (static_cast<unsigned char>(*at) < 32) return false;
-      if (*at != '\\') continue;
-      if (++at == end || !strchr("\"\\/bfnrtu", *at) || !*at) return false;
-      if (*at != 'u') continue;
-      for (int i = 0; i < 4; ++i)
-        if (++at == end || hex(*at) < 0) return false;
+    char *p = at;
+    bool good = true, closed = false;
+    while (good && !closed && p < end) {
+      const auto c = static_cast<unsigned char>(*p++);
+      closed = c == '"';
+      good = c >= 32;
+      if (c == '\\') good = escape(&p);
     }
-    return false;
+    at = p;
+    return good && closed;
+  }
+  // What follows a backslash.
+  bool escape(char **p) const {
+    if (*p == end) return false;
+    const char c = *(*p)++;
+    int digits = c == 'u' ? 4 : 0;
+    while (digits > 0 && *p < end && hex(**p) >= 0) ++*p, --digits;
+    return digits == 0 && (c == 'n' || (c && strchr("\"\\/bfrtu", c)));
   }
   bool value(int depth = 0) {
     space();
@@ -103,17 +109,6 @@ int unit(const char *p, const char *end) {
   int code = 0;
   for (int i = 2; i < 6; ++i) code = code * 16 + hex(p[i]);
   return code;
-}
-
-char *encode(int code, char *to) {
-  if (code < 0x80) {
-    *to++ = static_cast<char>(code);
-    return to;
-  }
-  int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-  *to++ = static_cast<char>((0xFF00 >> (more + 1) & 0xFF) | code >> (6 * more));
-  while (more-- > 0) *to++ = static_cast<char>(0x80 | (code >> (6 * more) & 0x3F));
-  return to;
 }
 
 }  // namespace
@@ -200,7 +195,7 @@ bool decode(const Chars &value, Chars *string) {
       *to++ = *from++;
       continue;
     }
-    int code = unit(from, end);
+    int code = from[1] == 'u' ? unit(from, end) : -1;
     if (code >= 0) {
       from += 6;
       const int low = code >> 10 == 0x36 ? unit(from, end) : -1;  // the other half of a pair
@@ -208,7 +203,7 @@ bool decode(const Chars &value, Chars *string) {
         code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
         from += 6;
       }
-      to = encode(code, to);
+      to += encode(static_cast<uint32_t>(code), reinterpret_cast<uint8_t *>(to));
       continue;
     }
     const char *const names = "bfnrt", *found = strchr(names, from[1]);
@@ -273,24 +268,8 @@ bool falsy(const Chars &value) {
 }
 
 bool is_utf8(const char *text, int64_t n) {
-  const auto *p = reinterpret_cast<const unsigned char *>(text), *end = p + n;
-  while (p < end) {
-    if (*p < 0x80) {
-      ++p;
-      continue;
-    }
-    const int more = *p >= 0xF0 ? 3 : *p >= 0xE0 ? 2 : 1;
-    if (*p < 0xC2 || *p > 0xF4 || end - p <= more) return false;
-    uint32_t code = *p & (0x3Fu >> more);
-    for (int i = 1; i <= more; ++i) {
-      if ((p[i] & 0xC0) != 0x80) return false;
-      code = code << 6 | (p[i] & 0x3F);
-    }
-    if ((more == 2 && code < 0x800) || (more == 3 && (code < 0x10000 || code > 0x10FFFF)) || code >> 11 == 0x1B)
-      return false;
-    p += more + 1;
-  }
-  return true;
+  bool ascii;
+  return find_invalid(reinterpret_cast<const uint8_t *>(text), n, false, &ascii) == n;
 }
 
 }  // namespace sqz::model

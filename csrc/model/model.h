@@ -58,16 +58,21 @@ struct Model {
   Norm embedding_norm;
   const Layer *layers = nullptr;
   Head head;
+  mutable std::atomic<sqz_tokenizer> tokenizer{0};  // made at its first use
   mutable std::atomic<void *> idle[kIdleWorkspaces] = {};
 
   Model() {}
   ~Model() {
+    sqz_tokenizer_free(tokenizer);
     for (auto &memory : idle) deallocate(memory.load());
   }
 };
 
 // Reads the model from its bytes, which are set. `task`: NULL for the one that it was converted for.
 sqz_status build(const char *task, Model *model);
+// The same of tensors.
+sqz_status build(const char *config, const char *attention, const char *task, int64_t count,
+                 const sqz_model_tensor *tensors, Model *model);
 
 // The most tokens of a sequence.
 int64_t longest_of(const Model &model);
@@ -79,6 +84,9 @@ struct Layout {
   int64_t bytes;                // in all; -1 if they overflow
 };
 Layout layout_of(const Model &model, int64_t tokens, int64_t batch, int64_t longest);
+
+// The model's tokenizer, which it keeps.
+sqz_status tokenizer_of(const Model &model, sqz_tokenizer *tokenizer);
 
 sqz_status run(const Model &model, const sqz_model_run_args &args);
 

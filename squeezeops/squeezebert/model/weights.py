@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from squeezeops.squeezebert.files.converted import ConvertedFile
     from squeezeops.squeezebert.model.tensors import Shape
 
-__all__ = ["ArrayWeights", "MappedWeights", "Weights", "config_of", "load_folder"]
+__all__ = ["ArrayWeights", "MappedWeights", "RecordedWeights", "Weights", "config_of", "describe", "load_folder"]
 
 
 def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[str, NDArray[Any]]]:
@@ -107,6 +109,45 @@ class Weights(Protocol):
 def _bias(weights: Weights, name: str, bias: str | None) -> NDArray[Any] | None:
     """Return the bias that the arguments of `Weights.conv` say."""
     return None if bias == "" else weights[bias or f"{name}.bias"]
+
+
+class RecordedWeights:
+    """Other weights, with a record of what a model took of them.
+
+    Attributes
+    ----------
+    tensors : dict of str to ndarray or PointwiseConv
+        By the names in a converted file.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self.tensors: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array = self.tensors[name] = self._weights[name]
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
+        conv = self.tensors[name + PACKED] = self._weights.conv(name, groups, bias=bias)
+        _bias(self, name, bias)
+        return conv
+
+
+def describe(
+    config: SqueezeBertConfig, attention: str, task: str, tensors: Mapping[str, Any]
+) -> tuple[str, str, str, dict[str, NDArray[Any]]]:
+    """Describe a model of recorded tensors for `squeezeops.backends.models`."""
+    arrays = {
+        name: np.frombuffer(tensor.packed, DTYPES[STORED[tensor.dtype]][1])
+        if isinstance(tensor, ops.PointwiseConv)
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    return json.dumps(asdict(config)), attention, task, arrays
 
 
 class ArrayWeights:
