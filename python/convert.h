@@ -57,7 +57,8 @@ class Arguments {
   pybind11::list missing() const;    // (dtype, shape) of those that the operation asks for
 
  private:
-  void to_array(PyObject *value, sqz_array *array);
+  void name_type(PyObject *value, sqz_array *array);  // what messages call what is no array of a known dtype
+  void to_array(PyObject *value, sqz_array *array);   // runs no code of Python
   void add_result(PyObject *value, sqz_array *array);
   intptr_t *room(int rank);
   const intptr_t *keep(int rank, const intptr_t *sizes);

@@ -66,6 +66,7 @@ class _Operation:
         self.names = [_text(a.name) for a in arguments]
         self.converters = [self._converter(a, name) for a, name in zip(arguments, self.names, strict=True)]
         self.results = [i for i, a in enumerate(arguments) if a.kind == lib.SQZ_ARG_OUT]
+        self.is_array = [a.kind in (lib.SQZ_ARG_ARRAY, lib.SQZ_ARG_OUT) for a in arguments]
 
     def _converter(self, argument: Any, name: str) -> Any:
         """Return a function of the value and of a list that keeps what the field points to."""
@@ -106,9 +107,26 @@ class _Operation:
             done = len(first.values)
         else:
             fields, values, done = [self.size], list(given), 0
-        for convert, value in zip(self.converters[done:], values[done:], strict=True):
-            fields.append(convert(value, keep))
-        return values, fields
+        return values, fields + self._fields(done, values[done:], keep)
+
+    def _fields(self, first: int, values: list[Any], keep: list[Any]) -> list[Any]:
+        """Convert arguments from `first` on. Those that may run code of the caller come before arrays of NumPy.
+
+        Such code, `__float__` or `__buffer__`, may give an array of NumPy other memory. Other buffers keep theirs.
+        """
+        ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
+        fields: list[Any] = [None] * len(values)
+        late = []
+        for i, (value, convert, is_array) in enumerate(
+            zip(values, self.converters[first:], self.is_array[first:], strict=True)
+        ):
+            if is_array and type(value) is ndarray:
+                late.append(i)
+            else:
+                fields[i] = convert(value, keep)
+        for i in late:
+            fields[i] = self.converters[first + i](values[i], keep)
+        return fields
 
     def __call__(self, *given: Any) -> Any:
         keep: list[Any] = []
@@ -130,7 +148,7 @@ class _Operation:
         calls = []
         first = len(bounds[0].values)
         shared = [*given[:-1], *[None] * (len(self.names) - first - len(given) + 1)]
-        common = [convert(value, keep) for convert, value in zip(self.converters[first:], shared, strict=True)]
+        common = self._fields(first, shared, keep)
         for bound, out in zip(bounds, given[-1], strict=True):
             values, fields = [*bound.values, *shared], [*bound.fields, *common]
             outs = out if isinstance(out, tuple) else (out, *[None] * len(self.results))
