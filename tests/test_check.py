@@ -177,7 +177,7 @@ def text(name, value):
 
 
 TEXTS = {
-    "the tokenizer's settings": (text("tokenizer", "{"), "vocabulary", "tokenizer: Expecting property name"),
+    "the tokenizer's settings": (text("tokenizer", "{"), "vocabulary", "tokenizer: "),
     "no settings": (
         lambda file: file.metadata.pop("tokenizer"),
         "vocabulary",

@@ -222,6 +222,19 @@ def test_a_forward_pass_by_op(call, tmp_path):
     check_error(call("bench", "model", "--model", model, "--tokens", "17"), "--tokens: expected at most 16, got 17")
 
 
+@pytest.mark.parametrize(("attention", "quantised"), [("int8", True), ("float32", False)])
+def test_a_forward_pass_with_attention_in_another_arithmetic(call, tmp_path, attention, quantised):
+    model = str(write_model(tmp_path / "model"))
+    arguments = ("bench", "model", "--model", model, "--dtype", "int8", "--tokens", "5", *QUICK)
+    report = json.loads(succeed(call(*arguments, "--attention", attention, "--json")))
+    results = [row["shape"]["result"] for row in report["results"] if row["op"] == "pointwise_convs"]
+    assert {"+" in result for result in results} == {quantised}  # bytes and scales
+    assert {row["dtype"] for row in report["results"]} == {f"int8 with {attention} attention"}
+    check_error(
+        call(*arguments, "--attention", "int4"), "attention: expected None or one of 'float32', 'int8', got 'int4'"
+    )
+
+
 def test_a_forward_pass_of_a_multiple_choice(call):
     """Of one choice."""
     model = str(GOLDEN / "multiple_choice")
@@ -252,7 +265,7 @@ def test_two_files_are_compared(call, tmp_path):
     (line,) = json.loads(call("bench", "--compare", *files, "--json")[1])
     assert line["row"] == name and line["ratio"] == pytest.approx(line["after"] / line["before"])
     Path(files[1]).write_text("{")
-    check_error(call("bench", "--compare", *files), "b.json: expected JSON, got: Expecting property name")
+    check_error(call("bench", "--compare", *files), "b.json: file: expected JSON, got Expecting property name")
     check_error(call("bench", "--compare", files[0], str(tmp_path / "c.json")), "c.json: No such file")
 
 

@@ -421,7 +421,7 @@ def test_an_id_without_a_row(edited):
 
 
 BROKEN_SETTINGS = {
-    "a list": ([], r"expected a JSON object, got \[\]"),
+    "a list": ([], r"file: expected a JSON object, got \[\]"),
     "flag": ({"lowercase": 1}, r"lowercase: expected bool, got 1"),
     "length": ({"max_length": 0}, r"max_length: expected at least 1, got 0"),
     "special token": ({"sep_token": 3}, r"sep_token: expected str( or None)?, got 3"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_helpers import ROOT, cmake_build, ninja, run, tool
+from build_helpers import ROOT, ninja, run, tool
 from fetch_runtimes import PACKAGES, command, root_of
 
 import squeezeops

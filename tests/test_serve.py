@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from limits import seconds
 from pipeline_helpers import MODELS, write_task_model
 
 import squeezeops
@@ -43,7 +44,7 @@ def serving(*arguments):
 
 def post(port, inputs, connection=None):
     """Send a request; return its status and the answer."""
-    connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
     connection.request("POST", "/", json.dumps({"inputs": inputs}))
     response = connection.getresponse()
     return response.status, json.loads(response.read())
@@ -100,7 +101,7 @@ BAD = {
 @pytest.mark.parametrize(("body", "status", "message"), BAD.values(), ids=BAD)
 def test_errors(server, classify, body, status, message):
     process, port = server
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
     try:
         connection.request("POST", "/", body)
     except ConnectionError:
@@ -119,11 +120,11 @@ def test_requests_without_a_length_and_clients_that_leave(server):
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"413"),
         (b"GET / HTTP/1.1\r\n\r\n", b"501"),
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds(60)) as client:
             client.sendall(request)
             assert client.recv(100).split()[1] == status
     for request in (b"", b"POST", b'POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"inputs"'):
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds(60)) as client:
             client.sendall(request)
     assert post(port, TEXTS[0])[0] == 200 and process.poll() is None
 
@@ -133,7 +134,7 @@ def test_a_load(classify):
     clients, requests, failures = 8, 25, []
 
     def run(client):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
         for i in range(requests):
             text = TEXTS[(client + i) % len(TEXTS)]
             bad = (client + i) % 7 == 0
@@ -158,12 +159,12 @@ def test_ctrl_c_answers_what_is_running(classify):
         started = threading.Event()
 
         def run():
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
             connection.connect()
             started.set()
             answers.append(post(port, texts, connection))
 
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
         post(port, TEXTS[0], idle)  # stays open
         thread = threading.Thread(target=run)
         thread.start()

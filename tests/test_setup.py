@@ -81,6 +81,15 @@ def test_any_other_reason(build):
     assert COMPILER not in message and HEADERS not in message
 
 
+def test_a_compiler_that_fails_later(build, tmp_path):
+    """Here by a launcher, elsewhere because the system kills it for its memory."""
+    (tmp_path / "launcher").write_text('#!/bin/sh\ncase "$*" in *csrc/*) exit 1;; esac\nexec "$@"\n')
+    (tmp_path / "launcher").chmod(0o755)
+    message = build("cmake", "ninja", *COMPILERS, CMAKE_CXX_COMPILER_LAUNCHER=str(tmp_path / "launcher"))
+    assert "the build failed with status 1; the compiler's message is above" in message
+    assert "CMAKE_BUILD_PARALLEL_LEVEL=1" in message and COMPILER not in message
+
+
 @pytest.mark.parametrize("missing", [("pybind11",), ("cffi",), ("pybind11", "cffi")], ids=" ".join)
 def test_no_modules_to_build_with(build, missing):
     """Without pip's build isolation."""

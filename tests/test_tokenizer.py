@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import tokenizers
 from limits import seconds
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from squeezeops import ops
 from squeezeops.squeezebert.tokenizer import normalizer
 from squeezeops.squeezebert.tokenizer import tokenizer as module
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
@@ -78,6 +80,7 @@ def make_vocab():
 
 
 VOCAB = make_vocab()
+HALVES = {"##a": 7, "##b": 8}
 
 
 def reference(vocab=VOCAB, **flags):
@@ -169,6 +172,13 @@ def random_text(rng):
         parts.append(rng.choice(("", "", " ", " ", " ", "  ", "\n", ",", "\u00a0")))
     text = "".join(parts)
     return "".join(c for c in text if c not in AVOID and not "\ud800" <= c <= "\udfff")
+
+
+@pytest.fixture(autouse=True)
+def in_python():
+    """A backend without a tokenizer of its own; test_c_tokenizer.py compares those of the others with this one."""
+    with ops.backend("numpy"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -962,8 +972,8 @@ def test_bad_arguments_elsewhere(ours):
 
 
 def test_threads_and_a_full_cache(monkeypatch):
-    for owner in (module, normalizer):
-        monkeypatch.setattr(owner, "CACHE_SIZE", 50)
+    monkeypatch.setattr(normalizer, "CACHE_SIZE", 50)
+    monkeypatch.setattr(module, "MOST_RECENT", 10_000)
     rng = random.Random(24)
     texts = [random_text(rng) for _ in range(100)]
     expected = Tokenizer(VOCAB)(texts)
@@ -974,4 +984,36 @@ def test_threads_and_a_full_cache(monkeypatch):
     for thread in threads:
         thread.join()
     assert results == [True] * 8
-    assert len(shared._cache) <= 60
+    assert len(shared._recent) + len(shared._older) <= 80
+
+
+def test_unseen_words_take_bounded_memory():
+    tok = Tokenizer({**{token: i for i, token in enumerate(SPECIALS)}, **dict(zip("ab", (5, 6), strict=True))} | HALVES)
+    rng = random.Random(26)
+    tracemalloc.start()
+    try:
+        peaks = []
+        for _ in range(4):
+            tracemalloc.reset_peak()
+            for _ in range(1000):  # words of 100 pieces
+                tok.tokenize(" ".join("".join(rng.choices("ab", k=100)) for _ in range(4)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert len(tok._recent) > 100
+    assert peaks[-1] < 2.1 * module.MOST_RECENT and peaks[-1] < 1.05 * peaks[1], peaks
+
+
+def test_words_in_use_survive_unseen_ones(monkeypatch):
+    monkeypatch.setattr(module, "MOST_RECENT", 100_000)
+    tok, turns = Tokenizer(VOCAB), 0
+    for i in range(3000):
+        older = tok._older
+        assert tok.tokenize(f"the {i}x film") == ["the", *tok.tokenize(f"{i}x"), "film"]
+        assert {"the", f"{i}x", "film"} <= tok._recent.keys() | tok._older.keys()
+        turns += tok._older is not older
+        assert len(tok._recent) + len(tok._older) < 1000
+    assert turns > 3
+    long = Tokenizer(VOCAB, max_input_chars_per_word=10**6)
+    long.tokenize("a" * 2000)
+    assert not long._recent  # as large as a good part of the cache

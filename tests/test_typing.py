@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from limits import seconds
 
 import squeezeops
 from squeezeops import literals, pipelines
@@ -103,7 +104,7 @@ def mypy(folder):
     options = ["--strict", "--follow-imports=silent", "--no-error-summary", "--cache-dir", str(folder / "cache")]
     command = [sys.executable, "-m", "mypy", *options, "good.py", "bad.py"]
     environment = os.environ | {"MYPYPATH": str(PACKAGE)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds(600))
     assert done.returncode == 1, done.stdout + done.stderr
     return re.findall(r"^(\w+\.py):(\d+): error: ", done.stdout, re.MULTILINE), done.stdout
 
@@ -113,7 +114,7 @@ def pyright(folder):
     settings = {"typeCheckingMode": "strict", "extraPaths": [str(PACKAGE)], "reportUnusedExpression": False}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "good.py", "bad.py"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds(600))
     found = json.loads(done.stdout)["generalDiagnostics"]
     errors = [
         (Path(each["file"]).name, each["range"]["start"]["line"] + 1, each.get("rule", ""))

@@ -78,6 +78,9 @@ struct Contents {
   bool has(const char *prefix) const;
 };
 
+// Puts the tensors in the order of find(); no two may have one name.
+sqz_status sort_by_name(Contents *contents);
+
 // Reads the header. Texts and names stay in `arena`.
 sqz_status read_contents(const char *data, size_t size, Arena *arena, Contents *to);
 

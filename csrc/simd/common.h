@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SQZ_INLINE inline __attribute__((always_inline))
+#define SQZ_INLINE_LAMBDA __attribute__((always_inline))
 #define SQZ_RARE __attribute__((noinline, cold))  // runs seldom: compiled for size
 
 // Tile sizes and the like are specialised per trait. A trait that derives from another does not match the other's
@@ -80,7 +81,7 @@ SQZ_INLINE float minus_infinity() { return -__builtin_inff(); }
 
 // Calls f.template run<MR>() with MR = rows, 1 <= rows <= Max.
 template <int Max, class F>
-SQZ_INLINE void with_rows(int rows, F &&f) {
+SQZ_INLINE void with_rows(int rows, const F &f) {
   if constexpr (Max > 1) {
     if (rows < Max) return with_rows<Max - 1>(rows, f);
   }

@@ -6,15 +6,16 @@ Annals of Mathematical Statistics 18 (1947). A test of ranks needs no assumption
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from squeezeops.benchmark.cases import describe
 from squeezeops.benchmark.measure import Sample
+from squeezeops.squeezebert.files.checks import fail_for, parse_json
+from squeezeops.squeezebert.files.limits import MAX_JSON
 
 __all__ = ["Line", "compare", "differences_of_machines", "in_blocks", "mann_whitney", "read_results"]
 
@@ -55,12 +56,12 @@ def in_blocks(times: Sequence[float]) -> list[float]:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def read_results(name: str, content: bytes) -> dict[str, Any]:
-    """Read the content of a file of ``squeezeops bench --json``. Raises ValueError, which names it."""
-    try:
-        report = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # also of a wrong encoding
-        raise ValueError(f"{name}: expected JSON, got: {error}") from None
+def read_results(name: str, file: IO[bytes]) -> dict[str, Any]:
+    """Read the results of ``squeezeops bench --json`` from an open file. Raises ValueError, which names it."""
+    content = file.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        fail_for(name)("file", f"at most {MAX_JSON} bytes", "more")
+    report = parse_json(content, "file", fail_for(name))
     expected = f"{name}: expected results of squeezeops bench --json"
     try:
         rows = {_key(row): row for row in report["results"]}

@@ -115,6 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--dtype", choices=TARGETS, help="of the weights (default: float32, or what the file was converted to)"
     )
+    model.add_argument(
+        "--attention",
+        choices=("float32", "int8"),
+        help="arithmetic of attention (default: int8 for --dtype int8, or the file's)",
+    )
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object at the end")
     forms.add_argument(
@@ -157,7 +162,7 @@ def _check_together(arguments: argparse.Namespace) -> None:
     if arguments.compare and (arguments.op or arguments.csv):
         raise CommandError(f"--compare: expected no op and no --csv beside it, got {arguments.op or '--csv'}")
     for_ops = ("shapes", "cold", "against", "csv")
-    for name in for_ops if arguments.op == MODEL else ("model", "tokens", "dtype"):
+    for name in for_ops if arguments.op == MODEL else ("model", "tokens", "dtype", "attention"):
         if getattr(arguments, name) not in (None, False, []):
             beside = "an op" if arguments.op == MODEL else MODEL
             raise CommandError(f"--{name.removesuffix('s') if name == 'shapes' else name}: expected {beside} before it")
@@ -236,7 +241,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     for path in arguments.compare:
         with ExitStack() as stack:
             name, file = reading.open_input("--compare", path, stack)
-            reports.append(read_results(name, file.read()))
+            reports.append(read_results(name, file))
     before, after = reports
     for difference in differences_of_machines(before, after):
         streams.note(f"times can not be compared: {difference}")
@@ -274,16 +279,23 @@ def _run_model(arguments: argparse.Namespace) -> None:
 
 
 def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
-    """Return a model, its name and the dtype of its weights."""
+    """Return a model, its name and the dtype of its weights, with the arithmetic of attention if that is given."""
     import numpy as np
 
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.squeezebert import SqueezeBert
     from squeezeops.squeezebert.model.tensors import encoder_shapes
 
+    attention = arguments.attention
+
+    def words(model: SqueezeBert) -> str:
+        return str(model.dtype) if attention is None else f"{model.dtype} with {model.attention} attention"
+
     if arguments.model is not None:
-        model = SqueezeBert.from_pretrained(find_model(arguments.model), dtype=arguments.dtype)
-        return arguments.model, str(model.dtype), model
+        model = SqueezeBert.from_pretrained(
+            find_model(arguments.model), dtype=arguments.dtype, attention=arguments.attention
+        )
+        return arguments.model, words(model), model
     config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)
     # As large as trained ones. Tables are float16, as in the official checkpoint.
     weights = {
@@ -292,7 +304,8 @@ def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         )
         for name, shape in encoder_shapes(config)
     }
-    return "SqueezeBERT-base, random weights", dtype, SqueezeBert(config, weights, dtype=dtype, task="base")
+    model = SqueezeBert(config, weights, dtype=dtype, attention=attention, task="base")
+    return "SqueezeBERT-base, random weights", words(model), model
 
 
 def _jobs(arguments: argparse.Namespace) -> list[tuple[Op, Shape]]:

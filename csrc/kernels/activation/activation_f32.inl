@@ -38,9 +38,13 @@ struct Activation {
         I::store(out + i, y);
       }
     } else {
-      for (; n >= 16; n -= 16, x += 16, out += step) I::store(out, apply<A>(I::load(x)));
-      const int rest = static_cast<int>(n);
-      if (rest) I::store_n(out, apply<A>(I::load_n(x, rest)), rest);
+      const int64_t rest = n & 15, whole = n - rest;
+      float *to = out;
+      for (const float *from = x; from != x + whole; from += 16, to += step) I::store(to, apply<A>(I::load(from)));
+      if (__builtin_expect(rest != 0, 0)) {
+        const int count = static_cast<int>(rest);
+        I::store_n(out + whole, apply<A>(I::load_n(x + whole, count)), count);
+      }
     }
   }
 

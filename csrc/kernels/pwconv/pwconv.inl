@@ -50,21 +50,18 @@ struct PanelsInPlace {
   SQZ_INLINE PanelsInPlace(const Pwconv &, const uint8_t *packed) : begin(packed) {}
 };
 
-// multiply<MR, NP> of a tile T for a number of rows. One call through a pointer, not a call per height: each would pass
-// all arguments.
-template <class T, int NP>
-struct TileFunction {
-  decltype(&T::template multiply<1, NP>) call;
+// Calls f(multiply<rows, NP>) of a tile T.
+template <class T, int NP, class F>
+struct CallTile {
+  const F &f;
   template <int MR>
-  SQZ_INLINE void run() {
-    call = T::template multiply<MR, NP>;
+  SQZ_INLINE void run() const {
+    f(T::template multiply<MR, NP>);
   }
 };
-template <class T, int NP>
-SQZ_INLINE auto tile_function(int rows) {
-  TileFunction<T, NP> function;
-  with_rows<T::kTileRows>(rows, function);
-  return function.call;
+template <class T, int NP, class F>
+SQZ_INLINE void call_tile(int rows, const F &f) {
+  with_rows<T::kTileRows>(rows, CallTile<T, NP, F>{f});
 }
 
 // T is a tile: it has the float trait I of its epilogue, kTileRows, kTilePanels, Panels<NP>, panel_bytes(p), steps(p)

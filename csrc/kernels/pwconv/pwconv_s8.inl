@@ -61,8 +61,10 @@ struct S8Tile {
   template <int NP>
   static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead,
                                float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
-    tile_function<S8Tile, NP>(rows)(steps(p), p.q + row * p.ldq + g * QuantizeRows::width(p.group_in), p.ldq, panel,
-                                    ahead, p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    call_tile<S8Tile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(steps(p), p.q + row * p.ldq + g * QuantizeRows::width(p.group_in), p.ldq, panel, ahead,
+               p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>

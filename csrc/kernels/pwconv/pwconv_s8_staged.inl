@@ -17,8 +17,10 @@ struct StagedTile {
   template <int NP>
   static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead,
                                float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
-    tile_function<StagedTile, NP>(rows)(PackedS8::steps(p.group_in), p.q + row * p.ldq, panel, ahead,
-                                        p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    call_tile<StagedTile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(PackedS8::steps(p.group_in), p.q + row * p.ldq, panel, ahead, p.scales + row * p.groups + g, p.groups,
+               out, ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>

@@ -29,9 +29,10 @@ struct SummedTile {
   static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead,
                                float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
     const SummedPwconv &summed = static_cast<const SummedPwconv &>(p);
-    tile_function<SummedTile, NP>(rows)(summed.sums + (row - summed.first) * (16 * NP), panel,
-                                        PackedS8::panel_bytes(p.group_in), p.scales + row * p.groups + g, p.groups, out,
-                                        ldo, bias, residual, ldr);
+    call_tile<SummedTile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(summed.sums + (row - summed.first) * (16 * NP), panel, PackedS8::panel_bytes(p.group_in),
+               p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>

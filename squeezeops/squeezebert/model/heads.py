@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from squeezeops.literals import Activation, ModelTask
-    from squeezeops.squeezebert.model.batch import Batch, Rows
+    from squeezeops.squeezebert.model.batch import Batch, Plain, Rows
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.output import SqueezeBertOutput
     from squeezeops.squeezebert.model.tensors import Shape
@@ -57,10 +57,10 @@ class Head(ABC):
         """Take the tensors of `shapes`."""
 
     @abstractmethod
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         """Return the fields of the output that the head sets, with their shapes for these inputs."""
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         """Return the rows of the last layer that the head needs; None for all."""
         return None
 
@@ -85,7 +85,7 @@ class BaseHead(Head):
         has_pooler = weights is not None and "pooler.dense.weight" in weights
         self.pooler = weights.conv("pooler.dense") if weights is not None and has_pooler else None
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {} if self.pooler is None else pooled(batch, self.pooler)
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -120,10 +120,10 @@ class MaskedLMHead(Head):
         self.eps = config.layer_norm_eps
         self.decoder = weights.conv("cls.predictions.decoder", bias="cls.predictions.bias")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.decoder)
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.chosen
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -145,10 +145,10 @@ class TextClassificationHead(Head):
         self.pooler = weights.conv(name)
         self.classifier = weights.conv("classifier")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": (batch.size[0], self.classifier.out_channels)}
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.first_tokens()
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -168,7 +168,7 @@ class MultipleChoiceHead(TextClassificationHead):
         c = config.hidden_size
         return {**linear_shapes(pooler_of(config)[0], c, c), **linear_shapes("classifier", 1, c)}
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": batch.shape[:-1]}
 
 
@@ -184,10 +184,10 @@ class TokenClassificationHead(Head):
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
         self.classifier = weights.conv("classifier")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.classifier)
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.chosen
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -204,7 +204,7 @@ class QuestionAnsweringHead(Head):
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
         self.outputs = weights.conv("qa_outputs")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {"start_logits": batch.size, "end_logits": batch.size}
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -224,7 +224,7 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+def pooled(batch: Batch | Plain, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
     return {"pooler_output": (batch.size[0], dense.out_channels)}
 
 
@@ -242,7 +242,7 @@ def pool(
     return y
 
 
-def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+def token_logits(batch: Batch | Plain, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
     of_tokens = batch.size if batch.chosen is None else batch.chosen.indices.shape
     return {"logits": (*of_tokens, linear.out_channels)}
 

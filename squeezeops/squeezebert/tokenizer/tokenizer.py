@@ -20,11 +20,13 @@ import os
 import re
 import reprlib
 import warnings
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from squeezeops import backends, ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -38,6 +40,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     check_algorithm,
     check_id,
     check_int,
+    check_pieces,
     check_records,
     contradictions,
     naming,
@@ -52,12 +55,12 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     read_post_processor,
     read_pre_tokenizer,
     read_side,
+    read_vocabulary_file,
     uses_bert_class,
     without_types,
 )
 from squeezeops.squeezebert.tokenizer.encoding import EncodedRow, Encoding
 from squeezeops.squeezebert.tokenizer.normalizer import (
-    CACHE_SIZE,
     SPACE,
     WORD_CHARS,
     BertNormalizer,
@@ -70,10 +73,18 @@ if TYPE_CHECKING:
     from squeezeops.literals import Padding, Side, Truncation
 
     Texts = str | Sequence[Any]
+    Pieces = tuple[tuple[int, int, int], ...]
 
 __all__ = ["Tokenizer"]
 
+MOST_RECENT = 1 << 23  # bytes of half of the remembered words
+PIECE_BYTES = 80  # of a piece in CPython; a word, the tuple of its pieces and a place in a dict take as much as three
 _STRATEGIES = ("longest_first", "only_first", "only_second")
+# The columns of a row. All of them are those of an aligned one.
+_COLUMNS = (
+    "input_ids", "token_type_ids", "attention_mask", "offset_mapping", "special_tokens_mask", "word_ids",
+    "sequence_ids",
+)  # fmt: skip
 _PADDINGS: dict[bool | str, str] = {
     True: "longest",
     False: "do_not_pad",
@@ -97,15 +108,28 @@ class _AddedTokens:
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         self.records = records
-        longest_first = sorted(filter(None, records), key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        lengths: dict[str, set[int]] = {}  # of the tokens, by their first character
+        for content in filter(None, records):
+            lengths.setdefault(content[0], set()).add(len(content))
+        self.lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+        self.first = re.compile(f"[{''.join(map(re.escape, lengths))}]") if lengths else None
+
+    def matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the spans of all tokens. One pattern of all tokens would take seconds for thousands of them."""
+        at = 0
+        while found := self.first and self.first.search(text, at):
+            start = found.start()
+            ends = (start + size for size in self.lengths[text[start]])
+            content = next((part for end in ends if (part := text[start:end]) in self.records), "")
+            at = start + (len(content) or 1)
+            if content:
+                yield start, at
 
     def split(self, text: str) -> Iterator[tuple[int, int, int | None]]:
         """Split a text; yield (start, end, id of the added token or None) for each part."""
         done = 0
-        for match in self.pattern.finditer(text) if self.pattern else ():
-            start, end = match.span()
-            record = self.records[match.group()]
+        for start, end in self.matches(text):
+            record = self.records[text[start:end]]
             if record.get("single_word") and (
                 (start > 0 and text[start - 1] in WORD_CHARS) or (end < len(text) and text[end] in WORD_CHARS)
             ):
@@ -155,6 +179,11 @@ class _Plan(NamedTuple):
     columns: tuple[str, ...]
     length: bool
     aligned: bool
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The columns of a row: what is returned, or needed to pad it or to align it with its text."""
+        return _COLUMNS if self.aligned else self.columns
 
 
 @lru_cache(maxsize=64, typed=True)  # checking takes as long as encoding a short text
@@ -330,11 +359,10 @@ class Tokenizer:
     ) -> None:
         if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
-        items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
-        if not all(type(token) is str and type(i) is int and 0 <= i < UNLIMITED for token, i in items):
-            for token, i in items:
+        for token, i in vocab.items() if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False):
+            if not (type(token) is str and type(i) is int and 0 <= i < UNLIMITED):
                 check_id("vocab", token, i)
-        self._vocab = dict(items)
+        self._vocab = dict(vocab if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False))
         self.vocab_size = len(self._vocab)
         self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
         self.unk_token, self.cls_token, self.sep_token = unk_token, cls_token, sep_token
@@ -371,21 +399,27 @@ class Tokenizer:
                 added[token] = {"content": token, "id": free, "special": True}
                 free += 1
         self._added = list(added.values())
-        self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
+        self._ids = ChainMap(self._vocab, {content: record["id"] for content, record in added.items()})
+        self._size = len(self._vocab) + sum(content not in self._vocab for content in added)
         missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
-        self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
         matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
         self._verbatim = _AddedTokens({c: r for c, r in matched.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
         self._normalized = _AddedTokens({form: added[c] for c, form in normalized.items() if c in matched})
         # The reference decodes added tokens of normalised text to their normalised form.
-        self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
+        self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
-        self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
+        self._encoded = 0  # characters, as long as that is few
+        # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
+        # words are forgotten. A word that is used again moves back.
+        self._recent: dict[str, Pieces] = {}
+        self._older: dict[str, Pieces] = {}
+        self._recent_bytes = 0
         self.unk_token_id = self._ids.get(unk_token)
         cls, sep, pad, mask = (None if token is None else self._ids[token] for token in list(named.values())[1:])
         self.cls_token_id, self.sep_token_id, self.pad_token_id, self.mask_token_id = cls, sep, pad, mask
@@ -469,10 +503,7 @@ class Tokenizer:
             self = cls._from_json(file, config, flags, options, bert_class)
         else:
             with naming(file):
-                # One token per line; the line number is the id, blank lines included.
-                lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-                blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
-                vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+                vocab = read_vocabulary_file(file)
             options |= read_added_tokens(file.parent, config, vocab)
             with naming(file):
                 self = cls(vocab, **options, **flags)
@@ -537,19 +568,34 @@ class Tokenizer:
         templates, ends = read_post_processor(data.get("post_processor"))
         decoder = read_decoder(data.get("decoder"))
         options = {f"{kind}_token": token for kind, (token, _) in ends.items()} | options
-        known = vocab.keys() | {record["content"] for record in options["added_tokens"]}
+        added = {record["content"] for record in options["added_tokens"]}
         for kind in SPECIAL_KINDS[1:]:
             usual = f"[{kind.upper()}]"
-            options.setdefault(f"{kind}_token", usual if usual in known else None)
+            options.setdefault(f"{kind}_token", usual if usual in vocab or usual in added else None)
         self = cls(vocab, **options)
         for kind, (token, i) in ends.items():
             if i != (own := self._ids.get(token)):
                 raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
-        unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
+        unknown = {part for t in templates for part, _ in t if isinstance(part, int)}.difference(self._all_ids())
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
         self._templates, self._decoder = templates, decoder
         return self
+
+    @cached_property
+    def _tokens(self) -> dict[int, str] | list[str | None]:
+        """The token of each id, in a list if there are few holes. Made late: only what reads tokens needs it."""
+        largest = max(self._all_ids(), default=0)
+        tokens: dict[int, str] | list[str | None] = {}
+        if largest < 2 * self._size:
+            tokens = [None] * (largest + 1)
+        for known in reversed(self._ids.maps):
+            for token, i in known.items():
+                tokens[i] = token
+        return tokens
+
+    def _all_ids(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(tokens.values() for tokens in self._ids.maps)
 
     def _flags(self) -> dict[str, bool]:
         """Return how texts are normalised, by the names of the constructor's arguments."""
@@ -604,10 +650,11 @@ class Tokenizer:
         self = cls(vocab, **{name: settings[name] for name in known if name in settings})
         for i, kind in enumerate(("single", "pair")):
             template = check(kind, settings.get(kind, self._templates[i]), list)
+            check_pieces(kind, len(template))
             for item in template:
                 part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
                 check_id(kind, str(part), type_id)
-                if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
+                if part not in ("A", "B") and (type(part) is not int or part not in self._all_ids()):
                     raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
             self._templates[i] = [(part, type_id) for part, type_id in template]
         decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
@@ -716,7 +763,7 @@ class Tokenizer:
         if plan.cuts_one and samples and samples[0][2] is not None:
             expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
             raise ValueError(f"truncation: expected {expected}, got {truncation!r}")
-        found = [self._encode_rows(*sample, plan) for sample in samples]
+        found = self._encode_samples(samples, plan)
         rows = [row for sample in found for row in sample] if batched else found[0]
         width = plan.width
         if plan.longest:
@@ -727,7 +774,7 @@ class Tokenizer:
 
         def align() -> list[EncodedRow]:
             again = plan._replace(aligned=True)
-            aligned = rows if plan.aligned else [row for s in samples for row in self._encode_rows(*s, again)]
+            aligned = rows if plan.aligned else [row for s in self._encode_samples(samples, again) for row in s]
             return [self._aligned(row, width, plan.side) for row in aligned]
 
         if not batched and plan.stride is None and not plan.arrays:
@@ -753,6 +800,18 @@ class Tokenizer:
     def _aligned(self, row: dict[str, list[Any]], width: int, side: str) -> EncodedRow:
         ids, types, mask, spans, special, words, sequences = self._padded(row, width, side).values()
         return EncodedRow(ids, types, [self._tokens[i] for i in ids], spans, mask, special, words, sequences)
+
+    def _encode_samples(self, samples: list[_Sample], plan: _Plan) -> list[list[dict[str, list[Any]]]]:
+        """Encode each text or pair into rows: in C, as far as the backend in force does that, else here."""
+        encoder = self._encoder(samples)
+        if encoder is None or plan.stride is not None or plan.split:
+            return [self._encode_rows(*sample, plan) for sample in samples]
+        encode, number = encoder.encode, 0 if plan.limit is None else 1 + _STRATEGIES.index(plan.strategy)
+        options = plan.add_special_tokens, number, plan.limit or 0, plan.row
+        return [
+            [row] if (row := encode(text, pair, *options)) else self._encode_rows(index, text, pair, plan)
+            for index, text, pair in samples
+        ]
 
     def _encode_rows(self, index: str, text: Any, pair: Any, plan: _Plan) -> list[dict[str, list[Any]]]:
         """Encode a text or a pair into one row or, with overflow, into a row per window."""
@@ -830,13 +889,41 @@ class Tokenizer:
             row |= {"special_tokens_mask": special, "word_ids": words, "sequence_ids": sequences}
         return row
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: not what belongs to this process."""
+        return self.__dict__ | {"_encoders": {}}
+
+    def _encoder(self, samples: Iterable[_Sample]) -> Any:
+        """Return the tokenizer in C of the backend in force; None if it has none, or if making one is not worth it.
+
+        That takes as long as to encode a few characters per token of the vocabulary in Python.
+        """
+        enough = 4 * self.vocab_size
+        if self._encoded < enough:
+            self._encoded += sum(len(text) for _, *texts in samples for text in texts if isinstance(text, (str, list)))
+            if self._encoded < enough:
+                return None
+        try:
+            key = ops.get_backend(), self.truncation_side
+        except (ImportError, ValueError):  # the class needs none
+            return None
+        if key not in self._encoders:
+            make = getattr(backends.load(key[0]), "make_encoder", None)
+            self._encoders[key] = make and make(self._vocab, self.settings())
+        return self._encoders[key]
+
     def _encode(self, text: str, with_words: bool = False) -> _Part:
         """Encode one text without special tokens."""
+        encoder = self._encoder([("", text, None)])
+        if encoder is not None and encoder.plain:
+            row = encoder.encode(text, None, False, 0, 0, ("input_ids", "offset_mapping", "word_ids"))
+            if row:
+                return _Part(*row.values())
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         words: list[int] = []
         numbers = itertools.count()
-        known = self._cache.get
+        known = self._recent.get
         for base, stop, token in self._verbatim.split(text):
             if token is not None:
                 ids.append(token)
@@ -870,8 +957,10 @@ class Tokenizer:
                             offsets.append((base + origin[at + first], base + origin[at + last - 1] + 1))
         return _Part(ids, offsets, words)
 
-    def _word_pieces(self, word: str) -> tuple[tuple[int, int, int], ...]:
+    def _word_pieces(self, word: str) -> Pieces:
         """Return (id, start, end) of a word's pieces: the longest known prefix, then the longest continuation, ..."""
+        if word in self._older:
+            return self._remember(word, self._older[word])
         pieces: list[tuple[int, int, int]] = []
         start, size, prefix = 0, len(word), ""
         while start < size <= self._max_chars:
@@ -887,12 +976,18 @@ class Tokenizer:
             shown = reprlib.repr(word)
             raise ValueError(f"text: expected words of the vocabulary, which has no {self.unk_token!r}, got {shown}")
         result = tuple(pieces) if start == size else ((self._vocab[self.unk_token], 0, size),)
-        if size > self._max_chars:
-            return result  # cheap to find again, and of any length
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()  # rare; tracking the order of use would cost more
-        self._cache[word] = result
-        return result
+        return result if size > self._max_chars else self._remember(word, result)  # cheap to find again
+
+    def _remember(self, word: str, pieces: Pieces) -> Pieces:
+        taken = PIECE_BYTES * (len(pieces) + 3) + 4 * len(word)
+        self._recent_bytes += taken
+        if self._recent_bytes > MOST_RECENT:
+            if taken > MOST_RECENT // 8:
+                self._recent_bytes -= taken
+                return pieces
+            self._older, self._recent, self._recent_bytes = self._recent, {}, taken
+        self._recent[word] = pieces
+        return pieces
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text without special tokens.
@@ -912,7 +1007,7 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, got {type(text).__name__}")
-        return [self._tokens[i] for i in self._encode(text).ids]
+        return self._look_up(self._encode(text).ids, {})
 
     def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
         """Return the token of an id, or a list of tokens.
@@ -933,8 +1028,8 @@ class Tokenizer:
             If an id is outside the vocabulary.
         """
         if isinstance(ids, Iterable):
-            return self._look_up(ids, self._tokens)
-        return self._look_up([ids], self._tokens)[0]
+            return self._look_up(ids, {})
+        return self._look_up([ids], {})[0]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
         """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
@@ -1019,14 +1114,22 @@ class Tokenizer:
             tokens[k] = token
         return "".join(tokens)
 
-    @staticmethod
-    def _look_up(ids: Iterable[int], tokens: Mapping[int, str]) -> list[str]:
-        try:
-            return [tokens[operator.index(i)] for i in ids]
-        except KeyError as error:
-            raise ValueError(f"ids: expected ids of the vocabulary, got {error}") from None
-        except TypeError as error:
-            raise TypeError(f"ids: expected int, got something else: {error}") from None
+    def _look_up(self, ids: Iterable[int], forms: Mapping[int, str]) -> list[str]:
+        """Return the form or else the token of each id."""
+        tokens, out = self._tokens, []
+        for item in ids:
+            try:
+                i = operator.index(item)
+            except TypeError as error:
+                raise TypeError(f"ids: expected int, got something else: {error}") from None
+            try:
+                token = forms[i] if i in forms else tokens[i] if i >= 0 else None
+            except LookupError:
+                token = None
+            if token is None:
+                raise ValueError(f"ids: expected ids of the vocabulary, got {i}")
+            out.append(token)
+        return out
 
     def __repr__(self) -> str:
         lowercase = self._normalize.lowercase
@@ -1034,7 +1137,7 @@ class Tokenizer:
 
     def __len__(self) -> int:
         """Return the size of the vocabulary with the added tokens."""
-        return len(self._ids)
+        return self._size
 
     @property
     def largest_id(self) -> int:
