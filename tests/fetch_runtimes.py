@@ -36,9 +36,10 @@ def root_of(architecture: str) -> Path | None:
 
 
 def command(root: Path, architecture: str, program: str) -> list[str]:
-    """How a program of such a folder is started, by its own loader. PyPy's ``sys.executable`` is not to be relied on."""
+    """How a program of such a folder is started: by its own loader."""
     (loader,) = (root / "usr").glob("lib*/ld-linux*.so.?")
-    return [str(loader), "--library-path", str(root / "usr" / "lib" / TRIPLE[architecture]), str(root / "usr/bin" / program)]
+    libraries = root / "usr" / "lib" / TRIPLE[architecture]
+    return [str(loader), "--library-path", str(libraries), str(root / "usr" / "bin" / program)]
 
 
 def fetch(architecture: str) -> Path:

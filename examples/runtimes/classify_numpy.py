@@ -2,7 +2,8 @@
 
     python classify_numpy.py model.safetensors "a gorgeous, witty, seductive movie"
 
-Prints a line per text: the class, its score, the logits of all classes, the text. On PyPy the backend is ``cffi``.
+Prints a line per text: the class, its score, the logits of all classes, the text. PyPy needs
+SQUEEZEOPS_BACKEND=cffi in the environment.
 """
 
 import sys

@@ -87,7 +87,8 @@ def decode(text: bytes, values: int, what: str, fail: Fail) -> str:
     except UnicodeDecodeError as error:
         fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
     # The text, its characters, which may take four bytes each, the strings that are made of them, and the other values.
-    cost, most = len(text) + 2 * sys.getsizeof(decoded) + values, MEMORY + FACTOR * len(text)
+    # PyPy tells no size: its strings are UTF-8.
+    cost, most = len(text) + 2 * sys.getsizeof(decoded, len(text)) + values, MEMORY + FACTOR * len(text)
     if cost > most:
         fail(what, f"values that take at most {most} bytes of memory (64 MiB and {FACTOR} times the text)", cost)
     return decoded
