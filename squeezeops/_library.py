@@ -67,4 +67,4 @@ def check_version(found: str) -> None:
 def declarations(header: str) -> str:
     """Return the text of squeezeops.h as cffi takes it: without preprocessor lines and what only those define."""
     header = re.sub(r"^#ifdef __cplusplus\n.*?^#endif$", "", header, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"^#.*$|\bSQZ_API\b", "", header, flags=re.MULTILINE)
+    return re.sub(r"^#.*$|\bSQZ_(API|ENUM_INT)\b", "", header, flags=re.MULTILINE)

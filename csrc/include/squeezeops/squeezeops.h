@@ -40,12 +40,19 @@
 #define SQZ_API
 #endif
 
+/* In C++ an enumeration without a type may hold no other value than its own. Those of callers are checked first. */
+#if defined(__cplusplus)
+#define SQZ_ENUM_INT : int
+#else
+#define SQZ_ENUM_INT
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /** What a function returns; 0 is success. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_OK = 0,
   SQZ_INVALID = 1,     /**< an argument has a wrong shape or value */
   SQZ_NO_MEMORY = 2,   /**< memory for a copy or for scratch could not be allocated */
@@ -55,7 +62,7 @@ typedef enum {
 } sqz_status;
 
 /** A function applied to each element. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_ACT_NONE = 0,
   SQZ_ACT_GELU = 1,      /**< x * Phi(x), with the normal distribution function Phi */
   SQZ_ACT_GELU_TANH = 2, /**< x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2 */
@@ -64,7 +71,7 @@ typedef enum {
 } sqz_activation;
 
 /** Type of elements. Weights and embedding tables behind a `const void *` have one of the first three. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_NONE = 0, /**< no array: the argument is not given */
   SQZ_F32 = 1,
   SQZ_F16 = 2,
@@ -79,14 +86,14 @@ typedef enum {
 } sqz_dtype;
 
 /** What a mask holds. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_MASK_NONE = 0, /**< there is none; the pointer is not read */
   SQZ_MASK_BOOL = 1, /**< uint8_t: 0 excludes the element */
   SQZ_MASK_ADD = 2   /**< float: -inf excludes the element, another value is added to it, after scaling */
 } sqz_mask_kind;
 
 /** What softmax gives for a row of n elements that are all excluded. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_MASKED_UNIFORM = 0, /**< 1/n each */
   SQZ_MASKED_ZERO = 1     /**< 0 each */
 } sqz_fully_masked;
@@ -103,7 +110,7 @@ SQZ_API const char *sqz_error_message(void);
 SQZ_API const char *sqz_error_argument(void);
 
 /** Whether an instruction set can be used. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_ISA_NOT_COMPILED = 0, /**< left out of this build */
   SQZ_ISA_NOT_ON_CPU = 1,   /**< the processor or the operating system lacks it */
   SQZ_ISA_RUNNABLE = 2,
@@ -314,7 +321,7 @@ typedef struct {
 SQZ_API sqz_status sqz_softmax(sqz_softmax_args *args);
 
 /** The formula of sqz_gelu(). */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_APPROXIMATE_NONE = 0, /**< as SQZ_ACT_GELU */
   SQZ_APPROXIMATE_TANH = 1  /**< as SQZ_ACT_GELU_TANH */
 } sqz_approximate;
@@ -510,7 +517,7 @@ typedef struct {
 SQZ_API sqz_status sqz_quantize_rows(sqz_quantize_rows_args *args);
 
 /** What kind of field an argument of an operation is. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_ARG_ARRAY = 0, /**< an sqz_array that is read */
   SQZ_ARG_OUT = 1,   /**< an sqz_array that is written */
   SQZ_ARG_INT = 2,   /**< an int64_t; if optional, a pointer to one, or NULL */
@@ -591,7 +598,7 @@ typedef struct {
 } sqz_template_part;
 
 /** Where a text loses tokens. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_SIDE_RIGHT = 0, /**< at its end */
   SQZ_SIDE_LEFT = 1   /**< at its beginning */
 } sqz_side;
@@ -636,7 +643,7 @@ SQZ_API sqz_status sqz_tokenizer_create(sqz_tokenizer_args *args);
 SQZ_API sqz_status sqz_tokenizer_free(sqz_tokenizer tokenizer);
 
 /** Whether a text that is too long is cut, and which one of a pair. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_TRUNCATE_NONE = 0,
   SQZ_TRUNCATE_LONGEST_FIRST = 1, /**< a pair: the longer text, until both have the same length; then both */
   SQZ_TRUNCATE_ONLY_FIRST = 2,
@@ -644,7 +651,7 @@ typedef enum {
 } sqz_truncation;
 
 /** What offsets count. */
-typedef enum {
+typedef enum SQZ_ENUM_INT {
   SQZ_UNIT_CODE_POINT = 0,
   SQZ_UNIT_BYTE = 1 /**< of UTF-8 */
 } sqz_unit;
