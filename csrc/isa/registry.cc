@@ -154,9 +154,10 @@ void choose(Isa isa) { chosen.store(isa, std::memory_order_release); }
 Isa default_isa() {
   const char *name = getenv("SQUEEZEOPS_ISA");
   if (name && name[0]) return parse_isa("SQUEEZEOPS_ISA", name);
-  for (int i = kIsaCount - 1; i > 0; --i)
+  for (int i = kIsaCount - 1; i >= 0; --i)
     if (isa_runnable(static_cast<Isa>(i))) return static_cast<Isa>(i);
-  return isa_scalar;
+  fail(SQZ_UNSUPPORTED, "isa: expected one that runs here, got a build without any");
+  return kIsaCount;
 }
 
 // The ISA that is forced, from SQUEEZEOPS_ISA, or the best. Permission for the best may not have been asked for.

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Build the web page: the two WebAssembly modules, the files of this folder, and the built-in model.
+
+It needs CMake, Ninja and the compiler from PyPI: ``pip install ziglang cmake ninja``. Then
+``python examples/web/build.py`` writes a folder that any web server can serve, ``build/web``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# File, and the instruction set of its kernels.
+MODULES = {"squeezeops.wasm": "wasm_simd128", "squeezeops_relaxed.wasm": "wasm_relaxed"}
+ISAS = ("scalar", *MODULES.values())
+FILES = ("index.html", "page.js", "squeezeops.js", "worker.js")
+MODEL = ROOT / "squeezeops" / "models" / "sentiment" / "model.safetensors"
+LIMIT = 300_000  # bytes of a module
+
+
+def zig() -> str:
+    """Return the path of ziglang's compiler."""
+    try:
+        import ziglang
+    except ImportError:
+        raise SystemExit("build.py: expected the compiler of ziglang, got none (pip install ziglang)") from None
+    return os.path.join(os.path.dirname(ziglang.__file__), "zig")
+
+
+def program(name: str) -> str:
+    """Return the path of a program, which may lie beside Python."""
+    found = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
+    if not found:
+        raise SystemExit(f"build.py: expected the program {name}, got none (pip install {name})")
+    return found
+
+
+def build_module(isa: str, folder: Path, *options: str) -> Path:
+    """Compile the C library with the kernels of one instruction set; return the path of the module."""
+    without = [f"-DSQUEEZEOPS_WITHOUT_{other.upper()}=ON" for other in ISAS if other != isa]
+    configure = [
+        *(program("cmake"), "-S", ROOT, "-B", folder, "-GNinja", f"-DCMAKE_MAKE_PROGRAM={program('ninja')}"),
+        *(f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'zig.cmake'}", f"-DZIG={zig()}"),
+        *("-DSQUEEZEOPS_THREADS=OFF", *without, *options),
+    ]
+    for command in (configure, [program("cmake"), "--build", folder]):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"build.py: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return folder / "squeezeops.wasm"
+
+
+def build_modules(folder: Path, work: Path, *options: str) -> None:
+    """Build both modules into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, isa in MODULES.items():
+        data = build_module(isa, work / isa, *options).read_bytes()
+        (folder / name).write_bytes(data)
+        print(f"{folder / name}: {len(data)} bytes, {len(gzip.compress(data, 9))} compressed")
+        if len(data) > LIMIT:
+            raise SystemExit(f"build.py: {name}: expected at most {LIMIT} bytes, got {len(data)}")
+
+
+def main() -> None:
+    """Build the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "web", help="folder of the page")
+    arguments = parser.parse_args()
+    build_modules(arguments.out, arguments.out.with_name(f"{arguments.out.name}-objects"))
+    for name in FILES:
+        shutil.copy(HERE / name, arguments.out / name)
+    shutil.copy(MODEL, arguments.out / "sentiment.safetensors")
+
+
+if __name__ == "__main__":
+    main()
