@@ -21,7 +21,8 @@ struct S8Wasm {
     v128_t a[4], b[4];  // of four channels each: the first two, and the last two
   };
 
-  static constexpr int kRegisters = 16, kSumRegisters = 4, kProductRegisters = 6;
+  // A tile of three rows: V8 on a Zen 4 takes 1.1 times as long with two, and the same with four.
+  static constexpr int kRegisters = 16, kSumRegisters = 4, kProductRegisters = 4;
 
   static SQZ_INLINE Sum start(const int32_t *first) {
     Sum s;
@@ -31,10 +32,9 @@ struct S8Wasm {
   static SQZ_INLINE Weights load(const int8_t *p) {
     Weights w;
     for (int i = 0; i < 4; ++i) {
-      const v128_t x = wasm_v128_load(p + 16 * i);
-      const v128_t y = wasm_i16x8_shuffle(x, x, 0, 2, 4, 6, 1, 3, 5, 7);
-      w.a[i] = wasm_i16x8_extend_low_i8x16(y);
-      w.b[i] = wasm_i16x8_extend_high_i8x16(y);
+      const v128_t x = wasm_i16x8_load8x8(p + 16 * i), y = wasm_i16x8_load8x8(p + 16 * i + 8);
+      w.a[i] = wasm_i32x4_shuffle(x, y, 0, 2, 4, 6);
+      w.b[i] = wasm_i32x4_shuffle(x, y, 1, 3, 5, 7);
     }
     return w;
   }
