@@ -896,6 +896,139 @@ SQZ_API sqz_status sqz_attention_s8(const sqz_attention_s8_args *args);
 SQZ_API double sqz_attention_scale(int64_t head_size);
 
 /** @} */
+/**
+ * @name Models
+ *
+ * A model in one file, as `squeezeops convert` writes it, and its forward pass: from ids of tokens to hidden states,
+ * logits and embeddings. Results have the bits of the Python package.
+ *
+ * A model is a number, so that one that was closed is refused. Any number of threads may run one model at a time, and
+ * close it meanwhile: it ends with the last run.
+ *
+ * Everything in a file is checked but the values of weights. Messages name the key or the tensor:
+ * "classifier.bias: expected ..., got ...".
+ * @{
+ */
+
+/** An open model; 0 is none. */
+typedef uint64_t sqz_model;
+
+/**
+ * Open a converted model.
+ *
+ * The file is mapped, and its weights are used where they are. Replace a file that may be in use by renaming another
+ * one over it.
+ *
+ * @param path   of the file
+ * @param task   "base", "masked-lm", "text-classification", "multiple-choice", "token-classification" or
+ *               "question-answering"; NULL: the one that the file was converted for
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open(const char *path, const char *task, sqz_model *model);
+
+/**
+ * Open a converted model in memory.
+ *
+ * @param data   the bytes of the file, at an address that is a multiple of 64. They are used in place, so they must
+ *               stay as they are until the model is closed and no run of it is in progress.
+ * @param size   their number
+ * @param task   as of sqz_model_open()
+ * @param model  the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task, sqz_model *model);
+
+/** Close a model. @param model  an open one */
+SQZ_API sqz_status sqz_model_close(sqz_model model);
+
+/** What a model is. Strings belong to the library and stay valid. Set `size` to the size of the struct. */
+typedef struct {
+  size_t size;
+  const char *task;         /**< as of sqz_model_open() */
+  const char *model_type;   /**< "squeezebert", "bert" or "distilbert" */
+  const char *dtype;        /**< of the weights: "float32", "float16" or "int8" */
+  const char *attention;    /**< its arithmetic: "float32" or "int8" */
+  const char *problem_type; /**< "regression", "single_label_classification", "multi_label_classification" or NULL */
+  int32_t format;           /**< version of the file's format */
+  int32_t normalize;        /**< 1 if an embedding is divided by its norm, else 0 */
+  int64_t vocab_size;       /**< ids are below it */
+  int64_t types;            /**< token types are below it */
+  int64_t max_tokens;       /**< of a sequence */
+  int64_t hidden_size;      /**< channels of a hidden state, C */
+  int64_t layers;
+  int64_t labels;          /**< names of classes, see sqz_model_label() */
+  int64_t pooled_size;     /**< channels of a pooled output: C, or 0 if the model has none */
+  int64_t logits_size;     /**< logits of a token or of a sequence; 0 for the task "base" */
+  int64_t logits_per_token; /**< 1 if logits belong to tokens, 0 if to sequences */
+  int64_t embedding_size;  /**< channels of an embedding: C times the number of poolings */
+} sqz_model_info;
+
+/** Describe a model. @param model  an open one @param info  where the description goes; zero but for its size */
+SQZ_API sqz_status sqz_model_get_info(sqz_model model, sqz_model_info *info);
+
+/**
+ * Name of a class, in UTF-8.
+ *
+ * @param model   an open one
+ * @param index   from 0 to the number of labels - 1
+ * @param room    where the name goes, and a NUL
+ * @param size    of room in bytes
+ * @return the length of the name without the NUL, also if room is too small for it and holds its beginning; -1, with a
+ *         message, for an error
+ */
+SQZ_API int64_t sqz_model_label(sqz_model model, int64_t index, char *room, size_t size);
+
+/**
+ * Bytes of the workspace of a run.
+ *
+ * @param model    an open one
+ * @param tokens   at most so many in all
+ * @param batch    at most so many sequences
+ * @param longest  at most so many tokens in a sequence
+ * @return -1, with a message, for an error
+ */
+SQZ_API int64_t sqz_model_workspace_size(sqz_model model, int64_t tokens, int64_t batch, int64_t longest);
+
+/**
+ * Arguments of sqz_model_run().
+ *
+ * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the hidden
+ * size. Results that are NULL are not computed.
+ *
+ * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their results
+ * are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend to
+ * attends to all of them equally.
+ */
+typedef struct {
+  size_t size;
+  sqz_model model;
+  int64_t batch;              /**< number of sequences */
+  int64_t length;             /**< tokens of each, if offsets is NULL */
+  const int32_t *offsets;     /**< (batch + 1), from 0, ascending: sequences of any lengths; or NULL */
+  const int64_t *ids;         /**< (T), each in [0, vocab_size) */
+  const int64_t *type_ids;    /**< (T), each in [0, types); NULL: 0 */
+  const uint8_t *mask;        /**< (T), 0: do not attend to the token; NULL: attend to all */
+  const uint8_t *logits_mask; /**< (T), for logits of tokens: not 0 for those that are wanted, N; NULL: all */
+  int64_t unpooled;           /**< so many tokens at the beginning of each sequence have no part in its embedding */
+  float *hidden;              /**< result: (T, C), the last hidden states */
+  float *all_hidden;          /**< result: (layers + 1, T, C), the embeddings of the tokens and what each layer gives */
+  float *pooled;              /**< result: (batch, C), the pooler's output */
+  float *logits;              /**< result: (batch, L) or (T, L); with a logits_mask (N, L) */
+  float *embeddings;          /**< result: (batch, embedding_size), one vector per sequence */
+  void *workspace;            /**< NULL: the library's own memory, which the model keeps for the next run */
+  size_t workspace_size;      /**< bytes, at least sqz_model_workspace_size() */
+} sqz_model_run_args;
+
+/**
+ * Run a model.
+ *
+ * With a workspace the run allocates nothing but scratch memory of kernels, which each thread keeps for its next call.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY also after a part of the results was written
+ */
+SQZ_API sqz_status sqz_model_run(sqz_model_run_args *args);
+
+/** @} */
 #ifdef __cplusplus
 }
 #endif

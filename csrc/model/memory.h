@@ -1,0 +1,48 @@
+// Memory that lives as long as its owner, without the C++ library.
+#ifndef SQZ_MODEL_MEMORY_H_
+#define SQZ_MODEL_MEMORY_H_
+
+#include <stdint.h>
+#include <stdlib.h>
+
+namespace sqz::model {
+
+class Arena {
+ public:
+  Arena() {}
+  ~Arena() {
+    while (blocks_) {
+      Block *next = blocks_->next;
+      free(blocks_);
+      blocks_ = next;
+    }
+  }
+  Arena(const Arena &) = delete;
+  Arena &operator=(const Arena &) = delete;
+
+  // Zeros; null if there is no memory.
+  template <class T>
+  T *take(int64_t count) {
+    int64_t bytes;
+    if (count < 0 || __builtin_mul_overflow(count, int64_t{sizeof(T)}, &bytes) || bytes > PTRDIFF_MAX - kHead)
+      return nullptr;
+    Block *block = static_cast<Block *>(calloc(1, static_cast<size_t>(bytes + kHead)));
+    if (!block) return nullptr;
+    block->next = blocks_;
+    blocks_ = block;
+    return reinterpret_cast<T *>(reinterpret_cast<char *>(block) + kHead);
+  }
+
+ private:
+  struct Block {
+    Block *next;
+  };
+  static constexpr int64_t kHead = 16;
+  Block *blocks_ = nullptr;
+};
+
+inline int64_t to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace sqz::model
+
+#endif  // SQZ_MODEL_MEMORY_H_
