@@ -497,6 +497,137 @@ SQZ_API int32_t sqz_operation_count(void);
 SQZ_API const sqz_operation *sqz_operation_get(int32_t index);
 
 /** @} */
+/**
+ * @name Text
+ *
+ * A tokenizer cuts texts into tokens, by BERT's normalisation and WordPiece. Ids and offsets are those of the class
+ * Tokenizer of the Python package, whose documentation explains each setting. docs/format.md has the same settings and
+ * the same vocabulary in a file.
+ *
+ * A text is UTF-8; what is not is refused. Time and memory grow with the length of a text, whatever is in it: the time
+ * of a byte is bounded by the longest token.
+ * @{
+ */
+
+/** A text. Initialise it to zero for none; then data need not be set where size is 0. */
+typedef struct {
+  const char *data; /**< UTF-8; needs no zero at the end, and may have zeros inside */
+  int64_t size;     /**< in bytes, below 2^31 */
+} sqz_text;
+
+/** A tokenizer: a number that sqz_tokenizer_create() gives; never 0. After sqz_tokenizer_free() it is refused. */
+typedef uint64_t sqz_tokenizer;
+
+/** A token that is matched as a whole, before words are split. */
+typedef struct {
+  sqz_text content;    /**< of several tokens with the same content, the last one counts; "" is never matched */
+  int32_t id;          /**< >= 0 */
+  int32_t single_word; /**< not 0: matched only where no letter or digit touches it */
+  int32_t lstrip;      /**< not 0: takes the spaces before it */
+  int32_t rstrip;      /**< not 0: takes the spaces after it */
+  int32_t normalized;  /**< not 0: its normalised form is matched in the normalised text; 0: matched in the text */
+  int32_t special;     /**< not 0: not matched if split_special_tokens is set */
+} sqz_added_token;
+
+/** What stands in a template for the tokens of a text. */
+enum { SQZ_FIRST_TEXT = -1, SQZ_SECOND_TEXT = -2 };
+
+/** A part of a template. */
+typedef struct {
+  int32_t id;      /**< SQZ_FIRST_TEXT, SQZ_SECOND_TEXT, or the id of a special token */
+  int32_t type_id; /**< the token type of this part, >= 0 */
+} sqz_template_part;
+
+/** Where a text loses tokens. */
+typedef enum {
+  SQZ_SIDE_RIGHT = 0, /**< at its end */
+  SQZ_SIDE_LEFT = 1   /**< at its beginning */
+} sqz_side;
+
+/** Arguments of sqz_tokenizer_create(). All that they point to is copied. */
+typedef struct {
+  size_t size;
+  const char *vocab_bytes;      /**< the tokens in UTF-8, one after the other, in ascending order of their bytes. Code
+                                     points from U+D800 to U+DFFF, of three bytes, are accepted here. */
+  const int32_t *vocab_offsets; /**< (vocab_size + 1), from 0: where each begins, and where the last one ends */
+  const int32_t *vocab_ids;     /**< (vocab_size), the id of each, >= 0 */
+  int64_t vocab_size;           /**< number of tokens */
+  int32_t lowercase;            /**< not 0: lower-case */
+  int32_t strip_accents;        /**< not 0: drop accents */
+  int32_t handle_chinese_chars; /**< not 0: put spaces around ideographs */
+  int32_t clean_text;           /**< not 0: drop control characters; any white space becomes a space */
+  sqz_text unk_token;           /**< for words that have no pieces. If the vocabulary lacks it, they are an error. */
+  sqz_text continuing_subword_prefix; /**< of the tokens inside words, such as "##" */
+  int64_t max_input_chars_per_word;   /**< longer words become unk_token */
+  int64_t added_count;                /**< number of added tokens */
+  const sqz_added_token *added;       /**< (added_count) */
+  int32_t split_special_tokens;       /**< not 0: special tokens in a text are split like its words */
+  int64_t single_count;               /**< parts of the template for one text */
+  const sqz_template_part *single;    /**< (single_count) */
+  int64_t pair_count;                 /**< parts of the template for two texts */
+  const sqz_template_part *pair;      /**< (pair_count) */
+  int64_t max_length;                 /**< the default of sqz_tokenizer_encode_args; 0: none */
+  sqz_side truncation_side;           /**< where texts are cut */
+  sqz_tokenizer tokenizer;            /**< result */
+} sqz_tokenizer_args;
+
+/**
+ * Make a tokenizer. Any number of threads may use it at once.
+ *
+ * @param args  not NULL
+ * @return SQZ_NO_MEMORY if there is none for the copy and an index of the tokens
+ */
+SQZ_API sqz_status sqz_tokenizer_create(sqz_tokenizer_args *args);
+
+/** Free a tokenizer. A call of another thread that uses it meanwhile ends as usual. @param tokenizer  0: does nothing
+ */
+SQZ_API sqz_status sqz_tokenizer_free(sqz_tokenizer tokenizer);
+
+/** Whether a text that is too long is cut, and which one of a pair. */
+typedef enum {
+  SQZ_TRUNCATE_NONE = 0,
+  SQZ_TRUNCATE_LONGEST_FIRST = 1, /**< a pair: the longer text, until both have the same length; then both */
+  SQZ_TRUNCATE_ONLY_FIRST = 2,
+  SQZ_TRUNCATE_ONLY_SECOND = 3
+} sqz_truncation;
+
+/** What offsets count. */
+typedef enum {
+  SQZ_UNIT_CODE_POINT = 0,
+  SQZ_UNIT_BYTE = 1 /**< of UTF-8 */
+} sqz_unit;
+
+/** Arguments of sqz_tokenizer_encode(). The arrays are results; one that is not wanted is NULL. */
+typedef struct {
+  size_t size;
+  sqz_tokenizer tokenizer;
+  sqz_text text;                  /**< the text, or the first one of a pair */
+  const sqz_text *pair;           /**< the second one; NULL: none */
+  int32_t accept_surrogates;      /**< not 0: texts may have code points from U+D800 to U+DFFF, of three bytes each */
+  int32_t without_special_tokens; /**< not 0: the texts' own tokens alone, in the order of the template */
+  sqz_truncation truncation;      /**< which text is cut, if the tokens are more than max_length */
+  int64_t max_length;             /**< special tokens included; 0: that of the tokenizer */
+  sqz_unit offset_unit;           /**< what offsets count */
+  int64_t capacity;   /**< tokens that each array has room for. As many as the texts have bytes and the template has
+                           special tokens always suffice. */
+  int32_t *ids;       /**< (capacity): ids of the tokens */
+  int32_t *type_ids;  /**< (capacity): token types */
+  int32_t *offsets;   /**< (capacity, 2): beginning and end of each token in its text; 0 and 0 for special tokens */
+  int32_t *words;     /**< (capacity): number of each token's word in its text; -1 for special tokens */
+  int32_t *sequences; /**< (capacity): 0 for the first text, 1 for the second, -1 for special tokens */
+  int64_t count;      /**< result: number of tokens */
+} sqz_tokenizer_encode_args;
+
+/**
+ * Cut a text, or a pair of texts, into tokens.
+ *
+ * @param args  not NULL
+ * @return SQZ_NEEDS_OUT, and args->count, if capacity is too small: then nothing is written, and the call is to be made
+ *         again with larger arrays. SQZ_NO_MEMORY if there is none for the normalised text and the tokens.
+ */
+SQZ_API sqz_status sqz_tokenizer_encode(sqz_tokenizer_encode_args *args);
+
+/** @} */
 /** @name Pointer-and-stride functions: of each row @{ */
 
 /**
