@@ -22,9 +22,9 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
   static constexpr int kRegisters = 16, kVectorRegisters = 4;
   static constexpr int kOwnTileRows = 0;
 
-#define SQZ_EACH(expr)                         \
-  V r;                                         \
-  for (int i = 0; i < 4; ++i) r.q[i] = (expr); \
+#define SQZ_EACH(expr)                                                 \
+  V r;                                                                 \
+  _Pragma("GCC unroll 4") for (int i = 0; i < 4; ++i) r.q[i] = (expr); \
   return r
 
   static SQZ_INLINE V zero() { return set1(0.0f); }
@@ -42,6 +42,7 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
     return load_half(buffer);
   }
   static SQZ_INLINE void store(float *p, V x) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) wasm_v128_store(p + 4 * i, x.q[i]);
   }
   static SQZ_INLINE void store_n(float *p, V x, int n) {
@@ -102,11 +103,15 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
   static SQZ_INLINE V select(M m, V x, V y) { SQZ_EACH(wasm_v128_bitselect(x.q[i], y.q[i], m.q[i])); }
 
   static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
+#pragma GCC unroll 4
     for (int i = 0; i < 16; i += 4) {
+#pragma GCC unroll 4
       for (int k = 0; k < 16; k += 4) {
         v128_t x[4];
+#pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) x[j] = wasm_v128_load(rows[i + j] + k);
         transpose4(x);
+#pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) wasm_v128_store(to + (k + j) * 16 + i, x[j]);
       }
     }

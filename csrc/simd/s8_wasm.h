@@ -26,11 +26,13 @@ struct S8Wasm {
 
   static SQZ_INLINE Sum start(const int32_t *first) {
     Sum s;
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) s.q[i] = wasm_v128_load(first + 4 * i);
     return s;
   }
   static SQZ_INLINE Weights load(const int8_t *p) {
     Weights w;
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const v128_t x = wasm_i16x8_load8x8(p + 16 * i), y = wasm_i16x8_load8x8(p + 16 * i + 8);
       w.a[i] = wasm_i32x4_shuffle(x, y, 0, 2, 4, 6);
@@ -43,6 +45,7 @@ struct S8Wasm {
     return {wasm_i32x4_shuffle(x, x, 0, 0, 0, 0), wasm_i32x4_shuffle(x, x, 1, 1, 1, 1)};
   }
   static SQZ_INLINE Sum dot(Sum s, Four x, const Weights &w) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)
       s.q[i] =
           wasm_i32x4_add(wasm_i32x4_add(s.q[i], wasm_i32x4_dot_i16x8(w.a[i], x.a)), wasm_i32x4_dot_i16x8(w.b[i], x.b));
@@ -52,25 +55,30 @@ struct S8Wasm {
 
   static SQZ_INLINE Float::V to_float(Sum s) {
     Float::V r;
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) r.q[i] = wasm_f32x4_convert_i32x4(s.q[i]);
     return r;
   }
 
   static SQZ_INLINE Sum plus(Sum s, const int32_t *p) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) s.q[i] = wasm_i32x4_add(s.q[i], wasm_v128_load(p + 4 * i));
     return s;
   }
   static SQZ_INLINE void store_sum(int32_t *p, Sum s) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) wasm_v128_store(p + 4 * i, s.q[i]);
   }
 
   static SQZ_INLINE Sum add_weights(Sum s, const int8_t *w) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) s.q[i] = add_fours(s.q[i], wasm_v128_load(w + 16 * i));
     return s;
   }
 
   static SQZ_INLINE Sum interleave(const uint8_t *const (&rows)[4], int8_t *to, Sum s) {
     v128_t x[4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) x[i] = sixteen(rows[i]);
     const v128_t a = low_bytes(x[0], x[1]), b = high_bytes(x[0], x[1]);
     const v128_t c = low_bytes(x[2], x[3]), d = high_bytes(x[2], x[3]);
@@ -78,6 +86,7 @@ struct S8Wasm {
     x[1] = wasm_i16x8_shuffle(a, c, 4, 12, 5, 13, 6, 14, 7, 15);
     x[2] = wasm_i16x8_shuffle(b, d, 0, 8, 1, 9, 2, 10, 3, 11);
     x[3] = wasm_i16x8_shuffle(b, d, 4, 12, 5, 13, 6, 14, 7, 15);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       wasm_v128_store(to + 16 * i, x[i]);
       s.q[i] = add_fours(s.q[i], x[i]);
@@ -85,10 +94,13 @@ struct S8Wasm {
     return s;
   }
   static SQZ_INLINE Sum transpose_words(const uint8_t *const (&rows)[16], int8_t *to, Sum s) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       v128_t x[4];
+#pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) x[j] = sixteen(rows[4 * i + j]);
       Float::transpose4(x);
+#pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         wasm_v128_store(to + 64 * j + 16 * i, x[j]);
         s.q[i] = add_fours(s.q[i], x[j]);
@@ -100,6 +112,7 @@ struct S8Wasm {
   using Amax = v128_t;
   static SQZ_INLINE Amax no_amax() { return wasm_i32x4_splat(0); }
   static SQZ_INLINE Amax amax(Amax m, Float::V x) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) m = wasm_i32x4_max(m, wasm_f32x4_abs(x.q[i]));
     return m;
   }
@@ -112,7 +125,9 @@ struct S8Wasm {
 
   static SQZ_INLINE Float::V rotate16(Float::V x) {
     v128_t a[4], b[4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) a[i] = rotate4(x.q[i]);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i += 2) {
       b[i] = wasm_f32x4_add(a[i], a[i + 1]);
       b[i + 1] = wasm_f32x4_sub(a[i], a[i + 1]);
@@ -122,6 +137,7 @@ struct S8Wasm {
   }
 
   static SQZ_INLINE void store_bytes(uint8_t *p, const Float::V (&x)[4]) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const v128_t low = wasm_i16x8_narrow_i32x4(rounded(x[i].q[0]), rounded(x[i].q[1]));
       const v128_t high = wasm_i16x8_narrow_i32x4(rounded(x[i].q[2]), rounded(x[i].q[3]));
