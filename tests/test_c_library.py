@@ -1,6 +1,7 @@
 """The C library: what it exports and needs, its header, its installation, programs in C that use it."""
 
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from build_helpers import ROOT, cmake_build, ninja, run, tool
-from kernel_tables import without_simd
+from kernel_tables import OPS, without_simd
 
 import squeezeops
 from squeezeops import backends
@@ -249,6 +250,87 @@ def test_number_of_threads(built, expected, tmp_path, request):
     assert run(program) == run(program, SQUEEZEOPS_NUM_THREADS="3") == expected
 
 
+# A part of the library.
+
+x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags' names are those of x86")
+
+SOME_OPS = """
+#include <squeezeops/squeezeops.h>
+#include <stdio.h>
+
+int main(void) {
+  float x[] = {1, 2, 3, 4};
+  const intptr_t shape[] = {2, 2};
+  const sqz_array array = {.data = x, .dtype = SQZ_F32, .rank = 2, .shape = shape};
+  sqz_softmax_args softmax = {sizeof softmax};
+  sqz_gelu_args gelu = {sizeof gelu};
+  softmax.scale = 1;
+  softmax.x = softmax.out = gelu.x = gelu.out = array;
+  for (int i = 0; i < sqz_kernel_count(); ++i) {
+    sqz_kernel_info info;
+    if (sqz_kernel_get_info(i, &info) == SQZ_OK) printf("%s ", info.symbol);
+  }
+  printf("%d\\n", sqz_softmax(&softmax));
+  printf("%s\\n", sqz_error_message());
+  printf("%d\\n", sqz_gelu(&gelu));
+  printf("%s\\n", sqz_error_message());
+  return 0;
+}
+"""
+
+
+def part_of_library(folder, *options):
+    """A program over a build of some ops or instruction sets."""
+    build = cmake_build(folder / "build", "-DCMAKE_BUILD_TYPE=Debug", *options, targets=["squeezeops_static"])
+    (folder / "part.c").write_text(SOME_OPS)
+    paths = ["-I", ROOT / "csrc" / "include", build / "libsqueezeops.a"]
+    run(compiler(), folder / "part.c", *paths, "-lm", "-pthread", "-o", folder / "part")
+    return folder / "part"
+
+
+def test_kernels_that_call_those_of_another_op_bring_them():
+    cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.findall(r"^set\(calls_(\w+) (\w+)\)", cmake, re.MULTILINE)
+    found = set()
+    for name in OPS:
+        for path in ROOT.glob(f"csrc/kernels/*/{name}*.cc"):
+            text = path.read_text(encoding="utf-8")
+            found |= {(name, called) for called in re.findall(r"^extern const Kernel<(\w+)_fn>", text, re.MULTILINE)}
+    assert set(listed) == {(name, called) for name, called in found if called != name} != set()
+
+
+def test_an_op_left_out(tmp_path):
+    chosen = ["-DSQUEEZEOPS_OPS=softmax attention_s8,quantize_rows", "-DSQUEEZEOPS_ISAS=scalar"]
+    program = part_of_library(tmp_path, *chosen)
+    missing = "library: expected one built with activation_f32, got one without"
+    kernels = "softmax_f32_scalar quantize_rows_s8_scalar attention_s8_scalar"
+    assert run(program).splitlines() == [f"{kernels} 0", "", "3", missing]
+
+
+@x86
+def test_a_processor_without_the_instruction_sets_of_the_build(tmp_path):
+    program = part_of_library(tmp_path, "-DSQUEEZEOPS_OPS=softmax", "-DSQUEEZEOPS_ISAS=avx2")
+    needed = "isa: expected a processor for one of this build (avx2), got another"
+    lines = run(tool("qemu-x86_64"), "-cpu", "Nehalem", program).splitlines()
+    assert lines == ["softmax_f32_avx2 3", needed, "3", needed]
+
+
+@x86
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("OPS=softmax,gelu", r"SQUEEZEOPS_OPS: expected names among layer_norm, layer_norm_f32, .*, got gelu"),
+        ("ISAS=avx3", r"SQUEEZEOPS_ISAS: expected names among scalar, sse2, .*, got avx3"),
+        ("ISAS=avx512vnni", r"SQUEEZEOPS_ISAS: expected, for avx512vnni, one that it implies and that has layer_norm"),
+        ("ISAS=neon", r"SQUEEZEOPS_ISAS: expected an instruction set of this architecture, got neon"),
+    ],
+)
+def test_a_part_that_cannot_be_built(tmp_path, option, message):
+    command = [tool("cmake"), "-S", ROOT, "-B", tmp_path, *ninja(), f"-DSQUEEZEOPS_{option}"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode != 0 and re.search(message, " ".join(done.stderr.split()))
+
+
 def test_example_with_the_package(example, tmp_path):
     library = Path(squeezeops.get_library())
     flags = ["-I", squeezeops.get_include(), library, f"-Wl,-rpath,{library.parent}"]
@@ -293,6 +375,7 @@ GOOD = {
     "sqz_pwconv": "input, 2, parts",
     "sqz_kernel_get_info": "0, info",
     "sqz_set_num_threads": "0",
+    "sqz_set_allocator": "ffi.NULL, ffi.NULL, ffi.NULL",
     "sqz_measure_fma": "5e-5, rate",
     "sqz_measure_s8": "5e-5, rate",
     "sqz_measure_read": f"{2**20}, many, rate",
@@ -336,6 +419,7 @@ CONVOLUTIONS = {
 SIZES = {"sqz_pwconv_packed_size_f32": 64, "sqz_pwconv_packed_size_f16": 64, "sqz_quantized_width_s8": 8}
 SIZES["sqz_pwconv_packed_size_s8"] = 2 * (64 + 64 + 64)
 MAY_BE_NULL = {
+    "sqz_set_allocator": {"allocate", "release", "context"},  # one function alone: test_embedder.py
     **{name: {"residual", "weight", "bias"} & {*parameters} for name, parameters in OF_ROWS.items()},
     "sqz_mean_pool_f32": {"mask"},
     "sqz_embedding_layer_norm_f32": {"weight", "bias"},

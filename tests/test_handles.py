@@ -8,7 +8,8 @@ from build_helpers import ROOT, run, tool
 
 def test_handles(tmp_path):
     first, *flags = shlex.split(os.environ.get("CXX", "c++"))
-    sources = [ROOT / "tests" / "handles_test.cc", ROOT / "csrc" / "handles.cc", ROOT / "csrc" / "error.cc"]
+    names = ("tests/handles_test.cc", "csrc/handles.cc", "csrc/allocator.cc", "csrc/error.cc")
+    sources = [ROOT / name for name in names]
     options = [
         "-std=c++17",
         "-O1",

@@ -1,7 +1,8 @@
 #include "api/call.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "allocator.h"
 
 namespace sqz {
 
@@ -142,31 +143,30 @@ bool same_view(const sqz_array &a, const sqz_array &b) {
 
 bool overlap(const sqz_array &a, const sqz_array &b) { return Span(a).overlaps(Span(b)); }
 
-struct Block {
+// Before each copy; as long as a cache line, so that the copy is aligned too.
+struct alignas(64) Block {
   Block *next;
 };
 
 Call::~Call() {
   while (blocks_) {
     Block *next = blocks_->next;
-    free(blocks_);
+    deallocate(blocks_);
     blocks_ = next;
   }
 }
 
 void *Call::take(const char *name, int64_t bytes) {
-  constexpr int64_t kLine = 64;
   if (status_) return nullptr;
-  void *memory = bytes < PTRDIFF_MAX - 2 * kLine ? malloc(static_cast<size_t>(bytes + 2 * kLine)) : nullptr;
-  if (!memory) {
+  const bool fits = bytes <= PTRDIFF_MAX - int64_t{sizeof(Block)};
+  Block *block = fits ? static_cast<Block *>(allocate(sizeof(Block) + static_cast<size_t>(bytes))) : nullptr;
+  if (!block) {
     status_ = fail(SQZ_NO_MEMORY, "%s: expected memory for a copy, got none", name);
     return nullptr;
   }
-  Block *block = static_cast<Block *>(memory);
   block->next = blocks_;
   blocks_ = block;
-  const uintptr_t after = reinterpret_cast<uintptr_t>(block + 1);
-  return reinterpret_cast<void *>((after + kLine - 1) / kLine * kLine);
+  return block + 1;
 }
 
 sqz_status Call::output(sqz_array &out, const Shape &shape, std::initializer_list<Input> inputs,

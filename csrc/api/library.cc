@@ -62,6 +62,10 @@ sqz_status sqz_set_num_threads(int64_t n) {
   return threads_valid() ? SQZ_OK : SQZ_UNSUPPORTED;
 }
 
+void sqz_set_executor(sqz_execute_fn execute, void *context) { set_executor(execute, context); }
+
+void sqz_free_scratch(void) { free_scratch(); }
+
 int32_t sqz_get_num_threads(void) { return threads_valid() ? num_threads() : -1; }
 
 }  // extern "C"

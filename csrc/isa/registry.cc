@@ -87,6 +87,11 @@ struct Tables {
   }
 };
 
+constexpr const char *kOpNames[] = {
+#define SQZ_OP(op, dtype, trait) #op "_" #dtype,
+#include "kernels/ops.def"
+};
+
 // All that its constructor reads is constant, so the order of initialisation between files does not matter.
 const Tables tables;
 
@@ -120,11 +125,11 @@ std::atomic<int> chosen{kUndecided};
 thread_local const char *last = "";
 
 // "avx512, avx2, sse2, scalar"
-void runnable_names(char (&text)[kNamesSize]) {
+void names_of(bool (*is)(Isa), char (&text)[kNamesSize]) {
   size_t used = 0;
   text[0] = '\0';
   for (int i = kIsaCount - 1; i >= 0; --i)
-    if (isa_runnable(static_cast<Isa>(i)))
+    if (is(static_cast<Isa>(i)))
       used += static_cast<size_t>(snprintf(text + used, kNamesSize - used, "%s%s", used ? ", " : "", kIsas[i].name));
 }
 
@@ -139,12 +144,12 @@ Isa parse_isa(const char *argument, const char *name) {
                          : !isa_compiled(isa)           ? "left out of this build"
                          : isa_refused(isa)             ? "refused by the operating system"
                                                         : "not supported by this processor or operating system";
-    runnable_names(runnable);
+    names_of(isa_runnable, runnable);
     fail(SQZ_UNSUPPORTED, "%s: expected an ISA that runs here (%s), got '%s', which is %s", argument, runnable, name,
          reason);
     return kIsaCount;
   }
-  runnable_names(runnable);
+  names_of(isa_runnable, runnable);
   fail(SQZ_INVALID, "%s: expected an ISA that runs here (%s), got '%s'", argument, runnable, name);
   return kIsaCount;
 }
@@ -156,7 +161,9 @@ Isa default_isa() {
   if (name && name[0]) return parse_isa("SQUEEZEOPS_ISA", name);
   for (int i = kIsaCount - 1; i >= 0; --i)
     if (isa_runnable(static_cast<Isa>(i))) return static_cast<Isa>(i);
-  fail(SQZ_UNSUPPORTED, "isa: expected one that runs here, got a build without any");
+  char compiled[kNamesSize];
+  names_of(isa_compiled, compiled);
+  fail(SQZ_UNSUPPORTED, "isa: expected a processor for one of this build (%s), got another", compiled);
   return kIsaCount;
 }
 
@@ -201,6 +208,10 @@ Isa chosen_isa() {
 
 const Kernels *kernels_for(Op op) {
   Isa isa = in_force();
+  if (isa != kIsaCount && !tables.best[isa][static_cast<int>(op)]) {
+    fail(SQZ_UNSUPPORTED, "library: expected one built with %s, got one without", kOpNames[static_cast<int>(op)]);
+    return nullptr;
+  }
   while (isa != kIsaCount && !permitted(row_of(op, isa).isa)) isa = after_refusal(isa);
   if (isa == kIsaCount) return nullptr;
   last = row_of(op, isa).info.symbol;

@@ -23,7 +23,8 @@ const KernelSet *kernel_set(Isa isa);
 // The ISA in force: forced, from SQUEEZEOPS_ISA, or the best; kIsaCount (and a message) if SQUEEZEOPS_ISA is invalid.
 // Asks the operating system for what it needs, as kernels_for() does if the op's kernel needs it.
 Isa chosen_isa();
-// Null (and a message) if chosen_isa() is invalid. Notes `op` as the thread's last kernel.
+// Null (and a message) if chosen_isa() is invalid, or if the op was left out of the build. Notes `op` as the thread's
+// last kernel.
 const Kernels *kernels_for(Op op);
 const char *last_kernel();
 bool force_isa(const char *name);  // null: back to the default; false (and a message) if it cannot run

@@ -12,13 +12,18 @@ namespace sqz {
 
 namespace {
 
-// The loops of the best ISA that `isa` implies and that has some.
+// The loops of the best ISA that `isa` implies and that has some. Null in a build without ops of that type.
 template <class Loops>
 const Loops *loops_of(Isa isa, const Loops *KernelSet::*member) {
   for (;; isa = isa_implied(isa)) {
     const KernelSet *own = kernel_set(isa);
     if (own && own->*member) return own->*member;
+    if (isa == isa_implied(isa)) return nullptr;
   }
+}
+
+sqz_status without_loops() {
+  return fail(SQZ_UNSUPPORTED, "library: expected one built with ops of this type, got one without");
 }
 
 // The time and the steps of one thread.
@@ -86,6 +91,7 @@ sqz_status peak_of(bool bytes, double seconds, double *operations_per_second) {
   MultiplyAdd job = {bytes ? nullptr : loops_of(isa, &KernelSet::peak_f32),
                      bytes ? loops_of(isa, &KernelSet::peak_s8) : nullptr, num_threads(),
                      static_cast<int64_t>(seconds * 1e9)};
+  if (!job.loops && !job.loop_s8) return without_loops();
   for (int i = 0; i < kPeakStart; ++i) job.start[i] = 1.0f + static_cast<float>(i) / kPeakStart;
   parallel_for(
       job.threads,
@@ -126,10 +132,12 @@ sqz_status sqz_measure_read(int64_t n, const float *x, double *bytes_per_second)
   if (!bytes_per_second) return fail(SQZ_INVALID, "bytes_per_second: expected a pointer, got NULL");
   const Isa isa = chosen_isa();
   if (isa == kIsaCount || !threads_valid()) return SQZ_UNSUPPORTED;
+  const PeakLoops *const loops = loops_of(isa, &KernelSet::peak_f32);
+  if (!loops) return without_loops();
   const int64_t chunks = int64_t{4} * num_threads(), chunk = n / chunks / kReadStep * kReadStep;
   double best = 0;
   for (int way = 0; way < kReadWays; ++way) {
-    Read job = {loops_of(isa, &KernelSet::peak_f32)->read[way], x, chunk};
+    Read job = {loops->read[way], x, chunk};
     const int64_t begin = now_nanoseconds();
     parallel_for(
         chunks,

@@ -1,6 +1,7 @@
 #include "model/file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/checks.h"

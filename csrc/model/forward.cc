@@ -344,7 +344,7 @@ struct Lent {
       void *none = nullptr;
       if (!own || place.compare_exchange_strong(none, own)) return;
     }
-    free(own);
+    deallocate(own);
   }
 
   sqz_status take(const sqz_model_run_args &a, int64_t bytes) {
@@ -361,14 +361,12 @@ struct Lent {
     }
     // The size is in the first line.
     if (own && *static_cast<int64_t *>(own) < bytes) {
-      free(own);
+      deallocate(own);
       own = nullptr;
     }
     if (!own) {
-      if (bytes > PTRDIFF_MAX - 64 || posix_memalign(&own, 64, static_cast<size_t>(bytes) + 64) != 0) {
-        own = nullptr;
-        return fail(SQZ_NO_MEMORY, "workspace: expected %lld bytes, got none", (long long)bytes);
-      }
+      own = bytes <= PTRDIFF_MAX - 64 ? allocate(static_cast<size_t>(bytes) + 64) : nullptr;
+      if (!own) return fail(SQZ_NO_MEMORY, "workspace: expected %lld bytes, got none", (long long)bytes);
       *static_cast<int64_t *>(own) = bytes;
     }
     memory = static_cast<char *>(own) + 64;

@@ -14,15 +14,15 @@ namespace sqz::model {
 
 Mapping::~Mapping() {
   if (mapped_) munmap(mapped_, size_);
-  free(read_);
+  deallocate(read_);
 }
 
 namespace {
 
 // The whole file; null if it cannot be read.
 void *read_all(int file, size_t size) {
-  void *memory = nullptr;
-  if (posix_memalign(&memory, 64, size) != 0) return nullptr;
+  void *memory = allocate(size);
+  if (!memory) return nullptr;
   size_t done = 0;
   while (done < size) {
     const ssize_t n = pread(file, static_cast<char *>(memory) + done, size - done, static_cast<off_t>(done));
@@ -31,7 +31,7 @@ void *read_all(int file, size_t size) {
     done += static_cast<size_t>(n);
   }
   if (done == size) return memory;
-  free(memory);
+  deallocate(memory);
   return nullptr;
 }
 

@@ -3,7 +3,9 @@
 #define SQZ_MODEL_MEMORY_H_
 
 #include <stdint.h>
-#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
 
 namespace sqz::model {
 
@@ -13,7 +15,7 @@ class Arena {
   ~Arena() {
     while (blocks_) {
       Block *next = blocks_->next;
-      free(blocks_);
+      deallocate(blocks_);
       blocks_ = next;
     }
   }
@@ -26,8 +28,9 @@ class Arena {
     int64_t bytes;
     if (count < 0 || __builtin_mul_overflow(count, int64_t{sizeof(T)}, &bytes) || bytes > PTRDIFF_MAX - kHead)
       return nullptr;
-    Block *block = static_cast<Block *>(calloc(1, static_cast<size_t>(bytes + kHead)));
+    Block *block = static_cast<Block *>(allocate(static_cast<size_t>(bytes + kHead)));
     if (!block) return nullptr;
+    memset(static_cast<void *>(block), 0, static_cast<size_t>(bytes + kHead));
     block->next = blocks_;
     blocks_ = block;
     return reinterpret_cast<T *>(reinterpret_cast<char *>(block) + kHead);

@@ -15,7 +15,7 @@ namespace {
 // Without the C++ library there is no operator new of memory.
 void destroy(void *object) {
   static_cast<Model *>(object)->~Model();
-  free(object);
+  deallocate(object);
 }
 
 // Where the model's bytes come from.
@@ -27,8 +27,8 @@ struct Source {
 
 sqz_status open(const Source &source, const char *task, sqz_model *handle) {
   SQZ_CHECK(handle, "model: expected a pointer, got NULL");
-  void *memory = nullptr;
-  if (posix_memalign(&memory, 64, sizeof(Model)) != 0) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
+  void *memory = allocate(sizeof(Model));
+  if (!memory) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
   Model *model = new (memory) Model;
   sqz_status status = SQZ_OK;
   if (source.data) {

@@ -62,7 +62,7 @@ struct Model {
 
   Model() {}
   ~Model() {
-    for (auto &memory : idle) free(memory.load());
+    for (auto &memory : idle) deallocate(memory.load());
   }
 };
 

@@ -192,11 +192,13 @@ sqz_status run_quantize_rows(int64_t rows, int64_t channels, int64_t groups, boo
 
 sqz_status run_pwconv(const PwconvInput &x, int64_t count, const PwconvPart *parts) {
   const Kernels *kernels = nullptr;
-  for (int64_t i = 0; i < count; ++i)
+  for (int64_t i = 0; i < count; ++i) {
+    if ((is_int8(parts[i].dtype) && !x.q) || parts[i].q_out) SQZ_TRY(begin(Op::quantize_rows_s8, &kernels));
     SQZ_TRY(begin(is_int8(parts[i].dtype)     ? Op::pwconv_s8
                   : parts[i].dtype == SQZ_F16 ? Op::pwconv_f16
                                               : Op::pwconv_f32,
                   &kernels));
+  }
   if (x.rows == 0) return SQZ_OK;
   const auto of_region = [&](int64_t first) { return static_cast<int>(at_most(count - first, kMostParts)); };
   // Allocate scratch for all regions first, so that a failure leaves every output unwritten. The number of threads is

@@ -11,7 +11,8 @@
 
 namespace sqz {
 
-// The kernels of the chosen ISA. Fails (with a message) if SQUEEZEOPS_ISA or SQUEEZEOPS_NUM_THREADS is invalid.
+// The kernels of the chosen ISA. Fails (with a message) if the build lacks the op, or if SQUEEZEOPS_ISA or
+// SQUEEZEOPS_NUM_THREADS is invalid.
 inline sqz_status begin(Op op, const Kernels **kernels) {
   *kernels = kernels_for(op);
   return *kernels && threads_valid() ? SQZ_OK : SQZ_UNSUPPORTED;

@@ -3,7 +3,9 @@
 
 namespace sqz {
 
-int prepare_workers(int) { return 1; }
+const bool kHasWorkers = false;
+
+int prepare_workers(int n) { return n ? n : 1; }
 
 bool run_on_workers(int64_t, Task, void *, int, bool) { return false; }
 

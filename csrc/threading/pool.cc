@@ -5,9 +5,6 @@
 // A worker enters by a compare-and-swap, which succeeds only while the job is open. It takes indices until none is
 // left, then leaves. The caller works too, closes the job when all indices are taken, and waits for the workers inside.
 // So a sleeping worker never delays a short job.
-//
-// Each participant starts with its own contiguous range of indices, then steals from the other ranges. So neighbouring
-// rows stay in one core's cache, and from op to op a core gets the same rows.
 #include "threading/workers.h"
 
 #include <errno.h>
@@ -32,20 +29,10 @@ namespace {
 constexpr uint64_t kOpen = 1ull << 31, kInside = kOpen - 1, kEpoch = 1ull << 32;
 constexpr int64_t kSpinNanoseconds = 100000;
 
-struct Job {
-  Task task;
-  void *context;
-  int participants;
-};
-
 pthread_mutex_t serve = PTHREAD_MUTEX_INITIALIZER;  // held by the caller whose job runs
 pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  // of the two condition variables
 pthread_cond_t published = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
 std::atomic<uint64_t> state{0};
-struct alignas(64) Range {
-  std::atomic<int64_t> next;
-  int64_t end;
-};
 Range ranges[kMaxThreads];
 std::atomic<int> sleepers{0};
 Job job;
@@ -66,18 +53,6 @@ bool spin(const F &ready) {
     }
   } while (now_nanoseconds() < end);
   return false;
-}
-
-void work(int worker) {
-  const Job j = job;
-  for (int n = 0; n < j.participants; ++n) {
-    Range &range = ranges[(worker + n) % j.participants];
-    for (;;) {
-      const int64_t i = range.next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= range.end) break;
-      j.task(j.context, i, worker);
-    }
-  }
 }
 
 void leave() {
@@ -109,7 +84,7 @@ void *worker_main(void *argument) {
     seen = s & ~(kEpoch - 1);
     if (worker < job.participants) {
       FloatEnvironment environment;
-      work(worker);
+      Job(job).work(worker);
     }
     leave();
   }
@@ -209,6 +184,8 @@ int affinity_count() {
 
 }  // namespace
 
+const bool kHasWorkers = true;
+
 int prepare_workers(int n) {
   const int cpus = affinity_count();
   const double quota = cpu_quota("");
@@ -228,12 +205,8 @@ bool run_on_workers(int64_t count, Task task, void *context, int participants, b
     return false;
   }
   KeepOffThisCpu keep_off;
-  job = {task, context, participants};
-  const int64_t each = count / participants, more = count % participants;  // the first `more` ranges get one more index
-  for (int64_t p = 0, begin = 0; p < participants; ++p) {
-    ranges[p].next.store(begin, std::memory_order_relaxed);
-    ranges[p].end = begin += each + (p < more);
-  }
+  job = {task, context, participants, ranges};
+  job.share_out(count);
   state.store(((state.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen, std::memory_order_seq_cst);
   if (wake && sleepers.load(std::memory_order_seq_cst) > 0) {
     keep_off.begin();
@@ -241,7 +214,7 @@ bool run_on_workers(int64_t count, Task task, void *context, int participants, b
     pthread_cond_broadcast(&published);
     pthread_mutex_unlock(&guard);
   }
-  work(0);
+  Job(job).work(0);
   state.fetch_and(~kOpen, std::memory_order_acq_rel);
   const auto empty = [] { return (state.load(std::memory_order_acquire) & kInside) == 0; };
   if (!spin(empty)) {

@@ -165,13 +165,65 @@ SQZ_API sqz_status sqz_kernel_get_info(int32_t index, sqz_kernel_info *info);
  * Set how many threads a call uses, the caller's included, for the whole process.
  *
  * @param n  1 to 256; or 0 for the default, which is the environment variable SQUEEZEOPS_NUM_THREADS or else what the
- *           affinity mask and the cgroup quota allow. A library built without threads always uses 1.
+ *           affinity mask and the cgroup quota allow. A library built without threads has the default 1,
+ *           and uses 1 unless there is an executor.
  * @return SQZ_UNSUPPORTED if that is the default and the environment variable is invalid
  */
 SQZ_API sqz_status sqz_set_num_threads(int64_t n);
 
 /** How many threads a call uses; -1, with a message, if SQUEEZEOPS_NUM_THREADS is invalid. */
 SQZ_API int32_t sqz_get_num_threads(void);
+
+/** What an executor runs: a share of a call's work. */
+typedef void (*sqz_share_fn)(void *argument, int32_t index);
+
+/**
+ * An executor: calls share(argument, index) for each index in [0, count), in any order and on any threads, the calling
+ * one included, at most once each. Returns when all these calls have returned. It may leave indices out, even all of
+ * them: other shares, and the calling thread at the end, do their work. A share neither blocks nor calls the executor.
+ */
+typedef void (*sqz_execute_fn)(void *context, int32_t count, sqz_share_fn share, void *argument);
+
+/**
+ * Run the work of all calls on the caller's own threads, in place of the library's, for the whole process. No bit of
+ * a result changes.
+ *
+ * A call makes at most as many shares as sqz_set_num_threads() says, and none if its work is too little. Calls on
+ * several threads use the executor at once, and it may itself call functions of the library meanwhile, even on the same
+ * thread. After fork(), the child needs an executor that works there: set another, or NULL, before anything else.
+ *
+ * Call this while no other thread is inside the library.
+ *
+ * @param execute  NULL: the library's own threads
+ * @param context  passed to execute
+ */
+SQZ_API void sqz_set_executor(sqz_execute_fn execute, void *context);
+
+/** Allocates `size` bytes, aligned as by malloc(); NULL if there are none. */
+typedef void *(*sqz_allocate_fn)(void *context, size_t size);
+
+/** Frees what the other function has returned, on any thread. */
+typedef void (*sqz_release_fn)(void *context, void *memory);
+
+/**
+ * Where all memory of the library comes from, for the whole process: scratch, copies and models. The stacks of the
+ * library's own threads, and what the C library allocates for itself, do not.
+ *
+ * What is allocated before is freed by the functions that it came from, so these must keep working, at the end of a
+ * thread too: there the thread's scratch is freed. The functions are called on any thread, on several at once. Call
+ * this while no other thread is inside the library.
+ *
+ * @param allocate  NULL, with release: malloc() and free()
+ * @param release   as allocate
+ * @param context   passed to both
+ */
+SQZ_API sqz_status sqz_set_allocator(sqz_allocate_fn allocate, sqz_release_fn release, void *context);
+
+/**
+ * Free the scratch memory of the calling thread, which is otherwise kept for its next call until the thread ends. A
+ * library built without threads does not learn of the end of a thread: call this there before.
+ */
+SQZ_API void sqz_free_scratch(void);
 
 /** @} */
 /**
