@@ -28,6 +28,21 @@ class RunArgs(ctypes.Structure):
     _fields_ += [("workspace_size", c_size_t)]
 
 
+class Text(ctypes.Structure):
+    _fields_ = [("data", c_char_p), ("size", c_int64)]
+
+    @classmethod
+    def of(cls, text):
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        return cls(data, len(data))
+
+
+class ClassifyArgs(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("model", c_uint64), ("text", Text), ("pair", POINTER(Text))]
+    _fields_ += [("truncate", c_int32), ("logits", c_void_p), ("scores", c_void_p)]
+    _fields_ += [("label", c_int64), ("score", ctypes.c_double), ("tokens", c_int64)]
+
+
 LIB.sqz_model_open.argtypes = [c_char_p, c_char_p, POINTER(c_uint64)]
 LIB.sqz_model_open_memory.argtypes = [c_void_p, c_size_t, c_char_p, POINTER(c_uint64)]
 LIB.sqz_model_close.argtypes = [c_uint64]
@@ -37,6 +52,8 @@ LIB.sqz_model_label.restype = c_int64
 LIB.sqz_model_workspace_size.argtypes = [c_uint64, c_int64, c_int64, c_int64]
 LIB.sqz_model_workspace_size.restype = c_int64
 LIB.sqz_model_run.argtypes = [POINTER(RunArgs)]
+LIB.sqz_model_tokenizer.argtypes = [c_uint64, POINTER(c_uint64)]
+LIB.sqz_model_classify.argtypes = [POINTER(ClassifyArgs)]
 
 
 class CError(Exception):
@@ -130,3 +147,18 @@ class CModel:
         results = {name: np.full(shapes[name], 7, np.float32) for name in want}
         check(LIB.sqz_model_run(byref(self.args(ids, mask, types, offsets, **options, **results))))
         return results
+
+    def tokenizer(self):
+        handle = c_uint64()
+        check(LIB.sqz_model_tokenizer(self.handle, byref(handle)))
+        return handle.value
+
+    def classify(self, text, pair=None, truncate=False):
+        """Return the label, its score, all scores, the logits and the number of tokens."""
+        args = ClassifyArgs(size=ctypes.sizeof(ClassifyArgs), model=self.handle, text=Text.of(text), truncate=truncate)
+        if pair is not None:
+            args.pair = ctypes.pointer(Text.of(pair))
+        logits, scores = np.zeros((2, max(1, self.info.logits_size)), np.float32)
+        args.logits, args.scores = logits.ctypes.data, scores.ctypes.data
+        check(LIB.sqz_model_classify(byref(args)))
+        return args.label, args.score, scores, logits, args.tokens

@@ -9,11 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from c_model import LIB, STATUS, CError, CModel, Info, RunArgs, in_memory
-from model_helpers import write_model
+from c_model import LIB, STATUS, ClassifyArgs, CError, CModel, Info, RunArgs, Text, check, in_memory
+from model_helpers import WORDS, write_model
 from op_helpers import assert_same_bits
 from test_convert import BROKEN, Edited
-from test_converted_format import UNKNOWN, VERSION_1, VERSION_2, write_version_1
+from test_converted_format import (
+    BROKEN_SETTINGS,
+    BROKEN_VOCABULARY,
+    KINDS,
+    UNKNOWN,
+    VERSION_1,
+    VERSION_2,
+    write_version_1,
+)
 from test_distilbert import TASKS, write_distilbert
 from test_safetensors import HOSTILE
 from test_squeezebert import GOLDEN, MODELS
@@ -298,6 +306,165 @@ def test_another_task(converted, task):
     for wrong in ("question-answering", "masked-lm", "token-classification", "haiku", ""):
         with pytest.raises(CError, match=r"^task: expected .*, got"):
             CModel(path, wrong)
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+REVIEWS = [
+    "a dull movie",
+    "A gorgeous, MOVIE!!",
+    "caf\u00e9 na\u00efve e\u0301 \u5317\u4eac",
+    "unbelievably " * 20,
+    "\U0001f642 [SEP] x",
+]
+
+
+def assert_classifies(path, texts, **options):
+    """As the pipeline does, for each text and for pairs."""
+    python, c = pipeline("text-classification", path), CModel(path)
+    labels = list(python.model.config.id2label.values())
+    for text in texts:
+        for pair in (None, texts[0]):
+            item = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+            expected = python(item, top_k=None, **options)
+            label, score, scores, logits, tokens = c.classify(text, pair, truncate=bool(options))
+            assert (c.label(label), score) == (expected[0]["label"], expected[0]["score"])
+            assert {name: float(scores[i]) for i, name in enumerate(labels)} == {
+                entry["label"]: entry["score"] for entry in expected
+            }
+            encoded = python.tokenizer(text, pair, **options, **({"max_length": longest(python)} if options else {}))
+            assert tokens == len(encoded["input_ids"])
+            inputs = [np.array([encoded[key]]) for key in ("input_ids", "attention_mask", "token_type_ids")]
+            assert_same_bits(logits, python.model(*inputs).logits[0])
+
+
+def longest(python):
+    return min(python.tokenizer.max_length or 2**31, python.model.config.max_position_embeddings)
+
+
+@pytest.mark.parametrize("path", [BUILT_IN, VERSION_1, VERSION_2])
+def test_texts(path):
+    assert_classifies(path, ["good movie", "the bad!", "\u00e9 \u5317"])
+    assert_classifies(path, REVIEWS, truncation=True)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_tokenizer(name, tmp_path):
+    folder = write_model(tmp_path / "model", LABELS)
+    for file, value in KINDS[name].items():
+        (folder / file).write_text(json.dumps(value))
+    convert(folder, out := tmp_path / "out.safetensors")
+    assert_classifies(out, ["the good movies!", "movie [MASK] \u00c9 a", "GOOD Bad movies"], truncation=True)
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "single_label_classification", None])
+@pytest.mark.parametrize("labels", [["one"], LABELS])
+def test_scores(problem, labels, tmp_path):
+    convert(write_model(tmp_path / "model", labels, problem_type=problem), out := tmp_path / "out.safetensors")
+    assert_classifies(out, ["good movie", "bad"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"do_lower_case": False, "tokenize_chinese_chars": False},
+        {"do_lower_case": False, "strip_accents": True, "model_max_length": 7},
+        {"tokenizer_class": "DistilBertTokenizerFast", "model_max_length": 1e30, "strip_accents": False},
+        {"unk_token": "a", "pad_token": None, "mask_token": None, "truncation_side": "left", "max_len": 8},
+        {"mask_token": "<mask>", "pad_token": "<pad>"},
+    ],
+)
+def test_files_of_a_tokenizer_in_version_1(converted, config, tmp_path):
+    folder = write_model(tmp_path / "in", LABELS, words=[*WORDS, "good", "z\u00a0 ", "\u00e9"])
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    convert(folder, new := tmp_path / "new.safetensors", dtype="float32")
+    old = write_version_1(folder, new, tmp_path / "old.safetensors")
+    assert_classifies(old, ["the Good movies!", "\u00e9 \u5317 z", "a [MASK]"], truncation=True)
+    if "<mask>" in config.values():  # its id is beyond those of the model
+        with pytest.raises(CError, match=r"^ids: expected values in \[0, 19\), got 19 at position 1"):
+            CModel(old).classify("<mask>")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"tokenizer.json": "{}"}, "tokenizer.json: expected a file of version 2 .*convert it anew"),
+        ({"added_tokens.json": "{}"}, "added_tokens.json: expected a file of version 2"),
+        ({"tokenizer_config.json": '{"tokenizer_class": "T5"}'}, "tokenizer_class: expected one that"),
+        ({"tokenizer_config.json": '{"added_tokens_decoder": {"0": {}}}'}, "tokenizer_config.json: added_tokens_dec"),
+        ({"tokenizer_config.json": "[]"}, "tokenizer_config.json: expected an object"),
+        ({"vocab.txt": "a\nb"}, r"tokenizer: expected the special tokens .*\[CLS\]"),
+        ({"vocab.txt": None}, "vocab.txt: expected a model with a vocabulary"),
+    ],
+)
+def test_what_version_1_has_no_tokenizer_for(changes, message, tmp_path):
+    file = Edited(shutil.copy(VERSION_1, tmp_path / "model.safetensors"))
+    for name, text in changes.items():
+        file.metadata.pop(name, None)
+        file.metadata |= {} if text is None else {name: text}
+    file.write()
+    c = CModel(file.path)
+    for _ in range(2):
+        with pytest.raises(CError, match=f"^{message}"):
+            c.tokenizer()
+
+
+@pytest.mark.parametrize("name", BROKEN_VOCABULARY)
+def test_a_broken_vocabulary(converted, name, tmp_path):
+    file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
+    BROKEN_VOCABULARY[name][0](file)
+    file.write()
+    with pytest.raises(CError, match=r"^(vocab[._]\w+|\S+\.packed): expected "):  # less data moves the weights
+        CModel(file.path).tokenizer()
+
+
+@pytest.mark.parametrize("name", BROKEN_SETTINGS.keys() - {"decoder", "short decoder", "cleanup"})  # not used in C
+def test_broken_settings_of_a_tokenizer(converted, name, tmp_path):
+    file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
+    changes = BROKEN_SETTINGS[name][0]
+    if isinstance(changes, dict):
+        changes = {**json.loads(file.metadata["tokenizer"]), **changes}
+    file.metadata["tokenizer"] = json.dumps(changes)
+    file.write()
+    with pytest.raises(CError, match=r"^(tokenizer|single|pair)(: \w+)?: expected "):
+        CModel(file.path).tokenizer()
+
+
+def test_texts_that_are_refused(converted):
+    c = CModel(converted("random"))
+    for text, message in {
+        "": "text: expected a text that is not blank",
+        " \n\u3000": "text: expected a text that is not blank",
+        "a " * 40: "text: expected at most 16 tokens, got 42",
+        b"a\xff": "text: ",
+        "\ud800": "text: ",
+    }.items():
+        with pytest.raises(CError, match=f"^{message}"):
+            c.classify(text)
+    with pytest.raises(CError, match=r"^pair: expected a text that is not blank"):
+        c.classify("a", " ")
+    with pytest.raises(CError, match=r"^model: expected a model of the task 'text-classification', got 'base'"):
+        CModel(converted("random"), "base").classify("a")
+    with pytest.raises(CError, match=r"^tokenizer: expected a model with a vocabulary"):
+        CModel(converted("classification")).classify("a")
+    args = ClassifyArgs(size=ctypes.sizeof(ClassifyArgs), model=c.handle, text=Text(None, 5))
+    assert LIB.sqz_model_classify(ctypes.byref(args)) == 1 and LIB.sqz_error_message().startswith(b"text: expected")
+    assert LIB.sqz_model_classify(None) == 1 and LIB.sqz_model_tokenizer(c.handle, None) == 1
+
+
+def test_threads_ask_for_one_tokenizer(converted):
+    for _ in range(20):
+        c = CModel(converted("random"))
+        with ThreadPoolExecutor(6) as pool:
+            handles = set(pool.map(lambda _, c=c: c.tokenizer(), range(6)))
+            assert len(handles) == 1
+            found = list(pool.map(lambda _, c=c: c.classify("good movie")[:2], range(12)))
+        assert len(set(found)) == 1
+        c.close()
+        with pytest.raises(CError, match="tokenizer: expected an open handle"):
+            check(LIB.sqz_tokenizer_free(ctypes.c_uint64(handles.pop())))
 
 
 # ---- memory and threads ----------------------------------------------------------------------------------------------

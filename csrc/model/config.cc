@@ -64,6 +64,7 @@ enum Key {
   kNHeads,
   kHiddenDim,
   kActivation,
+  kTokenizerClass,
   kKeyCount
 };
 constexpr const char *kKeys[kKeyCount] = {"vocab_size",
@@ -98,7 +99,8 @@ constexpr const char *kKeys[kKeyCount] = {"vocab_size",
                                           "n_layers",
                                           "n_heads",
                                           "hidden_dim",
-                                          "activation"};
+                                          "activation",
+                                          "tokenizer_class"};
 constexpr int kRenamed[] = {kHidden, kLayers, kHeads, kInner, kAct};  // from kDim on
 constexpr int64_t kDefaults[kSizeCount] = {30522, 768, 768, 12, 12, 3072, 512, 2, 2, 4, 4, 4, 1, 4, 4};
 // A file may claim any number. These limits bound the loops that run before numbers are compared with the tensors.
@@ -248,10 +250,11 @@ sqz_status read_config(const Chars &text, Arena *arena, Config *to) {
   SQZ_TRY(r.architectures(&first_class));
   SQZ_TRY(r.model_type(first_class));
   if (to->type == kDistilBert)
-    for (int i = kDim; i < kKeyCount; ++i) {
+    for (int i = kDim; i <= kActivation; ++i) {
       const int ours = kRenamed[i - kDim];
       if (r.values[i].p) r.values[ours] = r.values[i], r.names[ours] = kKeys[i];
     }
+  decode(r.values[kTokenizerClass], &to->tokenizer_class);
   SQZ_TRY(r.sizes());
   SQZ_TRY(r.others());
   return r.labels(arena);

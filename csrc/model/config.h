@@ -52,6 +52,7 @@ struct Config {
   const char *problem = nullptr;  // "regression", ...; null if there is none
   Task saved_for = kTaskCount;    // by the architecture; kTaskCount if that tells none
   const Chars *labels = nullptr;  // (sizes[kLabels]); null: LABEL_0 and so on
+  Chars tokenizer_class;          // of early checkpoints
 
   int64_t operator[](Size size) const { return sizes[size]; }
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/utf8.h"
 #include "threading/float_environment.h"
 
 namespace sqz::model {
@@ -105,17 +106,6 @@ int unit(const char *p, const char *end) {
   return code;
 }
 
-char *encode(int code, char *to) {
-  if (code < 0x80) {
-    *to++ = static_cast<char>(code);
-    return to;
-  }
-  int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-  *to++ = static_cast<char>((0xFF00 >> (more + 1) & 0xFF) | code >> (6 * more));
-  while (more-- > 0) *to++ = static_cast<char>(0x80 | (code >> (6 * more) & 0x3F));
-  return to;
-}
-
 }  // namespace
 
 bool same(const Chars &a, const char *word) {
@@ -208,7 +198,7 @@ bool decode(const Chars &value, Chars *string) {
         code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
         from += 6;
       }
-      to = encode(code, to);
+      to += encode(static_cast<uint32_t>(code), reinterpret_cast<uint8_t *>(to));
       continue;
     }
     const char *const names = "bfnrt", *found = strchr(names, from[1]);
@@ -273,24 +263,8 @@ bool falsy(const Chars &value) {
 }
 
 bool is_utf8(const char *text, int64_t n) {
-  const auto *p = reinterpret_cast<const unsigned char *>(text), *end = p + n;
-  while (p < end) {
-    if (*p < 0x80) {
-      ++p;
-      continue;
-    }
-    const int more = *p >= 0xF0 ? 3 : *p >= 0xE0 ? 2 : 1;
-    if (*p < 0xC2 || *p > 0xF4 || end - p <= more) return false;
-    uint32_t code = *p & (0x3Fu >> more);
-    for (int i = 1; i <= more; ++i) {
-      if ((p[i] & 0xC0) != 0x80) return false;
-      code = code << 6 | (p[i] & 0x3F);
-    }
-    if ((more == 2 && code < 0x800) || (more == 3 && (code < 0x10000 || code > 0x10FFFF)) || code >> 11 == 0x1B)
-      return false;
-    p += more + 1;
-  }
-  return true;
+  bool ascii;
+  return find_invalid(reinterpret_cast<const uint8_t *>(text), n, false, &ascii) == n;
 }
 
 }  // namespace sqz::model

@@ -58,10 +58,12 @@ struct Model {
   Norm embedding_norm;
   const Layer *layers = nullptr;
   Head head;
+  mutable std::atomic<sqz_tokenizer> tokenizer{0};  // made at its first use
   mutable std::atomic<void *> idle[kIdleWorkspaces] = {};
 
   Model() {}
   ~Model() {
+    sqz_tokenizer_free(tokenizer);
     for (auto &memory : idle) deallocate(memory.load());
   }
 };
@@ -79,6 +81,9 @@ struct Layout {
   int64_t bytes;                // in all; -1 if they overflow
 };
 Layout layout_of(const Model &model, int64_t tokens, int64_t batch, int64_t longest);
+
+// The model's tokenizer, which it keeps.
+sqz_status tokenizer_of(const Model &model, sqz_tokenizer *tokenizer);
 
 sqz_status run(const Model &model, const sqz_model_run_args &args);
 

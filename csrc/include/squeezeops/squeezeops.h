@@ -1211,6 +1211,41 @@ typedef struct {
  */
 SQZ_API sqz_status sqz_model_run(sqz_model_run_args *args);
 
+/**
+ * The tokenizer of a model, made of what its file has when it is first asked for.
+ *
+ * Of files of version 1, those with a vocab.txt have one here, unless they have further files for added tokens. Others
+ * must be converted anew.
+ *
+ * @param model      an open one
+ * @param tokenizer  the result. It belongs to the model and is freed with it: do not free it.
+ */
+SQZ_API sqz_status sqz_model_tokenizer(sqz_model model, sqz_tokenizer *tokenizer);
+
+/** Arguments of sqz_model_classify(). */
+typedef struct {
+  size_t size;
+  sqz_model model;      /**< of the task "text-classification" */
+  sqz_text text;        /**< not blank */
+  const sqz_text *pair; /**< the second text, for models of pairs; NULL: none */
+  int32_t truncate;     /**< not 0: texts that are too long are cut, the longer one first; 0: they are an error */
+  float *logits;        /**< result: (labels); NULL: not wanted */
+  float *scores;        /**< result: (labels), of each class; NULL: not wanted */
+  int64_t label;        /**< result: the class with the highest score */
+  double score;         /**< result: its score */
+  int64_t tokens;       /**< result: their number, those of the template included */
+} sqz_model_classify_args;
+
+/**
+ * Classify a text, or a pair of texts.
+ *
+ * Scores are the softmax of the logits; their sigmoid for a model of one label or of several at a time; the logits for
+ * a regression.
+ *
+ * @param args  not NULL
+ */
+SQZ_API sqz_status sqz_model_classify(sqz_model_classify_args *args);
+
 /** @} */
 #ifdef __cplusplus
 }
