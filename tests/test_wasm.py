@@ -1,4 +1,4 @@
-"""The WebAssembly modules in node and in wasmtime: the golden bits, or a tolerance, op by op.
+"""The WebAssembly modules in node and in wasmtime: the golden bits, or a tolerance, op by op; models; other hosts.
 
 SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py).
 """
@@ -6,7 +6,9 @@ SQUEEZEOPS_WEB names a folder with modules that are built already; else the test
 import importlib.util
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +41,7 @@ def modules(tmp_path_factory):
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip(reason="there is no ziglang (pip install '.[runtimes]')")
     folder = tmp_path_factory.mktemp("web")
-    build.build_modules(folder / "page", folder / "objects", "-DSQUEEZEOPS_WERROR=ON")
+    build.build_page(folder / "page", folder / "objects", "-DSQUEEZEOPS_WERROR=ON")
     return folder / "page"
 
 
@@ -110,7 +112,7 @@ def test_the_module_imports_nothing(modules, isa):
     wasmtime = pytest.importorskip("wasmtime", reason="there is no wasmtime (pip install '.[runtimes]')")
     module = wasmtime.Module.from_file(wasmtime.Engine(), str(modules / MODULES[isa]))
     assert [imported.name for imported in module.imports] == []
-    assert (modules / MODULES[isa]).stat().st_size <= 300_000
+    assert (modules / MODULES[isa]).stat().st_size <= build.LIMIT
 
 
 def test_golden_bits(module, isa):
@@ -166,6 +168,116 @@ def test_without_fused_multiply_add(run_module):
     module = run_module("wasm_relaxed", "node", "--no-enable-fma3")
     if module.call("sqz_isa_chosen"):
         pytest.skip(reason="this processor fuses without the flags of x86")
-    assert "isa: expected one that runs here" in module.text(module.call("sqz_error_message"))
-    with pytest.raises(ValueError, match="isa: expected one that runs here"):
+    message = "isa: expected a processor for one of this build (wasm_relaxed), got another"
+    assert module.text(module.call("sqz_error_message")) == message
+    with pytest.raises(ValueError, match=re.escape(message)):
         module.gelu(np.zeros(16, np.float32), "none", None)
+
+
+# The ES module.
+
+TEXTS = ["a gorgeous, witty, seductive movie", "no", "The battery dies in an hour; I want my money back!", "Café 🎉"]
+
+
+def classified(texts):
+    """Logits of the built-in model, natively."""
+    from squeezeops import SqueezeBert, Tokenizer
+    from squeezeops.pipelines import default_model
+
+    with ops.backend("native"):
+        model, tokenizer = SqueezeBert.from_pretrained(default_model()), Tokenizer.from_pretrained(default_model())
+        batches = [tokenizer([text]) for text in texts]
+        return [model(b["input_ids"], b["attention_mask"], b["token_type_ids"]).logits[0] for b in batches]
+
+
+def javascript(node, folder, body, *options):
+    """Run lines of JavaScript beside the ES module; return what they give to `print`, as JSON."""
+    script = f"""
+        import {{ load, Status }} from {json.dumps((folder / "squeezeops.js").as_uri())};
+        import {{ readFileSync }} from "node:fs";
+        const file = readFileSync({json.dumps(str(folder / "sentiment.safetensors"))});
+        const print = (value) => console.log(JSON.stringify(value));
+        const caught = async (run) => {{
+          try {{ await run(); return null; }} catch (error) {{ return [error.name, error.status, error.message]; }}
+        }};
+        {body}"""
+    command = [node, *options, "--input-type=module", "--eval", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_model_in_node(modules, node, isa):
+    body = f"""
+        const library = await load({{ isa: "{isa}" }});
+        const model = library.openModel(file);
+        print([library.isa, model.labels, {json.dumps(TEXTS)}.map((text) => model.classify(text))]);
+        model.close();"""
+    found, labels, results = javascript(node, modules, body)
+    assert found == isa and labels == ["NEGATIVE", "POSITIVE"]
+    for result, wanted in zip(results, classified(TEXTS), strict=True):
+        if isa in golden_bits.TO_TOLERANCE:
+            np.testing.assert_allclose(result["logits"], wanted, rtol=2e-5, atol=2e-5)
+        else:
+            assert np.float32(result["logits"]).tobytes() == wanted.tobytes()
+        assert result["label"] == labels[int(np.argmax(wanted))] and result["score"] == max(result["scores"])
+
+
+def test_a_model_in_wasmtime(run_module, modules, isa):
+    """The fields of sqz_model_classify_args as in squeezeops.js."""
+    module = run_module(isa, "wasmtime")
+    data = (modules / "sentiment.safetensors").read_bytes()
+    room = module.allocate(len(data) + 64 + 256)
+    file = room + -room % 64
+    args = file + len(data) + -len(data) % 64
+    module.host.exchange([(file, data), (args, bytes(128))])
+    assert module.call("sqz_model_open_memory", file, len(data), 0, args) == 0
+    (handle,) = struct.unpack("<Q", module.read(args, 8))
+    for text, wanted in zip(TEXTS, classified(TEXTS), strict=True):
+        encoded, at = text.encode(), module.put_text(text)
+        fields = struct.pack("<IxxxxQIxxxxqIiII24x", 72, handle, at, len(encoded), 0, 1, args + 72, args + 96)
+        module.host.exchange([(args, fields)])
+        assert module.call("sqz_model_classify", args) == 0
+        logits = np.frombuffer(module.read(args + 72, 8), np.float32)
+        if isa in golden_bits.TO_TOLERANCE:
+            np.testing.assert_allclose(logits, wanted, rtol=2e-5, atol=2e-5)
+        else:
+            assert logits.tobytes() == wanted.tobytes()
+    assert module.call("sqz_model_close", str(handle)) == 0
+
+
+def test_bad_input_to_the_es_module(modules, node):
+    body = """
+        const library = await load();
+        const model = library.openModel(file);
+        print([
+          await caught(() => library.openModel(new Uint8Array(100))),
+          await caught(() => library.openModel(file.subarray(0, 50000))),
+          await caught(() => library.openModel(new Uint8Array(0))),
+          await caught(() => model.classify(" ")),
+          await caught(() => load({ isa: "avx2" })),
+          await caught(() => { model.close(); model.classify("no"); }),
+        ]);"""
+    for error in javascript(node, modules, body):
+        assert error is not None
+        name, status, message = error
+        assert (name, status) == ("SqueezeopsError", 1) and re.match(r"\w+: expected .*, got ", message), message
+
+
+def test_hosts_without_simd(modules, node):
+    """A status and a message, never a trap."""
+    body = "print(await caught(load));"
+    for option, lacks in (("--no-enable-sse4-1", "WebAssembly SIMD"), ("--jitless", "WebAssembly")):
+        error = javascript(node, modules, body, option)
+        if error is None:
+            pytest.skip(reason="this processor has SIMD without the flags of x86")
+        assert error == ["SqueezeopsError", 3, f"host: expected one with {lacks}, got one without"]
+
+
+def test_the_page_takes_the_other_build(modules, node):
+    body = "print([(await load()).isa, await caught(() => load({ isa: 'wasm_relaxed' }))]);"
+    assert javascript(node, modules, body) == ["wasm_relaxed", None]
+    isa, error = javascript(node, modules, body, "--no-enable-fma3")
+    if isa == "wasm_relaxed":
+        pytest.skip(reason="this processor fuses without the flags of x86")
+    assert isa == "wasm_simd128" and error[:2] == ["SqueezeopsError", 3] and error[2].startswith("isa: expected")

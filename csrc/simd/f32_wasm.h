@@ -8,6 +8,9 @@
 
 #include "simd/common.h"
 
+// Ends of rows are calls: inlined, they would be a tenth of the module.
+#define SQZ_CALLED __attribute__((noinline))
+
 namespace sqz {
 namespace {
 
@@ -30,13 +33,13 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
   static SQZ_INLINE V zero() { return set1(0.0f); }
   static SQZ_INLINE V set1(float x) { SQZ_EACH(wasm_f32x4_splat(x)); }
   static SQZ_INLINE V load(const float *p) { SQZ_EACH(wasm_v128_load(p + 4 * i)); }
-  static SQZ_INLINE V load_n(const float *p, int n) {
+  static SQZ_CALLED V load_n(const float *p, int n) {
     float buffer[16] = {0};
     for (int i = 0; i < n; ++i) buffer[i] = p[i];
     return load(buffer);
   }
   static SQZ_INLINE V load_half(const uint16_t *p) { SQZ_EACH(widen(wasm_u32x4_load16x4(p + 4 * i))); }
-  static SQZ_INLINE V load_half_n(const uint16_t *p, int n) {
+  static SQZ_CALLED V load_half_n(const uint16_t *p, int n) {
     uint16_t buffer[16] = {0};
     for (int i = 0; i < n; ++i) buffer[i] = p[i];
     return load_half(buffer);
@@ -45,7 +48,7 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) wasm_v128_store(p + 4 * i, x.q[i]);
   }
-  static SQZ_INLINE void store_n(float *p, V x, int n) {
+  static SQZ_CALLED void store_n(float *p, V x, int n) {
     float buffer[16];
     store(buffer, x);
     for (int i = 0; i < n; ++i) p[i] = buffer[i];
@@ -103,9 +106,7 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
   static SQZ_INLINE V select(M m, V x, V y) { SQZ_EACH(wasm_v128_bitselect(x.q[i], y.q[i], m.q[i])); }
 
   static SQZ_INLINE void transpose(const float *const (&rows)[16], float *to) {
-#pragma GCC unroll 4
     for (int i = 0; i < 16; i += 4) {
-#pragma GCC unroll 4
       for (int k = 0; k < 16; k += 4) {
         v128_t x[4];
 #pragma GCC unroll 4
@@ -138,6 +139,7 @@ struct F32Wasm : FloatDefaults<F32Wasm> {
   }
 
 #undef SQZ_EACH
+#undef SQZ_CALLED
 
  private:
   // Widens four float16 in int32 lanes. Shifted into place they are too small by 2^112; infinity and NaN get their

@@ -18,10 +18,16 @@
 #define SQZ_KERNELS_PWCONV_PWCONV_INL_
 
 #include "kernels/activation/activation_f32.inl"
+#include "kernels/kernel.h"
 #include "kernels/pwconv/pwconv.h"
 #include "simd/microkernel_f32.inl"
 
 namespace sqz {
+
+#ifdef __wasm__  // which is downloaded: each convolution calls the kernel of activations and has no copy of it
+extern const Kernel<activation_f32_fn> SQZ_SYMBOL(activation_f32);
+#endif
+
 namespace {
 
 // The epilogue without an activation, in registers: out = (acc + bias) + residual.
@@ -79,7 +85,7 @@ struct Convolve {
       // Activate in memory: the temporaries of an activation would spill beside a full set of accumulators anyway.
       alignas(64) float buffer[MR * NP * 16];
       T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
-      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1) {
+      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1 && kCopies) {
         if (whole && !p.residual)
           return activate_rows(p.activation, MR, buffer, p.out + (row * p.ldo + c - p.out_at), p.ldo);
       }
@@ -106,9 +112,17 @@ struct Convolve {
     }
   };
 
+#ifdef __wasm__
+  static constexpr bool kCopies = false;
+  static void activate(sqz_activation activation, int64_t n, float *x) {
+    SQZ_SYMBOL(activation_f32).run(activation, n, x, x);
+  }
+#else
+  static constexpr bool kCopies = true;
   static __attribute__((noinline)) void activate(sqz_activation activation, int64_t n, float *x) {
     Activation<A>::run(activation, n, x, x);
   }
+#endif
 
   // Activates rows of one vector straight into out.
   static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
