@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from c_model import LIB, STATUS, ClassifyArgs, CError, CModel, Info, RunArgs, Text, check, in_memory
+from c_model import LIB, STATUS, CError, ClassifyArgs, CModel, Info, RunArgs, Text, check, in_memory
 from model_helpers import WORDS, write_model
 from op_helpers import assert_same_bits
 from test_convert import BROKEN, Edited

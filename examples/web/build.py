@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -41,6 +42,13 @@ def program(name: str) -> str:
     return found
 
 
+def run(command: list[Any]) -> None:
+    """Run a program; end with its output if it fails."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"build.py: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+
+
 def build_module(isa: str, folder: Path, *options: str) -> Path:
     """Compile the C library with the kernels of one instruction set; return the path of the module."""
     configure = [
@@ -48,10 +56,8 @@ def build_module(isa: str, folder: Path, *options: str) -> Path:
         *(f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'zig.cmake'}", f"-DZIG={zig()}"),
         *("-DSQUEEZEOPS_THREADS=OFF", f"-DSQUEEZEOPS_ISAS={isa}", *options),
     ]
-    for command in (configure, [program("cmake"), "--build", folder]):
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"build.py: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    run(configure)
+    run([program("cmake"), "--build", folder])
     return folder / "squeezeops.wasm"
 
 
@@ -66,6 +72,20 @@ def build_modules(folder: Path, work: Path, *options: str) -> None:
             raise SystemExit(f"build.py: {name}: expected at most {LIMIT} bytes, got {len(data)}")
 
 
+def build_side_modules(folder: Path, work: Path) -> None:
+    """Link the objects of both modules for Pyodide, as libraries that ctypes loads.
+
+    This is not Pyodide's own toolchain, which is Emscripten: the objects are made for WASI, and the linker's format of
+    shared libraries is the one that Emscripten reads. They take functions of C from Pyodide.
+    """
+    for name, isa in MODULES.items():
+        objects = sorted((work / isa).glob("CMakeFiles/**/*.obj"))
+        side = folder / name.replace(".wasm", ".so")
+        options = ["-shared", "--experimental-pic", "--import-undefined", "--unresolved-symbols=import-dynamic"]
+        run([zig(), "wasm-ld", *options, "--export-dynamic", "-s", "-o", side, *objects])
+        print(f"{side}: {side.stat().st_size} bytes")
+
+
 def build_page(folder: Path, work: Path, *options: str) -> None:
     """Build all that the page needs into a folder."""
     build_modules(folder, work, *options)
@@ -78,8 +98,13 @@ def main() -> None:
     """Build the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "web", help="folder of the page")
-    out = parser.parse_args().out
-    build_page(out, out.with_name(f"{out.name}-objects"))
+    parser.add_argument("--pyodide", action="store_true", help="build libraries for Pyodide too")
+    arguments = parser.parse_args()
+    out = arguments.out
+    work = out.with_name(f"{out.name}-objects")
+    build_page(out, work)
+    if arguments.pyodide:
+        build_side_modules(out, work)
 
 
 if __name__ == "__main__":
