@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ def build_module(isa: str, folder: Path, *options: str) -> Path:
 def build_modules(folder: Path, work: Path, *options: str) -> None:
     """Build both modules into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, isa in MODULES.items():
-        data = build_module(isa, work / isa, *options).read_bytes()
+    with ThreadPoolExecutor() as both:
+        built = list(both.map(lambda isa: build_module(isa, work / isa, *options), MODULES.values()))
+    for name, module in zip(MODULES, built, strict=True):
+        data = module.read_bytes()
         (folder / name).write_bytes(data)
         print(f"{folder / name}: {len(data)} bytes, {len(gzip.compress(data, 9))} compressed")
         if len(data) > LIMIT:
