@@ -3,9 +3,11 @@
 SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py).
 """
 
+import ctypes
 import importlib.util
 import json
 import os
+import random
 import re
 import shutil
 import struct
@@ -281,3 +283,32 @@ def test_the_page_takes_the_other_build(modules, node):
     if isa == "wasm_relaxed":
         pytest.skip(reason="this processor fuses without the flags of x86")
     assert isa == "wasm_simd128" and error[:2] == ["SqueezeopsError", 3] and error[2].startswith("isa: expected")
+
+
+def test_numbers_of_the_module(tmp_path):
+    """The module's own strtod rounds as Python does: any digits, halfway cases, subnormal numbers, the ends."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip(reason="there is no cc")
+    source, library = ROOT / "csrc" / "package" / "wasm.c", tmp_path / "wasm.so"
+    subprocess.run(
+        [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True
+    )
+    strtod = ctypes.CDLL(str(library)).sqz_strtod
+    strtod.restype, strtod.argtypes = ctypes.c_double, [ctypes.c_char_p, ctypes.c_void_p]
+    rng = random.Random(0)
+    texts = [
+        "0e0",
+        "-0e0",
+        "17976931348623158e292",
+        "17976931348623159e292",
+        "24703282292062328e-340",
+        "9" * 40 + "e270",
+    ]
+    texts += ["24703282292062327e-340", "22250738585072011e-324", "1e310", "1e400", "1e-401", "7" * 40 + "e-9999"]
+    texts += [f"{2 * rng.randint(2**52, 2**53 - 1) + 1}e0" for _ in range(500)]  # halfway between two doubles
+    for _ in range(3000):
+        digits = "".join(rng.choice("0123456789") for _ in range(rng.choice((1, 5, 16, 17, 18, 40))))
+        texts.append(f"{rng.choice(('', '-'))}{digits}e{rng.choice((rng.randint(-30, 30), rng.randint(-365, 320)))}")
+    for text in texts:
+        assert struct.pack("<d", strtod(text.encode(), None)) == struct.pack("<d", float(text)), text
