@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "allocator.h"
+#include "memory.h"
 
 namespace sqz {
 
@@ -23,8 +23,8 @@ struct Slot {
 
 // Slots never move: chunk k has 64 << k of them.
 constexpr int kChunks = 20, kFirstBits = 6;
-Slot first_chunk[1 << kFirstBits];
-std::atomic<Slot *> chunks[kChunks] = {first_chunk};  // the others are allocated, and kept
+Slot first_slots[1 << kFirstBits];
+std::atomic<Slot *> chunks[kChunks] = {first_slots};  // the others are allocated and never freed
 std::atomic<uint32_t> next{0};  // where to look for a free slot first
 
 uint32_t generation(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
@@ -72,9 +72,9 @@ sqz_status handle_open(const HandleType &type, void *object, uint64_t *handle) {
     if (!slot) slot = claim(0, start, &index);
     if (slot || chunk == kChunks) break;
     const uint32_t more = UINT32_C(1) << (chunk + kFirstBits);
-    void *memory = allocate(more * sizeof(Slot));
-    if (!memory) break;
-    Slot *fresh = static_cast<Slot *>(memset(memory, 0, more * sizeof(Slot))), *none = nullptr;
+    Slot *fresh = static_cast<Slot *>(allocate(more * sizeof(Slot))), *none = nullptr;
+    if (!fresh) break;
+    memset(static_cast<void *>(fresh), 0, more * sizeof(Slot));
     if (!chunks[chunk].compare_exchange_strong(none, fresh, std::memory_order_acq_rel)) deallocate(fresh);
     slot = claim(count, count + more, &index);
     count += more;

@@ -1,6 +1,4 @@
 // The functions of the module that run an operation: one loop over the table of operations serves all.
-#include <unistd.h>
-
 #include <cstring>
 #include <memory>
 #include <string>
@@ -25,17 +23,7 @@ struct Bound {
 constexpr char kBound[] = "bound";
 
 sqz_status run_without_gil(const sqz_operation &operation, void *args, int64_t count, int32_t checked) {
-  PyThreadState *thread = PyEval_SaveThread();
-  const sqz_status status = operation.run(args, count, checked);
-  try {
-    PyEval_RestoreThread(thread);
-  } catch (...) {
-    // Up to 3.13, Python ends a thread that asks for the GIL after the interpreter has begun to shut down, by
-    // pthread_exit. That unwinds the stack: our destructors would drop references without the GIL, and it may not be
-    // swallowed. So the thread waits until the process ends, as Python 3.14 lets it.
-    for (;;) pause();
-  }
-  return status;
+  return without_gil([&] { return operation.run(args, count, checked); });
 }
 
 // Runs an operation that takes its results from the caller or asks for them.

@@ -112,7 +112,7 @@ void Arguments::to_array(PyObject *value, sqz_array *array) {
   if (value == Py_None) {
     array->type = "NoneType";
   } else if (!numpy().PyArray_Check_(value)) {
-    array->dtype = SQZ_OTHER;
+    array->dtype = SQZ_OTHER;  // its type is known already
   } else {
     const auto *a = py::detail::array_proxy(value);
     array->dtype = dtype_of(a->descr);
@@ -122,18 +122,23 @@ void Arguments::to_array(PyObject *value, sqz_array *array) {
     if (!(a->flags & kContiguous)) array->strides = keep(a->nd, a->strides);
     array->readonly = !(a->flags & kWriteable);
   }
-  if (array->dtype == SQZ_OTHER) array->type = keep(scalars("kind")(py::handle(value)));
+}
+
+void Arguments::name_type(PyObject *value, sqz_array *array) {
+  if (value == Py_None) return;
+  if (numpy().PyArray_Check_(value) && dtype_of(py::detail::array_proxy(value)->descr) != SQZ_OTHER) return;
+  array->type = keep(scalars("kind")(py::handle(value)));
 }
 
 void Arguments::fill(const sqz_operation &operation, PyObject *const *values, char *args, int first, int last) {
   *reinterpret_cast<size_t *>(args) = operation.size;
+  // This runs code of the caller, such as __float__, which may give arrays other memory.
   for (int i = first; i < last; ++i) {
     const sqz_argument &argument = operation.arguments[i];
     PyObject *value = values[i - first];
     char *field = args + argument.offset;
     if (argument.kind == SQZ_ARG_ARRAY || argument.kind == SQZ_ARG_OUT) {
-      to_array(value, reinterpret_cast<sqz_array *>(field));
-      if (argument.kind == SQZ_ARG_OUT) add_result(value, reinterpret_cast<sqz_array *>(field));
+      name_type(value, reinterpret_cast<sqz_array *>(field));
     } else if (argument.kind == SQZ_ARG_WORD) {
       *reinterpret_cast<int32_t *>(field) = to_word(operation.label, argument, value);
     } else if (!argument.optional || value != Py_None) {
@@ -147,6 +152,14 @@ void Arguments::fill(const sqz_operation &operation, PyObject *const *values, ch
       else
         *reinterpret_cast<Number *>(field) = *number;
     }
+  }
+  // This does not.
+  for (int i = first; i < last; ++i) {
+    const sqz_argument &argument = operation.arguments[i];
+    if (argument.kind != SQZ_ARG_ARRAY && argument.kind != SQZ_ARG_OUT) continue;
+    auto *array = reinterpret_cast<sqz_array *>(args + argument.offset);
+    to_array(values[i - first], array);
+    if (argument.kind == SQZ_ARG_OUT) add_result(values[i - first], array);
   }
 }
 
@@ -164,6 +177,7 @@ void Arguments::fill_results(const sqz_operation &operation, PyObject *value, ch
     PyObject *room = next > 0 ? Py_None : value;
     if (PyTuple_Check(value)) room = next < PyTuple_GET_SIZE(value) ? PyTuple_GET_ITEM(value, next) : Py_None;
     ++next;
+    name_type(room, array);
     to_array(room, array);
     add_result(room, array);
   }

@@ -4,6 +4,7 @@
 #define SQUEEZEOPS_PYTHON_CONVERT_H_
 
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -20,6 +21,22 @@ pybind11::object scalars(const char *function);
 double to_real(const char *op, const char *name, pybind11::handle value);
 // Throws the exception for a status, unless that is SQZ_OK. It has the name of the argument as an attribute.
 void check(const char *op, sqz_status status);
+
+// Runs a function of the library while other threads run Python.
+template <class Run>
+sqz_status without_gil(const Run &run) {
+  PyThreadState *thread = PyEval_SaveThread();
+  const sqz_status status = run();
+  try {
+    PyEval_RestoreThread(thread);
+  } catch (...) {
+    // Up to 3.13, Python ends a thread that asks for the GIL after the interpreter has begun to shut down, by
+    // pthread_exit. That unwinds the stack: our destructors would drop references without the GIL, and it may not be
+    // swallowed. So the thread waits until the process ends, as Python 3.14 lets it.
+    for (;;) pause();
+  }
+  return status;
+}
 
 // Arguments of one struct of an operation, and what it points to. The shapes are copies: while an op runs without the
 // GIL, another thread may give an array another shape. References to the arrays are the caller's.
@@ -40,7 +57,8 @@ class Arguments {
   pybind11::list missing() const;    // (dtype, shape) of those that the operation asks for
 
  private:
-  void to_array(PyObject *value, sqz_array *array);
+  void name_type(PyObject *value, sqz_array *array);  // what messages call what is no array of a known dtype
+  void to_array(PyObject *value, sqz_array *array);   // runs no code of Python
   void add_result(PyObject *value, sqz_array *array);
   intptr_t *room(int rank);
   const intptr_t *keep(int rank, const intptr_t *sizes);
@@ -66,6 +84,8 @@ class Arguments {
 
 // A function for each operation of the table, into the module.
 void add_operations(pybind11::module_ &module);
+// The functions of tokenizers.
+void add_text(pybind11::module_ &module);
 
 }  // namespace squeezeops
 

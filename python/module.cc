@@ -78,6 +78,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.doc() = "Compiled kernels; see squeezeops.ops for the contracts.";
   m.attr("__version__") = sqz_version();
   add_operations(m);
+  add_text(m);
   m.def("set_num_threads", [](int64_t n) { check("set_num_threads", sqz_set_num_threads(n)); });
   m.def("get_num_threads", &get_num_threads);
   m.def("isa_chosen", &isa_chosen);

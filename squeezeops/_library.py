@@ -10,9 +10,24 @@ from squeezeops._version import __version__
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
+def archive() -> str | None:
+    """Return the archive that the package is imported from (a zipapp); None if it is in a folder.
+
+    The system loads no library from an archive.
+    """
+    if os.path.isdir(_PACKAGE):
+        return None
+    path = _PACKAGE
+    while not os.path.isfile(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _existing(function: str, path: str) -> str:
     if os.path.exists(path):
         return path
+    if packed := archive():
+        raise FileNotFoundError(f"{function}: expected a package in a folder, got {packed} (to get it: unpack that)")
     raise FileNotFoundError(
         f"{function}: expected a package built with its compiled kernels, got one without {path} "
         "(to get it: install a wheel, or build squeezeops from source with CMake and a C++17 compiler)"

@@ -38,7 +38,7 @@ from squeezeops.backends._numba import convolution as _convolution
 from squeezeops.backends._numba import gather as _gather
 from squeezeops.backends._numba import rows as _rows
 from squeezeops.backends._numba.compiled import kernel, part
-from squeezeops.backends._numba.elementary import ACTIVATIONS
+from squeezeops.backends._numba.elementary import ACTIVATIONS, LOG2E
 from squeezeops.backends._numba.vector import TILE_ROWS, WIDTH
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "RELU",
     "TANH",
     "attention",
+    "attention_int8",
     "embedding",
     "gelu",
     "gelu_tanh",
@@ -78,7 +79,7 @@ _activate, _layer_norm, _rms_norm = map(_inside, (_rows.activation, _rows.layer_
 _l2_normalize, _softmax = map(_inside, (_rows.l2_normalize, _rows.softmax))
 _mean_pool, _embedding = map(_inside, (_gather.mean_pool, _gather.embedding))
 _convolve, _quantize, _attend = map(_inside, (_convolution.convolve, _convolution.quantize_rows, _attention.attend))
-_convolve_int8 = _inside(_convolution.convolve_int8)
+_convolve_int8, _attend_int8 = _inside(_convolution.convolve_int8), _inside(_attention.attend_s8)
 _scratch_of_convolve = part(_convolution.scratch_size)
 
 
@@ -121,6 +122,34 @@ def _compile_into(x):
 @overload(_size)
 def _compile_size(x, otherwise):
     return (lambda x, otherwise: otherwise) if _is_none(x) else lambda x, otherwise: x.size
+
+
+def _float_weight(packed):
+    return packed
+
+
+def _int8_weight(packed, scales):
+    return packed
+
+
+@overload(_float_weight)
+def _compile_float_weight(packed):
+    if packed.dtype not in (types.float32, types.uint16):
+        raise TypingError(
+            f"pointwise_conv: packed: expected a weight of dtype float32 or float16 from pack_weight, got {packed}"
+        )
+    return lambda packed: packed
+
+
+@overload(_int8_weight)
+def _compile_int8_weight(packed, scales):
+    if packed.dtype != types.int8:
+        raise TypingError(
+            f"pointwise_conv_int8: packed: expected a weight of dtype int8 from pack_weight, got {packed}"
+        )
+    if scales.dtype != types.float32:
+        raise TypingError(f"pointwise_conv_int8: scales: expected float32, got {scales}")
+    return lambda packed, scales: packed
 
 
 @kernel
@@ -509,7 +538,7 @@ def pointwise_conv(x, packed, out, groups=1, bias=None, activation=NONE, residua
     k, n = _check_conv(x, packed, out, groups, bias, residual)
     if out.size > 0:
         ends = _flat(bias), activation, _flat(residual), groups, k, n, np.zeros(_scratch_of_convolve(k), np.float32)
-        _convolve(0, len(x), _flat(x), packed, *ends, _into(out))
+        _convolve(0, len(x), _flat(x), _float_weight(packed), *ends, _into(out))
 
 
 @kernel
@@ -541,7 +570,8 @@ def pointwise_conv_int8(x, packed, scales, out, groups=1, bias=None, activation=
         ends = _flat(bias), activation, _flat(residual), groups, k, n
         scratch = np.zeros(_scratch_of_int8(groups, k), np.float32)
         totals = np.zeros(TILE_ROWS * WIDTH)
-        _convolve_int8(0, len(x), _flat(x), _flat(None), packed, scales, *ends, scratch, totals, _into(out))
+        weight = _int8_weight(packed, scales)
+        _convolve_int8(0, len(x), _flat(x), _flat(None), weight, scales, *ends, scratch, totals, _into(out))
 
 
 @kernel
@@ -586,3 +616,90 @@ def attention(q, k, v, out, num_heads, mask=None, uniform=True):
         scale = np.float32(1) / np.sqrt(np.float32(size))
         scratch = np.zeros(_attention._places(keys, size)[4], np.float32)
         _attend(0, batch * num_heads, *arrays, num_heads, size, scale, uniform, 1, scratch, _into(out))
+
+
+@part
+def _integers(values, heads, size):
+    """The numbers that bytes stand for, without what fills up a head, as one row."""
+    batch, length, width = values.shape
+    step, found = width // heads, np.empty(batch * length * heads * size, np.float32)
+    bytes_of, at = _flat(values), 0
+    for head in range(batch * length * heads):
+        for i in range(size):
+            found[at] = np.float32(bytes_of[head * step + i]) - np.float32(128)
+            at += 1
+    return found
+
+
+@part
+def _filled(x, size, value):
+    """An optional row, or one of equal values."""
+    row = _flat(x)
+    return np.full(size, np.float32(value), np.float32) if row.size == 0 else row
+
+
+@kernel
+def attention_int8(
+    q, q_scales, k, k_scales, v, v_scales, out, num_heads, mask=None, uniform=True, value_scale=None, value_bias=None
+):
+    """Multi-head attention of quantised rows, with a group per head. See `squeezeops.attention`.
+
+    Scores are divided by the root of the size of a head.
+
+    Parameters
+    ----------
+    q, q_scales : ndarray of uint8, shape (B, Lq, width), and of float32, shape (B, Lq, num_heads)
+        What `quantize_rows` makes of rows in as many groups as heads: each head is filled up to a multiple of 4.
+    k, k_scales, v, v_scales : likewise, shapes (B, Lk, width) and (B, Lk, num_heads)
+    out : ndarray of float32, shape (B, Lq, C)
+    num_heads : int
+        A divisor of C.
+    mask : ndarray of uint8, shape (B, Lk), optional
+        0 excludes a key.
+    uniform : bool
+        Whether a query attends to all keys if each is excluded; else its result is 0.
+    value_scale, value_bias : ndarray of float32, shape (C,), optional
+        Of the channels of the result, which is multiplied by one and added to the other.
+
+    Examples
+    --------
+    >>> import numpy as np, squeezeops.numba as sn
+    >>> values, scales = np.empty((3, 4), np.uint8), np.empty((3, 1), np.float32)
+    >>> sn.quantize_rows(np.full((3, 4), 127, np.float32), values, scales)
+    >>> x, s, out = values.reshape(1, 3, 4), scales.reshape(1, 3, 1), np.empty((1, 3, 4), np.float32)
+    >>> sn.attention_int8(x, s, x, s, x, s, out, 1)
+    >>> bool((out.round() == 127).all())
+    True
+    """
+    batch, queries, c = out.shape
+    keys = k.shape[1]
+    if num_heads < 1 or c % num_heads != 0:
+        raise ValueError("attention_int8: num_heads: expected a divisor of C")
+    size = c // num_heads
+    width = num_heads * ((size + 3) // 4 * 4)
+    if q.shape != (batch, queries, width):
+        raise ValueError("attention_int8: q: expected shape (B, Lq, width)")
+    if q_scales.shape != (batch, queries, num_heads):
+        raise ValueError("attention_int8: q_scales: expected shape (B, Lq, heads)")
+    if k.shape != (batch, keys, width) or v.shape != k.shape:
+        raise ValueError("attention_int8: k: expected shape (B, Lk, width), as of v")
+    if k_scales.shape != (batch, keys, num_heads) or v_scales.shape != k_scales.shape:
+        raise ValueError("attention_int8: k_scales: expected shape (B, Lk, heads), as of v_scales")
+    if _size(mask, batch * keys) != batch * keys:
+        raise ValueError("attention_int8: mask: expected shape (B, Lk)")
+    if _size(value_scale, c) != c or _size(value_bias, c) != c:
+        raise ValueError("attention_int8: value_scale: expected shape (C,), as of value_bias")
+    if out.size > 0:
+        offsets = np.arange(batch + 1)
+        arrays = (
+            _integers(q, num_heads, size), _flat(q_scales), _integers(k, num_heads, size), _flat(k_scales),
+            _integers(v, num_heads, size), _flat(v_scales), _flat(mask), (keys, 0, 0, 0), offsets * queries,
+            offsets * keys,
+        )  # fmt: skip
+        factor = np.float32(1) / np.sqrt(np.float32(size)) * LOG2E
+        ends = _filled(value_scale, c, 1), _filled(value_bias, c, 0)
+        scratch = np.zeros(TILE_ROWS * WIDTH + _attention._places(keys, size)[4] + 3 * (keys + WIDTH), np.float32)
+        totals = np.zeros(TILE_ROWS * WIDTH)
+        _attend_int8(
+            0, batch * num_heads, *arrays, num_heads, size, factor, uniform, *ends, 1, scratch, totals, _into(out)
+        )

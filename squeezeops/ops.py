@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from squeezeops import backends
 from squeezeops.backends._scalars import choice, error, integer, kind
@@ -29,6 +29,8 @@ from squeezeops.backends._scalars import choice, error, integer, kind
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from squeezeops.literals import Activation, Approximate, ConvDtype, FullyMasked, Layout
 
     Floats = NDArray[np.float32]
 
@@ -79,9 +81,9 @@ def pointwise_conv(
     bias: Floats | None = None,
     *,
     groups: int = 1,
-    activation: str | None = None,
+    activation: Activation | None = None,
     residual: Floats | None = None,
-    layout: str = "NWC",
+    layout: Layout = "NWC",
     out: Floats | None = None,
 ) -> Floats:
     """Grouped convolution of kernel size 1: in each group a matrix product along the channels.
@@ -168,8 +170,8 @@ class QuantizedRows(NamedTuple):
     scales : ndarray of float32, shape (..., groups)
     """
 
-    values: Any
-    scales: Any
+    values: NDArray[np.uint8]
+    scales: Floats
 
 
 class RotatedRows(QuantizedRows):
@@ -312,7 +314,7 @@ class PointwiseConv:
     >>> import squeezeops
     >>> conv = squeezeops.PointwiseConv(np.array([[2], [3]], np.float32), np.array([0, 1], np.float32), groups=2)
     >>> conv
-    PointwiseConv(2, 2, groups=2, dtype='float32')
+    PointwiseConv(2, 2, groups=2, dtype='float32', bias=True, bytes=128)
     >>> conv(np.array([[1, 1], [5, 7]], np.float32), activation="relu").tolist()
     [[2.0, 4.0], [10.0, 22.0]]
     """
@@ -323,7 +325,7 @@ class PointwiseConv:
         bias: Floats | None = None,
         *,
         groups: int = 1,
-        dtype: str = "float32",
+        dtype: ConvDtype = "float32",
         memory: Any = None,
     ) -> None:
         if memory is not None and not callable(getattr(memory, "take", None)):
@@ -349,7 +351,7 @@ class PointwiseConv:
         in_channels: int,
         out_channels: int,
         groups: int = 1,
-        dtype: str = "float32",
+        dtype: ConvDtype = "float32",
     ) -> PointwiseConv:
         """Use a weight that is already packed: the attribute `packed` of another convolution.
 
@@ -406,11 +408,43 @@ class PointwiseConv:
         form = module.packed_form(self._packed.get(module) or self._pack(module))
         return memoryview(form).toreadonly()
 
+    @overload
     def __call__(
         self,
         x: Floats | QuantizedRows,
         *,
-        activation: str | None = None,
+        activation: Activation | None = None,
+        residual: Floats | None = None,
+        quantize_groups: None = None,
+        out: Floats | None = None,
+    ) -> Floats: ...
+    @overload
+    def __call__(
+        self,
+        x: Floats | QuantizedRows,
+        *,
+        activation: Activation | None = None,
+        residual: Floats | None = None,
+        quantize_groups: int,
+        quantize_rotate: bool = False,
+        out: QuantizedRows | None = None,
+    ) -> QuantizedRows: ...
+    @overload
+    def __call__(
+        self,
+        x: Floats | QuantizedRows,
+        *,
+        activation: Activation | None = None,
+        residual: Floats | None = None,
+        quantize_groups: int | None,
+        quantize_rotate: bool = False,
+        out: Floats | QuantizedRows | None = None,
+    ) -> Any: ...
+    def __call__(
+        self,
+        x: Floats | QuantizedRows,
+        *,
+        activation: Activation | None = None,
         residual: Floats | None = None,
         quantize_groups: int | None = None,
         quantize_rotate: bool = False,
@@ -455,7 +489,12 @@ class PointwiseConv:
         return handle
 
     def __repr__(self) -> str:
-        return f"PointwiseConv({self.in_channels}, {self.out_channels}, groups={self.groups}, dtype={self.dtype!r})"
+        from squeezeops.packing import packed_size
+
+        sizes = self.in_channels, self.out_channels
+        stored = packed_size(self.groups, *sizes, self.dtype)
+        options = f"groups={self.groups}, dtype={self.dtype!r}, bias={self._bias is not None}, bytes={stored}"
+        return f"PointwiseConv({sizes[0]}, {sizes[1]}, {options})"
 
     def __getstate__(self) -> dict[str, Any]:
         # The packed form belongs to a process and its backends; a copy packs anew.
@@ -472,6 +511,30 @@ class PointwiseConv:
             self._weight = memoryview(pages)[: len(self._weight)].toreadonly()
 
 
+@overload
+def pointwise_convs(
+    x: Floats | QuantizedRows,
+    convs: Sequence[PointwiseConv],
+    *,
+    quantize_groups: None = None,
+    out: Sequence[Floats | None] | None = None,
+) -> tuple[Floats, ...]: ...
+@overload
+def pointwise_convs(
+    x: Floats | QuantizedRows,
+    convs: Sequence[PointwiseConv],
+    *,
+    quantize_groups: int,
+    out: Sequence[QuantizedRows | None] | None = None,
+) -> tuple[QuantizedRows, ...]: ...
+@overload
+def pointwise_convs(
+    x: Floats | QuantizedRows,
+    convs: Sequence[PointwiseConv],
+    *,
+    quantize_groups: int | None,
+    out: Sequence[Floats | QuantizedRows | None] | None = None,
+) -> tuple[Any, ...]: ...
 def pointwise_convs(
     x: Floats | QuantizedRows,
     convs: Sequence[PointwiseConv],
@@ -689,7 +752,7 @@ def softmax(
     axis: int = -1,
     mask: NDArray[Any] | None = None,
     scale: float = 1.0,
-    fully_masked: str = "uniform",
+    fully_masked: FullyMasked = "uniform",
     out: Floats | None = None,
 ) -> Floats:
     """Softmax of ``x * scale + mask`` along an axis.
@@ -757,7 +820,7 @@ def _softmax_along(x: Any, axis: int, mask: Any, scale: Any, fully_masked: Any, 
     return y
 
 
-def gelu(x: Floats, *, approximate: str = "none", out: Floats | None = None) -> Floats:
+def gelu(x: Floats, *, approximate: Approximate = "none", out: Floats | None = None) -> Floats:
     """Gaussian error linear unit, element by element.
 
     ``x * Phi(x)``, with the normal distribution function Phi, to 2e-7 * max(1, abs(x)); or its approximation
@@ -957,7 +1020,7 @@ def attention(
     cu_seqlens_k: NDArray[np.int32] | None = None,
     mask: NDArray[Any] | None = None,
     scale: float | None = None,
-    fully_masked: str = "uniform",
+    fully_masked: FullyMasked = "uniform",
     value_scale: Floats | None = None,
     value_bias: Floats | None = None,
     out: Floats | None = None,

@@ -28,9 +28,11 @@ __all__ = [
     "INT8",
     "LINE",
     "MOST_ROTATED",
+    "PANEL",
     "ROTATED",
     "SCALE_BYTES",
     "STORAGE",
+    "SUM_BYTES",
     "TARGETS",
     "Memory",
     "address",
@@ -51,6 +53,7 @@ MOST_ROTATED = 8192  # channels of a group that can be rotated
 SCALE_BYTES = 4  # the float32 at the end of a row of an int8 embedding table
 LINE = 64  # bytes of a cache line: the alignment of a packed weight
 PANEL = 16  # output channels
+SUM_BYTES = 4 * PANEL  # the sums at the beginning of an int8 panel, before its scales
 HALF_MAX = 65504.0  # the largest float16
 CHUNK = 2**26  # bytes of address space that `Memory` asks for at a time; untouched pages take no memory
 _FLOATS = {"float32": "<f4", "float16": "<f2"}

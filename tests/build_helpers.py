@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import seconds
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +25,12 @@ def tool(*names):
 def run(*command, cwd=None, **environment):
     """Run a command, check that it succeeds, and return its output."""
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=seconds(300),
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

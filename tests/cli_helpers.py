@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import seconds
 
 import squeezeops
 from squeezeops import cli
@@ -33,7 +34,7 @@ def environment(**changes):
 def run(*arguments, stdin=b"", **changes):
     """Run the command in a process of its own; return (status, output, errors)."""
     done = subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=120
+        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=seconds(120)
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 

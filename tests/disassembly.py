@@ -144,7 +144,7 @@ class Loop:
         return "\n".join([f"{self.file}: {self.symbol}", *lines])
 
 
-PREFIX = r"(?:notrack|bnd|rep\w*|lock|data16|cs|\{vex\})"
+PREFIX = r"(?:notrack|bnd|rep\w*|lock|data16|cs|\{e?vex\})"
 
 
 def parse(listing):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from golden_bits import TO_TOLERANCE, has_floats, kernels_of
 from kernel_tables import ISAS as ROWS
+from limits import seconds
 
 import squeezeops
 from squeezeops import backends, ops
@@ -28,9 +29,10 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
+        stdin=subprocess.DEVNULL,  # a command without texts would read a pipe
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds(120),
     )
 
 

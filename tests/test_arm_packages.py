@@ -8,7 +8,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "arm"))
 
 import machinery  # noqa: E402
-import python_tests  # noqa: E402
+import packages  # noqa: E402
 
 LIST = """# the distribution's
 deb [arch=amd64 signed-by=/key] https://mirror.test/debian bookworm main contrib
@@ -36,9 +36,13 @@ def test_main_suite_alone(tmp_path):
     (tmp_path / "sources.list.d" / "ubuntu.sources").write_text(STANZAS)
     (tmp_path / "sources.list.d" / "others.list").write_text(LIST)
     (tmp_path / "sources.list.d" / "debian-security.list").write_text(LIST.splitlines()[-1])
-    assert python_tests.sources(tmp_path) == {
+    assert packages.sources(tmp_path) == {
         "sources-main.list": LIST.splitlines(keepends=True)[1],
         "ubuntu-main.sources": "Types: deb\nURIs: https://mirror.test/ubuntu\nSuites: noble\nComponents: main\n",
+    }
+    assert packages.sources(tmp_path, "trixie") == {
+        "sources-main.list": LIST.splitlines(keepends=True)[1].replace("bookworm", "trixie"),
+        "ubuntu-main.sources": "Types: deb\nURIs: https://mirror.test/ubuntu\nSuites: trixie\nComponents: main\n",
     }
 
 

@@ -195,6 +195,8 @@ def test_extension_for_another_python_counts_as_built(tmp_path):
     (package / "__init__.py").touch()
     copied = package / "backends" / "__init__.py"
     copied.write_bytes(Path(backends.__file__).read_bytes())
+    for name in ("_library.py", "_version.py"):
+        (package / name).write_bytes((Path(squeezeops.__file__).parent / name).read_bytes())
     code = "from squeezeops import backends; print(backends._native_is_built(), backends.__file__)"
     for built in ("False", "True"):
         result = run_python("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}")

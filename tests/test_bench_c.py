@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from build_helpers import ROOT, cmake_build, run, tool
 from kernel_tables import without_simd
+from limits import seconds
 
 import squeezeops
 from squeezeops import backends, ops
@@ -77,7 +78,7 @@ def test_operations_that_are_asked_for(program):
     ],
 )
 def test_wrong_arguments(program, arguments, message):
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=seconds(60))
     assert done.returncode in (1, 2) and message in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -414,7 +414,8 @@ def results(path, rows, **machine):
         for (name, threads), times in rows.items()
     ]  # fmt: skip
     path.write_text(json.dumps({"machine": {"cpus": 2, **machine}, "results": found}))
-    return read_results(path)
+    with path.open("rb") as file:
+        return read_results(str(path), file)
 
 
 def test_two_files(tmp_path):
@@ -438,8 +439,8 @@ def test_two_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected JSON, got: Expecting value"),
-        ("[1]", "expected results of squeezeops bench --json, got something else"),
+        ("", "file: expected JSON, got Expecting value"),
+        ("[1]", "file: expected a JSON object"),
         ('{"machine": {}, "results": [{"op": "a"}]}', "got something else"),
         ('{"machine": {}, "results": [ROW]}', "with raw samples, got those of an older version: measure again"),
         ('{"machine": {}, "results": [{"raw": [[1, 2]], ROW]}', "got wrong samples in a tokens=1 f32 native 1 thread"),
@@ -447,14 +448,14 @@ def test_two_files(tmp_path):
             (f'{{"machine": {{}}, "results": [{{"raw": [[{us}, 2, 2]], ROW]}}', "got wrong samples")
             for us in ('"x"', "NaN", "Infinity", "0", "-1", "1" + "0" * 400)
         ),
-        ("[" * 100_000, "expected JSON, got: maximum recursion depth"),
+        ("[" * 100_000, "file: expected JSON, got values nested too deeply"),
     ],
 )
 def test_a_file_that_is_none(tmp_path, text, message):
     row = '"op": "a", "shape": {"tokens": 1}, "dtype": "f32", "backend": "native", "isa": null, "cold": false, '
     (tmp_path / "x.json").write_text(text.replace("[ROW", "[{ROW").replace("ROW", row + '"threads": 1}'))
-    with pytest.raises(ValueError, match=f"x.json: .*{message}"):
-        read_results(tmp_path / "x.json")
+    with (tmp_path / "x.json").open("rb") as file, pytest.raises(ValueError, match=f"x.json: .*{message}"):
+        read_results("x.json", file)
 
 
 # ---- counters --------------------------------------------------------------------------------------------------------
@@ -614,14 +615,17 @@ def test_a_pass_consists_of_its_calls(which):
     assert [row["op"] for row in rows[:2]] == ["forward", "forward timed by op"] and rows[-1]["op"] == "other"
 
 
-def test_the_time_of_a_row_is_of_the_fastest_passes_so_that_the_parts_add_up():
+def test_the_time_of_a_row_is_of_the_fastest_passes_so_that_the_parts_add_up(monkeypatch):
     def samples(*times):
         return [Sample(time, 1, 1 if time != 99 else 2) for time in times]
 
     timed, other = samples(4, 2, 99, 3, 8, 9), samples(1, 0.5, 7, 1.5, 1, 1)
     found = forward.Profile([], other, timed, samples(2, 2, 2, 1.5, 99, 1))
     assert (found.seconds(timed), found.seconds(other), found.seconds(found.alone)) == (2.5, 1, 1.25)
+    monkeypatch.setattr(forward, "PAIRS", 4)
     assert found.cost() == 1  # of the ratios 2, 1, 2, 9
+    monkeypatch.setattr(forward, "PAIRS", 5)
+    assert found.cost() is None  # of too few
     none = forward.Profile([], [], samples(99), samples(99))
     assert none.seconds(none.timed) is none.cost() is None
 

@@ -191,6 +191,25 @@ def test_example_with_pkg_config(built, example, tmp_path, request):
     assert "squeezeops" not in run(tool("readelf"), "-d", tmp_path / "static")
 
 
+def test_the_page_works_as_written(build, tmp_path):
+    """Its commands, one after the other, with a home folder outside the system's prefixes."""
+    tool("pkg-config")
+    commands = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    words = ("--install", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH")
+    install, with_pkg_config, with_cmake = (next(text for text in commands if word in text) for word in words)
+    paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]
+    environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([*paths, os.environ["PATH"]])}
+    environment |= {"CMAKE_GENERATOR": "Ninja", "CC": compiler()}
+    install = install.replace("-B build", f"-B {build}").replace("--build build", f"--build {build}")
+    install = install.replace("--install build", f"--install {build}")  # which is built already
+    run("bash", "-euc", install, cwd=ROOT, **environment)
+    libraries = library_folder(tmp_path / ".local").name
+    for name, content in (("example.c", block("c")), ("CMakeLists.txt", block("cmake"))):
+        (tmp_path / name).write_text(content)
+    for commands in (with_pkg_config.replace("/lib/", f"/{libraries}/"), with_cmake):
+        assert run("bash", "-euc", commands, cwd=tmp_path, **environment).endswith(EXPECTED)
+
+
 @pytest.mark.parametrize("built", ["prefix", "without_threads"])
 def test_example_with_cmake(built, example, tmp_path, request):
     prefix = request.getfixturevalue(built)
@@ -215,6 +234,60 @@ def test_example_with_cmake(built, example, tmp_path, request):
     (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text).replace("squeezeops 0.1", "squeezeops 7.5"))
     refused = subprocess.run(list(map(str, configure)), capture_output=True, text=True)
     assert refused.returncode != 0 and VERSION in refused.stderr
+
+
+CXX = """
+#include <squeezeops/squeezeops.h>
+
+#include <cstdio>
+#include <vector>
+
+int main() {
+  std::vector<float> x{1, 2, 3, 4}, out(4);
+  const std::vector<intptr_t> shape{2, 2};
+  sqz_softmax_args args{};
+  args.size = sizeof args;
+  args.scale = 1;
+  args.x.data = x.data();
+  args.x.dtype = SQZ_F32;
+  args.x.rank = 2;
+  args.x.shape = shape.data();
+  args.out = args.x;
+  args.out.data = out.data();
+  const sqz_status status = sqz_softmax(&args);
+  std::printf("%d %.3f %.3f %ld\\n", status, out[0], out[1], __cplusplus);
+}
+"""
+
+
+@pytest.mark.parametrize(("standard", "version"), [("11", "201103"), ("20", "202002")])
+def test_from_cxx(standard, version, prefix, tmp_path):
+    """With pkg-config and with CMake, from a prefix that is not the system's; shared and static."""
+    expected = f"0 0.269 0.731 {version}\n"
+    source = tmp_path / "program.cc"
+    source.write_text(CXX)
+    folder = library_folder(prefix)
+    config = [tool("pkg-config"), "--cflags", "--libs", "squeezeops"]
+    flags = shlex.split(run(*config, PKG_CONFIG_PATH=str(folder / "pkgconfig")))
+    cxx = [*shlex.split(os.environ.get("CXX", "c++")), f"-std=c++{standard}", "-pedantic"]
+    run(*cxx, "-Wall", "-Wextra", "-Werror", source, "-o", tmp_path / "program", *flags)
+    assert run(tmp_path / "program", LD_LIBRARY_PATH=str(folder)) == expected
+
+    project = f"""
+        cmake_minimum_required(VERSION 3.18)
+        project(consumer LANGUAGES CXX)
+        set(CMAKE_CXX_STANDARD {standard})
+        find_package(squeezeops REQUIRED)
+        add_executable(shared program.cc)
+        target_link_libraries(shared PRIVATE squeezeops::squeezeops)
+        add_executable(static program.cc)
+        target_link_libraries(static PRIVATE squeezeops::squeezeops_static)
+    """
+    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(project))
+    run(tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", *ninja())
+    run(tool("cmake"), "--build", tmp_path / "build")
+    for name in ("shared", "static"):
+        assert run(tmp_path / "build" / name) == expected
 
 
 THREADS = """

@@ -1,7 +1,10 @@
 """Models through the C interface: the bits of the Python model, and an error for everything that is wrong."""
 
+import copy
 import ctypes
+import gc
 import json
+import pickle
 import re
 import shutil
 import struct
@@ -24,14 +27,17 @@ from test_converted_format import (
 )
 from test_distilbert import TASKS, write_distilbert
 from test_safetensors import HOSTILE
-from test_squeezebert import GOLDEN, MODELS
+from test_squeezebert import GOLDEN, MIXED, MODELS, WITH_STATES, arrays_of
 
 from squeezeops import backends, ops
+from squeezeops.backends import models
+from squeezeops.backends.models import CompiledModel
 from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files.safetensors import write_file
+from squeezeops.squeezebert.model import squeezebert
 from squeezeops.squeezebert.model.tensors import encoder_shapes, labels_of
 
 if "native" not in backends.available():
@@ -44,7 +50,9 @@ BUILT_IN = default_model() / "model.safetensors"
 
 
 @pytest.fixture(autouse=True)
-def native():
+def native(monkeypatch):
+    """The Python model, the specification, does not use C, but for the tests of that."""
+    monkeypatch.setattr(squeezebert, "COMPILED", ())
     with ops.backend("native"):
         yield
 
@@ -311,6 +319,7 @@ def test_another_task(converted, task):
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
+UNUSED = ("decoder", "short decoder", "cleanup")  # settings of a tokenizer that the C library has no use for
 REVIEWS = [
     "a dull movie",
     "A gorgeous, MOVIE!!",
@@ -420,7 +429,7 @@ def test_a_broken_vocabulary(converted, name, tmp_path):
         CModel(file.path).tokenizer()
 
 
-@pytest.mark.parametrize("name", BROKEN_SETTINGS.keys() - {"decoder", "short decoder", "cleanup"})  # not used in C
+@pytest.mark.parametrize("name", [name for name in BROKEN_SETTINGS if name not in UNUSED])
 def test_broken_settings_of_a_tokenizer(converted, name, tmp_path):
     file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
     changes = BROKEN_SETTINGS[name][0]
@@ -518,6 +527,140 @@ def test_threads_run_one_model(converted):
     assert any(done) and not run(0)
     with pytest.raises(CError, match=r"^model: expected an open handle"):
         c.close()
+
+
+# ---- the Python model runs in C --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_both(monkeypatch):
+    """A function that runs a model in C and in Python, and checks that the results are the same."""
+    runs = []
+    run = CompiledModel.run
+    monkeypatch.setattr(CompiledModel, "run", lambda *args: runs.append(run(*args)) or runs[-1])
+
+    def in_both(model, *inputs, **options):
+        expected = model(*inputs, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(squeezebert, "COMPILED", ("native", "cffi"))
+            count = len(runs)
+            found = model(*inputs, **options)
+            assert runs[count:] == [True]
+        theirs, ours = arrays_of(expected), arrays_of(found)
+        assert ours.keys() == theirs.keys() and ours
+        for name, array in ours.items():
+            assert array.shape == theirs[name].shape and array.flags.c_contiguous and array.flags.writeable
+            assert_same_bits(array, np.ascontiguousarray(theirs[name]))
+        return found
+
+    return in_both
+
+
+@pytest.mark.parametrize("dtype, attention", [*STORED, (MIXED, "float32")])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_python_model_runs_in_c(in_both, name, dtype, attention, tmp_path):
+    if dtype is MIXED and name not in WITH_STATES:
+        dtype = {}  # too few layers
+    model = SqueezeBert.from_pretrained(CHECKPOINTS[name](tmp_path / "in"), dtype=dtype, attention=attention)
+    ids, mask, types = inputs_of(model)
+    for inputs in (
+        (ids,),
+        (ids, mask),
+        (ids.tolist(), mask.astype(bool), types.astype(np.int32)),
+        (ids[:1, ..., ::2],),
+    ):
+        in_both(model, *inputs)
+        in_both(model.encoder(), *[array.reshape(-1, array.shape[-1]) for array in map(np.asarray, inputs)])
+    if model.head.has_token_logits:
+        in_both(model, ids, mask, logits_mask=(np.arange(LENGTH) == 0) & np.ones(ids.shape, bool))
+
+
+def test_a_converted_model_runs_in_c(in_both, converted):
+    for name in ("classification", "question_answering"):
+        model = SqueezeBert.from_pretrained(converted(name))
+        in_both(model, *inputs_of(model))
+
+
+def test_copies_run_in_c(in_both):
+    model = SqueezeBert.from_pretrained(GOLDEN / "classification", dtype="int8")
+    inputs = inputs_of(model)
+    first = in_both(model, *inputs)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_same_bits(in_both(twin, *inputs).logits, first.logits)
+    encoder = model.encoder()
+    del model, twin
+    gc.collect()
+    in_both(encoder, *inputs)
+
+
+def test_errors_are_those_of_python(monkeypatch):
+    """Whatever is wrong or unusual, with the same message, or with a result."""
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    model = SqueezeBert.from_pretrained(GOLDEN / "token_classification")
+    good = model([[1, 2]]).logits
+    assert_same_bits(model([[1, 2]], [[True, True]], [[0, 0]]).logits, good)
+    assert_same_bits(model(np.array([[1, 2]], np.uint8), np.array([[1, 1]], np.uint64)).logits, good)
+    calls = [
+        ([[1, 60]],), ([[1, -1]],), (np.array([[2**64 - 1]], np.uint64),), ([[1.0]],), ([1, 2],), ([[1], [1, 2]],),
+        (np.empty((0, 3), int),), ([[1]] * 2, [[1]]), ([[1, 2]], [[1, 2]]), ([[1, 2]], [[1, 256]]),
+        ([[1, 2]], [[0.5, 1]]), ([[1, 2]], None, [[0, 5]]), ([[1, 2]], None, [[False, True]]),
+        (np.ones((1, 17), int),), (None,), ("ab",),
+    ]  # fmt: skip
+    for inputs in calls:
+        found = []
+        for backends_in_c in (("native",), ()):
+            monkeypatch.setattr(squeezebert, "COMPILED", backends_in_c)
+            with pytest.raises((TypeError, ValueError), match=r"^SqueezeBert: \w+: expected") as info:
+                model(*inputs)
+            found.append((type(info.value), str(info.value)))
+        assert found[0] == found[1]
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    assert model([[1, 2]], [[0, 1]], logits_mask=[[True, False]]).logits.shape == (1, 3)
+    for mask in ([[1, 0]], [[True]]):
+        with pytest.raises((TypeError, ValueError), match=r"^SqueezeBert: logits_mask: expected"):
+            model([[1, 2]], [[0, 1]], logits_mask=mask)
+    with pytest.raises(ValueError, match=r"logits_mask: expected True only up to the last attended token"):
+        model([[1, 2]], [[1, 0]], logits_mask=np.array([[False, True]]))
+
+
+def test_a_model_that_the_library_refuses_runs_in_python(monkeypatch):
+    monkeypatch.setattr(squeezebert, "COMPILED", ("native",))
+    model = SqueezeBert.from_pretrained(GOLDEN / "classification")
+    expected = model([[1, 2]]).logits
+    other = SqueezeBert.from_pretrained(GOLDEN / "classification")
+    other._compiled = CompiledModel(lambda: ("{", "float32", "base", {}))
+    assert_same_bits(other([[1, 2]]).logits, expected)
+
+
+def test_a_model_of_tensors(converted):
+    """The public function: what is wrong with the tensors or texts."""
+    tensors = {"classifier.bias": np.zeros(3, np.float32)}
+
+    def opened(config=b"{}", attention=b"float32", task=b"base", count=1, rows=tensors, **changes):
+        array = (models._Tensor * len(rows))()
+        for row, (name, data) in zip(array, rows.items(), strict=True):
+            row.name, row.dtype, row.rank, row.data = name.encode(), 1, 1, data.ctypes.data
+            row.shape[0] = data.size
+            for key, value in changes.items():
+                setattr(row, key, value)
+        handle = ctypes.c_uint64()
+        status = LIB.sqz_model_open_tensors(config, attention, task, ctypes.c_int64(count), array, ctypes.byref(handle))
+        assert STATUS[status] == "INVALID" and handle.value == 0
+        return LIB.sqz_error_message().decode()
+
+    assert opened(config=None).startswith("config: expected a pointer")
+    assert opened(attention=None).startswith("attention: expected a pointer")
+    assert opened(attention=b"int4").startswith("attention: expected 'float32' or 'int8', got 'int4'")
+    assert opened(task=None).startswith("task: expected a pointer")
+    assert opened(task=b"haiku").startswith("task: expected base, ")
+    assert opened(config=b"[]").startswith("config.json: expected an object")
+    assert opened(config=b"\xff").startswith("config: expected UTF-8")
+    assert opened(count=-1).startswith("count: expected 0 to 2^31 - 1")
+    assert opened(name=None).startswith("tensors[0]: expected a name and data")
+    assert opened(data=None).startswith("tensors[0]: expected a name and data")
+    assert opened(shape=(ctypes.c_int64 * 2)(-1, 1)).startswith("classifier.bias: expected sizes >= 0")
+    assert opened(shape=(ctypes.c_int64 * 2)(2**62, 1)).startswith("classifier.bias: expected sizes >= 0")
+    assert opened().startswith("embeddings.word_embeddings.weight: expected a tensor")
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import buffer_calls
 import golden_bits
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import ALL_ISAS, EXACT_ISAS, ISAS, assert_same_bits, golden_isas, native, normal, ran_on, run_python
 
 import squeezeops
@@ -212,7 +213,10 @@ def test_kinds_of_buffers(rng, kind):
     result = ops.pointwise_conv(made[0], made[2], groups=4, residual=made[1])
     assert_same_bits(as_array(result), expected[0])
     assert_same_bits(as_array(ops.softmax(made[0], mask=made[0])), expected[1])
-    assert repr(ops.PointwiseConv(made[2], groups=4)) == "PointwiseConv(40, 24, groups=4, dtype='float32')"
+    assert (
+        repr(ops.PointwiseConv(made[2], groups=4))
+        == "PointwiseConv(40, 24, groups=4, dtype='float32', bias=False, bytes=2560)"
+    )
     # One NumPy array among the arguments makes a NumPy result.
     result = ops.pointwise_conv(made[0], weight, groups=4, residual=made[1])
     assert type(result) is np.ndarray
@@ -434,7 +438,7 @@ def test_many_callers_at_once(rng):
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(call) for _ in range(4)]:
-            assert set(future.result(timeout=100)) == {expected}
+            assert set(future.result(timeout=seconds(100))) == {expected}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no fork")

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,18 @@ import time
 
 import pytest
 from cli_helpers import COMMAND, PACKAGE, Terminal, caller, check_error, environment, on_posix, output, run, start
+from limits import seconds
 from model_helpers import CHECKPOINT
 
 import squeezeops
 from squeezeops import cli, ops
+from squeezeops.backends import HOW_TO_GET
 from squeezeops.cli import reading, running
+from squeezeops.cli.tasks import COMMANDS
+from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
+from squeezeops.squeezebert.model.heads import HEADS
+from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 POSITIVE = "a gorgeous, witty, seductive movie"
 NEGATIVE = "a terrible waste of time"
@@ -86,7 +93,7 @@ def test_a_signal_ends_quietly(number, expected):
         process.stdin.flush()
         assert process.stdout.readline().startswith(b"POSITIVE")  # it now waits for the next line
         process.send_signal(number)
-        assert process.wait(timeout=60) == expected
+        assert process.wait(timeout=seconds(60)) == expected
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
 
 
@@ -109,7 +116,7 @@ def test_sigterm_ends_a_command_blocked_on_its_output(tmp_path):
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(timeout=60) == 143
+            assert process.wait(timeout=seconds(60)) == 143
         finally:
             process.kill()
         assert process.stderr.read() == b""
@@ -139,7 +146,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
     with start("classify", "--input", str(tmp_path / "texts")) as process:
         assert process.stdout.readline().startswith(b"POSITIVE")
         process.stdout.close()
-        assert process.wait(timeout=120) == 141
+        assert process.wait(timeout=seconds(120)) == 141
         assert process.stderr.read() == b""
 
 
@@ -148,7 +155,7 @@ def test_closed_pipe_ends_quietly(tmp_path):
 def test_pipe_closed_from_the_start(arguments):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*COMMAND, *arguments], stdout=writer, timeout=120, **BUFFERED)
+    done = subprocess.run([*COMMAND, *arguments], stdout=writer, timeout=seconds(120), **BUFFERED)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -156,7 +163,7 @@ def test_pipe_closed_from_the_start(arguments):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk():
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*COMMAND, "classify", POSITIVE], stdout=full, timeout=120, **BUFFERED)
+        done = subprocess.run([*COMMAND, "classify", POSITIVE], stdout=full, timeout=seconds(120), **BUFFERED)
     assert (done.returncode, done.stderr) == (2, b"squeezeops: error: No space left on device\n")
 
 
@@ -172,7 +179,7 @@ def test_full_disk():
 def test_closed_standard_streams(arguments, redirection, message):
     command = " ".join([*COMMAND, "classify", arguments, redirection])
     done = subprocess.run(
-        command, shell=True, input=b"good\n", capture_output=True, env=environment(), timeout=120, check=False
+        command, shell=True, input=b"good\n", capture_output=True, env=environment(), timeout=seconds(120), check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", message)
 
@@ -232,7 +239,6 @@ def test_count_lines(tmp_path, content, lines):
 
 NUMBER = "expected a whole number of"
 ERRORS = {
-    "no command": ([], "the following arguments are required: COMMAND (see squeezeops --help)"),
     "unknown command": (["train"], "invalid choice: 'train'"),
     "unknown option": (["classify", "good", "--colour"], "unrecognized arguments: --colour"),
     "text with a dash": (
@@ -250,8 +256,8 @@ ERRORS = {
     "bad batch size": (["classify", "good", "--batch-size", "0"], f"--batch-size: {NUMBER} at least 1, got '0'"),
     "huge batch size": (["classify", "good", "--batch-size", "1" + "0" * 20], "--batch-size: expected a whole number"),
     "top-k and all": (["classify", "good", "--top-k", "1", "--all"], "--all: not allowed with argument --top-k"),
-    "unknown dtype": (["classify", "good", "--dtype", "float99"], "dtype: expected "),
-    "unknown attention": (["classify", "good", "--attention", "int4"], "attention: expected None or one of "),
+    "unknown dtype": (["classify", "good", "--dtype", "float99"], "argument --dtype: invalid choice: 'float99'"),
+    "unknown attention": (["classify", "good", "--attention", "int4"], "argument --attention: invalid choice: 'int4'"),
     "too long": (["classify", "good", TOO_LONG], r"text 2: expected at most \d+ tokens, .* \(--truncation cuts it\)"),
     "no length": (["classify", "good", "--max-length", "0"], f"--max-length: {NUMBER} at least 1, got '0'"),
     "length without room": (["classify", "good", "--max-length", "1"], "error: --max-length: expected "),
@@ -333,11 +339,34 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", "classify", "tag", "answer", "fill-mask", "embed", "convert", "info", "bench"])
-def test_help(call, name):
-    out = output(call(*[name] * bool(name), "--help"))
+NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "bench"]
+
+
+def test_help(call):
+    """Also without any argument."""
+    out = output(call("--help"))
+    assert out.startswith("usage: squeezeops ") and all(
+        re.search(f"^ +{name}$|^ +{name} ", out, re.M) for name in NAMES
+    )
+    assert output(call()) == out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_a_command(call, name):
+    """It has examples that the parser accepts, and names the words to choose from."""
+    out = output(call(name, "--help"))
     assert out.startswith(f"usage: squeezeops {name}") and max(map(len, out.splitlines())) <= 120
-    assert name in call("--help")[1]
+    examples = re.findall(rf"^  squeezeops ({name}\b.*?)(?:  .*| > .*)?$", out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        arguments, unknown = cli._parser().parse_known_args(shlex.split(example))
+        assert not unknown and arguments.run, example
+    choices = {"--dtype": TARGETS, "--attention": ATTENTIONS, "--task": HEADS, "--backend": HOW_TO_GET}
+    for option, words in choices.items():
+        if option in out:
+            assert all(word in re.sub(r"\s+", "", out) for word in words), option  # argparse breaks lines at hyphens
+    if "--model" in out:
+        assert "built-in" in out
 
 
 def test_version(call):
@@ -388,7 +417,9 @@ def test_without_the_native_extension(tmp_path):
     environment["PYTHONPATH"] = str(tmp_path)
 
     def run(*arguments):
-        done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment, timeout=120, cwd=tmp_path)
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, env=environment, timeout=seconds(120), cwd=tmp_path
+        )
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()
 

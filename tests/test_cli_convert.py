@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from cli_helpers import Terminal, caller, check_error, on_posix, output, run, start
+from limits import seconds
 from model_helpers import write_model
 
 from squeezeops.cli import convert
@@ -219,6 +220,6 @@ def test_an_interruption_leaves_nothing(folder, out, number, status, tmp_path, m
         assert process.stdout.readline() == b"half\n"
         assert any(name.endswith(".tmp") for name in os.listdir(out.parent))
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=seconds(30))
     assert (process.returncode, errors) == (status, b"")
     assert os.listdir(out.parent) == []

@@ -1,12 +1,16 @@
 """Equalisation by powers of two for attention in int8: the rule, decided in rational numbers, and that it is exact."""
 
+import gc
+import weakref
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from test_squeezebert import GOLDEN
 
-from squeezeops.squeezebert import SqueezeBertConfig
+from squeezeops import ops
+from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig
+from squeezeops.squeezebert.model import equalise
 from squeezeops.squeezebert.model.equalise import MOST_EXPONENT, equalised
 from squeezeops.squeezebert.model.tensors import select_tensors
 from squeezeops.squeezebert.model.weights import load_folder
@@ -134,3 +138,26 @@ def test_scaling_is_exact(name):
         assert (amax > amax.max(axis=1, keepdims=True) / 2).all()
         ratio = np.abs(query[1]).max(axis=1) / np.abs(key[1]).max(axis=1)
         assert ratio.max() <= 2 and ratio.min() >= 0.5
+
+
+@pytest.mark.parametrize("backend", ops.available_backends())
+def test_a_model_does_not_keep_the_scaled_weights(monkeypatch, backend):
+    """Only their packed form, which another backend reads too."""
+    scaled, times = [], equalise._times_power
+
+    def noted(array, exponents):
+        product = times(array, exponents)
+        if product is not array and product.ndim > 1:
+            scaled.append(weakref.ref(product))
+        return product
+
+    monkeypatch.setattr(equalise, "_times_power", noted)
+    config, weights = load_folder(GOLDEN / "classification")
+    with ops.backend(backend):
+        model = SqueezeBert(config, weights, dtype="float32", attention="int8")
+        gc.collect()
+        assert scaled and not any(reference() is not None for reference in scaled)
+        ids = np.arange(6)[None]
+        own = model(ids).logits
+    with ops.backend("numpy"):
+        np.testing.assert_allclose(model(ids).logits, own, atol=0.05)

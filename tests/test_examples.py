@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import seconds
 from model_helpers import CHECKPOINT, WORDS, write_model
 
 import squeezeops
@@ -26,7 +27,7 @@ def run(name, *arguments, stdin="", status=0):
         input=stdin.encode(),
         capture_output=True,
         env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
+        timeout=seconds(120),
     )
     assert done.returncode == status, done.stderr.decode()
     return (done.stderr if status else done.stdout).decode().replace(os.linesep, "\n")

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import assert_same_bits, native, parts
 from op_table import TABLE
 
@@ -130,7 +131,7 @@ else:
 np.savez(sys.argv[2], *results)
 """
     for mode in ("modes", "plain"):
-        subprocess.run([sys.executable, "-c", code, mode, tmp_path / f"{mode}.npz"], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", code, mode, tmp_path / f"{mode}.npz"], check=True, timeout=seconds(120))
     with np.load(tmp_path / "modes.npz") as modes, np.load(tmp_path / "plain.npz") as plain:
         assert len(modes.files) >= len(CALLS)
         for name in modes.files:

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from limits import seconds
 from model_helpers import CHECKPOINT, write_model
 
 import squeezeops
@@ -77,7 +78,7 @@ def test_program():
         capture_output=True,
         check=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
+        timeout=seconds(120),
     )
     results = squeezeops.pipeline("text-classification", CHECKPOINT, dtype="float32")(TEXTS[1:3])
     expected = [f"{r['label']}  {r['score']:.3f}  {text}" for r, text in zip(results, TEXTS[1:3], strict=True)]

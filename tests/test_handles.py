@@ -8,7 +8,7 @@ from build_helpers import ROOT, run, tool
 
 def test_handles(tmp_path):
     first, *flags = shlex.split(os.environ.get("CXX", "c++"))
-    names = ("tests/handles_test.cc", "csrc/handles.cc", "csrc/allocator.cc", "csrc/error.cc")
+    names = ("tests/handles_test.cc", "csrc/handles.cc", "csrc/memory.cc", "csrc/error.cc")
     sources = [ROOT / name for name in names]
     options = [
         "-std=c++17",

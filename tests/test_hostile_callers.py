@@ -277,3 +277,99 @@ print("end", flush=True)
 def test_the_interpreter_ends_under_an_op(backend, op):
     for _ in range(3):
         run(ENDS, backend, op)
+
+
+# Python code that an op runs while it converts its arguments.
+
+
+HOOKS = """
+import sys
+import numpy as np
+from squeezeops import ops
+
+ops.set_backend(sys.argv[1])
+
+class Hook(float):
+    def __float__(self):
+        self.run()
+        return float.__add__(self, 0.0)
+
+class Index:
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        self.run()
+        return self.value
+
+def shrink(array):
+    array.resize(1, refcheck=False)  # the memory of a large array goes back to the system
+
+def reshape(array):
+    array.shape = array.shape[::-1] if array.ndim > 1 else (array.size, 1)
+
+ROWS, C = 200, 1024  # each array has memory of its own from the system
+
+def floats(*shape):
+    return np.ones(shape, np.float32)
+
+def cases():
+    eps, scale, heads, groups = Hook(1e-5), Hook(0.5), Index(2), Index(2)
+    yield lambda: (ops.layer_norm, {"x": floats(ROWS, C), "weight": floats(C), "bias": floats(C), "eps": eps})
+    yield lambda: (ops.layer_norm, {
+        "x": floats(ROWS, C), "residual": floats(ROWS, C),
+        "eps": eps, "out": floats(ROWS, C),
+    })
+    yield lambda: (ops.rms_norm, {"x": floats(ROWS, C), "weight": floats(C), "eps": eps, "out": floats(ROWS, C)})
+    yield lambda: (ops.l2_normalize, {"x": floats(ROWS, C), "eps": eps, "out": floats(ROWS, C)})
+    yield lambda: (ops.softmax, {
+        "x": floats(ROWS, C), "mask": np.ones((ROWS, C), bool),
+        "scale": scale, "out": floats(ROWS, C),
+    })
+    yield lambda: (ops.softmax, {"x": floats(ROWS, C), "mask": floats(ROWS, C), "scale": scale})
+    def three(*shape):
+        return {name: floats(*shape) for name in "qkv"}
+
+    yield lambda: (ops.attention, {**three(10_000, 6, 8), "num_heads": heads, "scale": scale})
+    yield lambda: (ops.attention, {
+        **three(60_000, 8),
+        "num_heads": heads, "cu_seqlens": np.arange(0, 60_001, 6, dtype=np.int32),
+    })
+    yield lambda: (ops.attention_scores, {
+        "q": floats(10_000, 6, 8), "k": floats(10_000, 6, 8),
+        "num_heads": 2, "scale": scale,
+    })
+    yield lambda: (ops.quantize_rows, {"x": floats(ROWS, C), "groups": groups})
+    yield lambda: (ops.pointwise_conv, {"x": floats(ROWS, C), "weight": floats(C, C // 2), "groups": groups})
+    yield lambda: (ops.PointwiseConv, {"weight": floats(C, C // 2), "bias": floats(C), "groups": groups})
+    ids = np.arange(100_000)
+    yield lambda: (ops.embedding_layer_norm, {
+        "ids": ids, "table": floats(100_000, 8), "position_ids": ids, "position_table": floats(100_000, 8),
+        "type_ids": ids, "type_table": floats(100_000, 8), "weight": floats(8), "bias": floats(8), "eps": eps,
+    })
+
+def spoil(array):
+    if array.dtype.kind == "i":
+        array[:] = 2**31 - 2
+
+for make in cases():
+    for name, value in make()[1].items():
+        for hook in [key for key, number in make()[1].items() if isinstance(number, (Hook, Index))]:
+            for change in (shrink, reshape, spoil) if isinstance(value, np.ndarray) else ():
+                function, arguments = make()
+                for other in arguments.values():
+                    if isinstance(other, (Hook, Index)):
+                        other.run = lambda: None
+                arguments[hook].run = lambda: change(arguments[name])
+                try:
+                    function(**arguments)
+                except (TypeError, ValueError, MemoryError, IndexError):
+                    pass
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_numbers_that_change_arrays(backend):
+    """`__float__` and `__index__` run before an op looks at its arrays, or on arrays that it does not use."""
+    run(HOOKS, backend)

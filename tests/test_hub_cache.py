@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from squeezeops.squeezebert.model.weights import load_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMIT = "1b2c3d4e5f60718293a4b5c6d7e8f90123456789"
+ADVICE = "nothing is downloaded: hf download {} does that; pip install huggingface_hub installs hf"
 VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
 
 
@@ -162,8 +164,19 @@ def test_missing_model(cache, load):
     assert str(error.value) == (
         "squeezebert/squeezebert-mnli: expected a folder or a model in the Hugging Face cache, got no such folder and "
         f"none at {cache}/models--squeezebert--squeezebert-mnli "
-        "(nothing is downloaded: hf download squeezebert/squeezebert-mnli does that)"
+        f"({ADVICE.format('squeezebert/squeezebert-mnli')})"
     )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "models/mnli.safetensors", "vocab.txt", "local/model"])
+def test_no_download_is_advised_for_what_must_be_a_path(home, cache, name):
+    """It has the ending of a file, or the folder before the slash exists. The cache is looked up all the same."""
+    (home / "local").mkdir()
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{name}: expected a folder")) as error:
+        find_folder(name)
+    assert "hf download" not in str(error.value)
+    snapshot = download(cache, name)
+    assert find_folder(name) == str(snapshot)
 
 
 @pytest.fixture
@@ -176,7 +189,7 @@ def branch(cache):
 def test_no_branch_main(branch):
     branch.rename(branch.with_name("other"))
     message = f"expected the commit of the branch main in the cache, got none at {branch} "
-    with pytest.raises(FileNotFoundError, match=f"{message}.nothing is downloaded: hf download org/model does that"):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{message}({ADVICE.format('org/model')})")):
         find_folder("org/model")
     snapshot = branch.parents[1] / "snapshots" / COMMIT
     assert find_folder(snapshot) == str(snapshot)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import limits
 import pytest
 
 import squeezeops
@@ -60,11 +61,11 @@ def test_public_names():
 
 
 def test_import_after_numpy_is_quick(tmp_path):
-    """At most 10 ms of CPU time. Other load can only add time, so the best of several tries counts."""
+    """At most 10 ms of CPU time on a Zen 4. Other load can only add time, so the best of several tries counts."""
     code = (
         "import numpy, time; t = time.process_time(); import squeezeops, squeezeops.ops; "
         "squeezeops.get_backend(); print(time.process_time() - t)"
     )
     bytecode = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}  # as an installation has it
     python(code, **bytecode)
-    assert any(float(python(code, **bytecode).stdout) <= 0.010 for _ in range(15))
+    assert any(float(python(code, **bytecode).stdout) <= 0.010 * limits.slowness() for _ in range(15))

@@ -308,7 +308,7 @@ def test_the_sources_are_all_files(monkeypatch, tmp_path):
     assert compiled._digest_of_sources() == compiled._SOURCES
     for path in KERNEL_FILES:
         shutil.copy(path, tmp_path)
-    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+    monkeypatch.setattr(compiled, "files", lambda package: tmp_path)
     assert compiled._digest_of_sources() == compiled._SOURCES
     with open(tmp_path / "rows.py", "a") as file:
         file.write("# changed\n")

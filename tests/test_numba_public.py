@@ -137,6 +137,61 @@ def test_bits_are_those_of_the_ops(rng):
     assert_same_bits(relu, np.maximum(flat, 0))
 
 
+@needs_numba
+@pytest.mark.parametrize("masked", [False, True])
+def test_int8_attention_has_the_bits_of_the_op(rng, masked):
+    import numba
+
+    import squeezeops.numba as sn
+
+    heads, size = 3, 10  # 2 bytes fill up a head
+    x = [normal(rng, 2, length, heads * size) for length in (5, 37, 37)]
+    quantised = [ops.quantize_rows(a, groups=heads) for a in x]
+    parts = [np.asarray(part) for rows in quantised for part in (rows.values, rows.scales)]
+    value_scale, value_bias = normal(rng, heads * size), normal(rng, heads * size)
+    keep = rng.random((2, 37)) < 0.6
+    keep[1] = False
+
+    @numba.njit(fastmath=True)
+    def plain(q, qs, k, ks, v, vs, out):
+        sn.attention_int8(q, qs, k, ks, v, vs, out, 3)
+
+    @numba.njit
+    def full(q, qs, k, ks, v, vs, out, mask, scale, bias, uniform):
+        sn.attention_int8(q, qs, k, ks, v, vs, out, 3, mask, uniform, scale, bias)
+
+    out = np.full((2, 5, heads * size), np.nan, F)
+    for uniform in (False, True) if masked else (True,):
+        more = {}
+        if masked:
+            full(*parts, out, keep.view(np.uint8), value_scale, value_bias, uniform)
+            more = {"value_scale": value_scale, "value_bias": value_bias, "mask": keep[:, None, None]}
+            more["fully_masked"] = "uniform" if uniform else "zero"
+        else:
+            plain(*parts, out)
+        with ops.backend("native" if ISAS and fused() else "numba"):
+            assert_same_bits(out, ops.attention(*quantised, num_heads=heads, out=np.empty_like(out), **more))
+
+
+@needs_numba
+def test_weights_of_another_dtype_are_refused():
+    from numba.core.errors import TypingError
+
+    import squeezeops.numba as sn
+
+    x, out = np.ones((2, 4), F), np.empty((2, 4), F)
+    weights = [sn.pack_weight(np.ones((4, 4), F), dtype=dtype) for dtype in ("float32", "float16")]
+    eight, scales = sn.pack_weight(np.ones((4, 4), F), dtype="int8")
+    for wrong in (eight, eight.view(np.uint8), np.ones(64)):
+        with pytest.raises(TypingError, match="pointwise_conv: packed: expected a weight of dtype float32 or float16"):
+            sn.pointwise_conv(x, wrong, out)
+    for wrong in weights:
+        with pytest.raises(TypingError, match="pointwise_conv_int8: packed: expected a weight of dtype int8"):
+            sn.pointwise_conv_int8(x, wrong, scales, out)
+    with pytest.raises(TypingError, match="pointwise_conv_int8: scales: expected float32"):
+        sn.pointwise_conv_int8(x, eight, scales.astype(float), out)
+
+
 WRONG = [
     ("gelu", "x, x[:2]", "out: expected as many elements as x"),
     ("layer_norm", "x, x[:2]", "out: expected the shape of x"),
@@ -156,6 +211,21 @@ WRONG = [
     ("attention", "y, y, y, y, 3", "num_heads: expected a divisor of C"),
     ("attention", "y, y, y[:, :1].copy(), y, 2", "k: expected shape (B, Lk, C), as of v"),
     ("attention", "y, y, y, y, 2, x", "mask: expected shape (B, Lk)"),
+    ("attention_int8", "bytes4, z, bytes4, z, bytes4, z, y, 3", "num_heads: expected a divisor of C"),
+    ("attention_int8", "bytes4, z, bytes4, z, bytes4[:, :1], z, y, 1", "k: expected shape (B, Lk, width), as of v"),
+    (
+        "attention_int8",
+        "bytes4, z, bytes4, z[:, :1], bytes4, z, y, 1",
+        "k_scales: expected shape (B, Lk, heads), as of v_scales",
+    ),
+    ("attention_int8", "bytes4[..., :3], z, bytes4, z, bytes4, z, y, 1", "q: expected shape (B, Lq, width)"),
+    ("attention_int8", "bytes4, z[:, :1], bytes4, z, bytes4, z, y, 1", "q_scales: expected shape (B, Lq, heads)"),
+    ("attention_int8", "bytes4, z, bytes4, z, bytes4, z, y, 1, bytes3", "mask: expected shape (B, Lk)"),
+    (
+        "attention_int8",
+        "bytes4, z, bytes4, z, bytes4, z, y, 1, value_bias=x[0, :2]",
+        "value_scale: expected shape (C,), as of value_bias",
+    ),
     (
         "pointwise_conv_int8",
         "x, *sn.pack_weight(x, 1, 'int8'), x[:2]",
@@ -177,6 +247,7 @@ def test_wrong_shapes_are_named():
     code = f"""
 import numpy as np, squeezeops.numba as sn
 x, y, bytes3 = np.ones((3, 4), "f"), np.ones((1, 3, 4), "f"), np.ones((3, 3), np.uint8)
+bytes4, z = np.ones((1, 3, 4), np.uint8), np.ones((1, 3, 1), "f")
 for name, arguments, message in {WRONG!r}:
     try:
         eval(f"sn.{{name}}({{arguments}})")

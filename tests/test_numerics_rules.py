@@ -33,6 +33,38 @@ FORBIDDEN_INSTRUCTIONS = (
 )
 
 
+def test_polynomials_are_the_same_in_every_backend():
+    """csrc/simd/math.h has the coefficients, which docs/polynomials.py fits."""
+    source = (ROOT / "csrc/simd/math.h").read_text(encoding="utf-8")
+    names = {
+        "kExp": "EXP",
+        "kTanh": "TANH",
+        "kLog2Q": "LOG2_TAIL",
+        "kExp2": "EXP2",
+        "kExp2Bytes": "EXP2_254",
+        "kLog2": "LOG2",
+    }
+    expected = {
+        names[name]: [float(value.strip().rstrip("f")) for value in values.split(",")]
+        for name, values in re.findall(r"constexpr float (k\w+)\[\] = \{([^}]*)\}", source)
+    }
+    assert expected.keys() == set(names.values())
+    for path in ("numpy.py", "_numba/elementary.py"):
+        tree = ast.parse((ROOT / "squeezeops/backends" / path).read_text(encoding="utf-8"))
+        found = {}
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.targets[0], ast.Name)
+                and node.targets[0].id in expected
+            ):
+                value = node.value
+                if isinstance(value, ast.Call):  # tuple(map(F, (...)))
+                    value = value.args[0].args[1]
+                found[node.targets[0].id] = [float(number) for number in ast.literal_eval(value)]
+        assert found == expected, path
+
+
 def code_of(path):
     """The lines of a file without comments and strings."""
     text = path.read_text(encoding="utf-8")

@@ -164,7 +164,7 @@ def test_score_is_the_product_of_two_softmaxes_over_the_context_and_cls(pipe):
     spans = {(s, e): starts[s] * ends[e] for s in context for e in context if s <= e < s + 4}
     s, e = max(spans, key=spans.get)
     found = pipe(**PAIR, align_to_words=False, max_answer_len=4)
-    assert (found["start"], found["end"]) == (encoded["offsets"][s][0], encoded["offsets"][e][1])
+    assert (found["start"], found["end"]) == (encoded[0].offsets[s][0], encoded[0].offsets[e][1])
     assert found["score"] == pytest.approx(spans[s, e], rel=1e-5)
     null = pipe(**PAIR, handle_impossible_answer=True, top_k=1000)
     assert len({answer["answer"] for answer in null}) == len(null)

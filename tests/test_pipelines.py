@@ -269,7 +269,7 @@ def test_bad_models(tmp_path, task_folders, task):
 def test_a_folder_or_a_model_with_its_tokenizer(task_folders, task):
     folder, inputs = task_folders[task], MODELS[task][1]
     expected, model = pipeline(task, folder), SqueezeBert.from_pretrained(folder)
-    assert repr(expected) == f"{type(expected).__name__}(model={str(folder)!r})"
+    assert repr(expected).startswith(f"{type(expected).__name__}(model={expected.model!r}")
     tokenizers = [Tokenizer.from_pretrained(folder), folder, str(folder)]
     for given, tokenizer in [(str(folder), None), *((model, tokenizer) for tokenizer in tokenizers)]:
         made = pipeline(task, given, tokenizer=tokenizer)
@@ -510,10 +510,10 @@ def without(folder, *words):
 
 def test_a_tokenizer_with_other_results(pipe):
     other = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: {"input_ids": [1, 2]})
-    message = "text-classification: tokenizer: expected a Tokenizer, or .*, got none with token_type_ids, offsets"
+    message = "text-classification: tokenizer: expected a Tokenizer, .*, got none with token_type_ids, offset_mapping"
     with pytest.raises(TypeError, match=message):
         other("good")
-    own = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **options: pipe.tokenizer(*texts))
+    own = pipeline("text-classification", pipe.model, tokenizer=lambda *texts, **more: pipe.tokenizer(*texts, **more))
     assert own("good") == pipe("good")
 
 

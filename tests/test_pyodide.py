@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import seconds
 from test_wasm import TEXTS, build, classified, modules, node  # noqa: F401, fixtures
 from test_web_page import address, chromium  # noqa: F401
 
@@ -95,7 +96,7 @@ def test_in_node(files, pyodide, node, options, isa):  # noqa: F811
         "files": {path: str(source) for path, source in files.items()},
     }
     command = [node, *options, ROOT / "tests" / "wasm" / "pyodide_host.mjs"]
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, timeout=seconds(200))
     assert done.returncode == 0, done.stderr
     check(done.stdout, isa)
 

@@ -132,7 +132,7 @@ HOSTILE = {  # name: (bytes, parts of the message)
     "cut in the data": (file_bytes({"x": X}, bytes(7)), "'x': data_offsets: expected an end of at most 7, got 8"),
     "no data": (file_bytes({"x": X}), "'x'", "at most 0, got 8"),
     "header beyond the file": (struct.pack("<Q", 99) + b"{}", "header length", "got 99"),
-    "header beyond the limit": (struct.pack("<Q", 100_000_001) + b"{}", "at most 100000000 bytes, got 100000001"),
+    "header beyond the limit": (struct.pack("<Q", 2**24 + 1) + b"{}", "at most 16777216 bytes, got 16777217"),
     "length of all ones": (b"\xff" * 8 + b"{}", "header length", "got 18446744073709551615"),
     "no header": (struct.pack("<Q", 0), "header: expected a JSON object that begins with '{'"),
     "list": (file_bytes("[]"), "header", "begins with '{'"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from squeezeops.packing import LINE
-from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_HEADER, read_header, read_tensors, write_file
+from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_JSON, read_header, read_tensors, write_file
 
 METADATA = {"vocab.txt": '[PAD]\n"naïve" \\ 電\n\x7f', "": "x", "format": "squeezeops"}
 
@@ -97,8 +97,8 @@ def test_wrong_number_of_buffers(count):
 
 
 def test_too_large_header():
-    with pytest.raises(ValueError, match=rf"header: expected at most {MAX_HEADER} bytes, got 1\d+"):
-        write_file(io.BytesIO(), {}, {"k": "x" * MAX_HEADER}, [])
+    with pytest.raises(ValueError, match=rf"header: expected at most {MAX_JSON} bytes, got 1\d+"):
+        write_file(io.BytesIO(), {}, {"k": "x" * MAX_JSON}, [])
 
 
 @pytest.mark.oracle

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import assert_same_bits, native, normal, parts, run_python
 from op_table import TABLE
 
@@ -196,7 +197,7 @@ def test_many_callers_at_once(work):
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         for future in [pool.submit(caller) for _ in range(6)]:
-            future.result(timeout=100)
+            future.result(timeout=seconds(100))
 
 
 def test_the_number_changes_during_calls(work):

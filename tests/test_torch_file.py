@@ -219,7 +219,7 @@ ARCHIVES = {  # name: (file, parts of the message)
             [("m/data.pkl", GOOD), ("n" * 60_000, b"")] + [(f"{i}" * 9_000, b"") for i in range(100_000, 100_100)]
         ),
         "archive: expected a zip archive",
-        "which is more than 4194304",
+        "which is more than 2097152",
     ),
     "no data.pkl": (tw.zip_bytes({"m/data/0": ZEROS}), "archive: expected one NAME/data.pkl, got none"),
     "data.pkl in no folder": (tw.zip_bytes({"data.pkl": GOOD}), "archive: expected one NAME/data.pkl, got none"),

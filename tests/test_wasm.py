@@ -18,6 +18,7 @@ from pathlib import Path
 import golden_bits
 import numpy as np
 import pytest
+from limits import seconds
 
 import squeezeops
 from squeezeops import backends, ops
@@ -204,7 +205,7 @@ def javascript(node, folder, body, *options):
         }};
         {body}"""
     command = [node, *options, "--input-type=module", "--eval", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds(120))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

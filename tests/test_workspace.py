@@ -21,12 +21,18 @@ from test_squeezebert import GOLDEN, INPUTS, MODELS, OF_TOKENS, arrays_of, expec
 
 from squeezeops import ops
 from squeezeops.squeezebert import SqueezeBert
-from squeezeops.squeezebert.model import batch
+from squeezeops.squeezebert.model import batch, squeezebert
 from squeezeops.squeezebert.model.workspace import Workspace, Workspaces
 
 NATIVE = [name for name in ("native",) if name in ops.available_backends()]
 FEW = pytest.mark.parametrize("variant", VARIANTS[:2], ids=str, indirect=True)  # the reference and the fastest
 compiled = pytest.mark.skipif(not NATIVE, reason="built without the native extension")
+
+
+@pytest.fixture(autouse=True)
+def in_python(monkeypatch):
+    """The forward pass in C has memory of its own, see test_c_model.py."""
+    monkeypatch.setattr(squeezebert, "COMPILED", ())
 
 
 def assert_same_output(found, expected):

@@ -1,5 +1,5 @@
 // Sums of products on tiles (csrc/simd/tiles_amx.h), of the processor or in plain C, against a plain loop; rows and
-// panels lie beside pages that cannot be read. test_amx.py builds this and runs one group of checks by name.
+// panels lie beside pages that cannot be read. test_stand_ins.py builds this and runs one group of checks by name.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -36,8 +36,8 @@ def forms(tokens: int, lengths: int) -> tuple[str, ...]:
     return ("ragged",)
 
 
-def forward(form: str, task: str, inputs: list[Inputs]) -> Callable[[], list[Any]]:
-    dtype = form.partition("-")[2] or "float32"
+def forward(form: str, task: Any, inputs: list[Inputs]) -> Callable[[], list[Any]]:
+    dtype: Any = form.partition("-")[2] or "float32"
     if (task, dtype) not in models:
         models[task, dtype] = SqueezeBert.from_pretrained(saved_model(), dtype=dtype, task=task)
     model = models[task, dtype]

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "allocator.h"
+#include "memory.h"
 
 namespace sqz {
 

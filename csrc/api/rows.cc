@@ -163,7 +163,7 @@ sqz_status sqz_activation_f32(sqz_activation activation, int64_t n, const float 
   SQZ_TRY(matrix("x", x, 1, n, n));
   SQZ_TRY(matrix("out", out, 1, n, n));
   return run_rows(Op::activation_f32, n, 1, [&](const Kernels &kernels, int64_t begin, int64_t end) {
-    kernels.activation_f32(activation, end - begin, x + begin, out + begin);
+    kernels.activation_f32(activation, end - begin, x + begin, out + begin, 16);
   });
 }
 

@@ -1,9 +1,9 @@
 // Tokenizers: checks of what callers pass, truncation, and results.
-#include <stdlib.h>
 
 #include <new>
 
 #include "api/call.h"
+#include "memory.h"
 #include "text/tokenizer.h"
 
 namespace sqz {
@@ -54,7 +54,7 @@ sqz_status create(sqz_tokenizer_args &a) {
   SQZ_TRY(check_template("pair", a.pair, a.pair_count));
   SQZ_CHECK(a.max_length >= 0, "max_length: expected a number >= 0, got %lld", (long long)a.max_length);
   SQZ_TRY(choice("truncation_side", a.truncation_side, SQZ_SIDE_RIGHT, SQZ_SIDE_LEFT));
-  void *memory = malloc(sizeof(Tokenizer));
+  void *memory = allocate(sizeof(Tokenizer));
   if (!memory) return fail(SQZ_NO_MEMORY, "tokenizer: expected memory for it, got none");
   Tokenizer *made = new (memory) Tokenizer;
   sqz_status status = made->fill(a);

@@ -77,8 +77,6 @@ bool cpu_has_avx2() {
   return saves(kAvx) && bit(c, 28) && bit(c, 12) && bit(c, 29) && bit(cpuid(7, 0).b, 5);
 }
 
-bool cpu_has_avxvnni() { return cpu_has_avx2() && cpuid(7, 0).a >= 1 && bit(cpuid(7, 1).a, 4); }
-
 // AVX512F, BW, DQ, VL and the zmm and mask registers.
 bool cpu_has_avx512() {
   const uint32_t b = cpuid(7, 0).b;
@@ -87,7 +85,9 @@ bool cpu_has_avx512() {
 
 bool cpu_has_avx512_vnni() { return cpu_has_avx512() && bit(cpuid(7, 0).c, 11); }
 
-#ifndef SQZ_PLAIN_TILES  // else a test has these
+#ifndef SQZ_STAND_INS  // else a test has these
+
+bool cpu_has_avxvnni() { return cpu_has_avx2() && cpuid(7, 0).a >= 1 && bit(cpuid(7, 1).a, 4); }
 
 // AMX_TILE and AMX_INT8, and a palette 1 with eight tiles of 16 rows of 64 bytes: some virtual machines show the
 // features without a palette.

@@ -79,6 +79,8 @@ struct Tables {
     kernels[i].op##_##dtype = kernel->run;                                                            \
   }
 #include "kernels/ops.def"
+      if (const KernelRow *conv = best[i][static_cast<int>(Op::pwconv_s8)])  // the build may lack it
+        kernels[i].activation_s8 = kernels[conv->isa].activation_f32;
     }
   }
   void add(const KernelRow &row) {

@@ -24,6 +24,8 @@ constexpr int kOpCount = 0
 struct Kernels {
 #define SQZ_OP(op, dtype, trait) op##_##dtype##_fn op##_##dtype;
 #include "kernels/ops.def"
+  // What follows pwconv_s8: of the ISA whose kernel that is, because floats may have other bits on an ISA without int8.
+  activation_f32_fn activation_s8;
 };
 
 // The kernels that were compiled for one ISA; null where it has none of its own.

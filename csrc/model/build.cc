@@ -30,6 +30,12 @@ class Builder {
  public:
   explicit Builder(Model *model) : m_(*model), c_(model->contents), config_(model->config) {}
 
+  // Of tensors, convolutions may have any dtype.
+  sqz_status run_tensors(const char *task) {
+    least_exact_ = kLeastExact[2];
+    return run_any(task);
+  }
+
   sqz_status run(const char *task) {
     int target = -1;
     for (int i = 0; i < 3; ++i)
@@ -39,17 +45,21 @@ class Builder {
     least_exact_ = kLeastExact[target];
     SQZ_CHECK(c_.texts[kTask].n > 0, "task: expected the one that the file was converted for, got none");
     SQZ_CHECK(c_.texts[kConfig].p, "config.json: expected a text in the metadata, got none");
+    return run_any(task ? task : c_.texts[kTask].p);
+  }
+
+ private:
+  sqz_status run_any(const char *task) {
     m_.int8_attention = c_.int8_attention;
     SQZ_TRY(read_config(c_.texts[kConfig], &m_.arena, &m_.config));
     if (c_.version > 1 && c_.texts[kEmbedding].p) SQZ_TRY(read_embedding(c_.texts[kEmbedding], &m_.embedding));
-    SQZ_TRY(choose_task(task ? task : c_.texts[kTask].p));
+    SQZ_TRY(choose_task(task));
     SQZ_TRY(encoder());
     SQZ_TRY(check_heads());
     SQZ_TRY(head());
     return check_all_used();
   }
 
- private:
   // heads.choose_task.
   sqz_status choose_task(const char *wanted) {
     int task = 0;
@@ -127,7 +137,7 @@ class Builder {
     Tensor *t;
     SQZ_TRY(find(name, &t));
     const int64_t channels = config_[kHidden];
-    const bool may_be_int8 = strcmp(name, kWords) == 0 && strcmp(m_.dtype, "int8") == 0;
+    const bool may_be_int8 = strcmp(name, kWords) == 0 && least_exact_ == kLeastExact[2];
     const bool int8 = may_be_int8 && t->stored == Stored::i8;
     char expected[160];
     snprintf(expected, sizeof expected, "F32 or F16 of shape (%lld, %lld)%s", (long long)rows, (long long)channels,
@@ -160,7 +170,7 @@ class Builder {
     to->groups = groups, to->c_in = c_in, to->c_out = c_out;
     to->packed = t->data;
     const int64_t size = pwconv_packed_size(to->dtype, groups, c_in, c_out) * t->item;
-    SQZ_CHECK(t->rank == 1 && t->bytes == to_line(size),
+    SQZ_CHECK(t->rank == 1 && (t->bytes == to_line(size) || (c_.version == 0 && t->bytes == size)),
               "%s: expected %lld bytes in one axis for %lld x %lld in %lld groups, got %lld in %d axes", name,
               (long long)to_line(size), (long long)c_out, (long long)(c_in / groups), (long long)groups,
               (long long)t->bytes, t->rank);
@@ -317,6 +327,52 @@ class Builder {
 sqz_status build(const char *task, Model *model) {
   SQZ_TRY(read_contents(model->bytes.data(), model->bytes.size(), &model->arena, &model->contents));
   return Builder(model).run(task);
+}
+
+sqz_status build(const char *config, const char *attention, const char *task, int64_t count,
+                 const sqz_model_tensor *tensors, Model *model) {
+  Contents &c = model->contents;
+  SQZ_CHECK(config, "config: expected a pointer, got NULL");
+  SQZ_CHECK(attention, "attention: expected a pointer, got NULL");
+  SQZ_CHECK(task, "task: expected a pointer, got NULL");
+  c.int8_attention = strcmp(attention, "int8") == 0;
+  SQZ_CHECK(c.int8_attention || strcmp(attention, "float32") == 0,
+            "attention: expected 'float32' or 'int8', got '%.40s'", attention);
+  SQZ_CHECK(count >= 0 && count <= INT32_MAX, "count: expected 0 to 2^31 - 1 tensors, got %lld", (long long)count);
+  SQZ_CHECK(tensors || count == 0, "tensors: expected a pointer, got NULL");
+  Chars &text = c.texts[kConfig];
+  text.n = static_cast<int64_t>(strlen(config));
+  text.p = model->arena.take<char>(text.n + 1);
+  c.tensors = model->arena.take<Tensor>(count);
+  if (!text.p || !c.tensors) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
+  memcpy(text.p, config, static_cast<size_t>(text.n));
+  SQZ_CHECK(is_utf8(text.p, text.n), "config: expected UTF-8, got other bytes");
+  c.rotates = true;
+  for (; c.count < count; ++c.count) {
+    const sqz_model_tensor &from = tensors[c.count];
+    Tensor &t = c.tensors[c.count];
+    SQZ_CHECK(from.name && from.data, "tensors[%lld]: expected a name and data, got NULL", (long long)c.count);
+    const int64_t n = static_cast<int64_t>(strlen(from.name));
+    t.name = {model->arena.take<char>(n + 1), n};
+    if (!t.name.p) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
+    memcpy(t.name.p, from.name, static_cast<size_t>(n));
+    t.stored = from.dtype == SQZ_F32   ? Stored::f32
+               : from.dtype == SQZ_F16 ? Stored::f16
+               : from.dtype == SQZ_U8  ? Stored::u8
+               : from.dtype == SQZ_S8  ? Stored::i8
+                                       : Stored::other;
+    t.item = static_cast<uint8_t>(item_size(from.dtype));
+    t.rank = from.rank, t.shape[0] = from.shape[0], t.shape[1] = from.shape[1];
+    t.bytes = t.item;
+    for (int i = 0; i < 2 && i < t.rank; ++i)
+      SQZ_CHECK(t.shape[i] >= 0 && multiply(&t.bytes, t.shape[i]),
+                "%s: expected sizes >= 0 and fewer than 2^58 bytes, "
+                "got (%lld, %lld)",
+                Shown(t.name).s, (long long)t.shape[0], (long long)t.shape[1]);
+    t.data = static_cast<const char *>(from.data);
+  }
+  SQZ_TRY(sort_by_name(&c));
+  return Builder(model).run_tensors(task);
 }
 
 }  // namespace sqz::model

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
+#include "model/arena.h"
 #include "model/json.h"
-#include "model/memory.h"
 
 namespace sqz::model {
 

@@ -113,11 +113,7 @@ sqz_status check_places(Contents *c, int64_t room) {
   }
   SQZ_CHECK(position == room, "data: expected %lld bytes after the header, got %lld", (long long)position,
             (long long)room);
-  qsort(c->tensors, static_cast<size_t>(c->count), sizeof(Tensor), by_name);
-  for (int64_t i = 1; i < c->count; ++i)
-    SQZ_CHECK(compare(c->tensors[i - 1].name, c->tensors[i].name) != 0, "header: expected every key once, got %s twice",
-              Shown(c->tensors[i].name).s);
-  return SQZ_OK;
+  return sort_by_name(c);
 }
 
 // The version, and what version 2 says that a reader must know.
@@ -156,15 +152,27 @@ sqz_status check_version(Contents *c) {
 sqz_status read_texts(const Chars &metadata, Contents *c) {
   Members all("__metadata__", metadata);
   Chars key, value;
-  while (all.next(&key, &value)) SQZ_CHECK(*value.p == '"', "__metadata__: expected strings, got %s", Shown(value).s);
-  SQZ_TRY(all.status());
-  Chars values[kTextCount];
-  SQZ_TRY(fields("__metadata__", metadata, kTextCount, kTextNames, values));
-  for (int i = 0; i < kTextCount; ++i) decode(values[i], &c->texts[i]);
-  return SQZ_OK;
+  while (all.next(&key, &value)) {
+    SQZ_CHECK(*value.p == '"', "__metadata__: expected strings, got %s", Shown(value).s);
+    decode(key, &key);
+    for (int i = 0; i < kTextCount; ++i) {
+      if (!same(key, kTextNames[i])) continue;
+      SQZ_CHECK(!c->texts[i].p, "__metadata__: expected every key once, got '%s' twice", kTextNames[i]);
+      decode(value, &c->texts[i]);
+    }
+  }
+  return all.status();
 }
 
 }  // namespace
+
+sqz_status sort_by_name(Contents *c) {
+  qsort(c->tensors, static_cast<size_t>(c->count), sizeof(Tensor), by_name);
+  for (int64_t i = 1; i < c->count; ++i)
+    SQZ_CHECK(compare(c->tensors[i - 1].name, c->tensors[i].name) != 0, "header: expected every key once, got %s twice",
+              Shown(c->tensors[i].name).s);
+  return SQZ_OK;
+}
 
 Tensor *Contents::find(const char *name) const {
   Tensor key = {};
@@ -192,12 +200,10 @@ sqz_status read_contents(const char *data, size_t size, Arena *arena, Contents *
   SQZ_CHECK(is_utf8(text.p, text.n), "header: expected UTF-8, got other bytes");
   SQZ_CHECK(text.n > 0 && *text.p == '{', "header: expected a JSON object that begins with '{', got none");
 
+  // The shortest entry of a tensor, "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}, has 50 bytes.
+  const int64_t most = text.n / 50 + 1;
   Chars key, value, metadata;
-  int64_t entries = 0;
-  Members counted("header", text);
-  while (counted.next(&key, &value)) ++entries;
-  SQZ_TRY(counted.status());
-  to->tensors = arena->take<Tensor>(entries);
+  to->tensors = arena->take<Tensor>(most);
   if (!to->tensors) return no_memory("header");
   const int64_t room = static_cast<int64_t>(size - 8 - length);
   Members members("header", text);
@@ -208,6 +214,8 @@ sqz_status read_contents(const char *data, size_t size, Arena *arena, Contents *
       metadata = value;
       continue;
     }
+    SQZ_CHECK(to->count < most, "%s: expected an object with dtype, shape and data_offsets, got %s", Shown(key).s,
+              Shown(value).s);
     Tensor &t = to->tensors[to->count++];
     t.name = key;
     SQZ_TRY(read_tensor(value, data + 8 + length, room, &t));

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/arena.h"
 #include "model/json.h"
-#include "model/memory.h"
 
 namespace sqz::model {
 
@@ -77,6 +77,9 @@ struct Contents {
   // Whether the name of a tensor begins so.
   bool has(const char *prefix) const;
 };
+
+// Puts the tensors in the order of find(); no two may have one name.
+sqz_status sort_by_name(Contents *contents);
 
 // Reads the header. Texts and names stay in `arena`.
 sqz_status read_contents(const char *data, size_t size, Arena *arena, Contents *to);

@@ -61,19 +61,24 @@ struct Scanner {
   }
   bool string() {
     if (!take('"')) return false;
-    for (; at < end; ++at) {
-      if (*at == '"') {
-        ++at;
-        return true;
-      }
-      if (static_cast<unsigned char>(*at) < 32) return false;
-      if (*at != '\\') continue;
-      if (++at == end || !strchr("\"\\/bfnrtu", *at) || !*at) return false;
-      if (*at != 'u') continue;
-      for (int i = 0; i < 4; ++i)
-        if (++at == end || hex(*at) < 0) return false;
+    char *p = at;
+    bool good = true, closed = false;
+    while (good && !closed && p < end) {
+      const auto c = static_cast<unsigned char>(*p++);
+      closed = c == '"';
+      good = c >= 32;
+      if (c == '\\') good = escape(&p);
     }
-    return false;
+    at = p;
+    return good && closed;
+  }
+  // What follows a backslash.
+  bool escape(char **p) const {
+    if (*p == end) return false;
+    const char c = *(*p)++;
+    int digits = c == 'u' ? 4 : 0;
+    while (digits > 0 && *p < end && hex(**p) >= 0) ++*p, --digits;
+    return digits == 0 && (c == 'n' || (c && strchr("\"\\/bfrtu", c)));
   }
   bool value(int depth = 0) {
     space();
@@ -190,7 +195,7 @@ bool decode(const Chars &value, Chars *string) {
       *to++ = *from++;
       continue;
     }
-    int code = unit(from, end);
+    int code = from[1] == 'u' ? unit(from, end) : -1;
     if (code >= 0) {
       from += 6;
       const int low = code >> 10 == 0x36 ? unit(from, end) : -1;  // the other half of a pair

@@ -18,25 +18,14 @@ void destroy(void *object) {
   deallocate(object);
 }
 
-// Where the model's bytes come from.
-struct Source {
-  const char *path;
-  const void *data;
-  size_t size;
-};
-
-sqz_status open(const Source &source, const char *task, sqz_model *handle) {
+// A model that `fill` builds, behind a handle.
+template <class Fill>
+sqz_status open(sqz_model *handle, const Fill &fill) {
   SQZ_CHECK(handle, "model: expected a pointer, got NULL");
   void *memory = allocate(sizeof(Model));
   if (!memory) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
   Model *model = new (memory) Model;
-  sqz_status status = SQZ_OK;
-  if (source.data) {
-    model->bytes.use(source.data, source.size);
-  } else {
-    status = model->bytes.open(source.path);
-  }
-  if (!status) status = build(task, model);
+  sqz_status status = fill(model);
   if (!status) status = handle_open(Model::kHandle, model, handle);
   if (status) destroy(model);
   return status;
@@ -81,7 +70,10 @@ using namespace sqz::model;
 extern "C" {
 
 sqz_status sqz_model_open(const char *path, const char *task, sqz_model *model) {
-  return open({path, nullptr, 0}, task, model);
+  return open(model, [&](Model *m) {
+    SQZ_TRY(m->bytes.open(path));
+    return build(task, m);
+  });
 }
 
 sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task, sqz_model *model) {
@@ -89,7 +81,15 @@ sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task
   const auto place = static_cast<unsigned>(reinterpret_cast<uintptr_t>(data) % 64);
   SQZ_CHECK(place == 0, "data: expected an address that is a multiple of 64, got 64n + %u", place);
   SQZ_CHECK(size <= PTRDIFF_MAX, "size: expected at most %lld bytes, got %zu", (long long)PTRDIFF_MAX, size);
-  return open({nullptr, data, size}, task, model);
+  return open(model, [&](Model *m) {
+    m->bytes.use(data, size);
+    return build(task, m);
+  });
+}
+
+sqz_status sqz_model_open_tensors(const char *config, const char *attention, const char *task, int64_t count,
+                                  const sqz_model_tensor *tensors, sqz_model *model) {
+  return open(model, [&](Model *m) { return build(config, attention, task, count, tensors, m); });
 }
 
 sqz_status sqz_model_close(sqz_model model) { return handle_close(Model::kHandle, model); }

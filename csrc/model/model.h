@@ -5,9 +5,9 @@
 #include <atomic>
 
 #include "handles.h"
+#include "model/arena.h"
 #include "model/config.h"
 #include "model/file.h"
-#include "model/memory.h"
 
 namespace sqz::model {
 
@@ -70,6 +70,9 @@ struct Model {
 
 // Reads the model from its bytes, which are set. `task`: NULL for the one that it was converted for.
 sqz_status build(const char *task, Model *model);
+// The same of tensors.
+sqz_status build(const char *config, const char *attention, const char *task, int64_t count,
+                 const sqz_model_tensor *tensors, Model *model);
 
 // The most tokens of a sequence.
 int64_t longest_of(const Model &model);

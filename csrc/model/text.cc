@@ -1,5 +1,6 @@
 // Texts to a model: its tokenizer, from the settings in its file, and classification.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/call.h"
@@ -577,7 +578,7 @@ sqz_status classify(const Model &m, sqz_model_classify_args &a) {
 sqz_status tokenizer_of(const Model &m, sqz_tokenizer *tokenizer) {
   *tokenizer = m.tokenizer.load();
   if (*tokenizer) return SQZ_OK;
-  sqz_tokenizer made, none = 0;
+  sqz_tokenizer made = 0, none = 0;
   SQZ_TRY(TokenizerReader(m).create(&made));
   if (m.tokenizer.compare_exchange_strong(none, made)) {
     *tokenizer = made;

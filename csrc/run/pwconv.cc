@@ -51,6 +51,7 @@ struct Part {
     args.out = p.out;
     args.ldo = p.ldo;
     args.activation = p.activation;
+    args.activate = is_int8(p.dtype) ? kernels.activation_s8 : kernels.activation_f32;
     if (p.q_out)
       store = {x.rows,  p.groups_out, p.c_out / p.groups_out, nullptr,      0,
                p.q_out, p.ldq_out,    p.scales_out,           p.groups_out, p.rotate_out != 0};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SQZ_INLINE inline __attribute__((always_inline))
+#define SQZ_INLINE_LAMBDA __attribute__((always_inline))
 #define SQZ_RARE __attribute__((noinline, cold))  // runs seldom: compiled for size
 
 // Tile sizes and the like are specialised per trait. A trait that derives from another does not match the other's

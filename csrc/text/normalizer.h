@@ -8,7 +8,7 @@
 
 namespace sqz {
 
-enum class CharKind : uint8_t { kLetter, kSpace, kPunctuation };  // anything else is a letter
+enum class CharKind : uint8_t { kLetter, kSpace, kPunctuation, kOther };  // kind_of() calls anything else a letter
 
 CharKind kind_of(uint32_t c);
 // Whether a token that is a single word must not touch it: letters, marks, digits, connectors and joiners.

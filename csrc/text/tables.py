@@ -18,6 +18,7 @@ from squeezeops.squeezebert.tokenizer.normalizer import (  # noqa: E402
     REMOVED,
     SPACE,
     WORD_CHARS,
+    CharClass,
     CharMap,
     combining_class,
     nfd,
@@ -30,30 +31,37 @@ DOTTED_I = "\u0130"  # the only character that lower-cases to two
 LONG = 0xD800  # targets from here on are places in a table of those that do not fit
 
 
+def members(characters: CharClass) -> set[str]:
+    bounds = iter(characters.bounds)
+    return {chr(c) for first, after in zip(bounds, bounds, strict=True) for c in range(first, after)}
+
+
 class Tables:
     """What the C sources need to know about each code point."""
 
     def __init__(self) -> None:
-        chars = list(map(chr, range(CODE_POINTS)))
+        everything = "".join(map(chr, range(CODE_POINTS)))
         lower = CharMap(lower=True)
-        lowered = {c: lower[c] for c in chars if lower[c] != c}
+        lowered = {c: lower[c] for c in everything if lower[c] != c}
         assert [c for c, small in lowered.items() if len(small) > 1] == [DOTTED_I] and lowered[DOTTED_I] == "i\u0307"
+        removed, cjk, punctuation, marks, words = map(members, (REMOVED, CJK, PUNCTUATION, MARKS, WORD_CHARS))
+        spaces = set(SPACE.findall(everything))
         kept = {}  # what is left of a character when its marks are dropped, if that is something else
         classes = []
-        for c in chars:
+        for c in everything:
             parts = nfd(c)
-            rest = "".join(part for part in parts if part not in MARKS)
+            rest = c if parts == c and c not in marks else "".join(part for part in parts if part not in marks)
             rank = combining_class(parts[0])
             # Only then can marks after a first part be forgotten before marks are sorted.
             assert not (rank and rest) or rest == c
             if rest and rest != c:
                 kept[c] = rest
-            known = (c in REMOVED, bool(SPACE.match(c)), c in CJK, c in PUNCTUATION, not rest, c in kept, c in lowered)
+            known = (c in removed, c in spaces, c in cjk, c in punctuation, not rest, c in kept, c in lowered)
             classes.append((sum(flag << i for i, flag in enumerate(known)), rank))
         self.properties = sorted(set(classes))
         number = {key: i for i, key in enumerate(self.properties)}
         self.classes = Stages([number[key] for key in classes], 16, 32)
-        self.words = Stages([c in WORD_CHARS for c in chars], 128, 16)
+        self.words = Stages([c in words for c in everything], 128, 16)
 
         self.lower = []  # first code point and distance of each run of characters that lower-case by this distance
         for c, small in lowered.items():

@@ -4,58 +4,61 @@ namespace sqz {
 
 namespace {
 
-// Places of the table to look at. The bound holds for any set of tokens, however their hashes collide: what finds no
-// place is found by its order.
-constexpr uint32_t kProbes = 8;
+constexpr int kMostProbes = 64;  // of places that follow each other, for one token
 
-uint32_t hash(const uint8_t *p, int64_t size) {
-  constexpr uint64_t kFactor = UINT64_C(0x9E3779B97F4A7C15);
-  uint64_t h = static_cast<uint64_t>(size) * kFactor, word = 0;
-  for (; size >= 8; p += 8, size -= 8) {
-    memcpy(&word, p, 8);
-    h = (h ^ word) * kFactor;
-    h ^= h >> 32;
-  }
-  word = 0;
-  for (int64_t i = 0; i < size; ++i) word |= static_cast<uint64_t>(p[i]) << (8 * i);
-  h = (h ^ word) * kFactor;
-  return static_cast<uint32_t>(h >> 32);
-}
+uint64_t add_to_hash(uint64_t hash, uint8_t byte) { return (hash ^ byte ^ hash >> 29) * UINT64_C(0x9E3779B97F4A7C15); }
+
+uint32_t check_of(uint64_t hash) { return static_cast<uint32_t>(hash); }
 
 }  // namespace
 
 bool TokenSet::fill(const uint8_t *bytes, const int32_t *offsets, int32_t count) {
-  int64_t places = 16;
-  while (places < 2 * static_cast<int64_t>(count)) places *= 2;
-  if (!bytes_.append(bytes, offsets[count]) || !offsets_.append(offsets, count + INT64_C(1)) || !table_.fill(places, 0))
-    return false;
-  const auto mask = static_cast<uint32_t>(places - 1);
-  for (int32_t token = 0; token < count; ++token) {
-    const uint32_t start = hash(this->bytes(token), length(token));
-    for (uint32_t i = 0; i < kProbes; ++i) {
-      int32_t &place = table_[(start + i) & mask];
-      if (place) continue;
-      place = token + 1;
-      break;
+  if (!bytes_.append(bytes, offsets[count]) || !offsets_.append(offsets, count + INT64_C(1))) return false;
+  return fill_index();
+}
+
+bool TokenSet::fill_index() {
+  int bits = 4;
+  while ((INT64_C(1) << bits) < 2 * static_cast<int64_t>(count())) ++bits;
+  shift_ = 64 - bits;
+  const int64_t places = INT64_C(1) << bits;
+  if (!index_.fill(places, {0, -1})) return false;
+  for (int32_t token = 0; token < count(); ++token) {
+    if (length(token) > longest_) longest_ = length(token);
+    if (length(token) > kMostIndexed) continue;  // those are longer than what is looked up
+    uint64_t hash = 0;
+    for (int32_t i = 0; i < length(token); ++i) hash = add_to_hash(hash, bytes_[offsets_[token] + i]);
+    auto place = static_cast<int64_t>(hash >> shift_);
+    int probes = 0;
+    while (index_[place].token >= 0) {
+      if (++probes == kMostProbes) return true;
+      place = (place + 1) & (places - 1);
     }
+    index_[place] = {check_of(hash), token};
   }
+  indexed_ = true;
   return true;
 }
 
-int32_t TokenSet::find(const uint8_t *p, int64_t size) const {
-  const auto mask = static_cast<uint32_t>(table_.size() - 1);
-  const uint32_t start = hash(p, size);
-  for (uint32_t i = 0; i < kProbes; ++i) {
-    const int32_t token = table_[(start + i) & mask] - 1;
-    if (token < 0) return -1;  // it would be here
-    if (length(token) == size && memcmp(bytes(token), p, static_cast<size_t>(size)) == 0) return token;
+int32_t TokenSet::longest_by_index(const Root &root, const uint8_t *p, int64_t most, int64_t *taken) const {
+  uint64_t hashes[kMostIndexed];
+  uint64_t hash = root.hash;
+  for (int64_t i = 0; i < most; ++i) hashes[i] = hash = add_to_hash(hash, p[i]);
+  const int64_t mask = index_.size() - 1;
+  for (int64_t size = most; size > 0; --size) {
+    const uint64_t now = hashes[size - 1];
+    auto place = static_cast<int64_t>(now >> shift_);
+    for (int i = 0; i < kMostProbes && index_[place].token >= 0; ++i, place = (place + 1) & mask) {
+      const int32_t token = index_[place].token;
+      // Those with the root's prefix are neighbours in the order.
+      if (index_[place].check == check_of(now) && length(token) == root.depth + size && token >= root.first[0] &&
+          token < root.first[256] && memcmp(bytes(token) + root.depth, p, static_cast<size_t>(size)) == 0) {
+        *taken = size;
+        return token;
+      }
+    }
   }
-  Range range = {0, count()};
-  for (int64_t i = 0; i < size && range.low < range.high; ++i) {
-    const auto depth = static_cast<int32_t>(i);
-    range = {lower(range, depth, p[i]), lower(range, depth, p[i] + 1)};
-  }
-  return range.low < range.high && length(range.low) == size ? range.low : -1;
+  return -1;
 }
 
 int32_t TokenSet::lower(Range range, int32_t depth, int byte) const {
@@ -69,19 +72,28 @@ int32_t TokenSet::lower(Range range, int32_t depth, int byte) const {
   return range.low;
 }
 
-TokenSet::Root TokenSet::root(const uint8_t *prefix, int64_t size) const {
+TokenSet::Range TokenSet::with_prefix(const uint8_t *prefix, int64_t size) const {
   Range range = {0, count()};
-  for (int64_t i = 0; i < size && range.low < range.high; ++i) {
-    const auto depth = static_cast<int32_t>(i);
-    range = {lower(range, depth, prefix[i]), lower(range, depth, prefix[i] + 1)};
-  }
+  for (int64_t i = 0; i < size && range.low < range.high; ++i)
+    range = narrow(range, static_cast<int32_t>(i), prefix[i]);
+  return range;
+}
+
+int32_t TokenSet::find(const uint8_t *p, int64_t size) const {
+  const Range range = with_prefix(p, size);
+  return range.low < range.high && length(range.low) == size ? range.low : -1;
+}
+
+TokenSet::Root TokenSet::root(const uint8_t *prefix, int64_t size) const {
+  const Range range = with_prefix(prefix, size);
   Root root;
   root.depth = static_cast<int32_t>(size);
+  for (int64_t i = 0; i < size; ++i) root.hash = add_to_hash(root.hash, prefix[i]);
   for (int i = 0; i <= 256; ++i) root.first[i] = lower(range, root.depth, i);
   return root;
 }
 
-int32_t TokenSet::longest(const Root &root, const uint8_t *p, const uint8_t *end, int64_t *taken) const {
+int32_t TokenSet::longest_by_order(const Root &root, const uint8_t *p, const uint8_t *end, int64_t *taken) const {
   int32_t best = -1;
   if (p == end) return best;
   Range range = {root.first[*p], root.first[*p + 1]};
@@ -93,16 +105,7 @@ int32_t TokenSet::longest(const Root &root, const uint8_t *p, const uint8_t *end
       *taken = q - p;
     }
     if (q == end) break;
-    if (range.high - range.low == 1) {  // nothing to search for
-      const int32_t token = range.low, rest = length(token) - depth;
-      if (rest <= end - q && memcmp(bytes(token) + depth, q, static_cast<size_t>(rest)) == 0) {
-        best = token;
-        *taken = q + rest - p;
-      }
-      break;
-    }
-    const int32_t low = lower(range, depth, *q);
-    range = {low, lower({low, range.high}, depth, *q + 1)};
+    range = narrow(range, depth, *q);
   }
   return best;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "error.h"
+#include "memory.h"
 #include "text/utf8.h"
 
 namespace sqz {
@@ -58,6 +59,7 @@ bool AddedTokens::fill(const Record *records, const sqz_text *forms, int64_t cou
   if (!offsets.push(static_cast<int32_t>(bytes.size()))) return false;
   if (!set_.fill(bytes.data(), offsets.data(), static_cast<int32_t>(records_.size()))) return false;
   root_ = set_.root(nullptr, 0);
+  only_begin_ = set_.bytes(0)[0] == set_.bytes(set_.count() - 1)[0] ? set_.bytes(0)[0] : -1;
   return true;
 }
 
@@ -67,6 +69,11 @@ bool AddedTokens::split(const uint8_t *text, int64_t size, const Part &part) con
   int64_t spaces = 0, spaces_end = 0;  // white space that was seen after a token: it is not looked at twice
   for (int64_t at = 0; at < size && !empty();) {
     int64_t taken = 0;
+    if (only_begin_ >= 0) {
+      const void *found = memchr(text + at, only_begin_, static_cast<size_t>(size - at));
+      if (!found) break;
+      at = static_cast<const uint8_t *>(found) - text;
+    }
     const int32_t token = begins_[text[at]] ? set_.longest(root_, text + at, text + size, &taken) : -1;
     if (token < 0) {
       ++at;
@@ -137,14 +144,16 @@ class Encoder {
   // Of a normalised text.
   bool words(int64_t from, int64_t to) {
     const uint8_t *text = normal_.bytes.data();
+    const CharKind *kinds = tokenizer_.kinds_;
     for (int64_t at = from; at < to;) {
       const int64_t word = at;
       int64_t chars = 0;
       CharKind kind = CharKind::kLetter;
       while (at < to) {
-        kind = text[at] < 0x80 ? tokenizer_.ascii_kinds_[text[at]] : kind_of(decode(text + at));
+        kind = kinds[text[at]];
+        if (kind == CharKind::kOther) kind = kind_of(decode(text + at));
         if (kind != CharKind::kLetter) break;
-        at += utf8_size(text[at]);
+        at += text[at] < 0x80 ? 1 : utf8_size(text[at]);
         ++chars;
       }
       if (at > word && !pieces(word, at, chars)) return false;
@@ -162,8 +171,6 @@ class Encoder {
     const int32_t word = word_++;
     if (chars <= t.max_chars_) {
       const uint8_t *text = normal_.bytes.data();
-      const int32_t whole = t.vocabulary_.find(text + from, to - from);
-      if (whole >= 0) return push(t.ids_[whole], begin_of(from), end_of(to), word);
       const int64_t before = tokens_.size();
       const TokenSet::Root *root = &t.start_;
       int64_t at = from, taken = 0;
@@ -179,8 +186,11 @@ class Encoder {
     }
     if (t.unk_id_ >= 0) return push(t.unk_id_, begin_of(from), end_of(to), word);
     constexpr int64_t kShown = 40;
-    int64_t shown = to - from > kShown ? kShown : to - from;
-    while (is_continuation(normal_.bytes[from + shown - 1]) && from + shown < to && shown > kShown - 4) --shown;
+    int64_t shown = to - from;
+    if (shown > kShown) {
+      shown = kShown;
+      while (is_continuation(normal_.bytes[from + shown])) --shown;
+    }
     status_ =
         fail(SQZ_INVALID, "%s: expected words of the vocabulary, which has no '%s', got '%.*s%s'", name_,
              t.unk_token_.data(), static_cast<int>(shown), normal_.bytes.data() + from, shown < to - from ? "..." : "");
@@ -240,7 +250,7 @@ class Encoder {
 
 const HandleType Tokenizer::kHandle = {"tokenizer", [](void *object) {
                                          static_cast<Tokenizer *>(object)->~Tokenizer();
-                                         free(object);
+                                         deallocate(object);
                                        }};
 
 sqz_status Tokenizer::fill(const sqz_tokenizer_args &args) {
@@ -260,7 +270,7 @@ sqz_status Tokenizer::fill(const sqz_tokenizer_args &args) {
   if (!templates[0].append(args.single, args.single_count) || !templates[1].append(args.pair, args.pair_count))
     return no_memory("single");
   normalizer_ = Normalizer(args.clean_text, args.handle_chinese_chars, args.strip_accents, args.lowercase);
-  for (uint32_t c = 0; c < 128; ++c) ascii_kinds_[c] = kind_of(c);
+  for (uint32_t c = 0; c < 256; ++c) kinds_[c] = c < 0x80 ? kind_of(c) : CharKind::kOther;
   return fill_added(args);
 }
 

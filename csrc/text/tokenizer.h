@@ -34,6 +34,7 @@ struct AddedTokens {
   TokenSet set_;
   TokenSet::Root root_;
   bool begins_[256] = {};   // whether one begins with this byte
+  int only_begin_ = -1;     // with which all begin; -1 if there is no such
   Buffer<Record> records_;  // in the order of the set
 };
 
@@ -72,7 +73,7 @@ struct Tokenizer {
   int32_t unk_id_ = -1;
   Buffer<char> unk_token_;  // for a message
   Normalizer normalizer_;
-  CharKind ascii_kinds_[128];
+  CharKind kinds_[256];  // of ASCII characters; other bytes say no kind
   AddedTokens verbatim_, normalized_;
 };
 

@@ -3,6 +3,7 @@
 #define SQZ_TEXT_UTF8_H_
 
 #include <stdint.h>
+#include <string.h>
 
 namespace sqz {
 
@@ -43,6 +44,12 @@ inline int encode(uint32_t c, uint8_t *p) {
 inline int64_t find_invalid(const uint8_t *p, int64_t size, bool surrogates, bool *ascii) {
   *ascii = true;
   for (int64_t i = 0; i < size;) {
+    uint64_t eight = UINT64_C(0x8080808080808080);
+    if (size - i >= 8) memcpy(&eight, p + i, 8);
+    if (!(eight & UINT64_C(0x8080808080808080))) {
+      i += 8;
+      continue;
+    }
     const uint32_t a = p[i];
     if (a < 0x80) {
       ++i;

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "error.h"
-#include "allocator.h"
+#include "memory.h"
 #include "threading/float_environment.h"
 #include "threading/workers.h"
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from squeezeops._library import archive, get_library
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -55,6 +57,8 @@ def _native_is_built() -> bool:
 
     A file built for another Python counts too: using NumPy instead would be the silent fallback that must not happen.
     """
+    if archive():
+        return False
     if any(name.startswith("_native.") and name.endswith((".so", ".pyd")) for name in os.listdir(_package())):
         return True
     # An editable install may keep the extension elsewhere and serve it through an import hook.
@@ -68,14 +72,16 @@ def _native_is_left_out() -> bool:
 
     With neither the file nor the extension it is a source tree.
     """
+    if archive():
+        from importlib.resources import files
+
+        return files("squeezeops").joinpath("_pure").is_file()
     return os.path.exists(os.path.join(_package(), "_pure"))
 
 
 def _cffi_is_there() -> bool:
     """Whether the package was built with the C library and cffi is installed."""
     import importlib.util
-
-    from squeezeops._library import get_library
 
     try:
         get_library()
@@ -112,7 +118,9 @@ def load(name: str, argument: str = "name") -> Backend:
         from squeezeops.backends._scalars import error
 
         expected = "one of " + ", ".join(map(repr, available()))
-        advice = f" (to get it: {HOW_TO_GET[name]})" if isinstance(name, str) and name in HOW_TO_GET else ""
+        known = isinstance(name, str) and name in HOW_TO_GET
+        unpack = f"unpack {archive()}, from which no library can be loaded" if archive() and name != "numba" else ""
+        advice = f" (to get it: {unpack or HOW_TO_GET[name]})" if known else ""
         raise error(ValueError, "backend", argument, expected, f"{name!r}{advice}")
     try:
         module: Any = importlib.import_module("." + name, __name__)
@@ -141,6 +149,16 @@ def load_default() -> Backend:
         return load(name, "SQUEEZEOPS_BACKEND")
     best = next(filter(is_there, HOW_TO_GET))  # and no look at the others, which takes time
     if best != "native" and not _native_is_left_out():
+        if packed := archive():
+            import warnings
+
+            warnings.warn(
+                f"backend: expected a folder, got {packed}: an archive's compiled kernels cannot be loaded, so the "
+                "slower NumPy backend runs (unpack it, or set SQUEEZEOPS_BACKEND=numpy to silence this)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return load(best)
         raise ImportError(
             f"backend: expected an installed package, got a source tree without compiled kernels, {_package()}: "
             "install it with pip and start Python elsewhere, or choose the slower backend by SQUEEZEOPS_BACKEND=numpy"

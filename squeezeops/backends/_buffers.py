@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 def _load() -> tuple[Any, Any, str]:
     try:
-        from squeezeops import _cffi
+        import squeezeops._cffi as _cffi
 
         return _cffi.ffi, _cffi.lib, "API"
     except ImportError:

@@ -262,7 +262,10 @@ FLOATS, BYTES = Rows("float32", "an array", "", "C"), Rows("uint8", "values", "v
 
 
 class Front:
-    """A backend, `squeezeops.backends.Backend`, on a module of kernels."""
+    """A backend, `squeezeops.backends.Backend`, on a module of kernels.
+
+    Each method converts its numbers first: that runs code of the caller, which may change arrays.
+    """
 
     def __init__(self, kernels: ModuleType) -> None:
         self.__name__ = kernels.__name__
@@ -274,7 +277,7 @@ class Front:
     def pointwise_conv(
         self, x: Any, weight: Any, bias: Any, groups: Any, activation: Any, residual: Any, out: Any
     ) -> Any:
-        a = Arguments("pointwise_conv")
+        a, groups = Arguments("pointwise_conv"), check.int64("pointwise_conv", "groups", groups)
         x = a.rows("x", x)
         w = a.weight(weight, "float32")
         bias = a.optional("bias", bias, w.shape[:1])
@@ -292,7 +295,7 @@ class Front:
         return out
 
     def pack_pointwise_conv(self, weight: Any, bias: Any, groups: Any, dtype: Any, memory: Any) -> Convolution:
-        a = Arguments("PointwiseConv")
+        a, groups = Arguments("PointwiseConv"), check.int64("PointwiseConv", "groups", groups)
         w = a.weight(weight, "float32", "float16")
         bias = a.optional("bias", bias, w.shape[:1])
         groups = check.divisor(a.op, "groups", groups, C_out=len(w))
@@ -364,6 +367,8 @@ class Front:
         quantize_rotate: Any,
     ) -> Any:
         a = Arguments("PointwiseConv")
+        if quantize_groups is not None:
+            quantize_groups = check.int64(a.op, "quantize_groups", quantize_groups)
         x, x_scales = self._convolved(a, handle, x, x_scales)
         activation = check.choice(a.op, "activation", activation, check.ACTIVATIONS)
         shape = (*x.shape[:-1], handle.groups * handle.n)
@@ -406,6 +411,8 @@ class Front:
     ) -> tuple[Any, ...]:
         """The activation and the residual are None: the table of operations has them here."""
         a = Arguments("pointwise_convs")
+        if quantize_groups is not None:
+            quantize_groups = check.int64(a.op, "quantize_groups", quantize_groups)
         if not handles:
             a.rows("x", x)
         rooms = []
@@ -434,7 +441,7 @@ class Front:
         return a.plain("x", values), a.plain("x", scales)
 
     def quantize_rows(self, x: Any, groups: Any, values: Any, scales: Any, rotate: Any) -> tuple[Any, Any]:
-        a = Arguments("quantize_rows")
+        a, groups = Arguments("quantize_rows"), check.int64("quantize_rows", "groups", groups)
         x = a.rows("x", x)
         channels = x.shape[-1]
         if channels > MOST_CHANNELS:
@@ -448,7 +455,7 @@ class Front:
     # Row-wise ops. x and out may be the same memory.
 
     def layer_norm(self, x: Any, weight: Any, bias: Any, eps: Any, residual: Any, out: Any) -> Any:
-        a = Arguments("layer_norm")
+        a, eps = Arguments("layer_norm"), check.real("layer_norm", "eps", eps)
         x = a.rows("x", x)
         weight, bias = a.optional("weight", weight, x.shape[-1:]), a.optional("bias", bias, x.shape[-1:])
         eps = check.epsilon(a.op, eps)
@@ -458,7 +465,7 @@ class Front:
         return out
 
     def rms_norm(self, x: Any, weight: Any, eps: Any, residual: Any, out: Any) -> Any:
-        a = Arguments("rms_norm")
+        a, eps = Arguments("rms_norm"), check.real("rms_norm", "eps", eps)
         x = a.rows("x", x)
         weight = a.optional("weight", weight, x.shape[-1:])
         eps = check.epsilon(a.op, eps)
@@ -468,7 +475,7 @@ class Front:
         return out
 
     def l2_normalize(self, x: Any, eps: Any, out: Any) -> Any:
-        a = Arguments("l2_normalize")
+        a, eps = Arguments("l2_normalize"), check.real("l2_normalize", "eps", eps)
         x = a.rows("x", x)
         eps = check.epsilon(a.op, eps)
         out = a.output(out, x.shape, in_place=True)
@@ -476,10 +483,9 @@ class Front:
         return out
 
     def softmax(self, x: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Any:
-        a = Arguments("softmax")
+        a, scale = Arguments("softmax"), check.real("softmax", "scale", scale)
         x = a.rows("x", x)
         mask = a.mask_rows(mask, x.shape, "bool", "float32")
-        scale = check.real(a.op, "scale", scale)
         fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.softmax(matrix(x), mask, single(scale), fully_masked == "uniform", matrix(out))
@@ -532,7 +538,7 @@ class Front:
         eps: Any,
         out: Any,
     ) -> Any:
-        a = Arguments("embedding_layer_norm")
+        a, eps = Arguments("embedding_layer_norm"), check.real("embedding_layer_norm", "eps", eps)
         words, channels = a.table("table", table)
         positions, _ = a.table("position_table", position_table, channels)
         types, _ = a.table("type_table", type_table, channels)
@@ -567,7 +573,8 @@ class Front:
         value_scale: Any,
         value_bias: Any,
     ) -> Any:
-        a = Arguments("attention")
+        a, num_heads = Arguments("attention"), check.int64("attention", "num_heads", num_heads)
+        scale = None if scale is None else check.real(a.op, "scale", scale)
         sequences = {"cu_seqlens": cu_seqlens, "cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k}
         sequences = {name: value for name, value in sequences.items() if value is not None}
         ends = {"value_scale": value_scale, "value_bias": value_bias}
@@ -638,7 +645,8 @@ class Front:
         return out
 
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
-        a = Arguments("attention_scores")
+        a, num_heads = Arguments("attention_scores"), check.int64("attention_scores", "num_heads", num_heads)
+        scale = None if scale is None else check.real(a.op, "scale", scale)
         self._rows(a, FLOATS, q, k, {})
         heads = self._heads(a, num_heads, q.shape[2])
         offsets = self._offsets(a, q, k, {})

@@ -39,10 +39,15 @@ def is_numpy(value: object, name: str) -> bool:
 
 
 def kind(value: Any) -> str:
-    """Return the name of a type in a message: the dtype of an array, else the class."""
+    """Return the name of a type in a message: the dtype of an array, else the class, and how to make an array of it."""
     if is_numpy(value, "ndarray"):
         return str(value.dtype)[:MOST_TEXT]
-    return f"a {value.dtype} scalar" if is_numpy(value, "generic") else type(value).__name__[:MOST_TEXT]
+    if is_numpy(value, "generic"):
+        return f"a {value.dtype} scalar"
+    name = type(value).__name__[:MOST_TEXT]
+    if type(value).__module__ == "torch":
+        return f"torch.{name} (x.detach().cpu().numpy() is an array)"
+    return f"{name} (numpy.asarray(x) is an array)" if hasattr(type(value), "__array__") else name
 
 
 def integer(op: str, name: str, value: Any) -> int:

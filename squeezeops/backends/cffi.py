@@ -12,6 +12,7 @@ table converts the arguments of every op.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from squeezeops.backends._buffers import (
     pointer,
 )
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
+from squeezeops.backends._text import Encoder, Settings, utf8
 
 EXCEPTIONS = {lib.SQZ_TYPE: TypeError, lib.SQZ_NO_MEMORY: MemoryError}
 
@@ -64,6 +66,7 @@ class _Operation:
         self.names = [_text(a.name) for a in arguments]
         self.converters = [self._converter(a, name) for a, name in zip(arguments, self.names, strict=True)]
         self.results = [i for i, a in enumerate(arguments) if a.kind == lib.SQZ_ARG_OUT]
+        self.is_array = [a.kind in (lib.SQZ_ARG_ARRAY, lib.SQZ_ARG_OUT) for a in arguments]
 
     def _converter(self, argument: Any, name: str) -> Any:
         """Return a function of the value and of a list that keeps what the field points to."""
@@ -104,9 +107,26 @@ class _Operation:
             done = len(first.values)
         else:
             fields, values, done = [self.size], list(given), 0
-        for convert, value in zip(self.converters[done:], values[done:], strict=True):
-            fields.append(convert(value, keep))
-        return values, fields
+        return values, fields + self._fields(done, values[done:], keep)
+
+    def _fields(self, first: int, values: list[Any], keep: list[Any]) -> list[Any]:
+        """Convert arguments from `first` on. Those that may run code of the caller come before arrays of NumPy.
+
+        Such code, `__float__` or `__buffer__`, may give an array of NumPy other memory. Other buffers keep theirs.
+        """
+        ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
+        fields: list[Any] = [None] * len(values)
+        late = []
+        for i, (value, convert, is_array) in enumerate(
+            zip(values, self.converters[first:], self.is_array[first:], strict=True)
+        ):
+            if is_array and type(value) is ndarray:
+                late.append(i)
+            else:
+                fields[i] = convert(value, keep)
+        for i in late:
+            fields[i] = self.converters[first + i](values[i], keep)
+        return fields
 
     def __call__(self, *given: Any) -> Any:
         keep: list[Any] = []
@@ -128,7 +148,7 @@ class _Operation:
         calls = []
         first = len(bounds[0].values)
         shared = [*given[:-1], *[None] * (len(self.names) - first - len(given) + 1)]
-        common = [convert(value, keep) for convert, value in zip(self.converters[first:], shared, strict=True)]
+        common = self._fields(first, shared, keep)
         for bound, out in zip(bounds, given[-1], strict=True):
             values, fields = [*bound.values, *shared], [*bound.fields, *common]
             outs = out if isinstance(out, tuple) else (out, *[None] * len(self.results))
@@ -205,6 +225,102 @@ pack_pointwise_conv = _packed_convs.pack
 use_packed_pointwise_conv = _packed_convs.use
 packed_form = _packed_convs.form
 run_pointwise_convs = _OPERATIONS["run_pointwise_convs"].several
+
+
+# Texts: the functions that an Encoder calls.
+
+
+def _tokenizer_create(settings: Settings) -> int:
+    keep: list[Any] = []
+
+    def text(data: bytes) -> tuple[Any, int]:
+        keep.append(ffi.from_buffer(data))
+        return keep[-1], len(data)
+
+    fields = settings._asdict()
+    fields |= {name: text(fields[name]) for name in ("unk_token", "continuing_subword_prefix")}
+    fields["vocab_bytes"] = text(settings.vocab_bytes)[0]
+    for name in ("vocab_offsets", "vocab_ids"):
+        fields[name] = ffi.from_buffer("int32_t[]", getattr(settings, name))
+    added = [(text(content), *rest) for content, *rest in settings.added]
+    for name, kind, items in (
+        ("added", "sqz_added_token[]", added),
+        ("single", "sqz_template_part[]", settings.single),
+        ("pair", "sqz_template_part[]", settings.pair),
+    ):
+        fields |= {name: ffi.new(kind, items), f"{name}_count": len(items)}
+    size = ffi.sizeof("sqz_tokenizer_args")
+    args = ffi.new("sqz_tokenizer_args *", fields | {"size": size, "vocab_size": len(fields["vocab_ids"])})
+    if status := lib.sqz_tokenizer_create(args):
+        raise _error("Tokenizer", status)
+    return int(args.tokenizer)
+
+
+_ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
+_NUMBERS = ffi.typeof("int32_t[]")
+_ENCODE_SIZE = ffi.sizeof(_ENCODE.item)
+# Of each column, where its numbers begin in one array for all, in multiples of the number of tokens.
+_PLACES = {
+    "input_ids": 0,
+    "token_type_ids": 1,
+    "offset_mapping": 2,
+    "word_ids": 4,
+    "special_tokens_mask": 5,
+    "sequence_ids": 5,
+}
+
+
+def _tokenizer_encode(
+    tokenizer: int,
+    text: Any,
+    pair: Any,
+    special_tokens: bool,
+    truncation: int,
+    max_length: int,
+    columns: tuple[str, ...],
+) -> dict[str, list[Any]] | None:
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        return None
+    data, second = utf8(text), NULL
+    size = len(data)
+    if pair is not None:
+        data_pair = utf8(pair)
+        second = ffi.new("sqz_text *", (ffi.from_buffer(data_pair), len(data_pair)))
+        size += len(data_pair)
+    first = (ffi.from_buffer(data), len(data))
+    count, status = size // 2 + 16, lib.SQZ_NEEDS_OUT
+    while status == lib.SQZ_NEEDS_OUT:
+        room, n = ffi.new(_NUMBERS, 6 * count), count
+        arrays = room, room + n, room + 2 * n, room + 4 * n, room + 5 * n
+        options = 1, not special_tokens, truncation, max_length, lib.SQZ_UNIT_CODE_POINT
+        args = ffi.new(_ENCODE, (_ENCODE_SIZE, tokenizer, first, second, *options, n, *arrays))
+        status, count = lib.sqz_tokenizer_encode(args), args.count
+    if status:
+        return None
+    row: dict[str, list[Any]] = {}
+    for column in columns:
+        if column == "attention_mask" or not count:
+            row[column] = [1] * count
+            continue
+        values = ffi.unpack(room + _PLACES[column] * n, count * (1 + (column == "offset_mapping")))
+        if column == "offset_mapping":
+            values = list(zip(values[::2], values[1::2], strict=True))
+        elif column == "special_tokens_mask":
+            values = [int(value < 0) for value in values]
+        elif column in ("word_ids", "sequence_ids"):
+            values = [None if value < 0 else value for value in values]
+        row[column] = values
+    return row
+
+
+make_encoder = partial(
+    Encoder,
+    SimpleNamespace(
+        tokenizer_create=_tokenizer_create,
+        tokenizer_free=lib.sqz_tokenizer_free,
+        tokenizer_encode=_tokenizer_encode,
+    ),
+)
 
 
 # Threads and processor.

@@ -5,6 +5,7 @@ The extension has a function for each operation of the library's table.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from squeezeops._native import *  # noqa: F403
 from squeezeops._native import __version__ as _version
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
 from squeezeops.backends._scalars import num_threads
+from squeezeops.backends._text import Encoder
 
 check_version(_version)
 
@@ -27,6 +29,7 @@ _packed_convs = PackedConvs(
 pack_pointwise_conv = _packed_convs.pack
 use_packed_pointwise_conv = _packed_convs.use
 packed_form = _packed_convs.form
+make_encoder = partial(Encoder, _native)
 
 
 def set_num_threads(n: int) -> None:

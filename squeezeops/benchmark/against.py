@@ -45,6 +45,21 @@ class _Attention(ctypes.Structure):
     ]  # fmt: skip
 
 
+class _AttentionInt8(ctypes.Structure):
+    """sqz_attention_s8_args."""
+
+    _fields_ = [
+        ("batch", ctypes.c_int64), ("q_offsets", ctypes.c_void_p), ("k_offsets", ctypes.c_void_p),
+        ("heads", ctypes.c_int64), ("head_size", ctypes.c_int64),
+        ("q", ctypes.c_void_p), ("ldq", ctypes.c_int64), ("q_scales", ctypes.c_void_p),
+        ("k", ctypes.c_void_p), ("ldk", ctypes.c_int64), ("k_scales", ctypes.c_void_p),
+        ("v", ctypes.c_void_p), ("ldv", ctypes.c_int64), ("v_scales", ctypes.c_void_p),
+        ("mask", ctypes.c_void_p), ("mask_strides", ctypes.c_int64 * 2), ("mask_ragged", ctypes.c_int32),
+        ("scale", ctypes.c_double), ("fully_masked", ctypes.c_int), ("value_scale", ctypes.c_void_p),
+        ("value_bias", ctypes.c_void_p), ("out", ctypes.c_void_p), ("ldo", ctypes.c_int64),
+    ]  # fmt: skip
+
+
 def _word(value: int) -> ctypes.c_int:
     """An enumeration."""
     return ctypes.c_int(value)
@@ -54,13 +69,25 @@ def _address(array: Any) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.__array_interface__["data"][0])
 
 
-def _attention(a: Any) -> tuple[Any, ...]:
-    batch, tokens, c = a.q.shape
+def _heads(struct: Any, a: Any, values: tuple[Any, Any, Any]) -> Any:
+    """The arguments that both kinds of attention have."""
+    (batch, tokens, c), ld = a.out.shape, values[0].shape[-1]
     a.offsets = np.arange(batch + 1, dtype=np.int32) * np.int32(tokens)
-    args = _Attention(batch=batch, heads=a.num_heads, head_size=c // a.num_heads, ldq=c, ldk=c, ldv=c, ldo=c)
+    args = struct(batch=batch, heads=a.num_heads, head_size=c // a.num_heads, ldq=ld, ldk=ld, ldv=ld, ldo=c)
     args.q_offsets = args.k_offsets = _address(a.offsets)
-    args.q, args.k, args.v, args.out = map(_address, (a.q, a.k, a.v, a.out))
+    args.q, args.k, args.v, args.out = map(_address, (*values, a.out))
     args.scale = np.float32(1) / np.sqrt(np.float32(c // a.num_heads))
+    return args
+
+
+def _attention(a: Any) -> tuple[Any, ...]:
+    return (ctypes.byref(_heads(_Attention, a, (a.q, a.k, a.v))),)
+
+
+def _attention_int8(a: Any) -> tuple[Any, ...]:
+    args = _heads(_AttentionInt8, a, (a.q.values, a.k.values, a.v.values))
+    args.q_scales, args.k_scales, args.v_scales = (_address(rows.scales) for rows in (a.q, a.k, a.v))
+    args.value_bias = _address(a.value_bias)
     return (ctypes.byref(args),)
 
 
@@ -86,6 +113,7 @@ CONVERT: dict[str, Callable[[Any], tuple[Any, ...]]] = {
         *a.x.shape, a.groups, a.x, a.x.shape[1], a.out.values, a.out.values.shape[1], a.out.scales,
     ),
     "attention": _attention,
+    "attention_int8": _attention_int8,
     "layer_norm": lambda a: (
         *a.x.shape, a.x, a.x.shape[1], a.residual, 0, a.weight, a.bias, float(a.eps), a.out, a.x.shape[1],
     ),
@@ -149,7 +177,7 @@ def _in_c(function: Any, op: Op) -> Function:
 
         return call
 
-    def conv(weight: Any, bias: Any, *, groups: int, dtype: str) -> Function:
+    def conv(weight: Any, bias: Any, *, groups: int, dtype: Any) -> Function:
         ours = ops.PointwiseConv(weight, groups=groups, dtype=dtype)
         packed = np.frombuffer(ours.packed, np.uint8)
         return _Symbol(function, ours.__call__, convert, packed=packed, bias=bias, groups=groups)

@@ -167,7 +167,8 @@ def _in_pages(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _quantized(x: NDArray[Any], groups: int) -> ops.QuantizedRows:
-    return ops.QuantizedRows(*map(_in_pages, ops.quantize_rows(x, groups=groups)))
+    values, scales = ops.quantize_rows(x, groups=groups)
+    return ops.QuantizedRows(_in_pages(values), _in_pages(scales))
 
 
 def floats(*shape: int, dtype: str = "float32") -> NDArray[Any]:

@@ -6,16 +6,16 @@ Annals of Mathematical Statistics 18 (1947). A test of ranks needs no assumption
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from squeezeops.benchmark.cases import describe
 from squeezeops.benchmark.measure import Sample
+from squeezeops.squeezebert.files.checks import fail_for, parse_json
+from squeezeops.squeezebert.files.limits import MAX_JSON
 
 __all__ = ["Line", "compare", "differences_of_machines", "in_blocks", "mann_whitney", "read_results"]
 
@@ -56,14 +56,13 @@ def in_blocks(times: Sequence[float]) -> list[float]:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a file of ``squeezeops bench --json``. Raises ValueError, which names it."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            report = json.load(file)
-        except (ValueError, RecursionError) as error:  # also of a wrong encoding
-            raise ValueError(f"{os.fspath(path)}: expected JSON, got: {error}") from None
-    expected = f"{os.fspath(path)}: expected results of squeezeops bench --json"
+def read_results(name: str, file: IO[bytes]) -> dict[str, Any]:
+    """Read the results of ``squeezeops bench --json`` from an open file. Raises ValueError, which names it."""
+    content = file.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        fail_for(name)("file", f"at most {MAX_JSON} bytes", "more")
+    report = parse_json(content, "file", fail_for(name))
+    expected = f"{name}: expected results of squeezeops bench --json"
     try:
         rows = {_key(row): row for row in report["results"]}
         report["machine"].items()

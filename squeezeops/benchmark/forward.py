@@ -26,6 +26,7 @@ from squeezeops.benchmark.variants import Variant, compiled_library
 
 __all__ = ["Call", "Profile", "Row", "profile"]
 
+PAIRS = 30  # of passes, for what the clock adds
 PUBLIC = {"run_pointwise_conv": "PointwiseConv", "run_pointwise_convs": "pointwise_convs"}  # the others are equal
 
 
@@ -123,10 +124,13 @@ class Profile(NamedTuple):
         return sum(fastest) / len(fastest) if fastest else None
 
     def cost(self) -> float | None:
-        """Return what the clock adds to a pass, relatively: the median of neighbouring passes, with it and without."""
+        """Return what the clock adds to a pass, relatively: the median of neighbouring passes, with it and without.
+
+        None of fewer pairs than `PAIRS`: passes differ by more than that.
+        """
         pairs = zip(self.timed, self.alone, strict=True)
         ratios = [timed.seconds / alone.seconds for timed, alone in pairs if timed.accepted and alone.accepted]
-        return statistics.median(ratios) - 1 if ratios else None
+        return statistics.median(ratios) - 1 if len(ratios) >= PAIRS else None
 
     def as_dicts(self, variant: Variant, threads: int, model: str, dtype: str, tokens: int) -> list[dict[str, Any]]:
         """Return rows for JSON, with the fields that `squeezeops.benchmark.compare` reads."""

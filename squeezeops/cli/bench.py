@@ -6,14 +6,17 @@ import argparse
 import math
 import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from squeezeops.backends import HOW_TO_GET
 from squeezeops.benchmark import cases
 from squeezeops.benchmark.cases import Op, Shape
-from squeezeops.cli import streams
-from squeezeops.cli.running import MOST_THREADS, count
+from squeezeops.cli import reading, streams
+from squeezeops.cli.running import MODEL_HELP, MOST_THREADS, check_one_dash, count, find_model
 from squeezeops.cli.streams import CommandError
+from squeezeops.packing import TARGETS
 
 if TYPE_CHECKING:
     from squeezeops.benchmark.against import Theirs
@@ -70,8 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=N,...",
         help=f"measure this shape; {SHAPE_OF_MODEL} stands for the model's shapes, the default; may be repeated",
     )
-    parser.add_argument("--backend", action="append", metavar="NAME", help="only this backend; may be repeated")
-    parser.add_argument("--isa", action="append", metavar="NAME", help="only this instruction set; may be repeated")
+    parser.add_argument(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help=f"only this backend ({', '.join(HOW_TO_GET)}); may be repeated",
+    )
+    parser.add_argument(
+        "--isa",
+        action="append",
+        metavar="NAME",
+        help="only this instruction set (squeezeops info lists those that run here); may be repeated",
+    )
     parser.add_argument(
         "--threads",
         type=partial(count, most=MOST_THREADS),
@@ -93,12 +106,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a function of your own to measure beside the op: of a Python module or of a library (.so) in C; may be "
         "repeated",
     )
-    parser.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="only compare two files of --json")
+    parser.add_argument(
+        "--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="only compare two files of --json; - is standard input"
+    )
     model = parser.add_argument_group(f"options of {MODEL}")
-    where = "a folder, a converted file or a name in the local cache, as for the other commands"
-    model.add_argument("--model", help=f"{where} (default: SqueezeBERT-base with random weights)")
+    model.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: SqueezeBERT-base with random weights)")
     model.add_argument("--tokens", type=count, metavar="N", help="length of the text (default: 128)")
-    model.add_argument("--dtype", help="storage of the weights (default: float32, or what the file was converted to)")
+    model.add_argument(
+        "--dtype", choices=TARGETS, help="of the weights (default: float32, or what the file was converted to)"
+    )
+    model.add_argument(
+        "--attention",
+        choices=("float32", "int8"),
+        help="arithmetic of attention (default: int8 for --dtype int8, or the file's)",
+    )
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object at the end")
     forms.add_argument(
@@ -141,7 +162,7 @@ def _check_together(arguments: argparse.Namespace) -> None:
     if arguments.compare and (arguments.op or arguments.csv):
         raise CommandError(f"--compare: expected no op and no --csv beside it, got {arguments.op or '--csv'}")
     for_ops = ("shapes", "cold", "against", "csv")
-    for name in for_ops if arguments.op == MODEL else ("model", "tokens", "dtype"):
+    for name in for_ops if arguments.op == MODEL else ("model", "tokens", "dtype", "attention"):
         if getattr(arguments, name) not in (None, False, []):
             beside = "an op" if arguments.op == MODEL else MODEL
             raise CommandError(f"--{name.removesuffix('s') if name == 'shapes' else name}: expected {beside} before it")
@@ -215,7 +236,13 @@ def _compare(arguments: argparse.Namespace) -> None:
     from squeezeops.benchmark.compare import compare, differences_of_machines, read_results
     from squeezeops.cli import bench_output
 
-    before, after = map(read_results, arguments.compare)
+    check_one_dash("--compare", arguments.compare)
+    reports = []
+    for path in arguments.compare:
+        with ExitStack() as stack:
+            name, file = reading.open_input("--compare", path, stack)
+            reports.append(read_results(name, file))
+    before, after = reports
     for difference in differences_of_machines(before, after):
         streams.note(f"times can not be compared: {difference}")
     streams.set_output(arguments.json)
@@ -252,16 +279,23 @@ def _run_model(arguments: argparse.Namespace) -> None:
 
 
 def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
-    """Return a model, its name and the dtype of its weights."""
+    """Return a model, its name and the dtype of its weights, with the arithmetic of attention if that is given."""
     import numpy as np
 
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.squeezebert import SqueezeBert
     from squeezeops.squeezebert.model.tensors import encoder_shapes
 
+    attention = arguments.attention
+
+    def words(model: SqueezeBert) -> str:
+        return str(model.dtype) if attention is None else f"{model.dtype} with {model.attention} attention"
+
     if arguments.model is not None:
-        model = SqueezeBert.from_pretrained(arguments.model, dtype=arguments.dtype)
-        return arguments.model, str(model.dtype), model
+        model = SqueezeBert.from_pretrained(
+            find_model(arguments.model), dtype=arguments.dtype, attention=arguments.attention
+        )
+        return arguments.model, words(model), model
     config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)
     # As large as trained ones. Tables are float16, as in the official checkpoint.
     weights = {
@@ -270,7 +304,8 @@ def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         )
         for name, shape in encoder_shapes(config)
     }
-    return "SqueezeBERT-base, random weights", dtype, SqueezeBert(config, weights, dtype=dtype, task="base")
+    model = SqueezeBert(config, weights, dtype=dtype, attention=attention, task="base")
+    return "SqueezeBERT-base, random weights", words(model), model
 
 
 def _jobs(arguments: argparse.Namespace) -> list[tuple[Op, Shape]]:

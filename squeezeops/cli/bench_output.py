@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from squeezeops.benchmark.cases import describe
@@ -30,9 +29,7 @@ def print_groups(form: str, facts: Facts, peaks: MeasurePeaks, groups: Iterable[
 
 def _print_report(facts: Facts, more: dict[str, Any], results: Iterable[dict[str, Any]]) -> None:
     """Print one JSON object, with one line per result: the raw samples make long ones."""
-    import json
-
-    dump = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    dump = streams.to_json
     fields = "".join(f"{dump(name)}: {dump(value)},\n" for name, value in {"machine": facts, **more}.items())
     print("{" + fields + '"results": [\n' + ",\n".join(map(dump, results)) + "\n]}")
 
@@ -178,9 +175,7 @@ def _microseconds(seconds: float | None) -> str:
 
 def print_comparison(lines: list[Line], json: bool) -> None:
     if json:
-        import json as writer
-
-        print(writer.dumps([line._asdict() for line in lines], indent=1, ensure_ascii=False))
+        print(streams.to_json([line._asdict() for line in lines], indent=1))
         return
     width = max([3, *(len(line.row) for line in lines)])
     table = "{:<" + str(width) + "} {:>12} {:>12} {:>14} {:>9}  {}"

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from squeezeops.cli import streams
-from squeezeops.cli.running import check_encodable
+from squeezeops.cli.running import MODEL_HELP, check_encodable, find_model
 from squeezeops.cli.streams import CommandError
+from squeezeops.packing import TARGETS
+from squeezeops.squeezebert.model.heads import HEADS
+from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 if TYPE_CHECKING:
     from squeezeops.squeezebert.conversion.convert import Conversion
@@ -19,9 +22,8 @@ if TYPE_CHECKING:
 SUMMARY = "write a model as one file that loads at once"
 DESCRIPTION = "Write a model as one safetensors file, which every --model and SqueezeBert.from_pretrained take."
 EPILOG = """\
-MODEL is a folder in Hugging Face's layout, the name of a model in the local Hugging Face cache, or built-in. OUT ends
-in .safetensors. It holds packed weights, the configuration and the vocabulary. It appears when it is complete, and is
-the same, byte for byte, whenever the same model is converted.
+OUT ends in .safetensors. It holds packed weights, the configuration and the vocabulary. It appears when it is
+complete, and is the same, byte for byte, whenever the same model is converted.
 
 int8 is the fastest and takes a quarter of float32's memory for the encoder. float16 takes half and, for a float16
 checkpoint, gives the results of float32. Embedding tables are float16 with either; with int8, word embeddings are int8.
@@ -36,28 +38,30 @@ mostly float16, and gain little.
   squeezeops convert ./squeezebert-mnli mnli.safetensors --check
   squeezeops classify --model mnli.safetensors "A text."
 """
-BUILT_IN = "built-in"
 BAR = 40  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument(
-        "checkpoint", metavar="MODEL", help=f"the model to convert; {BUILT_IN} is the one in the package"
-    )
+    parser.add_argument("checkpoint", metavar="MODEL", help=f"the model to convert: {MODEL_HELP}")
     parser.add_argument("out", metavar="OUT", help="the file to write")
     parser.add_argument(
         "--dtype",
-        choices=("int8", "float16", "float32"),
+        choices=TARGETS,
         default="int8",
         help="storage of the encoder's weights (default: %(default)s)",
     )
     parser.add_argument(
         "--attention",
-        choices=("float32", "int8"),
+        choices=ATTENTIONS,
         help="arithmetic of attention (default: int8 with --dtype int8, else float32)",
     )
-    parser.add_argument("--task", help="the task to convert for (default: the one that the model was saved for)")
+    parser.add_argument(
+        "--task",
+        choices=tuple(HEADS),
+        metavar="TASK",
+        help=f"the task to convert for: {', '.join(HEADS)} (default: the one that the model was saved for)",
+    )
     parser.add_argument("--check", action="store_true", help="compare the outputs before and after")
     parser.add_argument(
         "--text",
@@ -80,14 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
         if not text.strip():
             raise CommandError(f"--text {number}: expected a text, got {text!r:.40}")
 
-    from squeezeops.pipelines import default_model
     from squeezeops.squeezebert.conversion import quality
     from squeezeops.squeezebert.conversion.convert import convert
     from squeezeops.squeezebert.files.hub_cache import find_folder
 
-    checkpoint = arguments.checkpoint
-    if checkpoint == BUILT_IN and not os.path.exists(checkpoint):
-        checkpoint = default_model()
+    checkpoint = find_model(arguments.checkpoint)
     if arguments.texts and quality.tokenizer_of(find_folder(checkpoint)) is None:
         raise CommandError("--text: expected a model with a vocabulary, got one without")
     streams.set_output(False)

@@ -7,14 +7,24 @@ import os
 from typing import Any
 
 from squeezeops.cli import streams
+from squeezeops.cli.running import BUILT_IN, MODEL_HELP, find_model
 
 SUMMARY = "describe this installation"
 DESCRIPTION = "Describe this installation: versions, processor, kernels, built-in model."
+EPILOG = """\
+Examples:
+
+  squeezeops info
+  squeezeops info --json --model MODEL
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
     parser.add_argument(
-        "--model", metavar="MODEL", help="describe this model instead of the built-in, without loading it"
+        "--model",
+        metavar="MODEL",
+        help=f"describe this model, without loading it, instead of the built-in: {MODEL_HELP}",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -24,11 +34,9 @@ def run(arguments: argparse.Namespace) -> None:
     facts = _facts(arguments.model)
     streams.set_output(arguments.json)
     if arguments.json:
-        import json
-
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(streams.to_json(facts, indent=2))
     else:
-        print("\n".join(_describe(facts)))
+        print("\n".join(line.translate(streams.ONE_LINE) for line in _describe(facts)))
 
 
 def _facts(path: str | None) -> dict[str, Any]:
@@ -77,7 +85,7 @@ def _model_facts(model: str | None) -> dict[str, Any] | None:
 
     if model is None and not default_model().is_dir():
         return None
-    folder = str(default_model()) if model is None else find_folder(model)
+    folder = find_folder(find_model(BUILT_IN if model is None else model))
     file = find_file(folder)
     return _checkpoint_facts(folder) if file is None else _converted_facts(file)
 

@@ -1,4 +1,4 @@
-"""The input of a command: one text per line, read as lines arrive, with a progress bar."""
+"""The input of a command: files with one text per line, read as lines arrive, with a progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from squeezeops.cli.streams import CommandError, is_terminal
 
@@ -38,42 +38,62 @@ def read_text(option: str, path: str) -> str:
     return text
 
 
+def input_is_waiting() -> bool:
+    """Whether standard input is a pipe or a file, which somebody has given on purpose."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed, or replaced by the caller of `main`
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+class Input(NamedTuple):
+    """An item to answer, or the reason why it cannot be; a blank line that is kept has neither."""
+
+    place: str
+    item: Any = None
+    problem: str = ""
+
+
 def read_items(
-    name: str, file: Any, batch_size: int, make_item: Callable[[str], Any], noun: str
-) -> Iterator[list[Any]]:
-    """Yield the items that `make_item` makes of the input's lines, in lists of at most `batch_size`.
+    files: Iterable[tuple[str, Any]], batch_size: int, make_item: Callable[[str], Any], noun: str, blank_lines: str
+) -> Iterator[list[Input]]:
+    """Yield what `make_item` makes of each line of the files, in lists of at most `batch_size`.
 
     A list is shorter if the input has no further line ready, so a program that writes line by line into a pipe gets its
-    answers line by line. Before an error is raised, all items before the bad line are yielded.
+    answers line by line. `blank_lines` is "error", "skip" or "keep"; for an error, text must follow in the same file.
     """
-    number = 0
-    blank = 0  # number of the first blank line; an error only if text follows
-    for lines in _arriving_lines(file):
-        batch: list[Any] = []
-        problem = ""
-        for line in lines:
-            number += 1
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            try:
-                text = _decode(line).removesuffix("\r")
-                if not text.strip():
-                    blank = blank or number
-                    continue
-                if blank:
-                    problem = f"line {blank}: expected a {noun}, got a blank line"
-                    break
-                batch.append(make_item(text))
-            except CommandError as error:
-                problem = f"line {number}: {error}"
-                break
-            if len(batch) == batch_size:
+    for name, file in files:
+        number = 0
+        blank: list[Input] = []  # to be reported if text follows
+        for lines in _arriving_lines(file):
+            batch: list[Input] = []
+            for line in lines:
+                number += 1
+                place = f"{name}: line {number}"
+                found = _read_line(line if number > 1 else line.removeprefix(codecs.BOM_UTF8), place, make_item)
+                if found is not None:
+                    batch += [*blank, found]
+                    blank = []
+                elif blank_lines == "keep":
+                    batch.append(Input(place))
+                elif blank_lines == "error":
+                    problem = f"expected a {noun}, got a blank line (--blank-lines skip or keep allows it)"
+                    blank.append(Input(place, problem=problem))
+                while len(batch) >= batch_size:
+                    yield batch[:batch_size]
+                    del batch[:batch_size]
+            if batch:
                 yield batch
-                batch = []
-        if batch:
-            yield batch
-        if problem:
-            raise CommandError(f"{name}: {problem}")
+
+
+def _read_line(line: bytes, place: str, make_item: Callable[[str], Any]) -> Input | None:
+    """Return what is on a line; None if that is nothing."""
+    try:
+        text = _decode(line).removesuffix("\r")
+        return Input(place, make_item(text)) if text.strip() else None
+    except CommandError as error:
+        return Input(place, problem=str(error))
 
 
 def _decode(content: bytes) -> str:
@@ -100,7 +120,7 @@ def _arriving_lines(file: Any) -> Iterator[list[bytes]]:
 
 
 def with_progress(
-    batches: Iterable[list[Any]], file: BinaryIO, unit: str, stack: ExitStack, scrolls: bool
+    batches: Iterable[list[Any]], files: Iterable[BinaryIO], unit: str, stack: ExitStack, scrolls: bool
 ) -> Iterable[list[Any]]:
     """Show a progress bar while the batches pass, if standard error is a terminal and tqdm is installed.
 
@@ -112,7 +132,9 @@ def with_progress(
         tqdm = import_module("tqdm").tqdm
     except ImportError:
         return batches
-    bar = stack.enter_context(tqdm(total=count_lines(file), unit=f" {unit}", delay=PROGRESS_DELAY, file=sys.stderr))
+    lines = [count_lines(file) for file in files]
+    total = None if None in lines else sum(count or 0 for count in lines)
+    bar = stack.enter_context(tqdm(total=total, unit=f" {unit}", delay=PROGRESS_DELAY, file=sys.stderr))
 
     def watched() -> Iterator[list[Any]]:
         for batch in batches:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezeops.cli import reading, streams
+from squeezeops.cli.reading import Input
 from squeezeops.cli.streams import CommandError
+from squeezeops.packing import TARGETS
+from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 if TYPE_CHECKING:
     from squeezeops.pipelines import Pipeline
 
 MOST = 2**31 - 1  # of a number on the command line
 MOST_THREADS = 256  # of squeezeops.ops.set_num_threads
+BUILT_IN = "built-in"  # as a model: the one in the package
+MODEL_HELP = (
+    "a folder in Hugging Face's layout, a file that squeezeops convert wrote, the name of a model in the local Hugging "
+    f"Face cache, or {BUILT_IN} for the one in the package"
+)
 
 
 class Command(NamedTuple):
@@ -33,6 +41,7 @@ class Command(NamedTuple):
     lines: Callable[[Any, Any], Iterable[list[str]]]  # input, result -> columns of each line
     json_object: Callable[[argparse.Namespace, Any, Any], dict[str, Any]]  # input, result -> object of --json
     noun: str = "text"
+    example: str = ""  # arguments of the epilog's example
     after_noun: str = ""  # what may follow on a line of the input
     make_item: Callable[[argparse.Namespace], Callable[[str], Any]] = lambda arguments: str
     if_too_long: str = "--truncation cuts it"
@@ -42,37 +51,58 @@ class Command(NamedTuple):
 
     @property
     def epilog(self) -> str:
-        noun, model = self.noun, "" if self.built_in else "--model MODEL "
+        noun = self.noun
         when = "Lines are answered as they arrive, so an open pipe works."
         if self.arrange is not None:
             when = "Nothing is printed before the last line is read."
         return f"""\
 {self.output}
---input takes UTF-8 with one {noun} per line. A blank line in between is an error, because results would not match the
-lines of the input; blank lines at the end are ignored. {when}
+--input takes UTF-8 with one {noun} per line. {when}
+Without {noun}s, a pipe is read as --input - is. Blank lines at the end are ignored. Others are errors, because
+results would not match the lines of the input; --blank-lines keep prints an empty line for each (null with --json).
 
-Put -- before a {noun} that starts with a dash: squeezeops {self.name} {model}--json -- "-- a {noun}"
+Put -- before the first {noun} if one starts with a dash. An example:
+
+  squeezeops {self.name} {self.example}
 """
 
 
 def add_arguments(command: Command, parser: argparse.ArgumentParser) -> None:
     """Add a command's own options and the common ones to its parser."""
     noun = command.noun
-    parser.add_argument("texts", nargs="*", metavar=noun.upper(), help=f"a {noun}")
+    parser.add_argument("texts", nargs="*", metavar=noun.upper(), help=f"a {noun}; - alone is standard input")
     line = f"one {noun} per line{command.after_noun}"
-    parser.add_argument("--input", metavar="FILE", help=f"read a file with {line}; - is standard input")
+    parser.add_argument(
+        "--input",
+        action="append",
+        metavar="FILE",
+        help=f"read a file with {line}; - is standard input; may be repeated",
+    )
+    parser.add_argument(
+        "--blank-lines",
+        choices=("error", "skip", "keep"),
+        default="error",
+        help="blank lines of --input that others follow: refuse them, skip them, or answer with an empty line, so that "
+        "results match the lines (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help=f"a bad {noun} ends the command, or is reported with its line number, and at the end the exit status is "
+        f"{streams.EXIT_SKIPPED} (default: %(default)s)",
+    )
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON object per line")
     command.add_options(parser, forms)
-    where = "a folder in Hugging Face's layout, a file that squeezeops convert wrote, or the name of a model in the "
-    where += "local Hugging Face cache"
-    if command.built_in:
-        where += ", instead of the built-in"
-    parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=where)
+    more = f" (default: {BUILT_IN})" if command.built_in else ""
+    parser.add_argument("--model", metavar="MODEL", required=not command.built_in, help=MODEL_HELP + more)
     default = "float32, or what the file was converted to" + (", int8 for the built-in" if command.built_in else "")
-    parser.add_argument("--dtype", help=f"storage of the model's weights (default: {default})")
+    parser.add_argument("--dtype", choices=TARGETS, help=f"storage of the model's weights (default: {default})")
     parser.add_argument(
-        "--attention", help="arithmetic of attention, float32 or int8 (default: int8 for --dtype int8, or the file's)"
+        "--attention",
+        choices=ATTENTIONS,
+        help="arithmetic of attention (default: int8 for --dtype int8, or the file's)",
     )
     parser.add_argument(
         "--threads",
@@ -104,10 +134,19 @@ def count(text: str, least: int = 1, most: int = MOST) -> int:
     return value
 
 
-def run(command: Command, arguments: argparse.Namespace) -> None:
-    """Run a command: print or write the result of each text."""
+def find_model(name: str) -> str:
+    """Return the path or name of a model for the package: that of the one in it if it is `BUILT_IN`."""
+    if name != BUILT_IN or os.path.lexists(name):
+        return name
+    from squeezeops.pipelines import default_model
+
+    return str(default_model())
+
+
+def run(command: Command, arguments: argparse.Namespace) -> int:
+    """Run a command: print or write the result of each text. Return the exit status."""
     try:
-        process(command, arguments)
+        return process(command, arguments)
     except (CommandError, TypeError, ValueError) as error:
         message = str(error).removeprefix(f"{command.task}: ")
         raise CommandError(in_terms_of_options(message, error, arguments.option_names)) from error
@@ -125,12 +164,9 @@ def in_terms_of_options(message: str, error: Exception, names: Mapping[str, str]
     return "".join([f"{names[argument]}: {expected}", *got])
 
 
-def process(command: Command, arguments: argparse.Namespace) -> None:
+def process(command: Command, arguments: argparse.Namespace) -> int:
     """Do the work of `run`; errors name the options of the pipeline."""
-    if arguments.input is None and not arguments.texts:
-        raise CommandError(f"expected {command.noun}s or --input FILE (see squeezeops {command.name} --help)")
-    if arguments.input is not None and arguments.texts:
-        raise CommandError(f"expected either {command.noun}s or --input FILE, got both")
+    choose_input(command, arguments)
     for name, option in arguments.option_names.items():
         value = getattr(arguments, name, None)
         for text in value if isinstance(value, list | tuple) else [value]:
@@ -140,17 +176,15 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         # Report errors of arguments and file names before the model is loaded.
         make_item = command.make_item(arguments)
-        batches: Iterable[list[Any]]
+        batches: Iterable[list[Input]]
         if arguments.input is None:
-            place = f"{command.noun} "
-            for number, text in enumerate(arguments.texts, start=1):
-                check_encodable(f"{place}{number}", text)
-            batches = [[make_item(text) for text in arguments.texts]]
+            batches = [list(texts_as_inputs(command, arguments.texts, make_item))]
         else:
-            name, file = reading.open_input("--input", arguments.input, stack)
-            place = f"{name}: line "
-            batches = reading.read_items(name, file, arguments.batch_size, make_item, command.noun)
-            batches = reading.with_progress(batches, file, f"{command.noun}s", stack, scrolls=output is None)
+            files = [reading.open_input("--input", path, stack) for path in arguments.input]
+            batches = reading.read_items(files, arguments.batch_size, make_item, command.noun, arguments.blank_lines)
+            batches = reading.with_progress(
+                batches, [file for _, file in files], f"{command.noun}s", stack, scrolls=output is None
+            )
         if output is None:
             streams.set_output(arguments.json)
         pipe = load(command, arguments)
@@ -162,16 +196,59 @@ def process(command: Command, arguments: argparse.Namespace) -> None:
 
             assert isinstance(pipe, FeatureExtractionPipeline)  # no other command has the option
             append = stack.enter_context(array_file(output, pipe.channels()))
+            no_row = [math.nan] * pipe.channels()
 
             def write(item: Any, result: Any) -> None:
-                append(result)
+                append(no_row if item is None else result)
 
-        results: list[tuple[Any, Any]] = []
-        keep = write if command.arrange is None else lambda item, result: results.append((item, result))
-        write_results(command, batches, pipe, keep, place, arguments.option_names)
-        if command.arrange is not None:
+        answers = Answers(command, pipe, arguments)
+        if command.arrange is None:
+            answers.write(batches, write, holes=output is not None)
+        else:
+            results: list[tuple[Any, Any]] = []
+            answers.write(batches, lambda item, result: results.append((item, result)), holes=True)
             for item, result in command.arrange(arguments, results):
                 write(item, result)
+        return answers.report()
+
+
+def choose_input(command: Command, arguments: argparse.Namespace) -> None:
+    """Check that there are texts or files, and let a dash or a pipe stand for a file."""
+    texts, noun = arguments.texts, f"{command.noun}s"
+    if arguments.input is not None and texts:
+        raise CommandError(f"expected either {noun} or --input FILE, got both")
+    if "-" in texts and len(texts) > 1:
+        raise CommandError(f"expected either {noun} or -, which is standard input, got both")
+    context_is_piped = getattr(arguments, "context_file", None) == "-"
+    if texts == ["-"] or (not (texts or arguments.input or context_is_piped) and reading.input_is_waiting()):
+        arguments.texts, arguments.input = [], ["-"]
+    if not arguments.texts and arguments.input is None:
+        raise CommandError(f"expected {noun} or --input FILE (see squeezeops {command.name} --help)")
+    check_one_dash("--input", arguments.input or [])
+
+
+def check_one_dash(option: str, paths: Sequence[str]) -> None:
+    if paths.count("-") > 1:
+        raise CommandError(f"{option}: expected - once, got {paths.count('-')}")
+
+
+def texts_as_inputs(command: Command, texts: Iterable[str], make_item: Callable[[str], Any]) -> Iterator[Input]:
+    """Yield what is on the command line."""
+    for number, text in enumerate(texts, start=1):
+        place = f"{command.noun} {number}"
+        note_a_file(place, text, f"--input {text} reads its lines")
+        try:
+            check_encodable(place, text)
+            yield Input(place, make_item(text))
+        except CommandError as error:
+            yield Input(place, problem=str(error).removeprefix(f"{place}: "))
+
+
+def note_a_file(place: str, text: str, advice: str) -> None:
+    """Tell somebody who gives a file's name as a text what reads the file."""
+    with suppress(OSError, ValueError):  # not even the name of a file
+        if os.path.isfile(text):
+            streams.note(f"{place} is the name of a file; {advice}")
 
 
 def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
@@ -184,21 +261,22 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
     if "max_length" in options and "truncation" in command.options and not options.setdefault("truncation", True):
         raise CommandError("--max-length: expected texts that may be cut, got --no-truncation")
-    return pipeline(command.task, arguments.model, dtype=arguments.dtype, attention=arguments.attention, **options)
+    model = None if arguments.model is None else find_model(arguments.model)
+    return pipeline(command.task, model, dtype=arguments.dtype, attention=arguments.attention, **options)
 
 
 def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Any, Any], None]:
-    """Return a function that prints an input and its result."""
+    """Return a function that prints an input and its result; an item of None is a blank line that is kept."""
 
     def print_json(item: Any, result: Any) -> None:
-        fields = command.json_object(arguments, item, result)
+        fields = None if item is None else command.json_object(arguments, item, result)
         for name, number in numbers(fields):
             if not math.isfinite(number):  # JSON has no such numbers
                 raise CommandError(f"{name}: expected a number, got {number}")
-        print(json.dumps(fields, ensure_ascii=False, allow_nan=False))
+        print(streams.to_json(fields))
 
     def print_columns(item: Any, result: Any) -> None:
-        for columns in command.lines(item, result):
+        for columns in [[]] if item is None else command.lines(item, result):
             print("\t".join(column.translate(streams.ONE_LINE) for column in columns))
 
     return print_json if arguments.json else print_columns
@@ -216,31 +294,63 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield from numbers(inner, name)
 
 
-def write_results(
-    command: Command,
-    batches: Iterable[list[Any]],
-    pipe: Pipeline,
-    write: Callable[[Any, Any], None],
-    place: str,
-    option_names: Mapping[str, str],
-) -> None:
-    """Write the results of all batches. Errors name an input by `place` and its number, from 1."""
-    from squeezeops.pipelines import TextError
+class Answers:
+    """The results of a command's inputs, and what becomes of inputs that have none."""
 
-    done = 0
-    for items in batches:
-        try:
-            for number, (item, result) in enumerate(zip(items, pipe.stream(items), strict=True), start=done + 1):
+    def __init__(self, command: Command, pipe: Pipeline, arguments: argparse.Namespace) -> None:
+        self.pipe, self.command, self.option_names = pipe, command, arguments.option_names
+        self.stops = arguments.on_error == "stop"
+        self.inputs = self.failed = 0
+
+    def write(self, batches: Iterable[list[Input]], write: Callable[[Any, Any], None], holes: bool) -> None:
+        """Pass each item and its result to `write`; with `holes`, also (None, None) for an input that has failed."""
+        for batch in batches:
+            for given, result in self.of(batch):
+                self.inputs += given.item is not None or bool(given.problem)
+                if given.problem:
+                    self.fail(given.place, given.problem)
+                    if not holes:
+                        continue
                 try:
-                    write(item, result)
-                except CommandError as error:
-                    raise CommandError(f"{place}{number}: {error}") from error
-        except TextError as error:
-            hint = f" ({command.if_too_long})" if error.too_long else ""
-            problem = in_terms_of_options(error.problem, error, option_names)
-            raise CommandError(f"{place}{done + error.index + 1}: {problem}{hint}") from error
-        streams.flush()
-        done += len(items)
+                    write(None if given.problem else given.item, result)
+                except CommandError as error:  # not a number
+                    self.fail(given.place, str(error))
+            streams.flush()
+
+    def of(self, batch: list[Input]) -> Iterator[tuple[Input, Any]]:
+        """Yield inputs with their results; those that the pipeline refuses with their problems."""
+        from squeezeops.pipelines import TextError
+
+        items = [given.item for given in batch if given.item is not None]
+        results, asked = self.pipe.stream(items), 0
+        for given in batch:
+            if given.item is None:
+                yield given, None
+                continue
+            asked += 1
+            try:
+                result = next(results)
+            except TextError as error:
+                hint = f" ({self.command.if_too_long})" if error.too_long else ""
+                problem = in_terms_of_options(error.problem, error, self.option_names)
+                yield Input(given.place, problem=f"{problem}{hint}"), None
+                results = self.pipe.stream(items[asked:])
+            else:
+                yield given, result
+
+    def fail(self, place: str, problem: str) -> None:
+        if self.stops:
+            raise CommandError(f"{place}: {problem}")
+        streams.complain(f"{place}: {problem}")
+        self.failed += 1
+
+    def report(self) -> int:
+        """Say how many inputs have no result, and return the exit status."""
+        if not self.failed:
+            return 0
+        has = "has" if self.failed == 1 else "have"
+        streams.complain(f"{self.failed} of {self.inputs} {self.command.noun}s {has} no result")
+        return streams.EXIT_SKIPPED
 
 
 def check_encodable(place: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
+EXIT_SKIPPED = 1  # some inputs have no result, the others have theirs
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT ...
 EXIT_CLOSED_PIPE = 141  # ... for SIGPIPE
@@ -19,6 +21,8 @@ EXIT_TERMINATED = 143  # ... and for SIGTERM
 
 # Plain output has one result per line, so characters that break lines or columns are printed as spaces.
 ONE_LINE = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
+# JSON escapes what ends a line or controls a terminal, and what UTF-8 cannot encode. json.dumps leaves these.
+ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class CommandError(Exception):
@@ -39,6 +43,14 @@ def set_output(json: bool) -> None:
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal
     else:
         sys.stdout.reconfigure(errors="backslashreplace")  # escape what the terminal cannot show
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in UTF-8, in one line unless `indent` is given. A NaN or an infinity raises ValueError."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def flush() -> None:
@@ -116,6 +128,11 @@ def report(error: BaseException) -> int:
 def note(message: str) -> None:
     """Print a remark to standard error, in one line."""
     _print_line("note", message)
+
+
+def complain(message: str) -> None:
+    """Print an error that does not end the command."""
+    _print_line("error", message)
 
 
 def _print_line(kind: str, message: str) -> None:

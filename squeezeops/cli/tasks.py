@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from squeezeops.cli import reading
-from squeezeops.cli.running import Command, check_encodable, count
+from squeezeops.cli.running import Command, check_encodable, count, note_a_file
 from squeezeops.cli.streams import CommandError
 
 ABSENT = argparse.SUPPRESS  # default of options that are passed to the pipeline only if given
@@ -86,10 +86,11 @@ def _make_text(arguments: argparse.Namespace) -> Callable[[str], Any]:
     return make
 
 
-def _check_option_text(option: str, text: str) -> None:
+def _check_option_text(option: str, text: str, advice: str = "it is taken as a text") -> None:
     check_encodable(option, text)
     if not text.strip():
         raise CommandError(f"{option}: expected a text, got {text!r:.40}")
+    note_a_file(option, text, advice)
 
 
 def _classify_lines(item: str | dict[str, str], result: Any) -> Iterable[list[str]]:
@@ -172,7 +173,8 @@ def _make_document(arguments: argparse.Namespace) -> Callable[[str], tuple[str, 
 def _arrange_documents(arguments: argparse.Namespace, results: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     from squeezeops.pipelines.base import by_score
 
-    found = [(item[1], {"index": index, "score": score}) for index, (item, score) in enumerate(results)]
+    numbered = enumerate(results)
+    found = [(item[1], {"index": index, "score": score}) for index, (item, score) in numbered if item is not None]
     found.sort(key=lambda entry: by_score(entry[1]["score"]), reverse=True)  # stable
     return found[: arguments.top_k]
 
@@ -280,9 +282,9 @@ def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
 def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, str]]:
     context = arguments.context
     if context is not None:
-        _check_option_text("--context", context)
+        _check_option_text("--context", context, f"--context-file {context} reads it")
     elif arguments.context_file is not None:
-        if arguments.input == arguments.context_file == "-":
+        if arguments.context_file == "-" and "-" in (arguments.input or ()):
             raise CommandError("--context-file: expected a file, since --input takes standard input")
         context = reading.read_text("--context-file", arguments.context_file)
     elif arguments.input is None:
@@ -425,6 +427,7 @@ COMMANDS = (
         summary="label texts",
         description="Label texts, by default as POSITIVE or NEGATIVE with the built-in model.",
         output=CLASSIFY_OUTPUT,
+        example="--input reviews.txt --json",
         add_options=_classify_options,
         options=("top_k", "truncation", "max_length"),
         lines=_classify_lines,
@@ -439,6 +442,7 @@ COMMANDS = (
         summary="label texts with labels of your choice",
         description="Label texts with labels of your choice, by a model of natural language inference.",
         output=ZERO_SHOT_OUTPUT,
+        example='--model MODEL --labels "sports, politics" "The match was cancelled."',
         add_options=_zero_shot_options,
         options=("candidate_labels", "hypothesis_template", "multi_label", "max_length"),
         lines=_zero_shot_lines,
@@ -450,6 +454,7 @@ COMMANDS = (
         summary="sort documents by their relevance to a query",
         description="Sort documents by their relevance to a query, by a cross-encoder.",
         output=RERANK_OUTPUT,
+        example='--model MODEL --query "how to treat a burn" --input documents.txt --top-k 3',
         add_options=_rerank_options,
         options=("max_length",),
         lines=_rerank_lines,
@@ -464,6 +469,7 @@ COMMANDS = (
         summary="find the entities in texts",
         description="Find names and other entities in texts.",
         output=TAG_OUTPUT,
+        example='--model MODEL "Ada Lovelace lived in London."',
         add_options=_tag_options,
         options=("aggregation_strategy", "ignore_labels", "stride", "truncation", "max_length"),
         lines=_tag_lines,
@@ -476,6 +482,7 @@ COMMANDS = (
         summary="find the answers to questions in a text",
         description="Find the answers to questions in a text.",
         output=ANSWER_OUTPUT,
+        example='--model MODEL --context-file article.txt "Who wrote it?"',
         add_options=_answer_options,
         options=("top_k", "max_answer_len", "doc_stride", "handle_impossible_answer"),
         lines=_answer_lines,
@@ -490,6 +497,7 @@ COMMANDS = (
         summary="guess masked words",
         description="Guess the masked words of texts.",
         output=FILL_MASK_OUTPUT,
+        example='--model MODEL --top-k 3 "Paris is the [MASK] of France."',
         add_options=_fill_mask_options,
         options=("top_k", "targets", "truncation", "max_length"),
         lines=_fill_mask_lines,
@@ -501,6 +509,7 @@ COMMANDS = (
         summary="turn texts into vectors",
         description="Turn texts into vectors whose dot products measure similarity.",
         output=EMBED_OUTPUT,
+        example="--model MODEL --input texts.txt --output texts.npy",
         add_options=_embed_options,
         options=("pooling", "normalize", "prompt", "prompt_name", "include_prompt", "truncation", "max_length"),
         lines=_embed_lines,

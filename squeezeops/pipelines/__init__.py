@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from squeezeops.pipelines.base import Pipeline, TextError
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from importlib.abc import Traversable
+    from typing import Literal
+
+    from typing_extensions import Unpack
+
+    from squeezeops.literals import Arithmetic, Dtype, Task
+    from squeezeops.pipelines import types
     from squeezeops.pipelines.feature_extraction import FeatureExtractionPipeline
     from squeezeops.pipelines.fill_mask import FillMaskPipeline
     from squeezeops.pipelines.question_answering import QuestionAnsweringPipeline
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from squeezeops.pipelines.text_classification import TextClassificationPipeline
     from squeezeops.pipelines.token_classification import TokenClassificationPipeline
     from squeezeops.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
+
+    Model = SqueezeBert | str | os.PathLike[str] | None
 
 __all__ = [
     "FeatureExtractionPipeline",
@@ -55,7 +66,7 @@ ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classifica
 DEFAULT_MODELS = {"text-classification": "sentiment"}
 
 
-def default_model(task: str = "text-classification") -> Path:
+def default_model(task: Task = "text-classification") -> Path:
     """Return the folder of the built-in model for a task.
 
     Parameters
@@ -66,7 +77,8 @@ def default_model(task: str = "text-classification") -> Path:
     Returns
     -------
     pathlib.Path
-        The folder of a converted int8 model.
+        The folder of a converted int8 model. If the package is in an archive, a temporary copy, which is deleted when
+        the program ends.
 
     Raises
     ------
@@ -78,16 +90,105 @@ def default_model(task: str = "text-classification") -> Path:
         raise ValueError(
             f"{name}: model: expected a folder or a SqueezeBert, got None, and no model for it is built in"
         )
-    return Path(__file__).parents[1] / "models" / DEFAULT_MODELS[name]
+    folder = _folder(DEFAULT_MODELS[name])
+    return folder if isinstance(folder, Path) else _unpacked(DEFAULT_MODELS[name])
 
 
+def _folder(model: str) -> Traversable:
+    return files("squeezeops") / "models" / model
+
+
+@cache
+def _unpacked(model: str) -> Path:
+    """Copy the files of a model in an archive to a folder, from which they can be mapped into memory."""
+    import atexit
+    import shutil
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="squeezeops-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in _folder(model).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@overload
 def pipeline(
-    task: str,
-    model: SqueezeBert | str | os.PathLike[str] | None = None,
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: Model = None,
     *,
     tokenizer: Any = None,
-    dtype: str | None = None,
-    attention: str | None = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.TextClassificationOptions],
+) -> TextClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.ZeroShotClassificationOptions],
+) -> ZeroShotClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["rerank"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.RerankOptions],
+) -> RerankPipeline: ...
+@overload
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.TokenClassificationOptions],
+) -> TokenClassificationPipeline: ...
+@overload
+def pipeline(
+    task: Literal["question-answering"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.QuestionAnsweringOptions],
+) -> QuestionAnsweringPipeline: ...
+@overload
+def pipeline(
+    task: Literal["fill-mask"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.FillMaskOptions],
+) -> FillMaskPipeline: ...
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
+    **options: Unpack[types.FeatureExtractionOptions],
+) -> FeatureExtractionPipeline: ...
+def pipeline(
+    task: Task,
+    model: Model = None,
+    *,
+    tokenizer: Any = None,
+    dtype: Dtype | None = None,
+    attention: Arithmetic | None = None,
     **options: Any,
 ) -> Pipeline:
     """Make a pipeline: an object that is called with texts and returns answers.
@@ -153,9 +254,15 @@ def _name(task: Any) -> str:
     return ALIASES.get(task, task)
 
 
-def __getattr__(name: str) -> Any:
-    for task, kind in CLASSES.items():
-        if kind == name:
-            globals()[name] = value = getattr(import_module("." + task.replace("-", "_"), __name__), name)
-            return value
-    raise AttributeError(f"module 'squeezeops.pipelines' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one of these
+
+    def __getattr__(name: str) -> Any:
+        for task, kind in CLASSES.items():
+            if kind == name:
+                globals()[name] = value = getattr(import_module("." + task.replace("-", "_"), __name__), name)
+                return value
+        raise AttributeError(f"module 'squeezeops.pipelines' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

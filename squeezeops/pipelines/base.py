@@ -21,10 +21,12 @@ from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from squeezeops.literals import ModelTask
+
 __all__ = ["Options", "Pipeline", "Row", "TextError", "TruncationOptions", "by_score"]
 
 TRUNCATIONS = (True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
-COLUMNS = ("input_ids", "token_type_ids", "offsets")  # what a tokenizer returns
+COLUMNS = ("input_ids", "token_type_ids", "offset_mapping")  # what a tokenizer returns
 MOST = 2**31 - 1  # the largest number that an option may be
 
 
@@ -181,7 +183,7 @@ class Pipeline(ABC):
     """
 
     task: ClassVar[str]
-    model_tasks: ClassVar[tuple[str, ...]]  # accepted tasks of models; the first is loaded by default
+    model_tasks: ClassVar[tuple[ModelTask, ...]]  # accepted tasks of models; the first is loaded by default
     options_type: ClassVar[type[Options]]
     _length: int | None = None  # that the model's folder asks for, instead of the tokenizer's
     input_types: ClassVar[str] = "a str or an iterable of str"  # for messages
@@ -202,7 +204,12 @@ class Pipeline(ABC):
         self._check_options(self._options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(model={self.model.path!r})"
+        changed = [
+            f"{field.name}={value!r}"
+            for field in fields(self._options)
+            if (value := getattr(self._options, field.name)) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join([f'model={self.model!r}', *changed])})"
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Answer one input, a list of them, or a stream.
@@ -327,16 +334,16 @@ class Pipeline(ABC):
         if len(ids) > most:
             problem = f"expected at most {most} tokens, got {len(ids)}"
             raise TextError(self.task, index, problem, too_long=not options.truncation)
-        if limits and len(ids) == limits["max_length"] and not any(end for _, end in encoded["offsets"]):
+        if limits and len(ids) == limits["max_length"] and not any(end for _, end in encoded["offset_mapping"]):
             raise self._error(ValueError, "max_length", "room for tokens besides the special ones", len(ids))
         if not ids:  # the tokenizer adds no special tokens
             raise TextError(self.task, index, f"expected at least one token, got none of {text!r:.40}")
-        return Row(ids, encoded["token_type_ids"], encoded["offsets"])
+        return Row(ids, encoded["token_type_ids"], encoded["offset_mapping"])
 
     def _tokenize(self, index: int, *texts: Any, **options: Any) -> Any:
         """Call the tokenizer. What is wrong with a text, or has no row in the model, is an error of this input."""
         try:
-            encoded = self.tokenizer(*texts, **options)
+            encoded = self.tokenizer(*texts, return_offsets_mapping=True, **options)
         except ValueError as error:
             if hasattr(error, "argument"):
                 raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from squeezeops.pipelines import types
 
     Floats = NDArray[np.float32]
 
@@ -117,6 +119,14 @@ class FeatureExtractionPipeline(Pipeline):
         own = {name: getattr(settings, name) for name in ("pooling", "normalize", "include_prompt")}
         super().__init__(model, tokenizer, **{**own, **options})
 
+    @overload  # type: ignore[override]
+    def __call__(  # type: ignore[overload-overlap]
+        self, inputs: str | list[str] | tuple[str, ...], **options: Unpack[types.FeatureExtractionOptions]
+    ) -> Floats: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[str], **options: Unpack[types.FeatureExtractionOptions]
+    ) -> Iterator[Floats]: ...
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
         if not isinstance(inputs, str | list | tuple):

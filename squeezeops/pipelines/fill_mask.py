@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOption
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["FillMaskPipeline"]
 
@@ -76,6 +79,10 @@ class FillMaskPipeline(Pipeline):
     # The last targets and their ids, so that a warning appears once and not for each text.
     _looked_up: tuple[Sequence[str], list[int]] = ((), [])
 
+    @overload  # type: ignore[override]
+    def __call__(self, inputs: str, **options: Unpack[types.FillMaskOptions]) -> list[types.Filled]: ...
+    @overload
+    def __call__(self, inputs: Iterable[str], **options: Unpack[types.FillMaskOptions]) -> Any: ...
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
         # As in transformers, a list of one gives its only result.

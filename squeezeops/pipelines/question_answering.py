@@ -5,12 +5,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
 from squeezeops.pipelines.base import Options, Pipeline, Row, TextError, by_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["QuestionAnsweringPipeline"]
 
@@ -101,6 +106,30 @@ class QuestionAnsweringPipeline(Pipeline):
     options_type = QuestionAnsweringOptions
     input_types = "a dict with 'question' and 'context' or an iterable of them"
 
+    @overload  # type: ignore[override]
+    def __call__(self, inputs: Mapping[str, str], **options: Unpack[types.AnswerOptions]) -> types.Answer: ...
+    @overload
+    def __call__(self, *, question: str, context: str, **options: Unpack[types.AnswerOptions]) -> types.Answer: ...
+    @overload
+    def __call__(
+        self, inputs: Mapping[str, str], *, top_k: int, **options: Unpack[types.AnswerOptions]
+    ) -> list[types.Answer]: ...
+    @overload
+    def __call__(
+        self, *, question: str, context: str, top_k: int, **options: Unpack[types.AnswerOptions]
+    ) -> list[types.Answer]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[Mapping[str, str]], **options: Unpack[types.QuestionAnsweringOptions]
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        question: list[str] | tuple[str, ...],
+        context: str | list[str] | tuple[str, ...],
+        **options: Unpack[types.QuestionAnsweringOptions],
+    ) -> Any: ...
     def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
         """Answer a question, a list of them, or a stream.
 
@@ -153,7 +182,7 @@ class QuestionAnsweringPipeline(Pipeline):
     def _longest(self, options: QuestionAnsweringOptions) -> int:
         """Return the largest number of tokens of a window."""
         most = self.model.config.max_position_embeddings
-        return min(options.max_seq_len or min(self.tokenizer.max_length or most, 384), most)
+        return min(options.max_seq_len or min(getattr(self.tokenizer, "max_length", None) or most, 384), most)
 
     def _specials(self) -> int:
         """Return the number of special tokens of a window."""
@@ -177,7 +206,7 @@ class QuestionAnsweringPipeline(Pipeline):
             self._check_text(index, item[key], key)
         question, context = item["question"], item["context"]
 
-        offsets = self._tokenize(index, question, add_special_tokens=False)["offsets"]
+        offsets = self._tokenize(index, question, add_special_tokens=False)["offset_mapping"]
         if len(offsets) > options.max_question_len:
             question = question[: offsets[options.max_question_len][0]]
             offsets = offsets[: options.max_question_len]
@@ -202,16 +231,16 @@ class QuestionAnsweringPipeline(Pipeline):
             max_length=longest,
             stride=stride,
             return_overflowing_tokens=True,
-            return_alignment=True,
+            return_special_tokens_mask=True,  # so that `windows[i]` need not encode the texts again
         )
-        columns = ("input_ids", "token_type_ids", "offsets", "word_ids", "sequence_ids")
-        return [self._window(*row) for row in zip(*(windows[name] for name in columns), strict=True)]
+        return [self._window(windows[i]) for i in range(len(windows["input_ids"]))]
 
-    def _window(self, ids: Any, types: Any, offsets: Any, words: Any, sequences: Any) -> Window:
+    def _window(self, row: Any) -> Window:
+        ids, sequences = row.ids, row.sequence_ids
         tokens = [k for k, sequence in enumerate(sequences) if sequence == 1]
         context = range(tokens[0], tokens[-1] + 1) if tokens else range(0)
         has_null = sequences[0] is None and ids[0] == self.tokenizer.cls_token_id
-        return Window(ids, types, offsets, words, context, has_null)
+        return Window(ids, row.type_ids, row.offsets, row.word_ids, context, has_null)
 
     def _forward(
         self, rows: list[Any], ids: Any, mask: Any, types: Any, options: QuestionAnsweringOptions

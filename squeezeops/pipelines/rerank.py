@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from squeezeops.pipelines.base import Pipeline, Row, TruncationOptions, by_score
 from squeezeops.pipelines.text_classification import sigmoid
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["RerankPipeline"]
 
@@ -86,8 +91,8 @@ class RerankPipeline(Pipeline):
             raise self._error(ValueError, "model", "do_lower_case true or false", f"{lower!r:.80}")
 
     def __call__(  # type: ignore[override]
-        self, query: str, documents: Sequence[str], **options: Any
-    ) -> list[dict[str, Any]]:
+        self, query: str, documents: Sequence[str], **options: Unpack[types.RerankOptions]
+    ) -> list[types.Rank]:
         """Rank documents by their relevance to a query.
 
         Parameters

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
 from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["TextClassificationPipeline", "sigmoid"]
 
@@ -85,6 +90,26 @@ class TextClassificationPipeline(Pipeline):
     options_type = TextClassificationOptions
     input_types = "a str, a dict with 'text' and 'text_pair', or an iterable of either"
 
+    @overload  # type: ignore[override]
+    def __call__(self, inputs: str, **options: Unpack[types.TextClassificationOptions]) -> list[types.Label]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, str], **options: Unpack[types.LabelOptions]) -> types.Label: ...
+    @overload
+    def __call__(
+        self, inputs: Mapping[str, str], *, top_k: int | None, **options: Unpack[types.LabelOptions]
+    ) -> list[types.Label]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, inputs: list[Any] | tuple[Any, ...], **options: Unpack[types.LabelOptions]
+    ) -> list[types.Label]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, inputs: list[Any] | tuple[Any, ...], *, top_k: int | None, **options: Unpack[types.LabelOptions]
+    ) -> list[list[types.Label]]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[Any], **options: Unpack[types.TextClassificationOptions]
+    ) -> Iterator[types.Label]: ...
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
         # transformers returns a list for a single str, but not for a single dict or with top_k.

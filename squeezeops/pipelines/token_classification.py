@@ -7,12 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
-from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
+from squeezeops.pipelines.base import COLUMNS, Pipeline, Row, TextError, TruncationOptions, by_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["TokenClassificationPipeline"]
 
@@ -95,6 +100,20 @@ class TokenClassificationPipeline(Pipeline):
     model_tasks = ("token-classification",)
     options_type = TokenClassificationOptions
 
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def __call__(self, inputs: str, **options: Unpack[types.TokenClassificationOptions]) -> list[types.Entity]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self, inputs: list[str] | tuple[str, ...], **options: Unpack[types.TokenClassificationOptions]
+        ) -> list[list[types.Entity]]: ...
+        @overload
+        def __call__(
+            self, inputs: Iterable[str], **options: Unpack[types.TokenClassificationOptions]
+        ) -> Iterator[list[types.Entity]]: ...
+        def __call__(self, inputs: Any, **options: Any) -> Any: ...
+
     def _check_options(self, options: TokenClassificationOptions) -> None:
         if options.stride is not None:
             room = self._longest_row(options) - len(self.tokenizer("")["input_ids"])
@@ -114,7 +133,7 @@ class TokenClassificationPipeline(Pipeline):
             stride=options.stride,
             return_overflowing_tokens=True,
         )
-        columns = (windows[name] for name in ("input_ids", "token_type_ids", "offsets"))
+        columns = (windows[name] for name in COLUMNS)
         rows = [Row(*window) for window in zip(*columns, strict=True)]
         if not rows[0].ids:
             raise TextError(self.task, index, f"expected at least one token, got none of {item!r:.40}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from squeezeops import ops
 from squeezeops.pipelines.base import Pipeline, Row, TextError, TruncationOptions, by_score
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from squeezeops.pipelines import types
 
 __all__ = ["ZeroShotClassificationPipeline"]
 
@@ -109,6 +114,27 @@ class ZeroShotClassificationPipeline(Pipeline):
             raise self._error(ValueError, "model", expected, f"{ids!r:.60}")
         self._classes = [-1 if entailment == 0 else 0, entailment]  # contradiction, entailment
 
+    @overload  # type: ignore[override]
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        inputs: str,
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[types.HypothesisOptions],
+    ) -> types.RankedLabels: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        inputs: list[str] | tuple[str, ...],
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[types.HypothesisOptions],
+    ) -> list[types.RankedLabels]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterable[str],
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[types.HypothesisOptions],
+    ) -> Iterator[types.RankedLabels]: ...
     def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
         """Classify one text, a list of them, or a stream.
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
 
 from kernel_tables import ISAS  # noqa: E402
+from limits import seconds  # noqa: E402
 
 BUILD = ROOT / "build" / "arm"
 JOBS = max(2, os.cpu_count() or 1)
@@ -96,7 +97,7 @@ def run(*command: str | Path, cwd: Path | None = None, timeout: float = 900, **e
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=timeout,
+        timeout=seconds(timeout),
     )
     if done.returncode != 0:
         raise Failed(f"$ {' '.join(words)}\n{done.stdout}exit status {done.returncode}")

@@ -13,8 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,8 +38,8 @@ from machinery import (
     run,
     run_jobs,
 )
+from packages import made_once, sources, unpack_packages
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "squeezeops-arm"
 SENTENCE = "a gorgeous, witty, seductive movie"
 FOR_OTHERS = re.compile("the flags' names are those of x86|got empty parameter set")
 
@@ -68,62 +67,6 @@ ARMHF = Distribution(  # NumPy has no wheels for it
 )  # fmt: skip
 
 
-def sources(folder: Path = Path("/etc/apt")) -> dict[str, str]:
-    """Lists of packages, by file name: the distribution's own, without third parties, and of those the main suite.
-
-    The main suite is complete. Those of updates and security are other indexes, any of which may be out of step with
-    its signature for a while, which would end the tests though nothing is needed from there.
-    """
-    files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
-    named = [f for f in files if re.fullmatch(r"sources\.list|(debian|ubuntu|raspbian).*\.(sources|list)", f.name)]
-    lists = {f"{f.stem}-main{f.suffix}": main_suite(f.read_text(), f.suffix) for f in named if f.exists()}
-    return {name: text for name, text in lists.items() if text}
-
-
-def main_suite(text: str, suffix: str) -> str:
-    """The part of a list of packages, in the format of such files, that is about the main suite, such as "bookworm"."""
-    name = r"[a-z]+"  # the others are called "bookworm-updates" and the like
-    if suffix == ".list":
-        lines = re.findall(rf"^deb\s+(?:\[.*?\]\s+)?\S+\s+{name}\s.*\n", text + "\n", re.MULTILINE)
-        return "".join(lines)
-    stanzas = []
-    for stanza in re.split(r"\n\s*\n", re.sub(r"^#.*\n", "", text + "\n", flags=re.MULTILINE)):
-        suites = re.search(r"^Suites:((?:.*\n)(?:[ \t].*\n)*)", stanza.strip() + "\n", re.MULTILINE)
-        wanted = [suite for suite in suites[1].split() if re.fullmatch(name, suite)] if suites else []
-        if suites and wanted and re.search(r"^Types:.*\bdeb\b(?!-)", stanza, re.MULTILINE):
-            kept = (stanza.strip() + "\n").replace(suites[0], f"Suites: {' '.join(wanted)}\n")
-            stanzas.append(re.sub(r"^Types:.*", "Types: deb", kept, flags=re.MULTILINE))
-    return "\n".join(stanzas)
-
-
-def unpack_packages(distribution: Distribution, root: Path, work: Path) -> None:
-    """Unpack the distribution's packages and their dependencies below `root`."""
-    parts, archives = work / "parts", work / "cache" / "archives"
-    for folder in (parts, archives / "partial", work / "state" / "lists" / "partial"):
-        folder.mkdir(parents=True)
-    for name, text in sources().items():
-        (parts / name).write_text(text)
-    (work / "status").touch()
-    config = work / "apt.conf"
-    config.write_text(
-        f"""Dir::State "{work}/state";
-Dir::State::status "{work}/status";
-Dir::Cache "{work}/cache";
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "{parts}";
-APT::Architecture "{distribution.debian}";
-APT::Architectures {{ "{distribution.debian}"; }};
-APT::Sandbox::User "";
-"""
-    )
-    apt = partial(download, "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
-    apt("update", "-o", "APT::Update::Error-Mode=any")  # else a list that is missing is a warning
-    apt("install", "--yes", "--no-install-recommends", "--download-only", *distribution.packages)
-    packages = sorted(archives.glob("*.deb"))
-    for package in packages:
-        run("dpkg-deb", "-x", package, root)
-
-
 def python_of(root: Path) -> Path:
     """The interpreter, python3.X."""
     (found,) = (p for p in (root / "usr" / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", p.name))
@@ -139,28 +82,11 @@ def install_wheels(distribution: Distribution, root: Path) -> None:
     download(*pip, "--target", root / "site", *options, *distribution.wheels)
 
 
-def made_once(name: str, make: Callable[[Path, Path], None]) -> Path:
-    """A folder of the cache that `make` fills; it gets another folder for temporary files."""
-    folder = CACHE / name
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            new = Path(work) / "new"
-            new.mkdir()
-            make(new, Path(work))
-            try:
-                new.rename(folder)
-            except OSError:  # another process was faster
-                if not folder.exists():
-                    raise
-    return folder
-
-
 def root_of(distribution: Distribution) -> Path:
     """The folder with that Python, made on first use and again when what it is made of changes."""
 
     def make(root: Path, work: Path) -> None:
-        unpack_packages(distribution, root, work)
+        unpack_packages(distribution.debian, distribution.packages, root, work)
         (root / "site").mkdir()
         if distribution.wheels:
             install_wheels(distribution, root)

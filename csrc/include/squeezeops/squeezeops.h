@@ -1120,6 +1120,29 @@ SQZ_API sqz_status sqz_model_open(const char *path, const char *task, sqz_model 
  */
 SQZ_API sqz_status sqz_model_open_memory(const void *data, size_t size, const char *task, sqz_model *model);
 
+/** A tensor of a model, by the name and with the layout that it has in a converted file. */
+typedef struct {
+  const char *name;  /**< such as "classifier.bias" or "classifier.packed" */
+  sqz_dtype dtype;   /**< of vectors, tables and packed weights SQZ_F32, SQZ_F16, SQZ_S8 (int8_rotated) or SQZ_U8 (int8) */
+  int32_t rank;      /**< 1 or 2 */
+  int64_t shape[2];  /**< the sizes */
+  const void *data;  /**< the elements, dense; of a packed weight at an address that is a multiple of 64 */
+} sqz_model_tensor;
+
+/**
+ * Make a model of tensors in memory, for programs that load them otherwise.
+ *
+ * @param config     the text of config.json
+ * @param attention  its arithmetic: "float32" or "int8"
+ * @param task       as of sqz_model_open(), not NULL
+ * @param count      number of tensors
+ * @param tensors    (count). They are used in place, so they must stay as they are until the model is closed and no run
+ *                   of it is in progress.
+ * @param model      the result; left as it is by an error
+ */
+SQZ_API sqz_status sqz_model_open_tensors(const char *config, const char *attention, const char *task, int64_t count,
+                                          const sqz_model_tensor *tensors, sqz_model *model);
+
 /** Close a model. @param model  an open one */
 SQZ_API sqz_status sqz_model_close(sqz_model model);
 
@@ -1128,10 +1151,10 @@ typedef struct {
   size_t size;
   const char *task;         /**< as of sqz_model_open() */
   const char *model_type;   /**< "squeezebert", "bert" or "distilbert" */
-  const char *dtype;        /**< of the weights: "float32", "float16" or "int8" */
+  const char *dtype;        /**< of the weights: "float32", "float16" or "int8"; "" if made of tensors */
   const char *attention;    /**< its arithmetic: "float32" or "int8" */
   const char *problem_type; /**< "regression", "single_label_classification", "multi_label_classification" or NULL */
-  int32_t format;           /**< version of the file's format */
+  int32_t format;           /**< version of the file's format; 0: made of tensors */
   int32_t normalize;        /**< 1 if an embedding is divided by its norm, else 0 */
   int64_t vocab_size;       /**< ids are below it */
   int64_t types;            /**< token types are below it */

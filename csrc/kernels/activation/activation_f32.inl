@@ -26,38 +26,35 @@ struct Activation {
   }
 
   template <sqz_activation A>
-  static SQZ_INLINE void run(int64_t n, const float *x, float *out) {
-    using W = typename Wide<I, PolynomialTuning<I>::kVectors>::Type;
-    int64_t i = 0;
-    if constexpr (W::kLanes > 16)
+  static SQZ_INLINE void run(int64_t n, const float *x, float *out, int64_t step) {
+    if constexpr (PolynomialTuning<I>::kVectors > 1) {
+      using W = typename Wide<I, PolynomialTuning<I>::kVectors>::Type;
+      int64_t i = 0;
       for (; i + W::kLanes <= n; i += W::kLanes) W::store(out + i, apply<A, W>(W::load(x + i)));
-    for (; i + 16 <= n; i += 16) I::store(out + i, apply<A>(I::load(x + i)));
-    const int rest = static_cast<int>(n - i);
-    if (rest) I::store_n(out + i, apply<A>(I::load_n(x + i, rest)), rest);
-  }
-
-  static SQZ_INLINE void run(sqz_activation activation, int64_t n, const float *x, float *out) {
-    switch (activation) {
-      case SQZ_ACT_GELU: return run<SQZ_ACT_GELU>(n, x, out);
-      case SQZ_ACT_GELU_TANH: return run<SQZ_ACT_GELU_TANH>(n, x, out);
-      case SQZ_ACT_RELU: return run<SQZ_ACT_RELU>(n, x, out);
-      case SQZ_ACT_TANH: return run<SQZ_ACT_TANH>(n, x, out);
-      default: return run<SQZ_ACT_NONE>(n, x, out);
+      for (; i < n; i += 16) {
+        const int rest = n - i < 16 ? static_cast<int>(n - i) : 16;
+        const typename I::V y = apply<A>(rest < 16 ? I::load_n(x + i, rest) : I::load(x + i));
+        if (rest < 16) return I::store_n(out + i, y, rest);
+        I::store(out + i, y);
+      }
+    } else {
+      const int64_t rest = n & 15, whole = n - rest;
+      float *to = out;
+      for (const float *from = x; from != x + whole; from += 16, to += step) I::store(to, apply<A>(I::load(from)));
+      if (__builtin_expect(rest != 0, 0)) {
+        const int count = static_cast<int>(rest);
+        I::store_n(out + whole, apply<A>(I::load_n(x + whole, count)), count);
+      }
     }
   }
 
-  // Rows of 16 values; x is dense, the rows of out are ldo apart.
-  template <sqz_activation A>
-  static SQZ_INLINE void rows(int count, const float *x, float *out, int64_t ldo) {
-    for (int i = 0; i < count; ++i) I::store(out + i * ldo, apply<A>(I::load(x + 16 * i)));
-  }
-  static SQZ_INLINE void rows(sqz_activation activation, int count, const float *x, float *out, int64_t ldo) {
+  static SQZ_INLINE void run(sqz_activation activation, int64_t n, const float *x, float *out, int64_t step) {
     switch (activation) {
-      case SQZ_ACT_GELU: return rows<SQZ_ACT_GELU>(count, x, out, ldo);
-      case SQZ_ACT_GELU_TANH: return rows<SQZ_ACT_GELU_TANH>(count, x, out, ldo);
-      case SQZ_ACT_RELU: return rows<SQZ_ACT_RELU>(count, x, out, ldo);
-      case SQZ_ACT_TANH: return rows<SQZ_ACT_TANH>(count, x, out, ldo);
-      default: return rows<SQZ_ACT_NONE>(count, x, out, ldo);
+      case SQZ_ACT_GELU: return run<SQZ_ACT_GELU>(n, x, out, step);
+      case SQZ_ACT_GELU_TANH: return run<SQZ_ACT_GELU_TANH>(n, x, out, step);
+      case SQZ_ACT_RELU: return run<SQZ_ACT_RELU>(n, x, out, step);
+      case SQZ_ACT_TANH: return run<SQZ_ACT_TANH>(n, x, out, step);
+      default: return run<SQZ_ACT_NONE>(n, x, out, step);
     }
   }
 };

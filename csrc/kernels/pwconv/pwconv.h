@@ -16,6 +16,7 @@
 
 #include <stdint.h>
 
+#include "kernels/activation/activation.h"
 #include "simd/common.h"
 #include "squeezeops/squeezeops.h"
 
@@ -41,6 +42,7 @@ struct Pwconv {
   int64_t ldo;
   int64_t out_at;
   sqz_activation activation;
+  activation_f32_fn activate;  // the kernel of the same ISA, or of the nearest that it implies
 
   SQZ_INLINE int64_t panels_per_group() const { return (group_out + 15) / 16; }
 };

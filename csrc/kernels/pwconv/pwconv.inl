@@ -17,17 +17,11 @@
 #ifndef SQZ_KERNELS_PWCONV_PWCONV_INL_
 #define SQZ_KERNELS_PWCONV_PWCONV_INL_
 
-#include "kernels/activation/activation_f32.inl"
-#include "kernels/kernel.h"
 #include "kernels/pwconv/pwconv.h"
 #include "simd/microkernel_f32.inl"
+#include "simd/pair.h"
 
 namespace sqz {
-
-#ifdef __wasm__  // which is downloaded: each convolution calls the kernel of activations and has no copy of it
-extern const Kernel<activation_f32_fn> SQZ_SYMBOL(activation_f32);
-#endif
-
 namespace {
 
 // The epilogue without an activation, in registers: out = (acc + bias) + residual.
@@ -56,11 +50,25 @@ struct PanelsInPlace {
   SQZ_INLINE PanelsInPlace(const Pwconv &, const uint8_t *packed) : begin(packed) {}
 };
 
+// Calls f(multiply<rows, NP>) of a tile T.
+template <class T, int NP, class F>
+struct CallTile {
+  const F &f;
+  template <int MR>
+  SQZ_INLINE void run() const {
+    f(T::template multiply<MR, NP>);
+  }
+};
+template <class T, int NP, class F>
+SQZ_INLINE void call_tile(int rows, const F &f) {
+  with_rows<T::kTileRows>(rows, CallTile<T, NP, F>{f});
+}
+
 // T is a tile: it has the float trait I of its epilogue, kTileRows, kTilePanels, Panels<NP>, panel_bytes(p), steps(p)
-// (the iterations of its inner loop) and block<MR, NP>(p, row, g, panel, ahead, ...), which ends in store_tile(...).
-// block calls a function of its own with plain arguments: inlined, some compilers keep on the stack what the inner loop
-// needs. A is the float trait of activations: I, unless I is slow.
-template <class T, class A = typename T::I>
+// (the iterations of its inner loop) and block<NP>(rows, p, row, g, panel, ahead, ...), which calls multiply<rows, NP>,
+// which ends in store_tile(...). That is a function of its own with plain arguments: inlined, some compilers keep on
+// the stack what the inner loop needs.
+template <class T>
 struct Convolve {
   using I = typename T::I;
   using V = typename I::V;
@@ -74,60 +82,40 @@ struct Convolve {
     const uint8_t *panel;
     Ahead ahead;
 
-    template <int MR>
-    SQZ_INLINE void run() const {
+    SQZ_INLINE void run(int rows) const {
       const int64_t c = g * p.group_out + o;
-      const float *bias = p.bias ? p.bias + c : nullptr;
-      const bool whole = columns == NP * 16;
-      if (p.activation == SQZ_ACT_NONE && whole)
-        return T::template block<MR, NP>(p, row, g, panel, ahead, p.out + (row * p.ldo + c - p.out_at), p.ldo, bias,
-                                         p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr);
+      const float *bias = p.bias ? p.bias + c : nullptr,
+                  *residual = p.residual ? p.residual + row * p.ldr + c : nullptr;
+      float *out = p.out + (row * p.ldo + c - p.out_at);
+      const bool whole = columns == NP * 16, direct = p.activation == SQZ_ACT_NONE && whole;
       // Activate in memory: the temporaries of an activation would spill beside a full set of accumulators anyway.
-      alignas(64) float buffer[MR * NP * 16];
-      T::template block<MR, NP>(p, row, g, panel, ahead, buffer, NP * 16, whole ? bias : nullptr, nullptr, 0);
-      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1 && kCopies) {
-        if (whole && !p.residual)
-          return activate_rows(p.activation, MR, buffer, p.out + (row * p.ldo + c - p.out_at), p.ldo);
+      alignas(64) float buffer[T::kTileRows * NP * 16];
+      T::template block<NP>(rows, p, row, g, panel, ahead, direct ? out : buffer, direct ? p.ldo : NP * 16,
+                            whole ? bias : nullptr, direct ? residual : nullptr, p.ldr);
+      if (direct) return;
+      if constexpr (NP == 1 && PolynomialTuning<I>::kVectors == 1) {
+        if (whole && !residual) return p.activate(p.activation, rows * 16, buffer, out, p.ldo);
       }
-      if (!whole && bias) add_rows(buffer, NP * 16, MR, bias, 0, buffer, NP * 16);
-      activate(p.activation, MR * NP * 16, buffer);
-      add_rows(buffer, NP * 16, MR, p.residual ? p.residual + row * p.ldr + c : nullptr, p.ldr,
-               p.out + (row * p.ldo + c - p.out_at), p.ldo);
-    }
-
-    // to = from + added, or a copy, for the columns that exist.
-    __attribute__((noinline)) void add_rows(const float *from, int64_t ldf, int rows, const float *added, int64_t lda,
-                                            float *to, int64_t ldt) const {
-      for (int i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < columns; j += 16) {
-          const int n = static_cast<int>(min64(16, columns - j));
-          V v = I::load(from + i * ldf + j);
-          if (added) v = I::add(v, n == 16 ? I::load(added + i * lda + j) : I::load_n(added + i * lda + j, n));
-          if (n == 16)
-            I::store(to + i * ldt + j, v);
-          else
-            I::store_n(to + i * ldt + j, v, n);
-        }
-      }
+      if (!whole && bias) add_rows(columns, buffer, NP * 16, rows, bias, 0, buffer, NP * 16);
+      p.activate(p.activation, rows * NP * 16, buffer, buffer, 16);
+      add_rows(columns, buffer, NP * 16, rows, residual, p.ldr, out, p.ldo);
     }
   };
 
-#ifdef __wasm__
-  static constexpr bool kCopies = false;
-  static void activate(sqz_activation activation, int64_t n, float *x) {
-    SQZ_SYMBOL(activation_f32).run(activation, n, x, x);
-  }
-#else
-  static constexpr bool kCopies = true;
-  static __attribute__((noinline)) void activate(sqz_activation activation, int64_t n, float *x) {
-    Activation<A>::run(activation, n, x, x);
-  }
-#endif
-
-  // Activates rows of one vector straight into out.
-  static __attribute__((noinline)) void activate_rows(sqz_activation activation, int rows, const float *x, float *out,
-                                                      int64_t ldo) {
-    Activation<A>::rows(activation, rows, x, out, ldo);
+  // to = from + added, or a copy, for the columns that exist. Not a member of Tile, which would then lie in memory.
+  static __attribute__((noinline)) void add_rows(int64_t columns, const float *from, int64_t ldf, int rows,
+                                                 const float *added, int64_t lda, float *to, int64_t ldt) {
+    for (int i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < columns; j += 16) {
+        const int n = static_cast<int>(min64(16, columns - j));
+        V v = I::load(from + i * ldf + j);
+        if (added) v = I::add(v, n == 16 ? I::load(added + i * lda + j) : I::load_n(added + i * lda + j, n));
+        if (n == 16)
+          I::store(to + i * ldt + j, v);
+        else
+          I::store_n(to + i * ldt + j, v, n);
+      }
+    }
   }
 
   template <int NP>
@@ -140,7 +128,7 @@ struct Convolve {
     if (steps > 0) ahead.step = (bytes + tiles * steps - 1) / (tiles * steps);
     for (; tiles > 0; --tiles) {
       const int64_t rows = (row_end - row + tiles - 1) / tiles;
-      with_rows<T::kTileRows>(static_cast<int>(rows), Tile<NP>{p, row, g, o, columns, panels.begin, ahead});
+      Tile<NP>{p, row, g, o, columns, panels.begin, ahead}.run(static_cast<int>(rows));
       row += rows;
       ahead.at += static_cast<uintptr_t>(ahead.step * steps);
     }

@@ -41,11 +41,13 @@ struct FloatTile {
   static int64_t steps(const Pwconv &p) { return p.group_in; }
   static int64_t panel_bytes(const Pwconv &p) { return p.group_in * 16 * static_cast<int64_t>(sizeof(W)); }
 
-  template <int MR, int NP>
-  static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead, float *out,
-                               int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
-    multiply<MR, NP>(p.group_in, p.x + row * p.ldx + g * p.group_in, p.ldx, reinterpret_cast<const W *>(panel), ahead,
-                     out, ldo, bias, residual, ldr);
+  template <int NP>
+  static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead,
+                               float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
+    call_tile<FloatTile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(p.group_in, p.x + row * p.ldx + g * p.group_in, p.ldx, reinterpret_cast<const W *>(panel), ahead, out,
+               ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>

@@ -58,11 +58,13 @@ struct S8Tile {
   static int64_t steps(const Pwconv &p) { return PackedS8::steps(p.group_in); }
   static int64_t panel_bytes(const Pwconv &p) { return PackedS8::panel_bytes(p.group_in); }
 
-  template <int MR, int NP>
-  static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead, float *out,
-                               int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
-    multiply<MR, NP>(steps(p), p.q + row * p.ldq + g * QuantizeRows::width(p.group_in), p.ldq, panel, ahead,
-                     p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+  template <int NP>
+  static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead,
+                               float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
+    call_tile<S8Tile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(steps(p), p.q + row * p.ldq + g * QuantizeRows::width(p.group_in), p.ldq, panel, ahead,
+               p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>
@@ -78,7 +80,7 @@ struct S8Tile {
 };
 
 template <class S, class L = MultiplyS8<S, PwconvS8Tuning<S>>>
-using ConvolveS8 = Convolve<S8Tile<S, L>, typename S::Float>;
+using ConvolveS8 = Convolve<S8Tile<S, L>>;
 
 }  // namespace
 }  // namespace sqz

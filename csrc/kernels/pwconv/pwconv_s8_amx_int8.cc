@@ -4,22 +4,12 @@
 
 namespace sqz {
 
-extern const Kernel<activation_f32_fn> activation_f32_avx512;
 extern const Kernel<pwconv_s8_fn> pwconv_s8_avx512vnni;
 
 namespace {
 
-// The activations of avx512: compiled again, they would be a quarter of this object.
-struct F32OfAvx512;
-template <>
-struct Activation<F32OfAvx512> {
-  static void run(sqz_activation activation, int64_t n, const float *x, float *out) {
-    activation_f32_avx512.run(activation, n, x, out);
-  }
-};
-
 void run(const Pwconv &p, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
-  using Convolution = ConvolveTiles<S8Vnni512, SQZ_TILES, F32OfAvx512>;
+  using Convolution = ConvolveTiles<S8Vnni512, SQZ_TILES>;
   if (row_end - row_begin < Convolution::kLeastRows || p.group_in == 0)
     return pwconv_s8_avx512vnni.run(p, row_begin, row_end, panel_begin, panel_end);
   Convolution::run(p, row_begin, row_end, panel_begin, panel_end);

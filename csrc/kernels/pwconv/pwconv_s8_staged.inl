@@ -11,16 +11,19 @@ namespace {
 template <class L>
 struct StagedTile {
   using I = S8Neon::Epilogue;
+  static constexpr int kTileRows = L::kTileRows;
 
   // p.q holds the rearranged rows of this group only.
-  template <int MR, int NP>
-  static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead, float *out,
-                               int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
-    multiply<MR>(PackedS8::steps(p.group_in), p.q + row * p.ldq, panel, ahead, p.scales + row * p.groups + g, p.groups,
-                 out, ldo, bias, residual, ldr);
+  template <int NP>
+  static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead ahead,
+                               float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
+    call_tile<StagedTile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(PackedS8::steps(p.group_in), p.q + row * p.ldq, panel, ahead, p.scales + row * p.groups + g, p.groups,
+               out, ldo, bias, residual, ldr);
+    });
   }
 
-  template <int MR>
+  template <int MR, int NP>
   static __attribute__((noinline)) void multiply(int64_t steps, const uint8_t *q, const uint8_t *panel, Ahead ahead,
                                                  const float *scales, int64_t lds, float *out, int64_t ldo,
                                                  const float *bias, const float *residual, int64_t ldr) {
@@ -74,8 +77,8 @@ struct ConvolveStaged {
     const int64_t steps = PackedS8::steps(p.group_in), turns = (rows + L::kTileRows - 1) / L::kTileRows * steps;
     Ahead ahead = {reinterpret_cast<uintptr_t>(next), (PackedS8::panel_bytes(p.group_in) + turns - 1) / turns};
     for (int64_t row = 0; row < rows; row += L::kTileRows) {
-      with_rows<L::kTileRows>(static_cast<int>(min64(L::kTileRows, rows - row)),
-                              Tile{p, row, g, o, min64(16, p.group_out - o), panel, ahead});
+      Tile{p, row, g, o, min64(16, p.group_out - o), panel, ahead}.run(
+          static_cast<int>(min64(L::kTileRows, rows - row)));
       ahead.at += static_cast<uintptr_t>(ahead.step * steps);
     }
   }

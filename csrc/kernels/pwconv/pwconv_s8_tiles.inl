@@ -19,37 +19,38 @@ struct SummedPwconv : Pwconv {
   const int32_t *sums;
 };
 
-// The epilogue as a tile of Convolve.
+// The epilogue as a tile of Convolve, whose multiply() has nothing left to multiply.
 template <class S>
 struct SummedTile {
   using I = typename S::Epilogue;
   static constexpr int kTileRows = 8, kTilePanels = 2;
 
-  template <int MR, int NP>
-  static SQZ_INLINE void block(const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead, float *out,
-                               int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
+  template <int NP>
+  static SQZ_INLINE void block(int rows, const Pwconv &p, int64_t row, int64_t g, const uint8_t *panel, Ahead,
+                               float *out, int64_t ldo, const float *bias, const float *residual, int64_t ldr) {
     const SummedPwconv &summed = static_cast<const SummedPwconv &>(p);
-    finish<MR, NP>(summed.sums + (row - summed.first) * (16 * NP), panel, PackedS8::panel_bytes(p.group_in),
-                   p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    call_tile<SummedTile, NP>(rows, [&](auto multiply) SQZ_INLINE_LAMBDA {
+      multiply(summed.sums + (row - summed.first) * (16 * NP), panel, PackedS8::panel_bytes(p.group_in),
+               p.scales + row * p.groups + g, p.groups, out, ldo, bias, residual, ldr);
+    });
   }
 
   template <int MR, int NP>
-  static __attribute__((noinline)) void finish(const int32_t *sums, const uint8_t *panel, int64_t stride,
-                                               const float *scales, int64_t lds, float *out, int64_t ldo,
-                                               const float *bias, const float *residual, int64_t ldr) {
+  static __attribute__((noinline)) void multiply(const int32_t *sums, const uint8_t *panel, int64_t stride,
+                                                 const float *scales, int64_t lds, float *out, int64_t ldo,
+                                                 const float *bias, const float *residual, int64_t ldr) {
     typename S::Sum sum[MR][NP];
     load_sums<S, MR, NP>(sums, panel, stride, sum);
     finish_s8<S, MR, NP>(sum, panel, stride, scales, lds, out, ldo, bias, residual, ldr);
   }
 };
 
-// A is the float trait of activations.
-template <class S, class Tiles, class A = typename S::Float>
+template <class S, class Tiles>
 struct ConvolveTiles {
   using Sums = TileSums<Tiles>;
   using Epilogue = SummedTile<S>;
   template <int NP>
-  using Tile = typename Convolve<Epilogue, A>::template Tile<NP>;
+  using Tile = typename Convolve<Epilogue>::template Tile<NP>;
   static constexpr int64_t kLeastRows = Sums::kRows, kBlock = 2 * Sums::kRows;
 
   static void run(const Pwconv &p, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
@@ -93,7 +94,7 @@ struct ConvolveTiles {
       for (int64_t tiles = tiles_of(end - row); tiles > 0; --tiles) {
         for (int64_t i = 0; i < fetches; ++i) ahead.fetch();
         const int64_t rows = (end - row + tiles - 1) / tiles;
-        with_rows<Epilogue::kTileRows>(static_cast<int>(rows), Tile<NP>{summed, row, g, o, columns, panel, {}});
+        Tile<NP>{summed, row, g, o, columns, panel, {}}.run(static_cast<int>(rows));
         row += rows;
       }
     }

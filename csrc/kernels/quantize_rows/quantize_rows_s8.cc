@@ -87,27 +87,31 @@ struct Quantize {
     const int64_t n = N ? N : p.n;
     const int64_t all = p.rows * p.groups, width = p.width(n);
     const int64_t batch = n > kBatchFloats / kBatch ? (n > kBatchFloats ? 1 : kBatchFloats / n) : kBatch;
+    // Of the next batch: `x` is read for amax, `again` for the bytes. `gap` is between two rows.
+    const float *x = p.x, *again = p.x;
+    uint8_t *q = p.q;
+    float *scale = p.scales;
+    int64_t g = 0, again_g = 0;
+    const int64_t gap = p.ldx - p.groups * n;
     for (int64_t first = 0; first < all; first += batch) {
       const int count = static_cast<int>(min64(batch, all - first));
       uint32_t bits[kBatch];
-      const float *x[kBatch];
-      int64_t row = first / p.groups, g = first % p.groups;
       for (int i = 0; i < count; ++i) {
-        x[i] = p.x + row * p.ldx + g * n;
-        if (rotated) {
-          rotate<S>(x[i], n, rotated + i * n);
-          x[i] = rotated + i * n;
-        }
-        bits[i] = largest(x[i], n);
-        if (++g == p.groups) g = 0, ++row;
-      }
-      row = first / p.groups, g = first % p.groups;
-      uint8_t *q = p.q + row * p.ldq + g * width;
-      float *scale = p.scales + row * p.lds + g;
-      for (int i = 0; i < count; ++i, q += width, ++scale) {
-        to_bytes(x[i], n, bits[i], q, scale);
+        if (rotated) rotate<S>(x, n, rotated + i * n);
+        bits[i] = largest(rotated ? rotated + i * n : x, n);
+        x += n;
         if (++g < p.groups) continue;
         g = 0;
+        x += gap;
+      }
+      for (int i = 0; i < count; ++i) {
+        to_bytes(rotated ? rotated + i * n : again, n, bits[i], q, scale);
+        again += n;
+        q += width;
+        ++scale;
+        if (++again_g < p.groups) continue;
+        again_g = 0;
+        again += gap;
         q += p.ldq - p.groups * width;
         scale += p.lds - p.groups;
       }

@@ -5,7 +5,7 @@ import hashlib
 import os
 import pickle
 from contextlib import suppress
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 from numba import config, njit
@@ -27,8 +27,9 @@ _DAMAGED = (EOFError, ValueError, pickle.UnpicklingError)
 def _digest_of_sources():
     """A hash of all files of this folder."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(files(__package__).iterdir(), key=lambda path: path.name):  # also in an archive
+        if path.name.endswith(".py"):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -382,7 +382,7 @@ def choose(name: str, array: NDArray[Any], groups: int, error: LayerError | None
     return StoredLayer(stored, reason, error)
 
 
-def plan_conv(name: str, array: NDArray[Any], groups: int, dtype: str, done: Conversion) -> Stored:
+def plan_conv(name: str, array: NDArray[Any], groups: int, dtype: Any, done: Conversion) -> Stored:
     c_out, depth = array.shape[:2]
     size = packed_size(groups, groups * depth, c_out, dtype)
 

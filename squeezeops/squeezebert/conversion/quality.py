@@ -112,7 +112,7 @@ def sample(
 class Probe:
     """Stands in for a convolution of a layer, and accumulates the error of a less exact one at every call."""
 
-    def __init__(self, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: str, looked: Callable[[], None]) -> None:
+    def __init__(self, conv: ops.PointwiseConv, weight: NDArray[Any], dtype: Any, looked: Callable[[], None]) -> None:
         self.conv, self.groups, self.dtype = conv, conv.groups, conv.dtype
         self.exact = ops.PointwiseConv(weight, groups=conv.groups)
         self.stored = ops.PointwiseConv(weight, groups=conv.groups, dtype=dtype)

@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import os
 import reprlib
+import sys
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from squeezeops.squeezebert.files.limits import CONTAINER, FACTOR, ITEM, MAX_JSON, MEMORY, NAME, tokens_cost
 
 if TYPE_CHECKING:
     import mmap
 
-__all__ = ["MAX_JSON", "Fail", "fail_for", "is_sizes", "memory_map", "open_file", "parse_json", "quote", "read_json"]
+__all__ = [
+    "Fail",
+    "decode_lines",
+    "fail_for",
+    "is_sizes",
+    "memory_map",
+    "open_file",
+    "parse_json",
+    "quote",
+    "read_bytes",
+    "read_json",
+]
 
 Fail = Callable[[str, object, object], NoReturn]  # raises a ValueError; takes what, expected and got
-
-MAX_JSON = 16 * 2**20  # bytes of a JSON file beside the weights
 
 
 def fail_for(path: str | os.PathLike[str]) -> Fail:
@@ -59,18 +71,44 @@ def memory_map(file: IO[bytes]) -> mmap.mmap:
     return memory
 
 
-def read_json(path: str | os.PathLike[str], kind: str, what: str = "file", of: type = dict) -> Any:
-    """Read a JSON object, or a list, from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
-    fail = fail_for(path)
+def read_bytes(path: str | os.PathLike[str], kind: str, fail: Fail | None = None) -> bytes:
+    """Read a file of at most `MAX_JSON` bytes."""
     with open_file(path, kind) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_JSON:
-            fail("file", f"at most {MAX_JSON} bytes", size)
-        return parse_json(file.read(size), what, fail, of)
+            (fail or fail_for(path))("file", f"at most {MAX_JSON} bytes", size)
+        return file.read(size)
 
 
-def parse_json(text: bytes, what: str, fail: Fail, of: type = dict) -> Any:
-    """Parse a JSON object, or a list. Unlike `json.loads`, refuse an object with two equal keys."""
+def decode(text: bytes, values: int, what: str, fail: Fail) -> str:
+    """Decode UTF-8. Refuse a text whose `values` take too many bytes of memory."""
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
+    # The text, its characters, which may take four bytes each, the strings that are made of them, and the other values.
+    # PyPy tells no size: its strings are UTF-8.
+    cost, most = len(text) + 2 * sys.getsizeof(decoded, len(text)) + values, MEMORY + FACTOR * len(text)
+    if cost > most:
+        fail(what, f"values that take at most {most} bytes of memory (64 MiB and {FACTOR} times the text)", cost)
+    return decoded
+
+
+def decode_lines(text: bytes, what: str, fail: Fail) -> list[str]:
+    """Decode a text with one token per line."""
+    return decode(text, tokens_cost(text.count(b"\n"), text.isascii()), what, fail).removesuffix("\n").split("\n")
+
+
+def read_json(path: str | os.PathLike[str], kind: str, what: str = "file", of: type = dict) -> Any:
+    """Read a JSON object, or a list, from a file of at most `MAX_JSON` bytes; messages call the text `what`."""
+    return parse_json(read_bytes(path, kind), what, fail_for(path), of)
+
+
+def parse_json(text: bytes, what: str, fail: Fail, of: type = dict, repeats: bool = False) -> Any:
+    """Parse a JSON object, or a list. Unlike `json.loads`, refuse values that take too much memory (see `limits`).
+
+    With `repeats`, of two equal keys of an object the last one counts. Otherwise they are refused.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
@@ -80,14 +118,18 @@ def parse_json(text: bytes, what: str, fail: Fail, of: type = dict) -> Any:
             fail(what, "every key once", f"{quote(repeated)} twice")
         return entries
 
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        fail(what, "UTF-8", f"byte {text[error.start]:#04x} at offset {error.start}")
+    # Characters inside strings count, too: there are few where it matters, and counting takes no memory.
+    names, items = text.count(b":"), text.count(b",")
+    values = CONTAINER * (text.count(b"[") + text.count(b"{")) + ITEM * items
+    # What finds repeated names needs a list of pairs. Without it, a name takes as much as a token and its id.
+    values += tokens_cost(names, text.isascii()) - ITEM * min(names, items) if repeats else NAME * names
+    decoded = decode(text, values, what, fail)
     try:
         # Keep a long number as a string: int() takes quadratic time, and no valid value is that long.
         value = json.loads(
-            decoded, object_pairs_hook=unique, parse_int=lambda text: int(text) if len(text) < 24 else text
+            decoded,
+            object_pairs_hook=None if repeats else unique,
+            parse_int=lambda text: int(text) if len(text) < 40 else text,
         )
     except json.JSONDecodeError as error:
         fail(what, "JSON", f"{error.msg} at offset {error.pos}")

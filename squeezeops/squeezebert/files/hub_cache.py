@@ -13,6 +13,7 @@ import os
 import re
 import reprlib
 
+from squeezeops.squeezebert.files.checkpoint import FOREIGN
 from squeezeops.squeezebert.files.sentence_transformers import transformer_folder
 
 __all__ = ["cache_folder", "find_folder"]
@@ -20,6 +21,7 @@ __all__ = ["cache_folder", "find_folder"]
 # The Hub's rule: one or two parts of letters, digits, "-", "_" and "."; no "--", no "..", no ".git" at the end.
 PART = r"\w(?:[\w.-]*\w)?"
 NAME = re.compile(rf"(?!.{{97}}|.*--|.*\.\.|.*\.git$)(?:{PART}/)?{PART}", re.ASCII)
+FILES = (*FOREIGN, ".json", ".txt")  # endings of files of models
 COMMIT = re.compile(r"[0-9A-Fa-f]{5,64}")
 
 
@@ -51,7 +53,9 @@ def find_folder(path: str | os.PathLike[str]) -> str:
         shown = name if name.isprintable() and 0 < len(name) < 500 else reprlib.repr(name)
         raise FileNotFoundError(f"{shown}: expected a folder with a model, got no such folder")
     cache = os.path.join(cache_folder(), "models--" + name.replace("/", "--"))
-    advice = f"nothing is downloaded: hf download {name} does that"
+    advice = "nothing is downloaded"
+    if _may_be_on_the_hub(name):
+        advice += f": hf download {name} does that; pip install huggingface_hub installs hf"
     if not os.path.isdir(cache):
         got = f"no such folder and none at {cache} ({advice})"
         raise FileNotFoundError(f"{name}: expected a folder or a model in the Hugging Face cache, got {got}")
@@ -67,6 +71,12 @@ def find_folder(path: str | os.PathLike[str]) -> str:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name}: expected the files of the branch main, got no folder {folder} ({advice})")
     return transformer_folder(folder)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    """Whether a name that is a valid one is not rather the path of something that does not exist."""
+    owner, slash, _ = name.rpartition("/")
+    return os.path.splitext(name)[1] not in FILES and not (slash and os.path.isdir(owner))
 
 
 def cache_folder() -> str:

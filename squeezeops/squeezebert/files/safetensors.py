@@ -4,7 +4,7 @@ A file is an 8-byte little-endian length n, n bytes of JSON with each tensor's d
 bytes of the tensors. Every number in the header is checked against the file's size before anything is built from it.
 Values of tensors are not read. Only `view` imports NumPy.
 
-Format: https://huggingface.co/docs/safetensors. The checks are those of its reference reader, plus a limit on the rank.
+Format: https://huggingface.co/docs/safetensors. The checks are those of its reference reader, plus limits (`limits`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from squeezeops.packing import LINE
 from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, memory_map, open_file, parse_json, quote
+from squeezeops.squeezebert.files.limits import MAX_JSON, MAX_RANK
 
 if TYPE_CHECKING:
     import mmap
 
     from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_tensors", "view", "write_file"]
+__all__ = ["DTYPES", "TensorInfo", "map_file", "read_header", "read_padding", "read_tensors", "view", "write_file"]
 
-MAX_HEADER = 100_000_000  # bytes; the reference reader's limit
-MAX_RANK = 32  # the limit of NumPy 1
 # safetensors' name of a dtype: bytes per element, NumPy's name (None if NumPy has no such dtype)
 DTYPES: dict[str, tuple[int, str | None]] = {
     "BOOL": (1, "?"),
@@ -47,7 +46,7 @@ DTYPES: dict[str, tuple[int, str | None]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """A tensor in a file.
 
@@ -85,6 +84,13 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, TensorInfo], di
     """
     with open_file(path, "a safetensors file") as file:
         return parse_header(file, path)
+
+
+def read_padding(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes between the JSON of a valid file's header and its tensors."""
+    with open_file(path, "a safetensors file") as file:
+        text = file.read(int.from_bytes(file.read(8), "little"))
+    return text[len(text.rstrip()) :]
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -152,8 +158,8 @@ def write_file(
         end += sizes[-1]
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % LINE)
-    if len(text) > MAX_HEADER:
-        raise ValueError(f"safetensors: header: expected at most {MAX_HEADER} bytes, got {len(text)}")
+    if len(text) > MAX_JSON:
+        raise ValueError(f"safetensors: header: expected at most {MAX_JSON} bytes, got {len(text)}")
     file.write(len(text).to_bytes(8, "little") + text)
     for name, size, content in zip(tensors, sizes, data, strict=True):
         view = memoryview(content)
@@ -170,8 +176,8 @@ def parse_header(file: IO[bytes], path: str | os.PathLike[str]) -> tuple[dict[st
     if size < 8:
         fail("file", "at least 8 bytes", size)
     length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:
-        fail("header length", f"at most {MAX_HEADER} bytes", length)
+    if length > MAX_JSON:
+        fail("header length", f"at most {MAX_JSON} bytes", length)
     if length > size - 8:
         fail("header length", f"at most the {size - 8} bytes that follow it", length)
     text = file.read(length)

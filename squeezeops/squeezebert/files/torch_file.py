@@ -23,7 +23,8 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from squeezeops.squeezebert.files.checks import Fail, fail_for, is_sizes, memory_map, open_file, quote
-from squeezeops.squeezebert.files.safetensors import DTYPES, MAX_RANK, TensorInfo, view
+from squeezeops.squeezebert.files.limits import MAX_DIRECTORY, MAX_PICKLE, MAX_RANK, MAX_SHARING
+from squeezeops.squeezebert.files.safetensors import DTYPES, TensorInfo, view
 from squeezeops.squeezebert.files.torch_pickle import ADVICE, Machine, Stream, Tensor, brief
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["read_tensors"]
-
-# Limits. A tensor takes about 150 bytes of pickle and 100 bytes of an archive's directory.
-MAX_PICKLE = 16 * 2**20  # bytes
-MAX_DIRECTORY = 4 * 2**20  # bytes; zipfile allocates a kilobyte for each 50 of them
-MAX_SHARING = 16  # largest ratio of the tensors' bytes to the file's: views add almost nothing to a file
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the old layout
 

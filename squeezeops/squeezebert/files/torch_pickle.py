@@ -16,10 +16,10 @@ from types import NoneType
 from typing import Any
 
 from squeezeops.squeezebert.files.checks import Fail, is_sizes, quote
+from squeezeops.squeezebert.files.limits import MAX_OPCODES
 
 __all__ = ["ADVICE", "Machine", "Storage", "Stream", "Tensor", "brief"]
 
-MAX_OPCODES = 1_000_000  # a tensor takes about 30
 MAX_NAME = 1000  # characters of a name or of a storage's key
 STORAGES = {  # class: dtype in safetensors' spelling
     "torch.BoolStorage": "BOOL",

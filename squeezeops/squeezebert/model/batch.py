@@ -8,7 +8,7 @@ attention is uniform over the padded length. This module only indexes, copies an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Batch", "Rows", "make_batch"]
+__all__ = ["Batch", "Plain", "Rows", "make_batch", "plain_inputs"]
 
 PART = 512  # tokens computed at a time; from 128 to 4096 the time differs by less than 2 %
 MASKED = np.finfo(np.float32).min  # added to the raw scores of masked keys
@@ -191,6 +191,68 @@ def make_batch(
     return batch
 
 
+class Plain(NamedTuple):
+    """Inputs as the forward pass in C takes them, which checks their values; has the fields of `Batch` that heads read.
+
+    The masks are bytes; `chosen` are the tokens that `logits_mask` chooses.
+    """
+
+    shape: tuple[int, ...]
+    size: tuple[int, int]
+    ids: NDArray[np.int64]
+    types: NDArray[np.int64] | None
+    mask: NDArray[np.uint8] | None
+    logits_mask: NDArray[np.uint8] | None
+    chosen: Rows | None
+
+    def first_tokens(self) -> Rows:
+        """Return a value that is not None, for `Head.rows`."""
+        return NO_ROWS
+
+
+NO_ROWS = Rows(np.empty(0, np.int64), np.zeros(1, np.int32))
+
+
+def plain_inputs(
+    axes: tuple[str, ...],
+    input_ids: ArrayLike,
+    attention_mask: ArrayLike | None,
+    token_type_ids: ArrayLike | None,
+    logits_mask: ArrayLike | None,
+) -> Plain | None:
+    """Return inputs of the right types and shapes. None: `make_batch` knows what is wrong, or what is unusual."""
+    try:
+        ids = np.asarray(input_ids)
+        types = None if token_type_ids is None else np.asarray(token_type_ids)
+        mask = None if attention_mask is None else np.asarray(attention_mask)
+        chosen = None if logits_mask is None else np.asarray(logits_mask)
+    except ValueError:
+        return None
+    shape = ids.shape
+    if ids.dtype.kind not in "iu" or len(shape) != len(axes) or not ids.size:
+        return None
+    if types is not None and (types.dtype.kind not in "iu" or types.shape != shape):
+        return None
+    if mask is not None:
+        if mask.shape != shape or mask.dtype.kind not in "biu":
+            return None
+        bits = mask.astype(np.bool_)
+        if mask.dtype.kind != "b" and (bits != mask).any():
+            return None
+        mask = bits.view(np.uint8)
+    rows = None
+    if chosen is not None:
+        if chosen.shape != shape or chosen.dtype.kind != "b":
+            return None
+        chosen = np.ascontiguousarray(chosen).view(np.uint8)
+        rows = Rows(np.flatnonzero(chosen), NO_ROWS.cu_rows)
+    length = shape[-1]
+    size = ids.size // length, length
+    ids = np.ascontiguousarray(ids, np.int64).reshape(size)
+    types = None if types is None else np.ascontiguousarray(types, np.int64)
+    return Plain(shape, size, ids, types, None if mask is None else np.ascontiguousarray(mask), chosen, rows)
+
+
 def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
     """Drop the tokens after the last attended one of a row. A row without attended tokens stays whole."""
     if attended.all():
@@ -208,6 +270,9 @@ def drop_padding(batch: Batch, attended: NDArray[np.bool_]) -> None:
 
 def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
     """Return `values` as an array of this shape, in which a name stands for any positive number."""
+    if isinstance(values, Mapping):
+        got = type(values).__name__
+        raise TypeError(f"SqueezeBert: {name}: expected an array, got {got}: pass **{got.lower()}")
     try:
         array = np.asarray(values)
         ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24
@@ -220,6 +285,10 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
             fail(name, f"the shape of input_ids, {shape}", array.shape)
     elif array.ndim != len(shape) or not array.size:
         axes = ", ".join(map(str, shape))
+        if array.dtype.kind in "US":
+            raise TypeError(f"SqueezeBert: {name}: expected integers, got text: a Tokenizer makes ids of it")
+        if array.ndim == 0:
+            fail(name, f"shape ({axes})", f"(): one token in one row is [[{name}]]")
         if array.ndim == len(shape) - 1 and array.size:
             fail(name, f"shape ({axes})", f"{array.shape}: add a batch axis, [{name}]")
         fail(name, f"shape ({axes}) with at least one row and one token", array.shape)

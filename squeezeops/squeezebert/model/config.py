@@ -9,14 +9,17 @@ import os
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezeops.squeezebert.files.checks import quote, read_json
+
+if TYPE_CHECKING:
+    from squeezeops.literals import Activation
 
 __all__ = ["SqueezeBertConfig"]
 
 # Hugging Face's hidden_act: the activation of `squeezeops.pointwise_conv`. Some names share a formula.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
@@ -200,7 +203,7 @@ class SqueezeBertConfig:
         return 1e-12 if self.model_type == "squeezebert" else self.layer_norm_eps
 
     @property
-    def activation(self) -> str:
+    def activation(self) -> Activation:
         """The name of ``hidden_act`` in `squeezeops.pointwise_conv`."""
         return ACTIVATIONS[self.hidden_act]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from squeezeops import ops
 from squeezeops.squeezebert.model.config import MODEL_TYPES
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from squeezeops.squeezebert.model.batch import Batch, Rows
+    from squeezeops.literals import Activation, ModelTask
+    from squeezeops.squeezebert.model.batch import Batch, Plain, Rows
     from squeezeops.squeezebert.model.config import SqueezeBertConfig
     from squeezeops.squeezebert.model.output import SqueezeBertOutput
     from squeezeops.squeezebert.model.tensors import Shape
@@ -56,10 +57,10 @@ class Head(ABC):
         """Take the tensors of `shapes`."""
 
     @abstractmethod
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         """Return the fields of the output that the head sets, with their shapes for these inputs."""
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         """Return the rows of the last layer that the head needs; None for all."""
         return None
 
@@ -84,7 +85,7 @@ class BaseHead(Head):
         has_pooler = weights is not None and "pooler.dense.weight" in weights
         self.pooler = weights.conv("pooler.dense") if weights is not None and has_pooler else None
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {} if self.pooler is None else pooled(batch, self.pooler)
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -119,10 +120,10 @@ class MaskedLMHead(Head):
         self.eps = config.layer_norm_eps
         self.decoder = weights.conv("cls.predictions.decoder", bias="cls.predictions.bias")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.decoder)
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.chosen
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -144,10 +145,10 @@ class TextClassificationHead(Head):
         self.pooler = weights.conv(name)
         self.classifier = weights.conv("classifier")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": (batch.size[0], self.classifier.out_channels)}
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.first_tokens()
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -167,7 +168,7 @@ class MultipleChoiceHead(TextClassificationHead):
         c = config.hidden_size
         return {**linear_shapes(pooler_of(config)[0], c, c), **linear_shapes("classifier", 1, c)}
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {**pooled(batch, self.pooler), "logits": batch.shape[:-1]}
 
 
@@ -183,10 +184,10 @@ class TokenClassificationHead(Head):
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
         self.classifier = weights.conv("classifier")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return token_logits(batch, self.classifier)
 
-    def rows(self, batch: Batch) -> Rows | None:
+    def rows(self, batch: Batch | Plain) -> Rows | None:
         return batch.chosen
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -203,7 +204,7 @@ class QuestionAnsweringHead(Head):
     def __init__(self, config: SqueezeBertConfig, weights: Weights) -> None:
         self.outputs = weights.conv("qa_outputs")
 
-    def fields(self, batch: Batch) -> dict[str, tuple[int, ...]]:
+    def fields(self, batch: Batch | Plain) -> dict[str, tuple[int, ...]]:
         return {"start_logits": batch.size, "end_logits": batch.size}
 
     def __call__(self, x: Floats, batch: Batch, work: Activations, output: SqueezeBertOutput) -> None:
@@ -223,23 +224,25 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def pooled(batch: Batch, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+def pooled(batch: Batch | Plain, dense: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
     return {"pooler_output": (batch.size[0], dense.out_channels)}
 
 
-def pooler_of(config: SqueezeBertConfig) -> tuple[str, str]:
+def pooler_of(config: SqueezeBertConfig) -> tuple[str, Activation]:
     """Return the name of the layer between encoder and classifier, and its activation."""
     return ("pre_classifier", "relu") if config.model_type == "distilbert" else ("pooler.dense", "tanh")
 
 
-def pool(x: Floats, batch: Batch, dense: ops.PointwiseConv, activation: str, output: SqueezeBertOutput) -> Floats:
+def pool(
+    x: Floats, batch: Batch, dense: ops.PointwiseConv, activation: Activation, output: SqueezeBertOutput
+) -> Floats:
     """Apply a linear layer and an activation to the states of the first tokens: [B, C] -> [B, C]."""
     assert output.pooler_output is not None
     y: Floats = dense(x, activation=activation, out=output.pooler_output[batch.sequences])
     return y
 
 
-def token_logits(batch: Batch, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
+def token_logits(batch: Batch | Plain, linear: ops.PointwiseConv) -> dict[str, tuple[int, ...]]:
     of_tokens = batch.size if batch.chosen is None else batch.chosen.indices.shape
     return {"logits": (*of_tokens, linear.out_channels)}
 
@@ -286,7 +289,7 @@ OWNERS = {
 }
 
 
-def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[str]) -> str:
+def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[str]) -> ModelTask:
     """Return the task to load a checkpoint for: `task`, or the one that the checkpoint was saved for.
 
     Parameters
@@ -310,11 +313,11 @@ def choose_task(task: str | None, config: SqueezeBertConfig, names: Collection[s
             if prefix == "classifier." and not any(without_prefix(name).startswith(POOLERS) for name in names):
                 tasks = ("token-classification",)  # the only one of the three without a pooler
             has += [saved_for] if saved_for in tasks else tasks
-    wanted = task or saved_for or (has[1] if len(has) > 1 else "base")
+    wanted: Any = task or saved_for or (has[1] if len(has) > 1 else "base")
     if wanted not in has:
         reason = "" if task else ", which it was saved for"
         raise ValueError(
             f"SqueezeBert: task: expected one that the checkpoint has a head for, got {reprlib.repr(wanted)}{reason}; "
             f"checkpoint has: {', '.join(has)}"
         )
-    return wanted
+    return wanted  # type: ignore[no-any-return]

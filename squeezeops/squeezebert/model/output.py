@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["SqueezeBertOutput"]
 
 
-@dataclass
-class SqueezeBertOutput:
+@dataclass(eq=False, repr=False)
+class SqueezeBertOutput(Mapping[str, Any]):
     """The result of a forward pass: float32 arrays, or None for what the task lacks or the call did not ask for.
+
+    As in transformers, it is also a mapping of the fields that are not None (``output["logits"]``), and an int is a
+    place among those (``output[0]``).
 
     B, L and C are the rows of the batch, their padded length and ``hidden_size``. For multiple choice, where the input
     is (batch, choices, L), B is batch * choices in all fields but `logits`. Values of tokens after the last attended
@@ -52,3 +56,29 @@ class SqueezeBertOutput:
     end_logits: Floats | None = None
     hidden_states: tuple[Floats, ...] | None = None
     attentions: tuple[Floats, ...] | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in vars(self).items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, key: str | int) -> Any:
+        if isinstance(key, int):
+            return self.to_tuple()[key]
+        value = vars(self).get(key)
+        if value is None:
+            raise KeyError(f"SqueezeBertOutput: expected one of {', '.join(self)}, got {key!r}")
+        return value
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields that are not None."""
+        return tuple(self.values())
+
+    def __repr__(self) -> str:
+        def shown(value: Any) -> str:
+            if isinstance(value, tuple):
+                return f"{len(value)} x {shown(value[0])}"
+            return f"{value.dtype} {value.shape}"
+
+        return f"SqueezeBertOutput({', '.join(f'{name}={shown(value)}' for name, value in self.items())})"

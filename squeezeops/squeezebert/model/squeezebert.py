@@ -11,32 +11,45 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from squeezeops import ops
+from squeezeops.backends.models import CompiledModel
 from squeezeops.squeezebert.files.converted import ConvertedFile, find_file
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.files.sentence_transformers import EmbeddingSettings, read_embedding
 from squeezeops.squeezebert.model import heads
-from squeezeops.squeezebert.model.batch import Batch, make_batch
+from squeezeops.squeezebert.model.batch import Batch, make_batch, plain_inputs
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
 from squeezeops.squeezebert.model.layer import make_layer
 from squeezeops.squeezebert.model.output import SqueezeBertOutput
 from squeezeops.squeezebert.model.storage import attention_of, check_dtype
 from squeezeops.squeezebert.model.tensors import groups_by_part
-from squeezeops.squeezebert.model.weights import ArrayWeights, MappedWeights, config_of, load_folder
+from squeezeops.squeezebert.model.weights import (
+    ArrayWeights,
+    MappedWeights,
+    RecordedWeights,
+    config_of,
+    describe,
+    load_folder,
+)
 from squeezeops.squeezebert.model.workspace import Activations, Workspaces
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from squeezeops.literals import Arithmetic, ConvDtype, Dtype, ModelTask
     from squeezeops.squeezebert.model.weights import Weights
 
     Floats = NDArray[np.float32]
 
 __all__ = ["SqueezeBert"]
+
+COMPILED = ("native", "cffi")  # backends that have the forward pass in C, too
+RESULTS = {"pooler_output": "pooled", "logits": "logits"}  # names of fields there
 
 
 class SqueezeBert:
@@ -100,15 +113,16 @@ class SqueezeBert:
 
     path: str | None = None
     embedding: EmbeddingSettings | Exception | None = None
+    _compiled: CompiledModel | None = None  # the same model in C; None: not used
 
     def __init__(
         self,
         config: SqueezeBertConfig,
         weights: Mapping[str, NDArray[Any]],
         *,
-        dtype: str | Mapping[str, str] = "float32",
-        attention: str | None = None,
-        task: str | None = None,
+        dtype: Dtype | Mapping[str, ConvDtype] = "float32",
+        attention: Arithmetic | None = None,
+        task: ModelTask | None = None,
     ) -> None:
         _check_arguments(config, weights, dtype)
         attention = attention_of(dtype, attention)
@@ -120,6 +134,7 @@ class SqueezeBert:
         self, config: SqueezeBertConfig, w: Weights, dtype: str | Mapping[str, str], attention: str, task: str
     ) -> None:
         self.config, self.dtype, self.attention, self.task = config, dtype, attention, task
+        w = RecordedWeights(w)
         self.words = w["embeddings.word_embeddings.weight"]  # [vocab_size, C]
         self.positions = w["embeddings.position_embeddings.weight"]  # [max_position_embeddings, C]
         if config.model_type == "distilbert":  # has no token types: whatever they are, add zeros
@@ -130,6 +145,7 @@ class SqueezeBert:
         self.layers = [make_layer(config, w, f"encoder.layers.{i}", attention) for i in range(config.num_hidden_layers)]
         self.head = heads.HEADS[task](config, w)
         quantized = config.num_attention_heads if attention == "int8" else 0
+        self._compiled = CompiledModel(partial(describe, config, attention, task, w.tensors))
         self._workspaces = Workspaces(config.hidden_size, config.intermediate_size, config.output_groups, quantized)
 
     @classmethod
@@ -137,9 +153,9 @@ class SqueezeBert:
         cls,
         path: str | os.PathLike[str],
         *,
-        dtype: str | Mapping[str, str] | None = None,
-        attention: str | None = None,
-        task: str | None = None,
+        dtype: Dtype | Mapping[str, ConvDtype] | None = None,
+        attention: Arithmetic | None = None,
+        task: ModelTask | None = None,
     ) -> SqueezeBert:
         """Load a folder in Hugging Face's layout, or a file that ``squeezeops convert`` has written.
 
@@ -187,7 +203,7 @@ class SqueezeBert:
 
     @classmethod
     def _from_converted(
-        cls, file: ConvertedFile, dtype: str | Mapping[str, str] | None, attention: str | None, task: str | None
+        cls, file: ConvertedFile, dtype: Dtype | Mapping[str, ConvDtype] | None, attention: str | None, task: str | None
     ) -> SqueezeBert:
         config = config_of(file)
         for what, asked, stored in (("dtype", dtype, file.dtype), ("attention", attention, file.attention)):
@@ -203,6 +219,12 @@ class SqueezeBert:
         weights.check_all_known()
         model.path, model.embedding = file.path, file.embedding
         return model
+
+    def __repr__(self) -> str:
+        config = self.config
+        sizes = f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} channels"
+        dtype = "mixed" if isinstance(self.dtype, Mapping) else self.dtype
+        return f"<SqueezeBert for {self.task!r}: {sizes}, dtype {dtype!r}, from {self.path!r}>"
 
     def encoder(self) -> SqueezeBert:
         """Return this model without its head and pooler, for its hidden states. The weights are shared, not copied."""
@@ -250,6 +272,10 @@ class SqueezeBert:
         """
         if logits_mask is not None and not self.head.has_token_logits:
             raise ValueError(f"SqueezeBert: logits_mask: expected None for the task {self.task!r}, got a mask")
+        if not (output_hidden_states or output_attentions):
+            compiled = self._run_compiled(input_ids, attention_mask, token_type_ids, logits_mask)
+            if compiled is not None:
+                return compiled
         batch = make_batch(self.config, self.head.axes, input_ids, attention_mask, token_type_ids, logits_mask)
         output = self._empty_output(batch, output_hidden_states, output_attentions)
         workspace = self._workspaces.take()
@@ -258,6 +284,32 @@ class SqueezeBert:
                 self._run(part, workspace.rows(len(part.ids)), output)
         finally:
             self._workspaces.give(workspace)
+        return output
+
+    def _run_compiled(self, ids: ArrayLike, *others: ArrayLike | None) -> SqueezeBertOutput | None:
+        """Run the model in C, which does what `_run` does; None where that is not possible, or the inputs are wrong."""
+        if self._compiled is None or ops.get_backend() not in COMPILED:
+            return None
+        plain = plain_inputs(self.head.axes, ids, *others)
+        if plain is None:
+            return None
+        output, (count, length), results = SqueezeBertOutput(), plain.size, {}
+        fields = self.head.fields(plain)
+        if "start_logits" in fields:
+            results["logits"] = np.empty((count, length, 2), np.float32)
+        else:
+            for name, shape in fields.items():
+                array = results[RESULTS[name]] = np.empty(shape, np.float32)
+                setattr(output, name, array)
+        if self.head.rows(plain) is None:
+            output.last_hidden_state = results["hidden"] = np.empty(
+                (count, length, self.config.hidden_size), np.float32
+            )
+        if not self._compiled.run(plain.ids, plain.types, plain.mask, plain.logits_mask, results):
+            return None
+        if "start_logits" in fields:
+            logits = results["logits"]
+            output.start_logits, output.end_logits = logits[..., 0].copy(), logits[..., 1].copy()
         return output
 
     def _empty_output(self, batch: Batch, hidden_states: bool, attentions: bool) -> SqueezeBertOutput:

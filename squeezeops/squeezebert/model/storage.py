@@ -12,6 +12,8 @@ from squeezeops.squeezebert.model.tensors import DECODER, WORDS, in_encoder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from squeezeops.literals import Arithmetic, ConvDtype
+
 __all__ = [
     "ATTENTIONS",
     "ONE_SCALE",
@@ -46,7 +48,7 @@ def check_dtype(dtype: object) -> None:
             raise ValueError(f"SqueezeBert: dtype: expected one of {', '.join(map(repr, known))}, got {word!r}")
 
 
-def attention_of(dtype: str | Mapping[str, str], attention: object) -> str:
+def attention_of(dtype: str | Mapping[str, str], attention: Any) -> Arithmetic:
     """Return the arithmetic of attention in a model of `dtype`, and check the argument `attention`."""
     if attention is None:
         return "int8" if dtype == "int8" else "float32"
@@ -54,10 +56,10 @@ def attention_of(dtype: str | Mapping[str, str], attention: object) -> str:
         raise ValueError(
             f"SqueezeBert: attention: expected None or one of {', '.join(map(repr, ATTENTIONS))}, got {attention!r}"
         )
-    return attention
+    return "int8" if attention == "int8" else "float32"
 
 
-def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> tuple[str, str]:
+def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], groups: int) -> tuple[ConvDtype, str]:
     """Return the dtype of a convolution in a model of `dtype`, and the reason if it is another.
 
     In the encoder it is `dtype`. In an "int8" model, with one group, it is "int8_rotated" for the convolutions of
@@ -65,7 +67,8 @@ def dtype_of(name: str, dtype: str | Mapping[str, str], weight: NDArray[Any], gr
     a masked-LM decoder, which is stored as the embedding table that it is. A mapping gives the dtype of each
     convolution. Weights beyond the range of float16 are float32.
     """
-    chosen, reason = "float32", ""
+    chosen: Any = "float32"
+    reason = ""
     if isinstance(dtype, Mapping):
         chosen = dtype.get(name, "float32")
     elif in_encoder(name):
@@ -89,10 +92,11 @@ def dtype_of_table(name: str, dtype: str | Mapping[str, str], table: NDArray[Any
     """
     if dtype == "int8" and name == WORDS:
         return "int8"
-    return storable("float16" if dtype in ("int8", "float16") else table.dtype.name, table)
+    stored: str = storable("float16" if dtype in ("int8", "float16") else table.dtype.name, table)
+    return stored
 
 
-def storable(dtype: str, weight: NDArray[Any]) -> str:
+def storable(dtype: Any, weight: NDArray[Any]) -> Any:
     """Return `dtype`, or "float32" for a weight beyond the range of float16."""
     too_large = dtype == "float16" and weight.dtype != "float16" and finite_max(weight) > HALF_MAX
     return "float32" if too_large else dtype

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from squeezeops.squeezebert.files.converted import ConvertedFile
     from squeezeops.squeezebert.model.tensors import Shape
 
-__all__ = ["ArrayWeights", "MappedWeights", "Weights", "config_of", "load_folder"]
+__all__ = ["ArrayWeights", "MappedWeights", "RecordedWeights", "Weights", "config_of", "describe", "load_folder"]
 
 
 def load_folder(path: str | os.PathLike[str]) -> tuple[SqueezeBertConfig, dict[str, NDArray[Any]]]:
@@ -109,6 +111,45 @@ def _bias(weights: Weights, name: str, bias: str | None) -> NDArray[Any] | None:
     return None if bias == "" else weights[bias or f"{name}.bias"]
 
 
+class RecordedWeights:
+    """Other weights, with a record of what a model took of them.
+
+    Attributes
+    ----------
+    tensors : dict of str to ndarray or PointwiseConv
+        By the names in a converted file.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self.tensors: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array = self.tensors[name] = self._weights[name]
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
+        conv = self.tensors[name + PACKED] = self._weights.conv(name, groups, bias=bias)
+        _bias(self, name, bias)
+        return conv
+
+
+def describe(
+    config: SqueezeBertConfig, attention: str, task: str, tensors: Mapping[str, Any]
+) -> tuple[str, str, str, dict[str, NDArray[Any]]]:
+    """Describe a model of recorded tensors for `squeezeops.backends.models`."""
+    arrays = {
+        name: np.frombuffer(tensor.packed, DTYPES[STORED[tensor.dtype]][1])
+        if isinstance(tensor, ops.PointwiseConv)
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    return json.dumps(asdict(config)), attention, task, arrays
+
+
 class ArrayWeights:
     """The arrays of a checkpoint, stored for a model of `dtype` and `attention` by the rules of `storage`."""
 
@@ -120,9 +161,11 @@ class ArrayWeights:
         dtype: str | Mapping[str, str],
         attention: str = "float32",
     ) -> None:
-        selected = select_tensors(config, arrays, head)
+        given = selected = select_tensors(config, arrays, head)
         if attention == "int8":
-            selected = equalised(config, selected)
+            selected = equalised(config, given)
+        # What is nobody else's: a convolution would keep it beside its packed form.
+        self._scaled = {name for name, a in selected.items() if a is not given.get(name)}
         # Vectors are widened, which is exact. Matrices stay as they are until they are packed.
         self._arrays = {
             name: stored_table(name, a, dtype)
@@ -141,7 +184,11 @@ class ArrayWeights:
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         weight, added = self._arrays[f"{name}.weight"], _bias(self, name, bias)
         dtype, _ = dtype_of(name, self._dtype, weight, groups)
-        return ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
+        conv = ops.PointwiseConv(weight, added, groups=groups, dtype=dtype, memory=self._memory)
+        if f"{name}.weight" not in self._scaled:
+            return conv
+        sizes = {"in_channels": conv.in_channels, "out_channels": conv.out_channels, "groups": groups}
+        return ops.PointwiseConv.from_packed(conv.packed, added, **sizes, dtype=dtype)
 
 
 class MappedWeights:
@@ -185,7 +232,7 @@ class MappedWeights:
 
     def conv(self, name: str, groups: int = 1, *, bias: str | None = None) -> ops.PointwiseConv:
         info, (c_out, depth, *_) = self._info(name + PACKED), self._shapes[f"{name}.weight"]
-        dtype = next((word for word, stored in STORED.items() if stored == info.dtype), None)
+        dtype: Any = next((word for word, stored in STORED.items() if stored == info.dtype), None)
         allowed = self._allowed(name)
         if dtype not in allowed:
             self._file.fail(name + PACKED, " or ".join(STORED[word] for word in allowed), info.dtype)

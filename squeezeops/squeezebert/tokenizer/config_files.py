@@ -8,7 +8,11 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from squeezeops.squeezebert.files.checks import decode_lines, parse_json, read_bytes
+from squeezeops.squeezebert.files.limits import MAX_ADDED, MAX_ADDED_LENGTH, MAX_PIECES, MAX_WORD
+from squeezeops.squeezebert.tokenizer.normalizer import SPACE
 
 if TYPE_CHECKING:
     from squeezeops.squeezebert.files.converted import Entry
@@ -24,6 +28,7 @@ __all__ = [
     "check_algorithm",
     "check_id",
     "check_int",
+    "check_pieces",
     "check_records",
     "contradictions",
     "naming",
@@ -38,6 +43,7 @@ __all__ = [
     "read_post_processor",
     "read_pre_tokenizer",
     "read_side",
+    "read_vocabulary_file",
     "uses_bert_class",
     "without_types",
 ]
@@ -102,12 +108,24 @@ def naming(file: Path | Entry) -> Iterator[None]:
         raise ValueError(f"{file}: {error}") from error
 
 
+def fail(what: str, expected: object, got: object) -> NoReturn:
+    raise ValueError(f"{what}: expected {expected}, got {got}")
+
+
+def content(file: Path | Entry) -> bytes:
+    return read_bytes(file, "a file of a tokenizer", fail) if isinstance(file, Path) else file.read_bytes()
+
+
 def read_json(file: Path | Entry) -> dict[str, Any]:
-    """Read a JSON object."""
-    data = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a JSON object, got {reprlib.repr(data)}")
+    """Read a JSON object; of equal keys, the last one counts."""
+    data: dict[str, Any] = parse_json(content(file), "file", fail, repeats=True)
     return data
+
+
+def read_vocabulary_file(file: Path | Entry) -> dict[str, int]:
+    """Read a ``vocab.txt``: one token per line; the line number is the id, blank lines included."""
+    blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
+    return {line.rstrip(blanks): i for i, line in enumerate(decode_lines(content(file), "file", fail))}
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,8 +245,12 @@ def check_records(records: Any, vocab: Mapping[str, int]) -> dict[str, Mapping[s
     added: dict[str, Mapping[str, Any]] = {}
     for k, record in enumerate(check("added_tokens", records, Iterable)):
         name = f"added_tokens[{k}]"
+        if k == MAX_ADDED:
+            fail("added_tokens", f"at most {MAX_ADDED} tokens", "more")
         content, i = (check(name, record, Mapping).get(key) for key in ("content", "id"))
         check_id(name, content, i)
+        if len(content) > MAX_ADDED_LENGTH:
+            fail(f"{name}: content", f"at most {MAX_ADDED_LENGTH} characters", len(content))
         for flag in ADDED_FLAGS:
             check(f"{name}: {flag}", record.get(flag, False), bool)
         if i != vocab.get(content, i):
@@ -382,10 +404,17 @@ def expect(section: str, found: Any, *types: str) -> str:
 
 def steps(section: str, found: Any, key: str) -> list[Any]:
     """Return the parts of a section that may be a ``Sequence``, or the section as its only part."""
-    if not isinstance(found, dict) or found.get("type") != "Sequence":
-        return [found]
-    inner = check(f"{section}: {key}", found.get(key), list)
-    return [part for item in inner for part in steps(section, item, key)]
+    parts: list[Any] = []
+    rest = [found]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, dict) and part.get("type") == "Sequence":
+            rest += reversed(check(f"{section}: {key}", part.get(key), list))
+        else:
+            parts.append(part)
+        if len(parts) > MAX_PIECES:
+            fail(section, f"at most {MAX_PIECES} steps", "more")
+    return parts
 
 
 def read_model(model: Any) -> dict[str, Any]:
@@ -394,6 +423,8 @@ def read_model(model: Any) -> dict[str, Any]:
     if not isinstance(model, dict) or "type" in model or "merges" in model:
         expect("model", model, "WordPiece")
     options = {key: model.get(key) for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")}
+    if isinstance(chars := options["max_input_chars_per_word"], int) and chars > MAX_WORD:
+        fail("model: max_input_chars_per_word", f"at most {MAX_WORD}", reprlib.repr(chars))
     return options | {"vocab": check("model: vocab", model.get("vocab"), dict)}
 
 
@@ -498,8 +529,15 @@ def read_template(post: Mapping[str, Any], kind: str) -> Template:
                 expected = "a Sequence 'A' or 'B' or one of the special_tokens as a SpecialToken, with a type_id"
                 raise ValueError(f"post_processor: {kind}[{k}]: expected {expected}, got {reprlib.repr(item)}")
         check_id(f"post_processor: {kind}[{k}]: type_id", part, type_id)
+        check_pieces(f"post_processor: {kind}", len(out) + len(parts))
         out += [(part, type_id) for part in parts]
     return out
+
+
+def check_pieces(name: str, count: int) -> None:
+    """Check the number of pieces of a template: it multiplies the length of a text."""
+    if count > MAX_PIECES:
+        fail(name, f"at most {MAX_PIECES} pieces", count)
 
 
 def contradictions(

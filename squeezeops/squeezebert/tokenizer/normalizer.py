@@ -16,7 +16,7 @@ import unicodedata
 from bisect import bisect_right
 from functools import cache, cached_property
 
-__all__ = ["CACHE_SIZE", "SPACE", "WHITESPACE", "WORD_CHARS", "BertNormalizer", "word_pattern"]
+__all__ = ["SPACE", "WHITESPACE", "WORD_CHARS", "BertNormalizer", "word_pattern"]
 
 
 class CharClass:
@@ -166,7 +166,7 @@ LATER_LOWER = {
     for upper in range(first, last + 1, step)
 }  # fmt: skip
 
-CACHE_SIZE = 1 << 16  # entries
+CACHE_SIZE = 1 << 16  # characters
 
 
 @cache

@@ -20,10 +20,13 @@ import os
 import re
 import reprlib
 import warnings
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from squeezeops import backends, ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -37,6 +40,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     check_algorithm,
     check_id,
     check_int,
+    check_pieces,
     check_records,
     contradictions,
     naming,
@@ -51,21 +55,48 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     read_post_processor,
     read_pre_tokenizer,
     read_side,
+    read_vocabulary_file,
     uses_bert_class,
     without_types,
 )
+from squeezeops.squeezebert.tokenizer.encoding import EncodedRow, Encoding
 from squeezeops.squeezebert.tokenizer.normalizer import (
-    CACHE_SIZE,
     SPACE,
     WORD_CHARS,
     BertNormalizer,
     word_pattern,
 )
 
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from squeezeops.literals import Padding, Side, Truncation
+
+    Texts = str | Sequence[Any]
+    Pieces = tuple[tuple[int, int, int], ...]
+
 __all__ = ["Tokenizer"]
 
+MOST_RECENT = 1 << 23  # bytes of half of the remembered words
+PIECE_BYTES = 80  # of a piece in CPython; a word, the tuple of its pieces and a place in a dict take as much as three
 _STRATEGIES = ("longest_first", "only_first", "only_second")
+# The columns of a row. All of them are those of an aligned one.
+_COLUMNS = (
+    "input_ids", "token_type_ids", "attention_mask", "offset_mapping", "special_tokens_mask", "word_ids",
+    "sequence_ids",
+)  # fmt: skip
+_PADDINGS: dict[bool | str, str] = {
+    True: "longest",
+    False: "do_not_pad",
+    **{name: name for name in ("longest", "max_length", "do_not_pad")},
+}
 _SEQUENCES: dict[str | int, int] = {"A": 0, "B": 1}
+_FRAMEWORKS = {  # of transformers, and what turns an array into their own
+    "pt": "torch.from_numpy",
+    "tf": "tensorflow.convert_to_tensor",
+    "jax": "jax.numpy.asarray",
+    "mlx": "mlx.core.array",
+}
 _CLEANUP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
     (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
@@ -77,15 +108,28 @@ class _AddedTokens:
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         self.records = records
-        longest_first = sorted(filter(None, records), key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        lengths: dict[str, set[int]] = {}  # of the tokens, by their first character
+        for content in filter(None, records):
+            lengths.setdefault(content[0], set()).add(len(content))
+        self.lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+        self.first = re.compile(f"[{''.join(map(re.escape, lengths))}]") if lengths else None
+
+    def matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the spans of all tokens. One pattern of all tokens would take seconds for thousands of them."""
+        at = 0
+        while found := self.first and self.first.search(text, at):
+            start = found.start()
+            ends = (start + size for size in self.lengths[text[start]])
+            content = next((part for end in ends if (part := text[start:end]) in self.records), "")
+            at = start + (len(content) or 1)
+            if content:
+                yield start, at
 
     def split(self, text: str) -> Iterator[tuple[int, int, int | None]]:
         """Split a text; yield (start, end, id of the added token or None) for each part."""
         done = 0
-        for match in self.pattern.finditer(text) if self.pattern else ():
-            start, end = match.span()
-            record = self.records[match.group()]
+        for start, end in self.matches(text):
+            record = self.records[text[start:end]]
             if record.get("single_word") and (
                 (start > 0 and text[start - 1] in WORD_CHARS) or (end < len(text) and text[end] in WORD_CHARS)
             ):
@@ -115,14 +159,126 @@ class _Part(NamedTuple):
         return _Part(self.ids[window], self.offsets[window], self.words[window])
 
 
+_NOTHING = _Part([], [], [])
+
+
 class _Plan(NamedTuple):
-    """The checked options of a call. A stride means windows."""
+    """The checked options of a call."""
 
     strategy: str
-    limit: int | None
-    stride: int | None
+    limit: int | None  # of truncation
+    stride: int | None  # None: no windows
+    cuts_one: bool  # a truncation that is not possible for pairs
     add_special_tokens: bool
-    alignment: bool
+    split: bool  # texts are lists of words
+    longest: bool  # rows are padded to the longest
+    width: int  # or to this width
+    multiple: int
+    side: str
+    arrays: bool
+    columns: tuple[str, ...]
+    length: bool
+    aligned: bool
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The columns of a row: what is returned, or needed to pad it or to align it with its text."""
+        return _COLUMNS if self.aligned else self.columns
+
+
+@lru_cache(maxsize=64, typed=True)  # checking takes as long as encoding a short text
+def _plan(
+    own_length: int | None, has_pad: bool, own_side: str, add_special_tokens: Any, padding: Any, truncation: Any,
+    max_length: Any, stride: Any, is_split_into_words: Any, pad_to_multiple_of: Any, padding_side: Any,
+    return_tensors: Any, return_token_type_ids: Any, return_attention_mask: Any, return_overflowing_tokens: Any,
+    return_special_tokens_mask: Any, return_offsets_mapping: Any, return_length: Any,
+) -> _Plan:  # fmt: skip
+    """Check the options of a call."""
+    check_int("max_length", max_length, 1, type(None))
+    if truncation is None:  # as in transformers
+        truncation = max_length is not None and padding is False
+    strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
+    if strategy not in (*_STRATEGIES, "do_not_truncate"):
+        raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
+    if not isinstance(padding, (bool, str)) or padding not in _PADDINGS:
+        expected = "a bool, 'longest', 'max_length' or 'do_not_pad'"
+        raise ValueError(f"padding: expected {expected}, got {padding!r}")
+    way = _PADDINGS[padding]
+    if way != "do_not_pad" and not has_pad:
+        raise ValueError(f"padding: expected False, because the tokenizer has no pad_token, got {padding!r}")
+    limit = max_length or own_length
+    cuts = strategy != "do_not_truncate"
+    if limit is None and (cuts or way == "max_length"):
+        what = "truncation" if cuts else "padding='max_length'"
+        raise ValueError(f"max_length: {what} needs one, and the tokenizer has none of its own; got None")
+    check_int("stride", stride, 0)
+    multiple = check_int("pad_to_multiple_of", pad_to_multiple_of, 1, type(None)) or 1
+    if limit is not None and cuts and way != "do_not_pad" and limit % multiple:
+        raise ValueError(f"pad_to_multiple_of: expected a divisor of max_length = {limit}, got {multiple}")
+    side = own_side if padding_side is None else read_side("padding_side", padding_side)
+    windows = check("return_overflowing_tokens", return_overflowing_tokens, bool)
+    if return_tensors is not None and return_tensors != "np":
+        library = _FRAMEWORKS.get(return_tensors) if isinstance(return_tensors, str) else None
+        hint = f" (models take arrays of NumPy; {library} makes others of them)" if library else ""
+        raise ValueError(f"return_tensors: expected None or 'np', got {return_tensors!r}{hint}")
+    wanted = {
+        "input_ids": True,
+        "token_type_ids": check("return_token_type_ids", return_token_type_ids, bool),
+        "attention_mask": check("return_attention_mask", return_attention_mask, bool),
+        "special_tokens_mask": check("return_special_tokens_mask", return_special_tokens_mask, bool),
+        "offset_mapping": check("return_offsets_mapping", return_offsets_mapping, bool),
+    }
+    width = (limit or 0) if way == "max_length" else 0
+    return _Plan(
+        strategy=strategy,
+        limit=limit if cuts else None,
+        stride=stride if windows else None,
+        cuts_one=windows and strategy == "longest_first",
+        add_special_tokens=add_special_tokens,
+        split=check("is_split_into_words", is_split_into_words, bool),
+        longest=way == "longest",
+        width=width + -width % multiple,
+        multiple=multiple,
+        side=side,
+        arrays=return_tensors is not None,
+        columns=tuple(key for key, want in wanted.items() if want),
+        length=check("return_length", return_length, bool),
+        aligned=return_special_tokens_mask,
+    )
+
+
+_Sample = tuple[str, Any, Any]  # index for messages, text, second text or None
+
+
+def _samples(text: Any, text_pair: Any, split: bool) -> tuple[list[_Sample], bool]:
+    """Return the texts of a call, and whether they came as a list."""
+    if not isinstance(text, (list, tuple)) or (split and not (text and isinstance(text[0], (list, tuple)))):
+        return [("", text, text_pair)], False
+    if text_pair is None:
+        samples: list[_Sample] = []
+        for i, item in enumerate(text):
+            is_pair = isinstance(item, (list, tuple)) and len(item) == 2
+            if is_pair and split:
+                is_pair = isinstance(item[0], (list, tuple))
+            samples.append((f"[{i}]", *item) if is_pair else (f"[{i}]", item, None))
+        return samples, True
+    if not isinstance(text_pair, (list, tuple)) or len(text_pair) != len(text):
+        got = f"{len(text_pair)}" if isinstance(text_pair, (list, tuple)) else type(text_pair).__name__
+        raise ValueError(f"text_pair: expected a list of {len(text)} texts, as many as in text, got {got}")
+    return [(f"[{i}]", *pair) for i, pair in enumerate(zip(text, text_pair, strict=True))], True
+
+
+def _arrays(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns as arrays of int64."""
+    import numpy as np  # imported late: lists need none
+
+    sizes = dict.fromkeys(map(len, columns["input_ids"]))
+    if len(sizes) > 1:
+        got = " and ".join(map(str, list(sizes)[:2]))
+        raise ValueError(
+            f"return_tensors: expected rows of equal length (padding=True makes them so), got {got} tokens"
+        )
+    return {key: np.array(column, np.int64) for key, column in columns.items()}
 
 
 class Tokenizer:
@@ -174,8 +330,8 @@ class Tokenizer:
     --------
     >>> from squeezeops import Tokenizer
     >>> tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "token", "##s"])
-    >>> encoded = tokenizer("Tokens")
-    >>> encoded["input_ids"], encoded["offsets"]
+    >>> encoded = tokenizer("Tokens", return_offsets_mapping=True)
+    >>> encoded.input_ids, encoded.offset_mapping
     ([2, 5, 6, 3], [(0, 0), (0, 5), (5, 6), (0, 0)])
     """
 
@@ -203,11 +359,10 @@ class Tokenizer:
     ) -> None:
         if not isinstance(vocab, (list, tuple, Mapping)):
             raise TypeError(f"vocab: expected a dict of token to id or a list of tokens, got {type(vocab).__name__}")
-        items = list(vocab.items() if isinstance(vocab, Mapping) else zip(vocab, range(len(vocab)), strict=True))
-        if not all(type(token) is str and type(i) is int and 0 <= i < UNLIMITED for token, i in items):
-            for token, i in items:
+        for token, i in vocab.items() if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False):
+            if not (type(token) is str and type(i) is int and 0 <= i < UNLIMITED):
                 check_id("vocab", token, i)
-        self._vocab = dict(items)
+        self._vocab = dict(vocab if isinstance(vocab, Mapping) else zip(vocab, itertools.count(), strict=False))
         self.vocab_size = len(self._vocab)
         self.max_length: int | None = check_int("max_length", max_length, 1, type(None))
         self.unk_token, self.cls_token, self.sep_token = unk_token, cls_token, sep_token
@@ -244,24 +399,39 @@ class Tokenizer:
                 added[token] = {"content": token, "id": free, "special": True}
                 free += 1
         self._added = list(added.values())
-        self._ids: dict[str, int] = {content: record["id"] for content, record in added.items()} | self._vocab
+        self._ids = ChainMap(self._vocab, {content: record["id"] for content, record in added.items()})
+        self._size = len(self._vocab) + sum(content not in self._vocab for content in added)
         missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
-        self._tokens = {i: token for token, i in self._ids.items()}
         self._specials = {content for content, record in added.items() if record.get("special")}
         matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
         self._verbatim = _AddedTokens({c: r for c, r in matched.items() if not r.get("normalized")})
         normalized = {content: self._normalize(content)[0] for content, r in added.items() if r.get("normalized")}
         self._normalized = _AddedTokens({form: added[c] for c, form in normalized.items() if c in matched})
         # The reference decodes added tokens of normalised text to their normalised form.
-        self._decoded = self._tokens | {self._ids[content]: form for content, form in normalized.items()}
+        self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
-        self._cache: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
+        self._encoded = 0  # characters, as long as that is few
+        # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
+        # words are forgotten. A word that is used again moves back.
+        self._recent: dict[str, Pieces] = {}
+        self._older: dict[str, Pieces] = {}
+        self._recent_bytes = 0
         self.unk_token_id = self._ids.get(unk_token)
         cls, sep, pad, mask = (None if token is None else self._ids[token] for token in list(named.values())[1:])
         self.cls_token_id, self.sep_token_id, self.pad_token_id, self.mask_token_id = cls, sep, pad, mask
+        self._fills = {  # what pads each column
+            "input_ids": self.pad_token_id,
+            "token_type_ids": 0,
+            "attention_mask": 0,
+            "special_tokens_mask": 1,
+            "offset_mapping": (0, 0),
+            "word_ids": None,
+            "sequence_ids": None,
+        }
         self._templates: list[Template] = [[("A", 0)], [("A", 0), ("B", 1)]]
         if cls is not None and sep is not None:
             self._templates = bert_templates(cls, sep)
@@ -333,10 +503,7 @@ class Tokenizer:
             self = cls._from_json(file, config, flags, options, bert_class)
         else:
             with naming(file):
-                # One token per line; the line number is the id, blank lines included.
-                lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-                blanks = "".join(filter(SPACE.match, map(chr, range(0x3001))))
-                vocab = {line.rstrip(blanks): i for i, line in enumerate(lines)}
+                vocab = read_vocabulary_file(file)
             options |= read_added_tokens(file.parent, config, vocab)
             with naming(file):
                 self = cls(vocab, **options, **flags)
@@ -401,19 +568,34 @@ class Tokenizer:
         templates, ends = read_post_processor(data.get("post_processor"))
         decoder = read_decoder(data.get("decoder"))
         options = {f"{kind}_token": token for kind, (token, _) in ends.items()} | options
-        known = vocab.keys() | {record["content"] for record in options["added_tokens"]}
+        added = {record["content"] for record in options["added_tokens"]}
         for kind in SPECIAL_KINDS[1:]:
             usual = f"[{kind.upper()}]"
-            options.setdefault(f"{kind}_token", usual if usual in known else None)
+            options.setdefault(f"{kind}_token", usual if usual in vocab or usual in added else None)
         self = cls(vocab, **options)
         for kind, (token, i) in ends.items():
             if i != (own := self._ids.get(token)):
                 raise ValueError(f"post_processor: {kind}: {token!r}: expected id {own} as in the vocabulary, got {i}")
-        unknown = {part for t in templates for part, _ in t if isinstance(part, int)} - self._tokens.keys()
+        unknown = {part for t in templates for part, _ in t if isinstance(part, int)}.difference(self._all_ids())
         if unknown:
             raise ValueError(f"post_processor: ids {sorted(unknown)} are not in the vocabulary")
         self._templates, self._decoder = templates, decoder
         return self
+
+    @cached_property
+    def _tokens(self) -> dict[int, str] | list[str | None]:
+        """The token of each id, in a list if there are few holes. Made late: only what reads tokens needs it."""
+        largest = max(self._all_ids(), default=0)
+        tokens: dict[int, str] | list[str | None] = {}
+        if largest < 2 * self._size:
+            tokens = [None] * (largest + 1)
+        for known in reversed(self._ids.maps):
+            for token, i in known.items():
+                tokens[i] = token
+        return tokens
+
+    def _all_ids(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(tokens.values() for tokens in self._ids.maps)
 
     def _flags(self) -> dict[str, bool]:
         """Return how texts are normalised, by the names of the constructor's arguments."""
@@ -468,10 +650,11 @@ class Tokenizer:
         self = cls(vocab, **{name: settings[name] for name in known if name in settings})
         for i, kind in enumerate(("single", "pair")):
             template = check(kind, settings.get(kind, self._templates[i]), list)
+            check_pieces(kind, len(template))
             for item in template:
                 part, type_id = item if isinstance(item, list | tuple) and len(item) == 2 else (None, None)
                 check_id(kind, str(part), type_id)
-                if part not in ("A", "B") and (type(part) is not int or part not in self._tokens):
+                if part not in ("A", "B") and (type(part) is not int or part not in self._all_ids()):
                     raise ValueError(f"{kind}: expected 'A', 'B' or the id of a token, got {reprlib.repr(item)}")
             self._templates[i] = [(part, type_id) for part, type_id in template]
         decoder = check("decoder", settings.get("decoder", self._decoder), list, tuple, type(None))
@@ -493,49 +676,66 @@ class Tokenizer:
 
     def __call__(
         self,
-        text: str | Sequence[str],
-        pair: str | Sequence[str] | None = None,
+        text: Texts,
+        text_pair: Texts | None = None,
         *,
-        truncation: bool | str = False,
-        max_length: int | None = None,
-        padding: bool | str = False,
         add_special_tokens: bool = True,
+        padding: bool | Padding = False,
+        truncation: bool | Truncation | None = None,
+        max_length: int | None = None,
         stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_token_type_ids: bool = True,
+        return_attention_mask: bool = True,
         return_overflowing_tokens: bool = False,
-        return_alignment: bool = False,
-    ) -> dict[str, list[Any]]:
-        """Encode a text, a pair of texts, or a list of either.
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+    ) -> Encoding:
+        """Encode a text, a pair of texts, or a list of either, as the tokenizers of transformers do.
 
         Parameters
         ----------
-        text, pair : str, or list or tuple of str
-            A text and, for pairs, its second text; or two lists of equal length.
-        truncation : bool or str
-            ``False`` or ``"do_not_truncate"`` does not truncate; ``True`` or ``"longest_first"``, ``"only_first"`` and
-            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at `truncation_side`.
-        max_length : int or None
-            The length to truncate to, special tokens included. Default: the `max_length` of the tokenizer.
-        padding : bool or str
-            ``True`` (or ``"longest"``) pads a list of texts to the longest one, at `padding_side`.
+        text, text_pair : str, or list or tuple of str
+            A text and, for pairs, its second text; or two lists of equal length. An item of `text` may be a pair, too.
         add_special_tokens : bool
             Whether to add ``[CLS]`` and ``[SEP]``.
+        padding : bool or {"longest", "max_length", "do_not_pad"}
+            ``True`` (or ``"longest"``) pads a list of texts to the longest one, ``"max_length"`` to `max_length`.
+        truncation : bool or {"longest_first", "only_first", "only_second", "do_not_truncate"}, optional
+            ``False`` or ``"do_not_truncate"`` does not truncate; ``True`` or ``"longest_first"``, ``"only_first"`` and
+            ``"only_second"`` say which text of a pair is cut. Tokens are cut off at `truncation_side`. Default:
+            ``True`` if there is a `max_length` and no padding, else ``False``.
+        max_length : int or None
+            The length to truncate and to pad to, special tokens included. Default: the `max_length` of the tokenizer.
         stride : int
             The number of tokens that neighbouring windows share, with `return_overflowing_tokens`.
+        is_split_into_words : bool
+            Whether texts are lists of words. Each is encoded on its own, and offsets are those in the word.
+        pad_to_multiple_of : int or None
+            Padding goes on to a multiple of this length.
+        padding_side : {"right", "left"}, optional
+            Default: that of the tokenizer.
+        return_tensors : {None, "np"}
+            None returns lists; "np" arrays of int64, with a row for a single text, too.
+        return_token_type_ids, return_attention_mask : bool
+            Whether to return these columns.
         return_overflowing_tokens : bool
             Whether to return a truncated text as several rows, its windows. All but the last are as long as possible.
             The other text of a pair is whole in each of them.
-        return_alignment : bool
-            Whether to add ``word_ids`` and ``sequence_ids``.
+        return_special_tokens_mask, return_offsets_mapping, return_length : bool
+            Whether to return these columns, too.
 
         Returns
         -------
-        dict
-            ``input_ids``, ``token_type_ids``, ``attention_mask`` and ``offsets`` ((start, end) of each token in its
-            text, (0, 0) for special tokens and padding), as lists; for a list of texts, as lists of lists.
-
-            With `return_alignment`, also ``word_ids``, the number of each token's word in its text (punctuation marks,
-            ideographs and added tokens are words of their own), and ``sequence_ids``, 0 for `text` and 1 for `pair`.
-            Both are None for special tokens and padding.
+        Encoding
+            A dict of ``input_ids``, ``token_type_ids`` and ``attention_mask``; if asked for also
+            ``special_tokens_mask`` (1 for special tokens and padding), ``offset_mapping`` ((start, end) of each token
+            in its text, (0, 0) for special tokens and padding) and ``length`` of the rows. Each is a list or, for a
+            list of texts, a list of lists.
 
             With `return_overflowing_tokens`, always lists of lists, one row per window, and
             ``overflow_to_sample_mapping``, the index of each row's text.
@@ -545,69 +745,80 @@ class Tokenizer:
         TypeError
             If a text is not a str, or an option has the wrong type.
         ValueError
-            If an option has an unknown value, the lists differ in length, or truncation lacks a length or cannot reach
-            it. With `return_overflowing_tokens`, also if `stride` is not below the length of a window, or if
-            `truncation` does not name the text of a pair to cut.
+            If an option has an unknown value, the lists differ in length, truncation or padding lacks a length, or
+            truncation cannot reach it; for arrays of rows of different lengths. With `return_overflowing_tokens`, also
+            if `stride` is not below the length of a window, or if `truncation` does not name the text of a pair to cut.
         """
-        strategy = "longest_first" if truncation is True else truncation or "do_not_truncate"
-        if strategy not in (*_STRATEGIES, "do_not_truncate"):
-            raise ValueError(f"truncation: expected a bool, 'do_not_truncate' or {_STRATEGIES}, got {truncation!r}")
-        if padding not in (True, False, "longest", "do_not_pad"):
-            raise ValueError(f"padding: expected True, False, 'longest' or 'do_not_pad', got {padding!r}")
-        if padding in (True, "longest") and self.pad_token_id is None:
-            raise ValueError(f"padding: expected False, because the tokenizer has no pad_token, got {padding!r}")
-        limit = check_int("max_length", max_length, 1, type(None)) or self.max_length
-        if strategy == "do_not_truncate":
-            limit = None
-        elif limit is None:
-            raise ValueError("max_length: truncation needs one, and the tokenizer has none of its own; got None")
-        check_int("stride", stride, 0)
-        overflowing = check("return_overflowing_tokens", return_overflowing_tokens, bool)
-        check("return_alignment", return_alignment, bool)
-        if overflowing and limit is not None and strategy == "longest_first" and pair is not None:
+        options: Any = (
+            self.max_length, self.pad_token_id is not None, self.padding_side, add_special_tokens, padding, truncation,
+            max_length, stride, is_split_into_words, pad_to_multiple_of, padding_side, return_tensors,
+            return_token_type_ids, return_attention_mask, return_overflowing_tokens, return_special_tokens_mask,
+            return_offsets_mapping, return_length,
+        )  # fmt: skip
+        try:
+            plan = _plan(*options)
+        except TypeError:  # perhaps a value without a hash
+            plan = _plan.__wrapped__(*options)
+        samples, batched = _samples(text, text_pair, plan.split)
+        if plan.cuts_one and samples and samples[0][2] is not None:
             expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
             raise ValueError(f"truncation: expected {expected}, got {truncation!r}")
+        found = self._encode_samples(samples, plan)
+        rows = [row for sample in found for row in sample] if batched else found[0]
+        width = plan.width
+        if plan.longest:
+            width = max([len(row["input_ids"]) for row in rows], default=0)
+            width += -width % plan.multiple
+        if width:
+            rows = [self._padded(row, width, plan.side) for row in rows]
 
-        plan = _Plan(strategy, limit, stride if overflowing else None, add_special_tokens, return_alignment)
-        if isinstance(text, (list, tuple)):
-            if pair is None:
-                pairs: Sequence[str | None] = [None] * len(text)
-            elif isinstance(pair, (list, tuple)) and len(pair) == len(text):
-                pairs = pair
-            else:
-                got = f"{len(pair)}" if isinstance(pair, (list, tuple)) else type(pair).__name__
-                raise ValueError(f"pair: expected a list of {len(text)} texts, as many as in text, got {got}")
-            samples = [
-                self._encode_rows(a, b, f"[{i}]", plan) for i, (a, b) in enumerate(zip(text, pairs, strict=True))
-            ]
-        else:
-            samples = [self._encode_rows(text, pair, "", plan)]
-            if not overflowing:
-                return samples[0][0]
-        rows = [row for sample in samples for row in sample]
-        fill = {"input_ids": self.pad_token_id, "token_type_ids": 0, "attention_mask": 0, "offsets": (0, 0)}
-        fill |= dict.fromkeys(("word_ids", "sequence_ids") if return_alignment else ())
-        width = max((len(row["input_ids"]) for row in rows), default=0) if padding in (True, "longest") else 0
-        out: dict[str, list[Any]] = {
-            key: [self._padded(row[key], value, width) for row in rows] for key, value in fill.items()
-        }
-        if overflowing:
-            out["overflow_to_sample_mapping"] = [i for i, sample in enumerate(samples) for _ in sample]
-        return out
+        def align() -> list[EncodedRow]:
+            again = plan._replace(aligned=True)
+            aligned = rows if plan.aligned else [row for s in self._encode_samples(samples, again) for row in s]
+            return [self._aligned(row, width, plan.side) for row in aligned]
 
-    def _padded(self, row: list[Any], value: Any, width: int) -> list[Any]:
-        padding = [value] * (width - len(row))
-        return row + padding if self.padding_side == "right" else padding + row
+        if not batched and plan.stride is None and not plan.arrays:
+            out: dict[str, Any] = {key: rows[0][key] for key in plan.columns}
+            if plan.length:
+                out["length"] = [len(out["input_ids"])]
+            return Encoding(out, align)
+        out = {key: [row[key] for row in rows] for key in plan.columns}
+        if plan.length:
+            out["length"] = list(map(len, out["input_ids"]))
+        if plan.stride is not None:
+            out["overflow_to_sample_mapping"] = [i for i, sample in enumerate(found) for _ in sample]
+        return Encoding(_arrays(out) if plan.arrays else out, align)
 
-    def _encode_rows(self, text: object, pair: object, index: str, plan: _Plan) -> list[dict[str, list[Any]]]:
+    def _padded(self, row: dict[str, list[Any]], width: int, side: str) -> dict[str, list[Any]]:
+        missing = width - len(row["input_ids"])
+        if missing <= 0:
+            return row
+        if side == "right":
+            return {key: values + [self._fills[key]] * missing for key, values in row.items()}
+        return {key: [self._fills[key]] * missing + values for key, values in row.items()}
+
+    def _aligned(self, row: dict[str, list[Any]], width: int, side: str) -> EncodedRow:
+        ids, types, mask, spans, special, words, sequences = self._padded(row, width, side).values()
+        return EncodedRow(ids, types, [self._tokens[i] for i in ids], spans, mask, special, words, sequences)
+
+    def _encode_samples(self, samples: list[_Sample], plan: _Plan) -> list[list[dict[str, list[Any]]]]:
+        """Encode each text or pair into rows: in C, as far as the backend in force does that, else here."""
+        encoder = self._encoder(samples)
+        if encoder is None or plan.stride is not None or plan.split:
+            return [self._encode_rows(*sample, plan) for sample in samples]
+        encode, number = encoder.encode, 0 if plan.limit is None else 1 + _STRATEGIES.index(plan.strategy)
+        options = plan.add_special_tokens, number, plan.limit or 0, plan.row
+        return [
+            [row] if (row := encode(text, pair, *options)) else self._encode_rows(index, text, pair, plan)
+            for index, text, pair in samples
+        ]
+
+    def _encode_rows(self, index: str, text: Any, pair: Any, plan: _Plan) -> list[dict[str, list[Any]]]:
         """Encode a text or a pair into one row or, with overflow, into a row per window."""
-        if not isinstance(text, str):
-            raise TypeError(f"text{index}: expected str, got {type(text).__name__}")
-        if pair is not None and not isinstance(pair, str):
-            raise TypeError(f"pair{index}: expected str or None, got {type(pair).__name__}")
+        encode = self._encode_words if plan.split else self._encode_text
+        first = encode(f"text{index}", text, plan.aligned)
+        second = _NOTHING if pair is None else encode(f"text_pair{index}", pair, plan.aligned)
         template = self._templates[pair is not None]
-        first = self._encode(text, plan.alignment)
-        second = self._encode(pair, plan.alignment) if pair else _Part([], [], [])
         if plan.limit is None:
             return [self._fill(template, {"A": first, "B": second}, plan)]
         specials = sum(isinstance(part, int) for part, _ in template) if plan.add_special_tokens else 0
@@ -622,6 +833,28 @@ class Tokenizer:
             for a in _windows(sizes[0], rooms[0], plan.stride, self.truncation_side)
             for b in _windows(sizes[1], rooms[1], plan.stride, self.truncation_side)
         ]
+
+    def _encode_text(self, name: str, text: Any, with_words: bool) -> _Part:
+        if not isinstance(text, str):
+            hint = ""
+            if hasattr(text, "tolist"):
+                hint = f" ({name}.tolist() is a list)"
+            elif isinstance(text, (list, tuple)):
+                hint = " (is_split_into_words=True takes lists of words)"
+            raise TypeError(f"{name}: expected str, got {type(text).__name__}{hint}")
+        return self._encode(text, with_words)
+
+    def _encode_words(self, name: str, words: Any, with_words: bool) -> _Part:
+        """Encode each word on its own."""
+        if not isinstance(words, (list, tuple)):
+            raise TypeError(f"{name}: expected a list of str, got {type(words).__name__}")
+        all_parts = _Part([], [], [])
+        for k, word in enumerate(words):
+            part = self._encode_text(f"{name}[{k}]", word, False)
+            all_parts.ids.extend(part.ids)
+            all_parts.offsets.extend(part.offsets)
+            all_parts.words.extend([k] * len(part.ids))
+        return all_parts
 
     def _fill(
         self, template: list[tuple[str | int, int]], parts: Mapping[str, _Part], plan: _Plan
@@ -643,22 +876,54 @@ class Tokenizer:
                 words.append(None)
             added = len(ids) - len(types)
             types += [type_id] * added
-            sequences += [_SEQUENCES.get(part)] * added
+            if plan.aligned:
+                sequences += [_SEQUENCES.get(part)] * added
         row: dict[str, list[Any]] = {
             "input_ids": ids,
             "token_type_ids": types,
             "attention_mask": [1] * len(ids),
-            "offsets": offsets,
+            "offset_mapping": offsets,
         }
-        return row | {"word_ids": words, "sequence_ids": sequences} if plan.alignment else row
+        if plan.aligned:
+            special = [int(sequence is None) for sequence in sequences]
+            row |= {"special_tokens_mask": special, "word_ids": words, "sequence_ids": sequences}
+        return row
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: not what belongs to this process."""
+        return self.__dict__ | {"_encoders": {}}
+
+    def _encoder(self, samples: Iterable[_Sample]) -> Any:
+        """Return the tokenizer in C of the backend in force; None if it has none, or if making one is not worth it.
+
+        That takes as long as to encode a few characters per token of the vocabulary in Python.
+        """
+        enough = 4 * self.vocab_size
+        if self._encoded < enough:
+            self._encoded += sum(len(text) for _, *texts in samples for text in texts if isinstance(text, (str, list)))
+            if self._encoded < enough:
+                return None
+        try:
+            key = ops.get_backend(), self.truncation_side
+        except (ImportError, ValueError):  # the class needs none
+            return None
+        if key not in self._encoders:
+            make = getattr(backends.load(key[0]), "make_encoder", None)
+            self._encoders[key] = make and make(self._vocab, self.settings())
+        return self._encoders[key]
 
     def _encode(self, text: str, with_words: bool = False) -> _Part:
         """Encode one text without special tokens."""
+        encoder = self._encoder([("", text, None)])
+        if encoder is not None and encoder.plain:
+            row = encoder.encode(text, None, False, 0, 0, ("input_ids", "offset_mapping", "word_ids"))
+            if row:
+                return _Part(*row.values())
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         words: list[int] = []
         numbers = itertools.count()
-        known = self._cache.get
+        known = self._recent.get
         for base, stop, token in self._verbatim.split(text):
             if token is not None:
                 ids.append(token)
@@ -692,8 +957,10 @@ class Tokenizer:
                             offsets.append((base + origin[at + first], base + origin[at + last - 1] + 1))
         return _Part(ids, offsets, words)
 
-    def _word_pieces(self, word: str) -> tuple[tuple[int, int, int], ...]:
+    def _word_pieces(self, word: str) -> Pieces:
         """Return (id, start, end) of a word's pieces: the longest known prefix, then the longest continuation, ..."""
+        if word in self._older:
+            return self._remember(word, self._older[word])
         pieces: list[tuple[int, int, int]] = []
         start, size, prefix = 0, len(word), ""
         while start < size <= self._max_chars:
@@ -709,12 +976,18 @@ class Tokenizer:
             shown = reprlib.repr(word)
             raise ValueError(f"text: expected words of the vocabulary, which has no {self.unk_token!r}, got {shown}")
         result = tuple(pieces) if start == size else ((self._vocab[self.unk_token], 0, size),)
-        if size > self._max_chars:
-            return result  # cheap to find again, and of any length
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()  # rare; tracking the order of use would cost more
-        self._cache[word] = result
-        return result
+        return result if size > self._max_chars else self._remember(word, result)  # cheap to find again
+
+    def _remember(self, word: str, pieces: Pieces) -> Pieces:
+        taken = PIECE_BYTES * (len(pieces) + 3) + 4 * len(word)
+        self._recent_bytes += taken
+        if self._recent_bytes > MOST_RECENT:
+            if taken > MOST_RECENT // 8:
+                self._recent_bytes -= taken
+                return pieces
+            self._older, self._recent, self._recent_bytes = self._recent, {}, taken
+        self._recent[word] = pieces
+        return pieces
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text without special tokens.
@@ -734,7 +1007,7 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, got {type(text).__name__}")
-        return [self._tokens[i] for i in self._encode(text).ids]
+        return self._look_up(self._encode(text).ids, {})
 
     def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
         """Return the token of an id, or a list of tokens.
@@ -755,8 +1028,8 @@ class Tokenizer:
             If an id is outside the vocabulary.
         """
         if isinstance(ids, Iterable):
-            return self._look_up(ids, self._tokens)
-        return self._look_up([ids], self._tokens)[0]
+            return self._look_up(ids, {})
+        return self._look_up([ids], {})[0]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
         """Return the id of a token, or a list of ids. Unknown tokens have the id of `unk_token`.
@@ -841,18 +1114,30 @@ class Tokenizer:
             tokens[k] = token
         return "".join(tokens)
 
-    @staticmethod
-    def _look_up(ids: Iterable[int], tokens: Mapping[int, str]) -> list[str]:
-        try:
-            return [tokens[operator.index(i)] for i in ids]
-        except KeyError as error:
-            raise ValueError(f"ids: expected ids of the vocabulary, got {error}") from None
-        except TypeError as error:
-            raise TypeError(f"ids: expected int, got something else: {error}") from None
+    def _look_up(self, ids: Iterable[int], forms: Mapping[int, str]) -> list[str]:
+        """Return the form or else the token of each id."""
+        tokens, out = self._tokens, []
+        for item in ids:
+            try:
+                i = operator.index(item)
+            except TypeError as error:
+                raise TypeError(f"ids: expected int, got something else: {error}") from None
+            try:
+                token = forms[i] if i in forms else tokens[i] if i >= 0 else None
+            except LookupError:
+                token = None
+            if token is None:
+                raise ValueError(f"ids: expected ids of the vocabulary, got {i}")
+            out.append(token)
+        return out
+
+    def __repr__(self) -> str:
+        lowercase = self._normalize.lowercase
+        return f"Tokenizer(vocab_size={self.vocab_size}, max_length={self.max_length}, lowercase={lowercase})"
 
     def __len__(self) -> int:
         """Return the size of the vocabulary with the added tokens."""
-        return len(self._ids)
+        return self._size
 
     @property
     def largest_id(self) -> int:

@@ -1,4 +1,4 @@
-#include "allocator.h"
+#include "memory.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
-"""The kernels of amx_int8, on tiles in plain C where the processor has none, and what they ask the system for.
+"""The kernels of amx_int8 and avxvnni on processors without AMX and AVX_VNNI, and what AMX asks the system for.
 
-The other tests run amx_int8 as any other ISA where it runs. Here the tests of int8 convolutions and attention run on a
-copy of the package whose library has plain tiles (SQUEEZEOPS_PLAIN_TILES).
+The other tests run these as any other ISA where they run. Here the tests of int8 ops run on a copy of the package whose
+library has stand-ins (SQUEEZEOPS_STAND_INS), which need AVX512_VNNI alone: tiles in plain C, and the code of avxvnni
+with each product in the encoding of AVX512_VNNI.
 """
 
 import ctypes
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 from build_helpers import ROOT, cmake_build, run, tool
-from kernel_tables import isas_on
+from disassembly import disassemble, parse
+from kernel_tables import isas_on, object_of
+from limits import seconds
 from op_helpers import ALL_ISAS, Variant, native, normal
 
 import squeezeops
@@ -29,16 +32,23 @@ needs_tiles = pytest.mark.skipif(not ON_TILES, reason="this processor has no AMX
 # Plain tiles replace the tiles alone; the epilogue is that of AVX-512.
 needs_vnni = pytest.mark.skipif("avx512vnni" not in ALL_ISAS, reason="this processor has no AVX512_VNNI")
 TESTS = ROOT / "tests"
+STAND_INS = {
+    "amx_int8": ("on tiles in plain C", "on a processor's tiles: there is no AMX here"),
+    "avxvnni": ("in the encoding of AVX512_VNNI", "in its own encoding: there is no AVX_VNNI here"),
+}
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """The environment of a Python that imports the package with plain tiles."""
-    kept = {"scalar", "avx512", "avx512vnni", "amx_int8"}
+def build(tmp_path_factory):
+    """The folder of a build with stand-ins."""
+    kept = {"scalar", "avxvnni", "avx512", "avx512vnni", "amx_int8"}
     without = [f"-DSQUEEZEOPS_WITHOUT_{row.tag.upper()}=ON" for row in isas_on("x86_64") if row.tag not in kept]
-    build = cmake_build(
-        tmp_path_factory.mktemp("build"), "-DSQUEEZEOPS_PLAIN_TILES=ON", *without, targets=["squeezeops"]
-    )
+    return cmake_build(tmp_path_factory.mktemp("build"), "-DSQUEEZEOPS_STAND_INS=ON", *without, targets=["squeezeops"])
+
+
+@pytest.fixture(scope="module")
+def plain(build, tmp_path_factory):
+    """The environment of a Python that imports the package with stand-ins."""
     package, folder = Path(squeezeops.__file__).parent, tmp_path_factory.mktemp("plain")
     (library,) = package.glob("libsqueezeops.so.*")
     shutil.copytree(package, folder / "squeezeops", ignore=shutil.ignore_patterns("__pycache__"))
@@ -49,22 +59,46 @@ def plain(tmp_path_factory):
 
 def python(environment, *arguments, **more):
     return subprocess.run(
-        [sys.executable, *arguments], env=environment | more, capture_output=True, text=True, timeout=600, cwd=TESTS
+        [sys.executable, *arguments],
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        timeout=seconds(600),
+        cwd=TESTS,
     )
 
 
 @needs_vnni
-def test_int8_ops_on_plain_tiles(plain, record_property):
+@pytest.mark.parametrize("isa", STAND_INS)
+def test_int8_ops(plain, record_property, isa):
     """Golden bits, every number of rows, odd channels, groups, epilogues, strides, guard bands, the peak loop."""
     files = [f"test_{name}.py" for name in ("bits", "pointwise_conv_int8", "attention_int8", "ops", "benchmark")]
-    options = ["-q", "-p", "no:cacheprovider", "-k", "amx_int8 or golden"]
+    options = ["-q", "-p", "no:cacheprovider", "-k", f"{isa} or golden"]
     done = python(plain, "-m", "pytest", *options, *files)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"test_golden_bits ran amx_int8 s8,", done.stdout)
+    assert re.search(rf"test_golden_bits ran (.*, )?{isa} s8,", done.stdout)
     passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
     assert passed and int(passed[1]) > 100, done.stdout
-    elsewhere = "" if ON_TILES else ", NOT on a processor's tiles: there is no AMX here"
-    record_property("ran", [f"amx_int8 on tiles in plain C{elsewhere}"])
+    how, missing = STAND_INS[isa]
+    record_property("ran", [f"{isa} {how}" + (f", NOT {missing}" if isa not in ALL_ISAS else "")])
+
+
+def test_avxvnni_differs_in_an_encoding_alone(build, tmp_path):
+    """What ran above is what processors with AVX_VNNI run: the same instructions and registers, in the same order."""
+    paths = [object_of(f"{name}_s8", "avxvnni") for name in ("attention", "pwconv", "quantize_rows", "peak")]
+    own = cmake_build(tmp_path, targets=paths)
+
+    def instructions(path):
+        """Without addresses, which depend on the length of the encoding."""
+        architecture, functions = parse(disassemble(path, tool("objdump")))
+        found = [i for _, function in functions for i in function if not re.fullmatch(architecture.padding, str(i))]
+        return [i.name if re.fullmatch(rf"call|{architecture.jump}", i.name) else str(i) for i in found]
+
+    for path in paths:
+        expected = instructions(own / path)
+        assert instructions(build / path) == expected
+        products = sum(i.startswith("vpdpbusd ") for i in expected)
+        assert (products > 0) == ("quantize_rows" not in path)
 
 
 @needs_tiles
@@ -214,7 +248,7 @@ def test_what_asks_for_permission(plain, tmp_path, code):
 
 
 REFUSED = (
-    "expected an ISA that runs here (avx512vnni, avx512, scalar), got 'amx_int8', which is refused by the operating"
+    "expected an ISA that runs here (avx512vnni, avx512, avxvnni, scalar), got 'amx_int8', which is refused by the"
 )
 
 
@@ -238,7 +272,7 @@ print(_native.last_kernel(), times())
     assert lines == [
         "pwconv_s8_avx512vnni",
         "avx512vnni avx512vnni refused by the operating system pwconv_s8_avx512vnni",
-        f"force_isa: isa: {REFUSED} system",
+        f"force_isa: isa: {REFUSED} operating system",
         "pwconv_s8_avx512vnni 1",
     ]
     info = python(plain, "-m", "squeezeops", "info", PLAIN_TILES_REFUSED="1").stdout
@@ -246,7 +280,7 @@ print(_native.last_kernel(), times())
     forced = {"PLAIN_TILES_REFUSED": "1", "SQUEEZEOPS_ISA": "amx_int8"}
     for code in ("ops.tanh(x)", "ops.quantize_rows(x)"):  # also where no kernel of amx_int8 would run
         done = python(plain, "-c", CALLS + code, os.devnull, **forced)
-        assert done.returncode == 1 and f": SQUEEZEOPS_ISA: {REFUSED} system" in done.stderr
+        assert done.returncode == 1 and f": SQUEEZEOPS_ISA: {REFUSED} operating system" in done.stderr
 
 
 @needs_tiles

@@ -1,11 +1,11 @@
 // Memory that lives as long as its owner, without the C++ library.
-#ifndef SQZ_MODEL_MEMORY_H_
-#define SQZ_MODEL_MEMORY_H_
+#ifndef SQZ_MODEL_ARENA_H_
+#define SQZ_MODEL_ARENA_H_
 
 #include <stdint.h>
 #include <string.h>
 
-#include "allocator.h"
+#include "memory.h"
 
 namespace sqz::model {
 
@@ -48,4 +48,4 @@ inline int64_t to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace sqz::model
 
-#endif  // SQZ_MODEL_MEMORY_H_
+#endif  // SQZ_MODEL_ARENA_H_

@@ -1,6 +1,6 @@
 // All memory that the library allocates: from malloc(), or from the functions of sqz_set_allocator().
-#ifndef SQZ_ALLOCATOR_H_
-#define SQZ_ALLOCATOR_H_
+#ifndef SQZ_MEMORY_H_
+#define SQZ_MEMORY_H_
 
 #include <stddef.h>
 
@@ -13,4 +13,4 @@ void deallocate(void *memory);  // may be null
 
 }  // namespace sqz
 
-#endif  // SQZ_ALLOCATOR_H_
+#endif  // SQZ_MEMORY_H_

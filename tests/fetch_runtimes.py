@@ -1,0 +1,72 @@
+"""Downloads PyPy and MicroPython for test_runtimes.py into the user's cache folder: ``python tests/fetch_runtimes.py``.
+
+They are packages of Debian 13, from the mirror that this machine's own lists of packages name. Their programs are run
+by the loader that comes with them, since this machine's C library may be older.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "arm"))
+
+from machinery import Failed, download  # noqa: E402
+from packages import CACHE, made_once, sources, unpack_packages  # noqa: E402
+
+SUITE = "trixie"
+DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "armv7": "armhf"}  # by the names of `tests/arm`
+TRIPLE = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "armv7": "arm-linux-gnueabihf"}
+PACKAGES = {"x86_64": ("micropython", "pypy3"), "aarch64": ("micropython",), "armv7": ("micropython",)}
+WHEELS = ("--platform=manylinux_2_28_x86_64", "--platform=manylinux_2_27_x86_64", "--platform=manylinux2014_x86_64")
+
+
+def name_of(architecture: str) -> str:
+    """The folder in the cache, which depends on what it is made of."""
+    made_of = repr((SUITE, PACKAGES[architecture], WHEELS, sources(suite=SUITE)))
+    return f"runtimes-{architecture}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def root_of(architecture: str) -> Path | None:
+    """The folder with the runtimes of an architecture; None if it was not downloaded."""
+    folder = CACHE / name_of(architecture)
+    return folder if folder.exists() else None
+
+
+def command(root: Path, architecture: str, program: str) -> list[str]:
+    """How a program of such a folder is started: by its own loader."""
+    (loader,) = (root / "usr").glob("lib*/ld-linux*.so.?")
+    libraries = root / "usr" / "lib" / TRIPLE[architecture]
+    return [str(loader), "--library-path", str(libraries), str(root / "usr" / "bin" / program)]
+
+
+def fetch(architecture: str) -> Path:
+    """Download, unless it was done before."""
+
+    def make(root: Path, work: Path) -> None:
+        unpack_packages(DEBIAN[architecture], PACKAGES[architecture], root, work, SUITE)
+        if "pypy3" in PACKAGES[architecture]:  # NumPy has wheels for it
+            pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile")
+            abi = ("--implementation=pp", "--abi=pypy311_pp73", "--python-version=3.11", "--only-binary=:all:")
+            download(*pip, "--target", root / "site", *abi, *WHEELS, "numpy")
+
+    return made_once(name_of(architecture), make)
+
+
+def main() -> int:
+    if platform.machine() != "x86_64":
+        print("the runtimes are downloaded on x86-64 machines only")
+        return 0
+    try:
+        for architecture in PACKAGES:
+            print(fetch(architecture))
+    except Failed as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

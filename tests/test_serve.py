@@ -1,0 +1,179 @@
+"""examples/serve.py, run as users run it: results, errors, a bounded load, and its end."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from limits import seconds
+from pipeline_helpers import MODELS, write_task_model
+
+import squeezeops
+
+SERVER = Path(__file__).parents[1] / "examples" / "serve.py"
+TEXTS = ["a gorgeous, witty, seductive movie", "a dull movie", "I loved every minute", "the worst film of the year"]
+
+
+@contextmanager
+def serving(*arguments):
+    """Run the server; yield its process and its port."""
+    path = os.pathsep.join(filter(None, [str(Path(squeezeops.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, str(SERVER), "--port", "0", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield process, int(re.search(r"http://127\.0\.0\.1:(\d+)$", line).group(1))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def post(port, inputs, connection=None):
+    """Send a request; return its status and the answer."""
+    connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+    connection.request("POST", "/", json.dumps({"inputs": inputs}))
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as (process, port):
+        yield process, port
+
+
+@pytest.fixture(scope="module")
+def classify():
+    return squeezeops.pipeline("text-classification", truncation=True)
+
+
+def test_it_is_short_and_says_how_to_call_it():
+    source = SERVER.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 80
+    assert "    curl -d" in source.split('"""')[1]
+    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) - sys.stdlib_module_names == {"squeezeops"}
+
+
+def test_results(server, classify):
+    _, port = server
+    assert post(port, TEXTS) == (200, {"results": classify(TEXTS)})
+    assert post(port, TEXTS[0]) == (200, {"results": classify([TEXTS[0]])[0]})
+    assert post(port, []) == (200, {"results": []})
+    assert post(port, [{"text": "a", "text_pair": "b"}]) == (200, {"results": classify([("a", "b")])})
+
+
+@pytest.mark.parametrize("task", [task for task in MODELS if task != "text-classification"])
+def test_tasks(tmp_path, task):
+    folder, inputs = write_task_model(tmp_path / "model", task), MODELS[task][1]
+    expected = list(squeezeops.pipeline(task, folder).stream(inputs[:1]))
+    if task == "feature-extraction":
+        expected = [vector.tolist() for vector in expected]
+    with serving("--task", task, "--model", folder) as (_, port):
+        assert post(port, inputs[:1]) == (200, {"results": expected})
+
+
+BAD = {
+    "blank": (json.dumps({"inputs": ["a", " "]}), 400, "TextError: text-classification: text 1: expected a non-empty"),
+    "number": (json.dumps({"inputs": 3}), 400, "TypeError: text-classification: text 0: expected a str, got int"),
+    "no inputs": (json.dumps({"texts": "a"}), 400, "KeyError: 'inputs'"),
+    "a list": ("[1]", 400, "TypeError: "),
+    "not JSON": ("{", 400, "JSONDecodeError: "),
+    "deep": ("[" * 200_000, 400, "RecursionError: "),
+    "not UTF-8": (b'{"inputs": "\xff"}', 400, "UnicodeDecodeError: "),
+    "large": (b"x" * ((1 << 20) + 1), 413, "expected a Content-Length of at most 1048576"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "message"), BAD.values(), ids=BAD)
+def test_errors(server, classify, body, status, message):
+    process, port = server
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+    try:
+        connection.request("POST", "/", body)
+    except ConnectionError:
+        assert status == 413  # the server has answered and closed before all of it was sent
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    assert response.status == status and answer["error"].startswith(message), answer
+    assert post(port, TEXTS[0])[0] == 200 and process.poll() is None
+
+
+def test_requests_without_a_length_and_clients_that_leave(server):
+    process, port = server
+    for request, status in (
+        (b"POST / HTTP/1.1\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"501"),
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds(60)) as client:
+            client.sendall(request)
+            assert client.recv(100).split()[1] == status
+    for request in (b"", b"POST", b'POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"inputs"'):
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds(60)) as client:
+            client.sendall(request)
+    assert post(port, TEXTS[0])[0] == 200 and process.poll() is None
+
+
+def test_a_load(classify):
+    """Eight clients at once, each with its own texts and some errors: every answer is that of its own request."""
+    clients, requests, failures = 8, 25, []
+
+    def run(client):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+        for i in range(requests):
+            text = TEXTS[(client + i) % len(TEXTS)]
+            bad = (client + i) % 7 == 0
+            status, answer = post(port, [text, ""] if bad else [text, text], connection)
+            good = status == 400 if bad else answer == {"results": [expected[text]] * 2}
+            if not good:
+                failures.append((client, i, answer))
+
+    with serving() as (_, port):
+        expected = dict(zip(TEXTS, classify(TEXTS), strict=True))
+        threads = [threading.Thread(target=run, args=(client,)) for client in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert failures == []
+
+
+def test_ctrl_c_answers_what_is_running(classify):
+    with serving() as (process, port):
+        texts, answers = TEXTS * 200, []
+        started = threading.Event()
+
+        def run():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+            connection.connect()
+            started.set()
+            answers.append(post(port, texts, connection))
+
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+        post(port, TEXTS[0], idle)  # stays open
+        thread = threading.Thread(target=run)
+        thread.start()
+        started.wait(60)
+        while post(port, TEXTS[0])[0] != 200:  # it is answered after the long one, or together with it
+            pass
+        process.send_signal(signal.SIGINT)
+        thread.join(60)
+        assert process.wait(60) == 0
+        assert answers and answers[0][0] == 200 and answers[0][1]["results"] == classify(texts)
+        assert "Traceback" not in process.stderr.read()
+        idle.close()
