@@ -1,149 +1,99 @@
-"""What it takes to classify a sentence in each runtime: start-up, time per sentence, memory.
+"""What a library costs besides the time of a call: ``python -m bench.footprint NAME`` in a fresh process.
 
-    python -m bench.footprint [--onnxruntime PYTHON]
-
-Runs the examples of examples/runtimes/ over the built-in model, each in a process of its own, on one thread. PyPy and
-MicroPython come from tests/fetch_runtimes.py. PYTHON is an interpreter with onnx, onnxruntime and tokenizers, which
-runs the same model, exported in float32. The table goes to docs/embedding.md.
+Prints JSON: the seconds to import it and to load the model for a text of 128 tokens, the peak memory after the first
+call, and the installed size of its own distribution, without dependencies.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import importlib
+import importlib.metadata
+import json
+import resource
 import subprocess
 import sys
-import tempfile
+import time
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests"))
+import bench.installed  # noqa: F401 before squeezeops is imported
+from bench.libraries import LIBRARIES, OURS
 
-from fetch_runtimes import command, root_of  # noqa: E402
-
-import squeezeops  # noqa: E402
-
-EXAMPLES = ROOT / "examples" / "runtimes"
-MODEL = str(Path(squeezeops.__file__).parent / "models" / "sentiment" / "model.safetensors")
-SENTENCE = "a gorgeous, witty, seductive movie"
-MANY = 1001
-# The package with NumPy, in the common way.
-PACKAGE = """
-import sys, squeezeops
-classify = squeezeops.pipeline("text-classification", sys.argv[1])
-for text in sys.argv[2:]:
-    print(classify(text), text)
-"""
-# The model as bench.graph writes it.
-ONNXRUNTIME = """
-import sys
-import numpy, onnxruntime, tokenizers
-tokenizer = tokenizers.BertWordPieceTokenizer(sys.argv[2])
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-for text in sys.argv[3:]:
-    logits = session.run(None, {"input_ids": numpy.array([tokenizer.encode(text).ids])})[0][0]
-    print(*logits, text)
-"""
-EXPORT = """
-import json, sys
-from pathlib import Path
-import onnx
-from bench import graph
-from squeezeops.squeezebert.model.weights import load_folder
-folder = Path(sys.argv[1])
-graph.CONFIG.update(json.loads((folder / "config.json").read_text()))
-weights = {name.removeprefix("transformer."): a.astype("float32") for name, a in load_folder(folder)[1].items()}
-onnx.save(graph.build(weights, "conv1d", False, "text-classification"), sys.argv[2])
-"""
+# The package imports them lazily.
+IMPORTED = {OURS: ("squeezeops.squeezebert.model.squeezebert", "squeezeops.backends.native")}
+NOT_INSTALLED = ("__pycache__", ".stage")
 
 
-# Linux counts the memory of the process that starts another as the other's, so a small one has to start it.
-LAUNCHER = """
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-int main(int argc, char **argv) {
-  struct timespec begin, end;
-  struct rusage usage;
-  int status;
-  clock_gettime(CLOCK_MONOTONIC, &begin);
-  if (argc > 1 && fork() == 0) {
-    dup2(open("/dev/null", O_WRONLY), 1);
-    execvp(argv[1], argv + 1);
-    _exit(127);
-  }
-  wait4(-1, &status, 0, &usage);
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  printf("%.9f %ld\\n", end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) * 1e-9, usage.ru_maxrss * 1024);
-  return status != 0;
-}
-"""
+def footprint(name: str, compressed: bool) -> dict[str, Any] | None:
+    """Measure a library in a fresh process; None if it is missing.
+
+    `compressed` adds the size in a wheel, which takes a while.
+    """
+    from bench import model
+
+    model.saved_model()  # write it before anything is measured
+    command = [sys.executable, "-m", "bench.footprint", name, str(int(compressed))]
+    runs = []
+    for _ in range(2):  # the second run finds the files in the page cache
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            return None
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+        command[-1] = "0"
+    return {**runs[0], **{key: value for key, value in runs[1].items() if value is not None}}
 
 
-def timed(launcher: str, words: list[str], environment: dict[str, str]) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of a process."""
-    done = subprocess.run([launcher, *words], env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{words[:3]} failed")
-    seconds, peak = done.stdout.split()
-    return float(seconds), int(peak)
+def files_of(name: str) -> list[Path]:
+    """Return the installed files of a distribution; for this project those of the package, which may be a checkout."""
+    if name == OURS:
+        import squeezeops
+
+        found = Path(squeezeops.__file__).parent.rglob("*")
+        return [p for p in found if p.is_file() and not any(part.startswith(NOT_INSTALLED) for part in p.parts)]
+    listed = importlib.metadata.files(name) or []
+    return [path for path in (Path(str(file.locate())) for file in listed) if path.is_file() and path.suffix != ".pyc"]
 
 
-def programs(work: Path, onnxruntime: str | None) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """The command of each row, which takes sentences, and its environment."""
-    library = squeezeops.get_library()
-    program = str(work / "classify")
-    flags = ["-O2", "-I", squeezeops.get_include(), library, f"-Wl,-rpath,{Path(library).parent}"]
-    subprocess.run(["cc", str(EXAMPLES / "classify.c"), *flags, "-o", program], check=True)
-    python, package = sys.executable, str(Path(squeezeops.__file__).parents[1])
-    rows: dict[str, tuple[list[str], dict[str, str]]] = {
-        "C": ([program, MODEL], {}),
-        "CPython, ctypes": ([python, str(EXAMPLES / "classify_ctypes.py"), library, MODEL], {}),
-        "CPython, cffi": ([python, str(EXAMPLES / "classify_cffi.py"), library, MODEL], {}),
-        "CPython, NumPy": ([python, "-c", PACKAGE, MODEL], {"PYTHONPATH": package}),
+def peak_memory() -> int:
+    """Return bytes, from /proc if possible, because getrusage includes what the parent process held."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, compressed = arguments[0], arguments[1] == "1"
+    begin = time.perf_counter()
+    for module in IMPORTED.get(name, (name,)):
+        importlib.import_module(module)
+    imported = time.perf_counter() - begin
+    after_import = peak_memory()
+
+    # Imports of the bench itself come after the library's are measured.
+    library = importlib.import_module(f"bench.libraries.{LIBRARIES[name]}")
+    from bench.cases import padded
+
+    inputs = [padded([128])]
+    library.start(1)
+    begin = time.perf_counter()
+    call = library.forward(library.forms(128, 1)[0], "base", inputs)
+    loaded = time.perf_counter() - begin
+    call()
+    files = files_of(name)
+    result = {
+        "import_seconds": imported,
+        "load_seconds": loaded,
+        "memory_after_import": after_import,
+        "memory": peak_memory(),
+        "installed": sum(file.stat().st_size for file in files),
+        "wheel": sum(len(zlib.compress(file.read_bytes())) for file in files) if compressed else None,
     }
-    if root := root_of("x86_64"):
-        pypy, micropython = (command(root, "x86_64", name) for name in ("pypy3", "micropython"))
-        rows["MicroPython"] = ([*micropython, str(EXAMPLES / "classify_micropython.py"), library, MODEL], {})
-        rows["PyPy, cffi"] = ([*pypy, str(EXAMPLES / "classify_cffi.py"), library, MODEL], {})
-        paths = {"PYTHONPATH": f"{package}:{root / 'site'}", "SQUEEZEOPS_BACKEND": "cffi"}
-        rows["PyPy, NumPy"] = ([*pypy, "-c", PACKAGE, MODEL], paths)
-    if onnxruntime:
-        checkpoint, graph = ROOT / "examples" / "sentiment_checkpoint", str(work / "model.onnx")
-        paths = {"PYTHONPATH": f"{ROOT}:{package}", "SQUEEZEOPS_BACKEND": "numpy"}
-        subprocess.run([onnxruntime, "-c", EXPORT, str(checkpoint), graph], env={**os.environ, **paths}, check=True)
-        words = [onnxruntime, "-c", ONNXRUNTIME, graph, str(checkpoint / "vocab.txt")]
-        rows["CPython, onnxruntime"] = (words, {})
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--onnxruntime", metavar="PYTHON", help="an interpreter that has it")
-    parser.add_argument("--rounds", type=int, default=10, help="the shortest counts (default: %(default)s)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        rows, launcher = programs(Path(work), arguments.onnxruntime), str(Path(work) / "launcher")
-        compiler = ["cc", "-O2", "-x", "c", "-", "-o", launcher]
-        subprocess.run(compiler, input=LAUNCHER, text=True, check=True)
-        one, many, memory = ({name: float("inf") for name in rows} for _ in range(3))
-        for _ in range(arguments.rounds):
-            for name, (words, more) in rows.items():
-                environment = {**os.environ, "SQUEEZEOPS_NUM_THREADS": "1", **more}
-                one[name] = min(one[name], timed(launcher, [*words, SENTENCE], environment)[0])
-                seconds, peak = timed(launcher, [*words, *[SENTENCE] * MANY], environment)
-                many[name], memory[name] = min(many[name], seconds), min(memory[name], peak)
-        print("| runtime | start and one sentence, ms | a further sentence, us | peak memory, MB |")
-        for name in rows:
-            each = (many[name] - one[name]) / (MANY - 1)
-            print(f"| {name} | {one[name] * 1e3:.0f} | {each * 1e6:.0f} | {memory[name] / 1e6:.1f} |")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

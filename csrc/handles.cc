@@ -25,7 +25,7 @@ struct Slot {
 constexpr int kChunks = 20, kFirstBits = 6;
 Slot first_slots[1 << kFirstBits];
 std::atomic<Slot *> chunks[kChunks] = {first_slots};  // the others are allocated and never freed
-std::atomic<uint32_t> next{0};  // where to look for a free slot first
+std::atomic<uint32_t> next{0};                        // where to look for a free slot first
 
 uint32_t generation(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
 

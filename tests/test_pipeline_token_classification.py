@@ -93,6 +93,7 @@ def test_only_tokens_of_the_text_are_classified(pipe, monkeypatch):
     head = type(pipe.model.head)
     run = head.__call__
     monkeypatch.setattr(head, "__call__", lambda self, x, *rest: rows.append(len(x)) or run(self, x, *rest))
+    monkeypatch.setattr(pipe, "model", pipe.model.op_by_op())
     found = pipe(["good movies", "a b c", "\ufeff"], ignore_labels=[])
     assert rows == [6] == [sum(map(len, found))]
 

@@ -34,7 +34,7 @@ TEXTS = [
 HINT = "run tests/fetch_runtimes.py, which downloads it"
 PAGE = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 # The page's build for this model alone.
-(SENTIMENT_ONLY,) = {m for m in re.findall(r'-DSQUEEZEOPS_OPS="(embedding[^"]*)"', PAGE)}
+(SENTIMENT_ONLY,) = set(re.findall(r'-DSQUEEZEOPS_OPS="(embedding[^"]*)"', PAGE))
 x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the programs of fetch_runtimes.py are for x86")
 
 

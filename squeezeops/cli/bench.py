@@ -263,6 +263,7 @@ def _run_model(arguments: argparse.Namespace) -> None:
         isa, name = chosen_isa(), ops.get_backend()
         variants = [v for v in variants if v.backend == name and v.isa in (None, *isa[:1])]
     name, dtype, model = _model(arguments)
+    model = model.op_by_op()  # in C, there are no calls to time
     most = model.config.max_position_embeddings
     tokens = arguments.tokens or min(128, most)
     if tokens > most:

@@ -1122,11 +1122,12 @@ SQZ_API sqz_status sqz_model_open_memory(const void *data, size_t size, const ch
 
 /** A tensor of a model, by the name and with the layout that it has in a converted file. */
 typedef struct {
-  const char *name;  /**< such as "classifier.bias" or "classifier.packed" */
-  sqz_dtype dtype;   /**< of vectors, tables and packed weights SQZ_F32, SQZ_F16, SQZ_S8 (int8_rotated) or SQZ_U8 (int8) */
-  int32_t rank;      /**< 1 or 2 */
-  int64_t shape[2];  /**< the sizes */
-  const void *data;  /**< the elements, dense; of a packed weight at an address that is a multiple of 64 */
+  const char *name; /**< such as "classifier.bias" or "classifier.packed" */
+  sqz_dtype
+      dtype;    /**< of vectors, tables and packed weights SQZ_F32, SQZ_F16, SQZ_S8 (int8_rotated) or SQZ_U8 (int8) */
+  int32_t rank; /**< 1 or 2 */
+  int64_t shape[2]; /**< the sizes */
+  const void *data; /**< the elements, dense; of a packed weight at an address that is a multiple of 64 */
 } sqz_model_tensor;
 
 /**
@@ -1161,11 +1162,11 @@ typedef struct {
   int64_t max_tokens;       /**< of a sequence */
   int64_t hidden_size;      /**< channels of a hidden state, C */
   int64_t layers;
-  int64_t labels;          /**< names of classes, see sqz_model_label() */
-  int64_t pooled_size;     /**< channels of a pooled output: C, or 0 if the model has none */
-  int64_t logits_size;     /**< logits of a token or of a sequence; 0 for the task "base" */
+  int64_t labels;           /**< names of classes, see sqz_model_label() */
+  int64_t pooled_size;      /**< channels of a pooled output: C, or 0 if the model has none */
+  int64_t logits_size;      /**< logits of a token or of a sequence; 0 for the task "base" */
   int64_t logits_per_token; /**< 1 if logits belong to tokens, 0 if to sequences */
-  int64_t embedding_size;  /**< channels of an embedding: C times the number of poolings */
+  int64_t embedding_size;   /**< channels of an embedding: C times the number of poolings */
 } sqz_model_info;
 
 /** Describe a model. @param model  an open one @param info  where the description goes; zero but for its size */
@@ -1197,12 +1198,12 @@ SQZ_API int64_t sqz_model_workspace_size(sqz_model model, int64_t tokens, int64_
 /**
  * Arguments of sqz_model_run().
  *
- * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the hidden
- * size. Results that are NULL are not computed.
+ * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the
+ * hidden size. Results that are NULL are not computed.
  *
- * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their results
- * are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend to
- * attends to all of them equally.
+ * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their
+ * results are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend
+ * to attends to all of them equally.
  */
 typedef struct {
   size_t size;

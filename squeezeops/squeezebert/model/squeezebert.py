@@ -232,6 +232,16 @@ class SqueezeBert:
         model.task, model.head = "base", heads.BaseHead(self.config, None)
         return model
 
+    def op_by_op(self) -> SqueezeBert:
+        """Return this model with its forward pass in Python on every backend. The weights are shared, not copied.
+
+        The compiled backends run the whole pass in C, with the same results. This one calls each op of
+        `squeezeops.ops`, so that calls can be watched or timed.
+        """
+        model = copy.copy(self)
+        model._compiled = None
+        return model
+
     def __call__(
         self,
         input_ids: ArrayLike,
