@@ -27,7 +27,7 @@ FILE = Path(__file__).with_name("golden_bits.json")
 CHECKPOINT = FILE.parents[1] / "examples" / "sentiment_checkpoint"
 # Instruction sets of which floats have other bits: without a fused multiply-add, or, where pointers have 32 bits, with
 # vectors that flush subnormal numbers.
-TO_TOLERANCE = {"sse2"} | ({"neon", "neon_vfpv4"} if sys.maxsize < 2**32 else set())
+TO_TOLERANCE = {"sse2", "wasm_simd128"} | ({"neon", "neon_vfpv4"} if sys.maxsize < 2**32 else set())
 
 
 def numbers(seed: int, *shape: int, scale: float = 2.0) -> np.ndarray:

@@ -67,6 +67,7 @@ ARCHITECTURES = {
     "x86_64": ("any", "x86_64"),
     "aarch64": ("any", "arm", "arm64"),
     "armv7": ("any", "arm", "arm32"),
+    "wasm": ("any", "wasm"),
 }
 
 

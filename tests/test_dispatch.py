@@ -86,6 +86,8 @@ def test_which_kernels_each_isa_runs():
         "neon_vfpv4": ("neon_vfpv4", "neon_vfpv4"),
         "neon_dotprod": ("neon", "neon_dotprod"),
         "neon_i8mm": ("neon", "neon_i8mm"),
+        "wasm_simd128": ("wasm_simd128", "wasm_simd128"),
+        "wasm_relaxed": ("wasm_relaxed", "wasm_relaxed"),
     }
 
     def first(isa, trait):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz.targets import CORPUS, GROUPS, TARGETS, corpus, inputs, run_target
+from limits import seconds
 
 from squeezeops.backends import _front
 from squeezeops.benchmark import compare
@@ -82,7 +83,7 @@ def test_a_planted_bug_is_found(name, tmp_path, monkeypatch):
 def test_the_command(tmp_path):
     """It runs each target in a process, prints what it ran, and keeps an input that fails."""
     command = [sys.executable, "-m", "fuzz", "bench", "modules", "--inputs", "20", "--seconds", "60"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=seconds(300))
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"bench: 20 inputs in \d+ s\nmodules: 20 inputs in \d+ s\n", done.stdout)
     assert set(GROUPS) == {"readers", "ops"}

@@ -18,6 +18,8 @@
 #endif
 #elif defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
 #include <sys/auxv.h>
+#elif defined(__wasm__)
+#include <wasm_simd128.h>
 #endif
 
 namespace sqz {
@@ -131,6 +133,20 @@ bool cpu_has_neon_vfpv4() { return cpu_has_neon() && (getauxval(AT_HWCAP) & 1ul 
 bool cpu_has_neon() { return false; }
 bool cpu_has_neon_vfpv4() { return false; }
 #endif
+
+#elif defined(__wasm__)
+
+// A host without SIMD refuses the module as a whole.
+bool cpu_has_wasm_simd128() { return true; }
+
+// Whether relaxed_madd and relaxed_nmadd round once, as a host may choose for itself: (1 + 2^-12)^2 is 1 + 2^-11 +
+// 2^-24, of which a product that is rounded to a float loses the last part.
+__attribute__((target("relaxed-simd"))) bool cpu_has_wasm_relaxed() {
+  volatile float x = 1.0f + 0x1p-12f, y = 1.0f + 0x1p-11f;
+  const v128_t a = wasm_f32x4_splat(x), b = wasm_f32x4_splat(y), lost = wasm_f32x4_splat(0x1p-24f);
+  const v128_t more = wasm_f32x4_relaxed_madd(a, a, wasm_f32x4_neg(b)), less = wasm_f32x4_relaxed_nmadd(a, a, b);
+  return wasm_i32x4_all_true(wasm_v128_and(wasm_f32x4_eq(more, lost), wasm_f32x4_eq(less, wasm_f32x4_neg(lost))));
+}
 
 #endif
 

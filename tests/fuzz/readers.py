@@ -85,7 +85,8 @@ def read_converted(folder: Path) -> None:
 
 
 def read_bench(folder: Path) -> None:
-    results = compare.read_results(folder / "x.json")
+    with open(folder / "x.json", "rb") as file:
+        results = compare.read_results("x.json", file)
     list(compare.differences_of_machines(results, results))
 
 
