@@ -112,7 +112,7 @@ def programs(work: Path, onnxruntime: str | None) -> dict[str, tuple[list[str], 
         pypy, micropython = (command(root, "x86_64", name) for name in ("pypy3", "micropython"))
         rows["MicroPython"] = ([*micropython, str(EXAMPLES / "classify_micropython.py"), library, MODEL], {})
         rows["PyPy, cffi"] = ([*pypy, str(EXAMPLES / "classify_cffi.py"), library, MODEL], {})
-        paths = {"PYTHONPATH": f"{package}:{root / 'site'}", "SQUEEZEOPS_BACKEND": "cffi"}
+        paths = {"PYTHONPATH": f"{root / 'site'}:{package}", "SQUEEZEOPS_BACKEND": "cffi"}
         rows["PyPy, NumPy"] = ([*pypy, "-c", PACKAGE, MODEL], paths)
     if onnxruntime:
         checkpoint, graph = ROOT / "examples" / "sentiment_checkpoint", str(work / "model.onnx")

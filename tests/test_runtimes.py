@@ -135,7 +135,8 @@ def test_pypy_without_numpy(expected):
 def test_pypy_with_numpy(expected):
     """The package itself, with cffi's ABI mode: the modules for CPython are none for PyPy."""
     pypy, root = runtime("pypy3")
-    paths = os.pathsep.join([str(Path(squeezeops.__file__).parents[1]), str(root / "site")])
+    # Its own NumPy comes first: beside an installed package there is that of CPython.
+    paths = os.pathsep.join([str(root / "site"), str(Path(squeezeops.__file__).parents[1])])
     environment = {"PYTHONPATH": paths, "SQUEEZEOPS_BACKEND": "cffi", "PYTHONDONTWRITEBYTECODE": "1"}
     assert_same(lines_of(*pypy, EXAMPLES / "classify_numpy.py", **environment), expected)
 

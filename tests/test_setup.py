@@ -42,7 +42,8 @@ def build(request, tmp_path):
         for name in tools:
             (tmp_path / "bin" / name).symlink_to(known.get(name) or tool(name))
         (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({without!r}))\n")
-        kept = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX", "CMAKE_ARGS")}
+        dropped = ("CC", "CXX", "CMAKE_ARGS", "CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER")
+        kept = {name: value for name, value in os.environ.items() if name not in dropped}
         paths = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(tmp_path)}
         command = [sys.executable, "-c", BUILD, str(ROOT / "setup.py"), str(tmp_path / "temp")]
         done = subprocess.run(command, env=kept | paths | environment, capture_output=True, text=True, check=False)
