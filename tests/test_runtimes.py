@@ -132,11 +132,12 @@ def test_pypy_without_numpy(expected):
 
 
 @x86
-def test_pypy_with_numpy(expected):
+def test_pypy_with_numpy(expected, tmp_path):
     """The package itself, with cffi's ABI mode: the modules for CPython are none for PyPy."""
     pypy, root = runtime("pypy3")
-    # Its own NumPy comes first: beside an installed package there is that of CPython.
-    paths = os.pathsep.join([str(root / "site"), str(Path(squeezeops.__file__).parents[1])])
+    # Beside an installed package there are the NumPy and the cffi of CPython.
+    (tmp_path / "squeezeops").symlink_to(Path(squeezeops.__file__).parent)
+    paths = os.pathsep.join([str(tmp_path), str(root / "site")])
     environment = {"PYTHONPATH": paths, "SQUEEZEOPS_BACKEND": "cffi", "PYTHONDONTWRITEBYTECODE": "1"}
     assert_same(lines_of(*pypy, EXAMPLES / "classify_numpy.py", **environment), expected)
 
