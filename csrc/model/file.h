@@ -27,7 +27,7 @@ class Mapping {
  private:
   const char *data_ = nullptr;
   size_t size_ = 0;
-  [[maybe_unused]] void *mapped_ = nullptr, *read_ = nullptr;
+  void *mapped_ = nullptr, *read_ = nullptr;
 };
 
 // What a model is made of, by safetensors' names of the dtypes that a converted model may have. Files may have others,
