@@ -283,10 +283,11 @@ def test_the_interpreter_ends_under_an_op(backend, op):
 
 
 HOOKS = """
-import sys
+import sys, warnings
 import numpy as np
 from squeezeops import ops
 
+warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape, since NumPy 2.5
 ops.set_backend(sys.argv[1])
 
 class Hook(float):
