@@ -10,12 +10,12 @@
 
 #ifdef __GLIBC__
 // MicroPython has printf functions of its own, which lack %lld, and a dynamic linker prefers those of the program. Call
-// functions that the C library alone has.
+// functions that the C library alone has; with a flag of 0 a compiler would turn them into the common ones.
 extern "C" int __snprintf_chk(char *text, size_t size, int flag, size_t room, const char *format, ...) __THROW
     __attribute__((format(printf, 5, 6)));
 extern "C" int __vsnprintf_chk(char *text, size_t size, int flag, size_t room, const char *format, va_list) __THROW;
-#define snprintf(text, size, ...) __snprintf_chk(text, size, 0, SIZE_MAX, __VA_ARGS__)
-#define vsnprintf(text, size, ...) __vsnprintf_chk(text, size, 0, SIZE_MAX, __VA_ARGS__)
+#define snprintf(text, size, ...) __snprintf_chk(text, size, 1, SIZE_MAX, __VA_ARGS__)
+#define vsnprintf(text, size, ...) __vsnprintf_chk(text, size, 1, SIZE_MAX, __VA_ARGS__)
 #endif
 
 namespace sqz {
