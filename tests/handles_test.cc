@@ -8,17 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
+
 namespace {
 
 using namespace sqz;
-
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
-      exit(1);                                                                 \
-    }                                                                          \
-  } while (0)
 
 std::atomic<int> living{0};
 

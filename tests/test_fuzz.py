@@ -74,10 +74,15 @@ def test_a_planted_bug_is_found(name, tmp_path, monkeypatch):
     where, what, instead = PLANTED[name]
     assert hasattr(where, what)
     monkeypatch.setattr(where, what, instead)
-    with pytest.raises(Exception) as found:
-        for data, _ in zip(inputs(name, random.Random(2)), range(1500), strict=False):
+    for data, _ in zip(inputs(name, random.Random(2)), range(1500), strict=False):
+        try:
             run_target(name, data, tmp_path)
-    assert found.type is not KeyboardInterrupt
+        except Exception:
+            break
+    else:
+        pytest.fail("not found")
+    monkeypatch.undo()
+    run_target(name, data, tmp_path)  # nothing but the bug was found
 
 
 def test_the_command(tmp_path):

@@ -128,7 +128,7 @@ def pyright(folder):
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=lambda checker: checker.__name__)
 def test_a_type_checker_finds_the_mistakes_and_nothing_else(tmp_path, checker):
     if importlib.util.find_spec(checker.__name__) is None:
-        pytest.skip(f"{checker.__name__} is not installed (pip install '.[lint]')")
+        pytest.skip(reason=f"{checker.__name__} is not installed (pip install '.[lint]')")
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "bad.py").write_text(BAD)
     errors, output = checker(tmp_path)

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "text/normalizer.cc"
 #include "text/token_set.cc"
 #include "text/tokenizer.cc"
@@ -21,14 +22,6 @@
 namespace {
 
 using namespace sqz;
-
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
-      exit(1);                                                                 \
-    }                                                                          \
-  } while (0)
 
 constexpr uint32_t kCodePoints = 0x110000;
 

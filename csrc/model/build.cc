@@ -114,12 +114,18 @@ class Builder {
     return SQZ_OK;
   }
 
+  // A tensor with one axis.
+  sqz_status row(const char *name, Stored stored, const char *dtype, int64_t n, Tensor **t) {
+    SQZ_TRY(find(name, t));
+    char expected[60];
+    snprintf(expected, sizeof expected, "%s of shape (%lld,)", dtype, (long long)n);
+    const bool good = (*t)->stored == stored && (*t)->rank == 1 && (*t)->shape[0] == n;
+    return good ? SQZ_OK : mismatch(name, expected, **t);
+  }
+
   sqz_status vector(const char *name, int64_t n, const float **to) {
     Tensor *t;
-    SQZ_TRY(find(name, &t));
-    char expected[60];
-    snprintf(expected, sizeof expected, "F32 of shape (%lld,)", (long long)n);
-    if (t->stored != Stored::f32 || t->rank != 1 || t->shape[0] != n) return mismatch(name, expected, *t);
+    SQZ_TRY(row(name, Stored::f32, "F32", n, &t));
     SQZ_TRY(aligned(name, *t, 4));
     *to = reinterpret_cast<const float *>(t->data);
     return SQZ_OK;
@@ -219,10 +225,7 @@ class Builder {
   // Powers of two.
   sqz_status exponents(const char *name, int64_t c, const float **to) {
     Tensor *t;
-    SQZ_TRY(find(name, &t));
-    char expected[60];
-    snprintf(expected, sizeof expected, "I8 of shape (%lld,)", (long long)c);
-    if (t->stored != Stored::i8 || t->rank != 1 || t->shape[0] != c) return mismatch(name, expected, *t);
+    SQZ_TRY(row(name, Stored::i8, "I8", c, &t));
     float *scales = m_.arena.take<float>(c);
     if (!scales) return no_memory();
     for (int64_t i = 0; i < c; ++i) {

@@ -1,4 +1,4 @@
-"""Changes of a fuzzer's input. There is no feedback; `coverage` has that, with atheris."""
+"""Changes of a fuzzer's input. There is no feedback from what they reach."""
 
 from __future__ import annotations
 
