@@ -128,8 +128,8 @@ sqz_status array(const char *name, const sqz_array &a, Types types, const char *
 
 sqz_status rows(const char *name, const sqz_array &a, int axes) {
   SQZ_TRY(array(name, a));
-  SQZ_CHECK(a.rank >= axes, "%s: expected at least %d dimension%s, got shape %s", name, axes, axes > 1 ? "s" : "",
-            text(a).s);
+  SQZ_CHECK(a.rank >= axes, "%s: expected at least %d dimension%s, got shape %s%s", name, axes, axes > 1 ? "s" : "",
+            text(a).s, a.rank ? "" : " (reshape a single number to (1, 1))");
   return SQZ_OK;
 }
 
