@@ -107,25 +107,23 @@ class _Operation:
             done = len(first.values)
         else:
             fields, values, done = [self.size], list(given), 0
-        return values, fields + self._fields(done, values[done:], keep)
+        return values, fields + self._fields([*range(done, len(values))], values[done:], keep)
 
-    def _fields(self, first: int, values: list[Any], keep: list[Any]) -> list[Any]:
-        """Convert arguments from `first` on. Those that may run code of the caller come before arrays of NumPy.
+    def _fields(self, places: list[int], values: list[Any], keep: list[Any]) -> list[Any]:
+        """Convert arguments of these places. Those that may run code of the caller come before arrays of NumPy.
 
         Such code, `__float__` or `__buffer__`, may give an array of NumPy other memory. Other buffers keep theirs.
         """
         ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
         fields: list[Any] = [None] * len(values)
         late = []
-        for i, (value, convert, is_array) in enumerate(
-            zip(values, self.converters[first:], self.is_array[first:], strict=True)
-        ):
-            if is_array and type(value) is ndarray:
+        for i, (place, value) in enumerate(zip(places, values, strict=True)):
+            if self.is_array[place] and type(value) is ndarray:
                 late.append(i)
             else:
-                fields[i] = convert(value, keep)
+                fields[i] = self.converters[place](value, keep)
         for i in late:
-            fields[i] = self.converters[first + i](values[i], keep)
+            fields[i] = self.converters[places[i]](values[i], keep)
         return fields
 
     def __call__(self, *given: Any) -> Any:
@@ -146,14 +144,17 @@ class _Operation:
             return ()
         keep: list[Any] = []
         calls = []
-        first = len(bounds[0].values)
+        first, results = len(bounds[0].values), self.results
         shared = [*given[:-1], *[None] * (len(self.names) - first - len(given) + 1)]
-        common = self._fields(first, shared, keep)
-        for bound, out in zip(bounds, given[-1], strict=True):
+        outs = [out if isinstance(out, tuple) else (out,) for out in given[-1]]
+        rooms = [[*out, *[None] * len(results)][: len(results)] for out in outs]
+        places = [*range(first, len(self.names)), *results * len(bounds)]
+        converted = self._fields(places, [*shared, *[room for each in rooms for room in each]], keep)
+        common, described = converted[: len(shared)], iter(converted[len(shared) :])
+        for bound, room in zip(bounds, rooms, strict=True):
             values, fields = [*bound.values, *shared], [*bound.fields, *common]
-            outs = out if isinstance(out, tuple) else (out, *[None] * len(self.results))
-            for i, room in zip(self.results, outs, strict=False):
-                values[i], fields[i + 1] = room, describe_result(room, keep)
+            for i, one, field in zip(results, room, described, strict=False):
+                values[i], fields[i + 1] = one, field
             calls.append((values, fields))
         args = ffi.new(self.structs, [fields for _, fields in calls])
         status = self.run(args, len(calls))
