@@ -440,6 +440,11 @@ BROKEN_SETTINGS = {
         r"added_tokens\[0\]: content: expected at most 256 characters, got 257",
     ),
     "long words": ({"max_input_chars_per_word": 257}, r"max_input_chars_per_word: expected at most 256, got 257"),
+    "negative length of words": (
+        {"max_input_chars_per_word": -1},
+        r"max_input_chars_per_word: expected at least 0, got -1",
+    ),
+    "side": ({"truncation_side": "up"}, r"truncation_side: expected .*, got 'up'"),
     "long template": ({"single": [["A", 0]] * 65}, r"single: expected at most 64 pieces, got 65"),
     "template": ({"single": "A"}, r"single: expected list, got 'A'"),
     "item": ({"single": [3]}, r"single: expected a str with an int in"),
