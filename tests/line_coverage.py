@@ -38,7 +38,6 @@ SETTINGS = """
 source = {package}
 data_file = {data}
 parallel = true
-sigterm = true
 patch =
     subprocess
     _exit

@@ -102,8 +102,6 @@ def naming(file: Path | Entry) -> Iterator[None]:
     """Turn errors about a file's contents into a ValueError that names the file."""
     try:
         yield
-    except RecursionError:
-        raise ValueError(f"{file}: expected a JSON object, got one nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
