@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import run_python
 
 import squeezeops
@@ -107,12 +108,12 @@ def test_block_is_of_its_thread_only(other):
     def in_a_block():
         with ops.backend(other):
             inside.set()
-            assert done.wait(10)
+            assert done.wait(seconds(10))
             seen["block"] = ops.get_backend()
 
     thread = threading.Thread(target=in_a_block)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(seconds(10))
     seen["outside"] = ops.get_backend()
     done.set()
     thread.join()

@@ -1,6 +1,7 @@
 """The WebAssembly modules in node and in wasmtime: the golden bits, or a tolerance, op by op; models; other hosts.
 
-SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py).
+SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py), as
+docs/web.md does.
 """
 
 import ctypes

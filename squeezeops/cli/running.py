@@ -14,6 +14,7 @@ from squeezeops.cli import reading, streams
 from squeezeops.cli.reading import Input
 from squeezeops.cli.streams import CommandError
 from squeezeops.packing import TARGETS
+from squeezeops.squeezebert.files.built_in import BUILT_IN
 from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1  # of a number on the command line
 MOST_THREADS = 256  # of squeezeops.ops.set_num_threads
-BUILT_IN = "built-in"  # as a model: the one in the package
 MODEL_HELP = (
     "a folder in Hugging Face's layout, a file that squeezeops convert wrote, the name of a model in the local Hugging "
     f"Face cache, or {BUILT_IN} for the one in the package"
@@ -132,15 +132,6 @@ def count(text: str, least: int = 1, most: int = MOST) -> int:
         bound = f"of at least {least}" if value < least else "below 2**31" if most == MOST else f"of at most {most}"
         raise argparse.ArgumentTypeError(f"expected a whole number {bound}, got {text!r}")
     return value
-
-
-def find_model(name: str) -> str:
-    """Return the path or name of a model for the package: that of the one in it if it is `BUILT_IN`."""
-    if name != BUILT_IN or os.path.lexists(name):
-        return name
-    from squeezeops.pipelines import default_model
-
-    return str(default_model())
 
 
 def run(command: Command, arguments: argparse.Namespace) -> int:
@@ -261,8 +252,7 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
     if "max_length" in options and "truncation" in command.options and not options.setdefault("truncation", True):
         raise CommandError("--max-length: expected texts that may be cut, got --no-truncation")
-    model = None if arguments.model is None else find_model(arguments.model)
-    return pipeline(command.task, model, dtype=arguments.dtype, attention=arguments.attention, **options)
+    return pipeline(command.task, arguments.model, dtype=arguments.dtype, attention=arguments.attention, **options)
 
 
 def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Any, Any], None]:

@@ -65,7 +65,7 @@ class Encoding(dict[str, Any]):
         self._align = align
 
     def __missing__(self, key: object) -> EncodedRow:
-        if isinstance(key, int):
+        if hasattr(key, "__index__") and not isinstance(key, bool):
             return self._rows()[key]
         raise KeyError(key)
 
