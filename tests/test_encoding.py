@@ -224,6 +224,12 @@ def test_words(tok):
         (("a",), {"padding": "left"}, ValueError, "padding: expected a bool, 'longest', 'max_length' or 'do_not_pad'"),
         (("a",), {"padding_side": "both"}, ValueError, "padding_side: expected 'left' or 'right', got 'both'"),
         (("a",), {"pad_to_multiple_of": 0}, ValueError, "pad_to_multiple_of: expected at least 1, got 0"),
+        (
+            ("a",),
+            {"padding": True, "truncation": True, "max_length": 5, "pad_to_multiple_of": 4},
+            ValueError,
+            "pad_to_multiple_of: expected a divisor of max_length = 5, got 4",
+        ),
         (("a",), {"return_offsets_mapping": 1}, TypeError, "return_offsets_mapping: expected bool, got 1"),
         (("a",), {"is_split_into_words": "no"}, TypeError, "is_split_into_words: expected bool, got 'no'"),
     ],

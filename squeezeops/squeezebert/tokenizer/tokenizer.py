@@ -42,6 +42,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     check_int,
     check_pieces,
     check_records,
+    check_word,
     contradictions,
     naming,
     read_added_tokens,
@@ -487,7 +488,9 @@ class Tokenizer:
         if isinstance(source, Entry) and (stored := source / TOKENIZER).is_file():
             vocab = read_vocabulary(source.file)
             with naming(stored):
-                return cls.from_settings(vocab, read_json(stored))
+                settings = read_json(stored)
+                check_word("max_input_chars_per_word", settings.get("max_input_chars_per_word"))
+                return cls.from_settings(vocab, settings)
         candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
