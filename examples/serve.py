@@ -22,8 +22,7 @@ jobs, running = queue.SimpleQueue(), threading.BoundedSemaphore(MOST_REQUESTS)
 def compute(pipe):
     """Take the requests that wait, and answer them as one batch."""
     while batch := [jobs.get()]:
-        while not jobs.empty():
-            batch.append(jobs.get())
+        batch += [jobs.get() for _ in range(jobs.qsize())]
         results = pipe.stream([text for texts, _ in batch for text in texts])
         try:
             answers = [[next(results) for _ in texts] for texts, _ in batch]
@@ -51,8 +50,9 @@ class Handler(BaseHTTPRequestHandler):
                 texts, future = json.loads(body)["inputs"], Future()
                 jobs.put((texts if isinstance(texts, list) else [texts], future))
                 self.reply(200, {"results": future.result() if isinstance(texts, list) else future.result()[0]})
-            except (LookupError, RecursionError, TypeError, ValueError) as error:  # in the request
-                self.reply(400, {"error": f"{type(error).__name__}: {error}"})
+            except Exception as error:
+                request = isinstance(error, LookupError | RecursionError | TypeError | ValueError)  # the fault is in it
+                self.reply(400 if request else 500, {"error": f"{type(error).__name__}: {error}"})
 
     def reply(self, status, answer):
         body = json.dumps(answer, default=lambda array: array.tolist()).encode()

@@ -60,7 +60,7 @@ double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_measure_s8, s
 double peak_read(const py::object &x) {
   constexpr const char *op = "peak_read";
   if (!py::isinstance<py::array_t<float>>(x)) {
-    const py::object got = scalars("kind")(x);
+    const py::object got = scalars("array_kind")(x);
     py::set_error(PyExc_TypeError, scalars("error")(py::handle(PyExc_TypeError), op, "x", "an array of float32", got));
     throw py::error_already_set();
   }

@@ -36,6 +36,7 @@ from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion.convert import convert
+from squeezeops.squeezebert.files import limits
 from squeezeops.squeezebert.files.safetensors import write_file
 from squeezeops.squeezebert.model import squeezebert
 from squeezeops.squeezebert.model.tensors import encoder_shapes, labels_of
@@ -708,6 +709,13 @@ def test_what_needs_a_newer_reader(converted, name, tmp_path):
 def test_hostile_files(name, tmp_path):
     (path := tmp_path / "x.safetensors").write_bytes(HOSTILE[name][0])
     assert ": expected " in refused(path) if HOSTILE[name][0] else "path: expected"
+
+
+def test_a_header_beyond_the_limit():
+    """The one of the reader in Python, in a file that has so many bytes."""
+    room = in_memory(struct.pack("<Q", limits.MAX_JSON + 1) + b"{" + b" " * (limits.MAX_JSON - 1) + b"}")
+    with pytest.raises(CError, match="header: expected at most 16777216 bytes, got 16777217"):
+        CModel(room)
 
 
 CONFIGS = {

@@ -372,7 +372,7 @@ def test_wrong_elements():
         (array("d", [1]), "array of format 'd'"),
         (memoryview(b"abcd").cast("c"), "memoryview of format 'c'"),
         (released, "memoryview"),
-        (np.float32(1), "a float32 scalar"),
+        (np.float32(1), r"a float32 scalar \(numpy.atleast_1d\(x\) is an array\)"),
         (np.zeros(2), "float64"),
         (np.zeros(2, "M8[s]"), r"datetime64\[s\]"),
         ([1.0], "list"),

@@ -86,11 +86,19 @@ def test_a_tensor_is_refused_with_what_to_do():
     for x, hint in (
         (Tensor(), r"got Tensor \(numpy.asarray\(x\) is an array\)"),
         (foreign, r"got torch.Tensor \(x.detach\(\).cpu\(\).numpy\(\) is an array\)"),
+        (np.float32(1), r"got a float32 scalar \(numpy.atleast_1d\(x\) is an array\)"),
         ([[1.0]], "got list"),
     ):
         for backend in squeezeops.available_backends():
             with squeezeops.backend(backend), pytest.raises(TypeError, match=f"expected an array of float32, {hint}$"):
                 squeezeops.layer_norm(x)
+
+
+def test_an_array_without_axes_is_refused_with_what_to_do():
+    message = r"expected at least 1 dimension, got shape \(\) \(reshape a single number to \(1, 1\)\)$"
+    for backend in squeezeops.available_backends():
+        with squeezeops.backend(backend), pytest.raises(ValueError, match=message):
+            squeezeops.layer_norm(np.array(1, np.float32))
 
 
 # ---- encodings -------------------------------------------------------------------------------------------------------

@@ -23,11 +23,11 @@ TEXTS = ["a gorgeous, witty, seductive movie", "a dull movie", "I loved every mi
 
 
 @contextmanager
-def serving(*arguments):
+def serving(*arguments, program=SERVER):
     """Run the server; yield its process and its port."""
     path = os.pathsep.join(filter(None, [str(Path(squeezeops.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        [sys.executable, str(SERVER), "--port", "0", *map(str, arguments)],
+        [sys.executable, str(program), "--port", "0", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,6 +68,28 @@ def test_it_is_short_and_says_how_to_call_it():
     assert len(source.splitlines()) <= 80
     assert "    curl -d" in source.split('"""')[1]
     assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) - sys.stdlib_module_names == {"squeezeops"}
+
+
+def test_a_fault_that_is_not_in_the_request_is_answered(tmp_path):
+    """As when there is no memory. The server goes on."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""
+import runpy, squeezeops
+class Pipe:
+    def stream(self, texts):
+        for text in texts:
+            if text == "large":
+                raise MemoryError("no memory")
+            yield text
+squeezeops.pipeline = lambda *arguments, **options: Pipe()
+runpy.run_path({str(SERVER)!r}, run_name="__main__")
+"""
+    )
+    with serving(program=program) as (_, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60))
+        assert post(port, ["large"], connection) == (500, {"error": "MemoryError: no memory"})
+        assert post(port, ["small"], connection) == (200, {"results": ["small"]})
 
 
 def test_results(server, classify):

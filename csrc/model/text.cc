@@ -9,6 +9,7 @@
 #include "text/normalizer.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
+#include "threading/float_environment.h"
 
 namespace sqz::model {
 
@@ -600,6 +601,7 @@ sqz_status sqz_model_tokenizer(sqz_model model, sqz_tokenizer *tokenizer) {
   const Held<Model> m(model);
   if (!m) return SQZ_INVALID;
   SQZ_CHECK(tokenizer, "tokenizer: expected a pointer, got NULL");
+  FloatEnvironment environment;
   sqz_tokenizer found;
   SQZ_TRY(tokenizer_of(*m, &found));
   *tokenizer = found;

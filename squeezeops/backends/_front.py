@@ -39,7 +39,7 @@ class Arguments:
 
     def _check_type(self, name: str, value: Any, what: str, *dtypes: str) -> None:
         if not isinstance(value, np.ndarray) or value.dtype not in dtypes:
-            raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", kind(value))
+            raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", check.array_kind(value))
 
     def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
         """Return the array C-contiguous and aligned, copied if it is not; as it is if there is no memory for that."""
@@ -65,7 +65,8 @@ class Arguments:
         value = self.given(name, value, "float32")
         if value.ndim < axes:
             expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
-            raise error(ValueError, self.op, name, expected, f"shape {value.shape}")
+            hint = "" if value.ndim else " (reshape a single number to (1, 1))"
+            raise error(ValueError, self.op, name, expected, f"shape {value.shape}{hint}")
         if channels is not None and value.shape[-1] != channels:
             raise error(ValueError, self.op, name, f"shape (..., {channels})", value.shape)
         return self.plain(name, value)

@@ -39,15 +39,24 @@ def is_numpy(value: object, name: str) -> bool:
 
 
 def kind(value: Any) -> str:
-    """Return the name of a type in a message: the dtype of an array, else the class, and how to make an array of it."""
+    """Return the name of a type in a message: the dtype of an array, else the class."""
     if is_numpy(value, "ndarray"):
         return str(value.dtype)[:MOST_TEXT]
     if is_numpy(value, "generic"):
         return f"a {value.dtype} scalar"
     name = type(value).__name__[:MOST_TEXT]
-    if type(value).__module__ == "torch":
-        return f"torch.{name} (x.detach().cpu().numpy() is an array)"
-    return f"{name} (numpy.asarray(x) is an array)" if hasattr(type(value), "__array__") else name
+    return f"torch.{name}" if type(value).__module__ == "torch" else name
+
+
+def array_kind(value: Any) -> str:
+    """Return `kind(value)` in place of an array, and how to make an array of it."""
+    if is_numpy(value, "generic"):
+        how = "numpy.atleast_1d(x)"
+    elif type(value).__module__ == "torch":
+        how = "x.detach().cpu().numpy()"
+    else:
+        how = "numpy.asarray(x)" if hasattr(type(value), "__array__") and not is_numpy(value, "ndarray") else ""
+    return kind(value) + (f" ({how} is an array)" if how else "")
 
 
 def integer(op: str, name: str, value: Any) -> int:
