@@ -138,18 +138,28 @@ def test_readers(address, reports, record_property):
 
 
 def test_c_interface(build, tmp_path, record_property):
-    """libFuzzer over the table of operations of the C interface."""
-    (tmp_path / "corpus").mkdir()
-    known = TESTS / "fuzz" / "corpus" / "c_interface"
-    folders = [tmp_path / "corpus", *([known] if known.exists() else [])]
-    program = [build / "squeezeops_fuzz", "-seed=1", f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=1"]
-    done = subprocess.run(
-        [*program, *folders], cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=seconds(600)
-    )
-    assert done.returncode == 0, done.stderr[-20000:]
-    count = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
-    assert count and int(count[1]) > int(FUZZ_SECONDS), done.stderr
-    record_property("ran", [f"{count[1]} calls of the C interface"])
+    """libFuzzer over the table of operations of the C interface, and over what else has a program."""
+    counts = {}
+
+    def fuzz(program):
+        name = f"c_{program.name.removeprefix('squeezeops_fuzz').lstrip('_') or 'interface'}"
+        known, new = TESTS / "fuzz" / "corpus" / name, tmp_path / name
+        new.mkdir()
+        command = [program, "-seed=1", f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=1", "-rss_limit_mb=4096"]
+        done = subprocess.run(
+            [*command, new, *([known] if known.exists() else [])],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds(600),
+        )
+        assert done.returncode == 0, f"{name}: {done.stderr[-20000:]}"
+        counts[name] = int(re.findall(r"stat::number_of_executed_units: (\d+)", done.stderr)[0])
+
+    both([partial(fuzz, path) for path in sorted(build.glob("squeezeops_fuzz*")) if os.access(path, os.X_OK)])
+    assert "c_interface" in counts and min(counts.values()) > int(FUZZ_SECONDS), counts
+    record_property("ran", [f"{name}: {count} inputs" for name, count in counts.items()])
 
 
 # ---- ThreadSanitizer -------------------------------------------------------------------------------------------------
