@@ -22,15 +22,15 @@ def tool(*names):
     pytest.skip(reason=f"there is no {names[0]}")
 
 
-def run(*command, cwd=None, **environment):
-    """Run a command, check that it succeeds, and return its output."""
+def run(*command, cwd=None, limit=300, **environment):
+    """Run a command, check that it succeeds within so many seconds, and return its output."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=seconds(300),
+        timeout=seconds(limit),
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -41,10 +41,10 @@ def ninja():
     return ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'ninja-build')}"]
 
 
-def cmake_build(folder, *options, targets=("all",), **environment):
+def cmake_build(folder, *options, targets=("all",), limit=300, **environment):
     """Configure and build. As in setup.py, the compiler is CXX or CMake's default, and CMAKE_ARGS adds options."""
     cmake, given = tool("cmake"), shlex.split(os.environ.get("CMAKE_ARGS", ""))
     tool(os.environ.get("CXX", "c++").split()[0], "g++", "clang++")
     run(cmake, "-S", ROOT, "-B", folder, *ninja(), *given, *options, **environment)
-    run(cmake, "--build", folder, "--target", *targets)
+    run(cmake, "--build", folder, "--target", *targets, limit=limit)
     return folder

@@ -1,12 +1,14 @@
 """Models through the C interface, called through ctypes: what a program in C sees."""
 
 import ctypes
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 
 import numpy as np
 
 import squeezeops
 
+LIBC = ctypes.CDLL(None)
 LIB = ctypes.CDLL(squeezeops.get_library())
 LIB.sqz_error_message.restype = c_char_p
 STATUS = {0: "OK", 1: "INVALID", 2: "NO_MEMORY", 3: "UNSUPPORTED", 4: "TYPE"}
@@ -80,6 +82,18 @@ def in_memory(data):
     array = room[start : start + len(data)]
     array[:] = np.frombuffer(data, np.uint8)
     return array
+
+
+@contextmanager
+def exactly(data):
+    """Bytes at an address that is a multiple of 64, in a block of their size: AddressSanitizer sees its end."""
+    place = c_void_p()
+    assert LIBC.posix_memalign(byref(place), c_size_t(64), c_size_t(len(data))) == 0
+    ctypes.memmove(place, data, len(data))
+    try:
+        yield np.ctypeslib.as_array((ctypes.c_uint8 * len(data)).from_address(place.value or 0))
+    finally:
+        LIBC.free(place)
 
 
 class CModel:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from build_helpers import run, tool
-from c_model import LIB, STATUS, CError, ClassifyArgs, CModel, Info, RunArgs, Text, check, in_memory
+from c_model import LIB, STATUS, CError, ClassifyArgs, CModel, Info, RunArgs, Text, check, exactly, in_memory
 from model_helpers import WORDS, write_model
 from op_helpers import assert_same_bits, run_python
 from test_convert import BROKEN, Edited
@@ -957,17 +957,16 @@ def mutations(data, rng):
 def test_mutated_files(converted, name):
     """Any bytes: an error, or a model that runs. The process survives."""
     data = (VERSION_1 if name == "version 1" else converted("random")).read_bytes()
-    source = in_memory(data + bytes(64))
     opened = 0
     for _, mutated in zip(range(3000), mutations(data, np.random.default_rng(5)), strict=False):
-        source[: len(mutated)] = np.frombuffer(mutated, np.uint8)
-        try:
-            c = CModel(source[: len(mutated)])
-        except CError as error:
-            assert ": expected " in str(error)
-            continue
-        opened += 1
-        c.label(0)
-        c.run([[1, 2]], want=["hidden", "embeddings"])
-        c.close()
+        with exactly(mutated) as source:
+            try:
+                c = CModel(source)
+            except CError as error:
+                assert ": expected " in str(error)
+                continue
+            opened += 1
+            c.label(0)
+            c.run([[1, 2]], want=["hidden", "embeddings"])
+            c.close()
     assert 100 < opened < 2900
