@@ -62,7 +62,8 @@ def run(code, *arguments, **options):
 
 def check(code, *arguments, **options):
     """Run a program that writes "end" alone."""
-    assert run(code, *arguments, **options) == (0, "end\n", "")
+    status, output, errors = run(code, *arguments, **options)
+    assert (status, output, errors) == (0, "end\n", ""), errors
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
@@ -340,12 +341,12 @@ def test_neither_proc_nor_sys(namespace, backend):
         CONVOLVE
         + """
 assert os.listdir("/proc") == os.listdir("/sys") == []
-cpus = len(os.sched_getaffinity(0))
-assert ops.get_num_threads() == cpus
 assert ops.cpu_info()["isa"]
 expected = convolve()
-ops.set_num_threads(3)
-assert convolve() == expected
+if sys.argv[1] != "numpy":  # its threads are those of its BLAS
+    assert ops.get_num_threads() == len(os.sched_getaffinity(0))
+    ops.set_num_threads(3)
+    assert convolve() == expected
 squeezeops.pipeline("text-classification")("a good movie")
 print("end")
 """,
@@ -378,7 +379,7 @@ for call in (
     try:
         call()
     except MemoryError as error:
-        assert "expected" in str(error) or "allocate" in str(error), error
+        assert "expected memory for" in str(error) or "scratch memory" in str(error), error
     else:
         raise AssertionError("there was memory")
 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
@@ -431,14 +432,14 @@ with open(f"{{room}}/model.safetensors", "wb") as file:
 with open(f"{{room}}/other", "wb") as file:
     file.write(bytes(60 << 10))
 sys.stderr = open({str(tmp_path / "errors")!r}, "w")
-assert main(["convert", folder, f"{{room}}/model.safetensors", "--force"]) == 1
+assert main(["convert", folder, f"{{room}}/model.safetensors", "--force"]) != 0
 assert sorted(os.listdir(room)) == ["model.safetensors", "other"]
 assert open(f"{{room}}/model.safetensors", "rb").read() == b"old"
 print("end")
 """,
         command=namespace(f"mount -t tmpfs -o size=64k none '{room}'"),
     )
-    assert "No space left on device" in (tmp_path / "errors").read_text()
+    assert "model.safetensors: No space left on device" in (tmp_path / "errors").read_text()
 
 
 @pytest.mark.parametrize("backend", ops.available_backends())

@@ -43,7 +43,11 @@ class PackedConvs:
         """Check and pack a weight, into a piece of `memory` if there is one."""
         _, (size,) = self.binding.pack_pointwise_conv_missing(weight, bias, groups, dtype, None, None)[0]
         if memory is None or size == 0:
-            room = self.allocate(size + LINE)
+            try:
+                room = self.allocate(size + LINE)
+            except MemoryError:
+                expected = f"memory for {size} bytes of packed weights"
+                raise error(MemoryError, "PointwiseConv", "weight", expected, "none") from None
             start = -self.address(room) % LINE
             packed = room[start : start + size]
         else:

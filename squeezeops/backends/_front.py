@@ -755,7 +755,7 @@ class Front:
         if isinstance(out, np.ndarray):
             plain = np.asarray(out)
             if plain.dtype == F and plain.ndim == ndim and fits(plain.shape[-1]):
-                return plain.shape[-1]
+                return int(plain.shape[-1])
         return width
 
     def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:

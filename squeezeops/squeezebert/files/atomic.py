@@ -39,9 +39,11 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
         if not replace and os.path.lexists(target):
             raise FileExistsError(f"{target}: expected the name of a new file, got one that has appeared")
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):  # renamed already, or never made
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # such as that of a full disk
+            error.filename = target
         raise
     flush_folder(target)
 
