@@ -89,6 +89,7 @@ def test(tree: Path, work: Path, arguments: list[str]) -> int:
         command += ["--dist", "loadfile", "-p", "no:cacheprovider", f"--basetemp={work / f'tests{i}'}", *part]
         building = {"CMAKE_ARGS": shlex.join(OPTIONS)} if STAND_INS in part[0] else {}
         status |= subprocess.run(command, cwd=tree / "tests", env=environment | building).returncode
+    run(sys.executable, "-m", "coverage", "combine", "--quiet", "--append", f"--rcfile={settings}", work / "data")
     return status
 
 
@@ -117,7 +118,6 @@ def lines_of_cpp(tree: Path, work: Path) -> Lines:
 
 def lines_of_python(tree: Path, work: Path) -> Lines:
     settings, report = f"--rcfile={work / 'coverage.ini'}", work / "python.json"
-    run(sys.executable, "-m", "coverage", "combine", "--quiet", "--keep", settings, work / "data")
     run(sys.executable, "-m", "coverage", "json", "--quiet", "-o", report, settings)
     found = {}
     for name, file in json.loads(report.read_text())["files"].items():
