@@ -21,6 +21,7 @@ autosummary_generate = False
 numpydoc_show_class_members = False  # autodoc shows them
 autodoc_typehints = "none"  # the docstrings have the types
 autodoc_member_order = "bysource"
+default_role = "py:obj"  # a name in a docstring leads to its entry
 html_theme = "furo"
 html_title = f"squeezeops {release}"
 html_copy_source = False

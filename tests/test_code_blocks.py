@@ -102,9 +102,12 @@ def page(request, tmp_path_factory):
         write_model(folder / "path/to" / name, task)
     (folder / "path/to/model.safetensors").symlink_to(default_model() / "model.safetensors")
     (folder / "bin").mkdir()
-    for name, command in (("squeezeops", "-m squeezeops"), ("python", ""), ("python3", "")):
+    # Programs by path, and not -m or -c, which would put the folder, and so the sources in it, first on Python's path.
+    (folder / "bin/blocks.py").write_text(PYTHON)
+    (folder / "bin/command.py").write_text("import sys\nfrom squeezeops.cli import main\nsys.exit(main())\n")
+    for name, file in (("squeezeops", folder / "bin/command.py"), ("python", ""), ("python3", "")):
         program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {command} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {file} "$@"\n')
         program.chmod(0o755)
     yield request.param, folder
     shutil.rmtree(folder)
@@ -138,7 +141,7 @@ def run_blocks(page, folder, when):
     # Python first: its blocks share a process.
     python = [f"{block}\n{block.text}" for block in blocks(page, "python") if block.runs == when]
     if python:
-        run(folder, sys.executable, "-c", PYTHON, *python)
+        run(folder, sys.executable, "bin/blocks.py", *python)
     for block in blocks(page, "bash", "console"):
         if block.runs != when:
             continue
@@ -154,6 +157,20 @@ def run_blocks(page, folder, when):
 
 def test_every_block_runs(page):
     run_blocks(*page, "always")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("1 + 1  # 3", "expected 3, got 2"), ('print("a", 1)  # (b...', r"expected \(b"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_a_wrong_result_is_found(line, message, tmp_path):
+    (tmp_path / "blocks.py").write_text(PYTHON)
+    run(tmp_path, sys.executable, "blocks.py", "page\n1 + 1  # 2\n{'a': [1, 2]}  # {'a': [...]}\nprint(7)  # 7\n")
+    with pytest.raises(AssertionError, match=message):
+        run(tmp_path, sys.executable, "blocks.py", f"page\n{line}\n")
+    with pytest.raises(AssertionError, match="echo a"):
+        run_console(tmp_path, "$ echo a\nb\n")
+    run_console(tmp_path, "$ echo a b c\na ... c\n")
 
 
 @pytest.mark.full

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     example = 'example: squeezeops classify "a gorgeous, witty, seductive movie"'
     parser = _Parser(prog="squeezeops", description=description, epilog=example, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"squeezeops {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"squeezeops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:
