@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,9 @@ ELSEWHERE = {  # sources that no x86 machine compiles: what tests them
     "csrc/threading/no_threads.cc": "tests/test_c_library.py, in a build without threads",
 }
 FLAGS = "-O1 --coverage -fprofile-update=atomic"
+OPTIONS = ["-DCMAKE_BUILD_TYPE=Debug"]
+OPTIONS += [f"-DCMAKE_{name}_COMPILER={program}" for name, program in (("C", "gcc"), ("CXX", "g++"))]
+OPTIONS += [f"-DCMAKE_{name}_FLAGS={FLAGS}" for name in ("C", "CXX")]
 STAND_INS = "test_stand_ins.py"
 SETTINGS = """
 [run]
@@ -49,11 +53,9 @@ exclude_also =
 Lines = dict[str, dict[int, int]]  # by file and number, how often a line ran
 
 
-def run(*command: object, check: bool = True, **environment: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    if check and done.returncode:
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
         sys.exit(f"{done.stdout}\n{done.stderr}\n{command[0]}: status {done.returncode}")
     return done.stdout
 
@@ -67,8 +69,7 @@ def build(tree: Path, folder: Path) -> None:
     import pybind11
 
     options = ["-DSQUEEZEOPS_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
-    options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", "-DCMAKE_BUILD_TYPE=Debug"]
-    options += [f"-DCMAKE_{language}_FLAGS={FLAGS}" for language in ("C", "CXX")]
+    options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", *OPTIONS]
     run("cmake", "-S", tree, "-B", folder, "-GNinja", *options)
     run("cmake", "--build", folder)
     run("cmake", "--install", folder, "--prefix", tree, "--component", "python")
@@ -79,7 +80,6 @@ def test(tree: Path, work: Path, arguments: list[str]) -> int:
     settings = work / "coverage.ini"
     settings.write_text(SETTINGS.format(package=tree / "squeezeops", data=work / "data" / "coverage"))
     (work / "data").mkdir(exist_ok=True)
-    given = f"-DCMAKE_BUILD_TYPE=Debug '-DCMAKE_C_FLAGS={FLAGS}' '-DCMAKE_CXX_FLAGS={FLAGS}'"
     environment = {**os.environ, "PYTHONPATH": f"{tree}:{tree / 'tests'}", "SQUEEZEOPS_TEST_PATIENCE": "20"}
     status = 0
     # The stand-ins are a build of their own, which their tests make.
@@ -87,8 +87,9 @@ def test(tree: Path, work: Path, arguments: list[str]) -> int:
     for i, part in enumerate(parts):
         command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-n", "2"]
         command += ["--dist", "loadfile", "-p", "no:cacheprovider", f"--basetemp={work / f'tests{i}'}", *part]
-        building = {"CMAKE_ARGS": given} if STAND_INS in part[0] else {}
+        building = {"CMAKE_ARGS": shlex.join(OPTIONS)} if STAND_INS in part[0] else {}
         status |= subprocess.run(command, cwd=tree / "tests", env=environment | building).returncode
+    run(sys.executable, "-m", "coverage", "combine", "--quiet", "--append", f"--rcfile={settings}", work / "data")
     return status
 
 
@@ -117,7 +118,6 @@ def lines_of_cpp(tree: Path, work: Path) -> Lines:
 
 def lines_of_python(tree: Path, work: Path) -> Lines:
     settings, report = f"--rcfile={work / 'coverage.ini'}", work / "python.json"
-    run(sys.executable, "-m", "coverage", "combine", "--quiet", "--keep", settings, work / "data")
     run(sys.executable, "-m", "coverage", "json", "--quiet", "-o", report, settings)
     found = {}
     for name, file in json.loads(report.read_text())["files"].items():
@@ -168,6 +168,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="only report what an earlier run left in the folder")
     parser.add_argument("tests", nargs="*", help="pytest's arguments (default: all tests)")
     arguments = parser.parse_args()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # CMake, Ninja
     with tempfile.TemporaryDirectory() as temporary:
         work = (arguments.work or Path(temporary)).resolve()
         tree, folder = work / "squeezeops", work / "build"

@@ -88,7 +88,7 @@ def work_in_c(name: str, arguments: argparse.Namespace) -> int:
             (Path(begin) / str(i)).write_bytes(data)
         folders = [arguments.keep / name] if arguments.keep else []
         folders += [begin, *([CORPUS / name] if (CORPUS / name).exists() else [])]
-        program = arguments.build.resolve() / f"squeezeops_fuzz_{name.removeprefix('c_')}"
+        program = arguments.build.resolve() / f"squeezeops_fuzz{name[1:]}".removesuffix("_interface")
         options = [*libfuzzer(arguments), f"-artifact_prefix={arguments.crashes}/{name}-", "-rss_limit_mb=4096"]
         return watched(name, [program, *options, *map(str, folders)])
 
