@@ -35,7 +35,7 @@ ROUNDS = 3
 def client(port: int, first: int, end: float, times: Any) -> None:
     """Send sentences until `end`; put the seconds that each took into a queue."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    taken = []
+    taken: list[float] = []
     while time.time() < end:
         body = json.dumps({"inputs": SENTENCES[(first + len(taken)) % len(SENTENCES)]})
         start = time.perf_counter()

@@ -20,7 +20,7 @@ from model_helpers import CHECKPOINT
 import squeezeops
 from squeezeops import cli, ops
 from squeezeops.backends import HOW_TO_GET
-from squeezeops.cli import reading, running
+from squeezeops.cli import running
 from squeezeops.cli.tasks import COMMANDS
 from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
@@ -193,7 +193,7 @@ def progress(call, monkeypatch, tmp_path):
 
     The stream is replaced in the call, not here: pytest's capture replaces it again after the set-up.
     """
-    monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
+    monkeypatch.setattr(cli.progress, "DELAY", 0.0)
     (tmp_path / "texts").write_text("\n".join(LINES))
 
     def progress(stdout=None):
@@ -207,32 +207,13 @@ def progress(call, monkeypatch, tmp_path):
     return progress
 
 
-def test_progress_bar_on_a_terminal(progress, monkeypatch):
-    pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
-    assert "4/4" in progress()
-    monkeypatch.setattr(reading, "count_lines", lambda file: None)  # as with a pipe
-    assert "4 texts" in progress()
+def test_progress_on_a_terminal(progress):
+    shown = progress()
+    assert "4 texts  100 %" in shown and " per second" in shown and shown.endswith("\n")
 
 
-def test_no_progress_bar_without_tqdm(progress, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert progress() == ""
-
-
-def test_no_progress_bar_among_the_results(progress):
+def test_no_progress_among_the_results(progress):
     assert progress(Terminal()) == ""
-
-
-@pytest.mark.parametrize(("content", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"a\n\nb\n", 3)])
-def test_count_lines(tmp_path, content, lines):
-    (tmp_path / "texts").write_bytes(content)
-    with open(tmp_path / "texts", "rb") as file:
-        assert reading.count_lines(file) == lines
-        assert file.read() == content
-    reader, writer = os.pipe()
-    os.close(writer)
-    with open(reader, "rb") as file:
-        assert reading.count_lines(file) is None
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -343,8 +324,10 @@ NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "b
 
 
 def test_help(call):
-    """Also without any argument."""
+    """Also without any argument. Its example runs."""
     out = output(call("--help"))
+    words = shlex.split(re.findall(r"^example: (.*)$", out, re.MULTILINE)[0])
+    assert words[0] == "squeezeops" and output(call(*words[1:])).startswith("POSITIVE")
     assert out.startswith("usage: squeezeops ") and all(
         re.search(f"^ +{name}$|^ +{name} ", out, re.M) for name in NAMES
     )
@@ -370,7 +353,8 @@ def test_help_of_a_command(call, name):
 
 
 def test_version(call):
-    assert call("--version") == (0, f"squeezeops {squeezeops.__version__}\n", "")
+    for option in ("-V", "--version"):
+        assert call(option) == (0, f"squeezeops {squeezeops.__version__}\n", "")
 
 
 def test_info(call):

@@ -16,7 +16,7 @@ from model_helpers import WORDS, edit_weights, write_model
 from op_helpers import run_python
 
 from squeezeops import cli, ops
-from squeezeops.cli import reading, running
+from squeezeops.cli import progress, reading, running
 from squeezeops.pipelines import pipeline
 
 VOCABULARY = [*WORDS, "na", "##ive", "who", "?", "ада", "電"]
@@ -441,7 +441,8 @@ def test_sigterm_leaves_the_output_alone(command, tmp_path):
 
 
 def test_bad_output(call, command, tmp_path):
-    check_error(call(*command("embed", "--output", "x.txt"), "good"), r"--output: expected a name that ends in \.npy")
+    expected = r"--output: expected a name that ends in \.jsonl or \.csv or \.npy"
+    check_error(call(*command("embed", "--output", "x.txt"), "good"), expected)
     check_error(call(*command("embed", "--output", "x.npy", "--json"), "good"), "--json: not allowed with .*--output")
     missing = tmp_path / "missing" / "x.npy"
     check_error(call(*command("embed", "--output", missing), "good"), re.escape(f"error: {missing}: No such file"))
@@ -457,15 +458,14 @@ def test_a_device_is_no_output(call, command, tmp_path):
     assert os.path.exists("/dev/full")
 
 
-def test_progress_bar_beside_an_array(monkeypatch, command, tmp_path):
-    """No results are printed, so the progress bar is shown even if standard output is a terminal."""
-    pytest.importorskip("tqdm", reason="the progress bar needs tqdm, of the progress extra")
+def test_progress_beside_an_array(monkeypatch, command, tmp_path):
+    """No results are printed, so progress is shown even if standard output is a terminal."""
     (tmp_path / "texts").write_text("good\nbad\n")
-    monkeypatch.setattr(reading, "PROGRESS_DELAY", 0.0)
+    monkeypatch.setattr(progress, "DELAY", 0.0)
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setattr(sys, "stderr", Terminal())
     assert cli.main(command("embed", "--input", str(tmp_path / "texts"), "--output", str(tmp_path / "o.npy"))) == 0
-    assert "2/2" in sys.stderr.getvalue() and sys.stdout.getvalue() == ""
+    assert "2 texts  100 %" in sys.stderr.getvalue() and sys.stdout.getvalue() == ""
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------

@@ -90,8 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     description = (
         "Labels, ranks, entities, answers, masked words and embeddings of texts, with SqueezeBERT and BERT models."
     )
-    parser = _Parser(prog="squeezeops", description=description, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"squeezeops {__version__}")
+    example = 'example: squeezeops classify "a gorgeous, witty, seductive movie"'
+    parser = _Parser(prog="squeezeops", description=description, epilog=example, allow_abbrev=False)
+    parser.add_argument("-V", "--version", action="version", version=f"squeezeops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from squeezeops.cli.streams import CommandError
+from squeezeops.cli.table_file import check_target
 from squeezeops.squeezebert.files.atomic import atomic_file
 
 HEADER = 128  # bytes; enough for any shape
@@ -33,10 +32,6 @@ def array_file(path: str, columns: int) -> Iterator[Callable[[Any], None]]:
     OSError
         If the folder is not writeable.
     """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        got = "a folder" if os.path.isdir(target) else "a device"
-        raise CommandError(f"--output: expected the name of a file, got {got}: {path}")
     rows = 0
 
     def append(row: Any) -> None:
@@ -44,7 +39,7 @@ def array_file(path: str, columns: int) -> Iterator[Callable[[Any], None]]:
         file.write(np.asarray(row, dtype="<f4").tobytes())
         rows += 1
 
-    with atomic_file(target, replace=True) as file:
+    with atomic_file(check_target(path), replace=True) as file:
         file.write(bytes(HEADER))
         yield append
         file.seek(0)

@@ -14,7 +14,7 @@ from squeezeops.backends import HOW_TO_GET
 from squeezeops.benchmark import cases
 from squeezeops.benchmark.cases import Op, Shape
 from squeezeops.cli import reading, streams
-from squeezeops.cli.running import MODEL_HELP, MOST_THREADS, check_one_dash, count, find_model
+from squeezeops.cli.running import MODEL_HELP, MOST_THREADS, check_one_dash, count
 from squeezeops.cli.streams import CommandError
 from squeezeops.packing import TARGETS
 
@@ -294,7 +294,7 @@ def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
 
     if arguments.model is not None:
         model = SqueezeBert.from_pretrained(
-            find_model(arguments.model), dtype=arguments.dtype, attention=arguments.attention
+            arguments.model, dtype=arguments.dtype, attention=arguments.attention
         )
         return arguments.model, words(model), model
     config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)

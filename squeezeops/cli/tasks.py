@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from squeezeops.cli import reading
+from squeezeops.cli.reading import Input
 from squeezeops.cli.running import Command, check_encodable, count, note_a_file
 from squeezeops.cli.streams import CommandError
 
@@ -30,7 +31,7 @@ line of --input has a text, a tab and its second text. Lines of output end with 
 """
 
 
-def _classify_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _classify_options(parser: argparse.ArgumentParser) -> None:
     ranks = parser.add_mutually_exclusive_group()
     ranks.add_argument("--top-k", type=count, metavar="N", default=ABSENT, help="print the N best labels of a text")
     ranks.add_argument(
@@ -63,7 +64,7 @@ def _length_option(parser: argparse.ArgumentParser, more: str = "; implies --tru
     )
 
 
-def _make_text(arguments: argparse.Namespace) -> Callable[[str], Any]:
+def _make_text(arguments: argparse.Namespace) -> Callable[..., Any]:
     pair = arguments.pair
     if pair is None:
         return str
@@ -73,9 +74,11 @@ def _make_text(arguments: argparse.Namespace) -> Callable[[str], Any]:
     else:
         _check_option_text("--pair", pair)
 
-    def make(line: str) -> dict[str, str]:
+    def make(line: str, second: str | None = None) -> dict[str, str]:
+        if second is not None:
+            return {"text": line, "text_pair": second}
         if pair is not True:
-            if arguments.input is not None and "\t" in line:
+            if "lines" in arguments.formats and "\t" in line:
                 raise CommandError(f"expected a text without a tab since --pair has the second text, got {line!r:.40}")
             return {"text": line, "text_pair": pair}
         text, tab, second = line.partition("\t")
@@ -114,7 +117,7 @@ Prints one line per text, in input order: pairs of label and score, best first, 
 """
 
 
-def _zero_shot_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _zero_shot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         dest="candidate_labels",
@@ -158,7 +161,7 @@ Prints one line per document, best first: score, number of the document (from 0)
 """
 
 
-def _rerank_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _rerank_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", required=True, metavar="TEXT", help="the query")
     parser.add_argument("--top-k", type=count, metavar="N", help="print the N best documents")
     _length_option(parser, "; longer pairs of query and document are cut")
@@ -170,11 +173,14 @@ def _make_document(arguments: argparse.Namespace) -> Callable[[str], tuple[str, 
     return lambda line: (query, line)
 
 
-def _arrange_documents(arguments: argparse.Namespace, results: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def _arrange_documents(arguments: argparse.Namespace, results: list[tuple[Input, Any]]) -> list[tuple[Input, Any]]:
     from squeezeops.pipelines.base import by_score
 
-    numbered = enumerate(results)
-    found = [(item[1], {"index": index, "score": score}) for index, (item, score) in numbered if item is not None]
+    found = [
+        (given._replace(item=given.item[1]), {"index": index, "score": score})
+        for index, (given, score) in enumerate(results)
+        if given.item is not None
+    ]
     found.sort(key=lambda entry: by_score(entry[1]["score"]), reverse=True)  # stable
     return found[: arguments.top_k]
 
@@ -197,7 +203,7 @@ and end are positions of characters in the text, from 0; end is exclusive. --jso
 """
 
 
-def _tag_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _tag_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregation",
         dest="aggregation_strategy",
@@ -250,7 +256,7 @@ with --top-k.
 """
 
 
-def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _answer_options(parser: argparse.ArgumentParser) -> None:
     contexts = parser.add_mutually_exclusive_group()
     contexts.add_argument("--context", metavar="TEXT", help="the text to find the answers in")
     contexts.add_argument("--context-file", metavar="FILE", help="a file with that text; - is standard input")
@@ -279,7 +285,7 @@ def _answer_options(parser: argparse.ArgumentParser, forms: Any) -> None:
     )
 
 
-def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, str]]:
+def _make_question(arguments: argparse.Namespace) -> Callable[..., dict[str, str]]:
     context = arguments.context
     if context is not None:
         _check_option_text("--context", context, f"--context-file {context} reads it")
@@ -290,9 +296,11 @@ def _make_question(arguments: argparse.Namespace) -> Callable[[str], dict[str, s
     elif arguments.input is None:
         raise CommandError("expected --context TEXT or --context-file FILE (see squeezeops answer --help)")
 
-    def make(line: str) -> dict[str, str]:
+    def make(line: str, own: str | None = None) -> dict[str, str]:
+        if own is not None:
+            return {"question": line, "context": own}
         if context is not None:
-            if arguments.input is not None and "\t" in line:
+            if "lines" in arguments.formats and "\t" in line:
                 option = "--context" if arguments.context_file is None else "--context-file"
                 raise CommandError(f"expected a question without a tab since {option} is given, got {line!r:.40}")
             return {"question": line, "context": context}
@@ -326,7 +334,7 @@ Prints one line per mask, in input order: pairs of token and score, best first, 
 """
 
 
-def _fill_mask_options(parser: argparse.ArgumentParser, forms: Any) -> None:
+def _fill_mask_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=count, metavar="N", default=5, help="print the N best tokens of a mask (default: %(default)s)"
     )
@@ -360,13 +368,12 @@ Prints one line per text, in input order: the numbers of its embedding separated
 number is the shortest decimal that gives the same float32. --json prints an object per line: {"text", "embedding":
 [...]}.
 
-With --output nothing is printed. The file holds one float32 array of shape (texts, channels), for numpy.load. It
-appears when it is complete; after an error, an existing file is unchanged.
+With --output FILE.npy nothing is printed. The file holds one float32 array of shape (texts, channels), for numpy.load.
+It appears when it is complete; after an error, an existing file is unchanged.
 """
 
 
-def _embed_options(parser: argparse.ArgumentParser, forms: Any) -> None:
-    forms.add_argument("--output", type=_array_name, metavar="FILE.npy", help="write the embeddings to a NumPy file")
+def _embed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pooling",
         type=_poolings,
@@ -395,12 +402,6 @@ def _flag(parser: argparse.ArgumentParser, name: str, yes: str, no: str) -> None
 
 def _poolings(text: str) -> str | tuple[str, ...]:
     return tuple(text.split(",")) if "," in text else text
-
-
-def _array_name(name: str) -> str:
-    if not name.endswith(".npy"):
-        raise argparse.ArgumentTypeError(f"expected a name that ends in .npy, got {name!r}")
-    return name
 
 
 def _shortest(row: Any) -> list[float]:
@@ -434,6 +435,8 @@ COMMANDS = (
         json_object=_classify_json,
         after_noun=", with a tab and its second text after it if --pair is alone",
         make_item=_make_text,
+        fields=("text", "text_pair"),
+        takes_pairs=lambda arguments: arguments.pair is True,
         built_in=True,
     ),
     Command(
@@ -490,6 +493,8 @@ COMMANDS = (
         noun="question",
         after_noun=", with a tab and its context after it unless --context or --context-file is given",
         make_item=_make_question,
+        fields=("question", "context"),
+        takes_pairs=lambda arguments: arguments.context is None and arguments.context_file is None,
     ),
     Command(
         "fill-mask",
@@ -514,5 +519,6 @@ COMMANDS = (
         options=("pooling", "normalize", "prompt", "prompt_name", "include_prompt", "truncation", "max_length"),
         lines=_embed_lines,
         json_object=_embed_json,
+        arrays=True,
     ),
 )

@@ -196,11 +196,7 @@ READERS: dict[str, Target] = {
         read_embedding,
         lambda: [encoded({"prompts": {"query": "query: "}, "default_prompt_name": "query"})],
     ),
-    "converted": (
-        "x.safetensors",
-        read_converted,
-        lambda: [(GOLDEN / f"version_{version}.safetensors").read_bytes() for version in (1, 2)],
-    ),
+    "converted": ("x.safetensors", read_converted, converted_models),
     "bench": ("x.json", read_bench, lambda: [measured()]),
 }
 

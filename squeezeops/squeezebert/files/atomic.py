@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-__all__ = ["atomic_file"]
+__all__ = ["atomic_file", "flush_folder"]
 
 
 @contextmanager
@@ -43,7 +43,12 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
         with suppress(OSError):  # renamed already, or never made
             os.unlink(temporary)
         raise
-    if os.name == "posix":  # flush the name, too
+    flush_folder(target)
+
+
+def flush_folder(target: str) -> None:
+    """Flush the name of a file to disk; its contents are another matter."""
+    if os.name == "posix":
         folder = os.open(os.path.dirname(target), os.O_RDONLY)
         try:
             os.fsync(folder)
