@@ -293,9 +293,7 @@ def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         return str(model.dtype) if attention is None else f"{model.dtype} with {model.attention} attention"
 
     if arguments.model is not None:
-        model = SqueezeBert.from_pretrained(
-            arguments.model, dtype=arguments.dtype, attention=arguments.attention
-        )
+        model = SqueezeBert.from_pretrained(arguments.model, dtype=arguments.dtype, attention=arguments.attention)
         return arguments.model, words(model), model
     config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)
     # As large as trained ones. Tables are float16, as in the official checkpoint.
