@@ -5,6 +5,7 @@ names, and run first. What a page calls its own (a model, a file of texts) lies 
 least be correct: Bash and Python parse them, and so does the command's own parser.
 """
 
+import gzip
 import os
 import re
 import shlex
@@ -28,6 +29,9 @@ LANGUAGES = {"", "text", "bash", "console", "python", "c", "cmake", "js"}
 TASKS = {command.name: command.task for command in COMMANDS}
 FILES = {  # what a page may call a file of its own
     "article.txt": LONG,
+    "articles.csv.gz": "body\nthe good movie\n",
+    "big.csv": "text\na good movie\na bad one\n",
+    "big.jsonl": '{"id": 7, "text": "good"}\n{"id": 8, "text": "a bad one"}\n',
     "docs.txt": "a good movie\nthe bad one\n",
     "documents.txt": "a good movie\nthe bad one\n",
     "pairs.tsv": "is it good?\tthe good movie\n",
@@ -95,7 +99,7 @@ def page(request, tmp_path_factory):
                 (folder / entry.name).symlink_to(entry)
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     (folder / "path/to").mkdir(parents=True)
     (folder / "path/to/folder").symlink_to(ROOT / "examples" / "sentiment_checkpoint")
     for name, task in (("nli-model", "zero-shot-classification"), ("cross-encoder", "rerank")):
