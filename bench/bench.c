@@ -55,8 +55,8 @@ static const char *const kModel[] = {
     "softmax 12T T",                  "activation gelu 3072T",
     "activation tanh 768T",           "embedding_layer_norm T 768",
     "embedding T 768",                "mean_pool T 768",
-    "l2_normalize T 768",             "layer f32 T",
-    "layer f16 T",                    "layer s8 T",
+    "l2_normalize T 768",             "layer f32 T f32",
+    "layer f16 T f32",                "layer s8 T s8",
 };
 
 static void with_tokens(const char *line, int tokens, char *out, size_t size) {

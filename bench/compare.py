@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", type=Path, help="write the results to this file")
     p.add_argument("--merge", action="store_true", help="keep the rows of that file that this run does not measure")
     p.add_argument("--plot", metavar="FOLDER", type=Path, help="draw the results, or those of --check")
-    p.add_argument("--check", metavar="FILE", type=Path, help="only compare a results file with the targets")
+    p.add_argument(
+        "--check", metavar="FILE", type=Path, help="only compare a results file, compare-MACHINE.json, with the targets"
+    )
     return p
 
 
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if checked is not None:
         if given.plot:
             draw(checked, given.plot)
-        return judge(checked)
+        return judge(checked, targets.machine_of(given.check))
     peers = given.peers.split(",") if given.peers is not None else list(ALL_PEERS)
     for name in peers:
         if name and name not in ALL_PEERS:
@@ -212,12 +214,13 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def judge(results: dict[str, Any]) -> int:
-    """Print the verdict on each target. Return 1 if one is missed."""
-    lines = targets.check(results, targets.read_targets())
+def judge(results: dict[str, Any], machine: str) -> int:
+    """Print the verdict on each target. Return 1 if one of this machine is missed."""
+    lines = targets.check(results, targets.read_targets(), machine)
     print(report.target_table(lines))
-    missed = sum(not line.fine for line in lines)
-    print(f"{len(lines) - missed} of {len(lines)} targets reached")
+    own = [line for line in lines if not line.elsewhere]
+    missed = sum(not line.fine for line in own)
+    print(f"{len(own) - missed} of {len(own)} targets of this machine reached")
     return 1 if missed else 0
 
 

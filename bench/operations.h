@@ -12,7 +12,7 @@
 //     activation ACTIVATION COUNT
 //     softmax ROWS COLUMNS
 //     attention DTYPE TOKENS CHANNELS HEADS                          f32 s8
-//     layer DTYPE TOKENS                                             a layer of SqueezeBERT-base
+//     layer DTYPE TOKENS ATTENTION                                   a layer of SqueezeBERT-base; ATTENTION: f32 s8
 //
 // The rows of int8 operations are quantised beforehand.
 #ifndef BENCH_OPERATIONS_H_
@@ -256,10 +256,11 @@ static void run_attention(words w) {
   MEASURED(check(sqz_attention_s8(&args)));
 }
 
-// As squeezeops/squeezebert/model/layer.py runs a layer. With int8, what attention reads and what lies between the last
-// two convolutions is quantised as soon as it is computed; the biases of keys and values are left out and added later.
+// As squeezeops/squeezebert/model/layer.py runs a layer. With int8 weights, what lies between the last two convolutions
+// is quantised as soon as it is computed; with int8 attention what that reads, too, and the biases of keys and values
+// are left out and added later.
 static void run_layer(words w) {
-  const sqz_dtype dtype = dtype_of(w[0]);
+  const sqz_dtype dtype = dtype_of(w[0]), attends = dtype_of(w[2]);
   const int64_t tokens = number(w[1]);
   enum { C = 768, F = 3072, kHeads = 12, kStride = C + 16 };
   const int32_t offsets[2] = {0, (int32_t)tokens};
@@ -280,7 +281,7 @@ static void run_layer(words w) {
   args.q = work[0], args.k = work[1], args.v = work[2], args.out = work[3];
   args.ldq = args.ldk = args.ldv = args.ldo = kStride;
   sqz_attention_s8_args args_s8 = attention_s8(offsets, C, kHeads);
-  if (dtype == SQZ_S8) {
+  if (attends == SQZ_S8) {
     for (int i = 0; i < 3; ++i) {
       qkv[i].q_out = room(tokens * args_s8.ldq), qkv[i].ldq_out = args_s8.ldq;
       qkv[i].scales_out = room(tokens * kHeads * 4), qkv[i].groups_out = kHeads;
@@ -313,7 +314,7 @@ static void run_layer(words w) {
   does("pwconv", name_of(dtype), dtype == SQZ_S8 ? "GOP/s" : "GFLOP/s",
        2 * tokens * per_token + 4.0 * tokens * tokens * C);
   MEASURED(check(sqz_pwconv(&from_x, 3, qkv));
-           check(dtype == SQZ_S8 ? sqz_attention_s8(&args_s8) : sqz_attention_f32(&args));
+           check(attends == SQZ_S8 ? sqz_attention_s8(&args_s8) : sqz_attention_f32(&args));
            check(sqz_pwconv(&from_context, 1, &post));
            check(sqz_layer_norm_f32(tokens, C, work[0], kStride, NULL, 0, weight, bias, 1e-12, work[0], kStride));
            check(sqz_pwconv(&from_norm, 1, &inner)); check(sqz_pwconv(&from_inner, 1, &outer));
@@ -337,7 +338,7 @@ static const struct {
     OPERATION(activation, 2),
     OPERATION(softmax, 2),
     OPERATION(attention, 4),
-    OPERATION(layer, 2),
+    OPERATION(layer, 3),
 };
 
 // Run the operation of a line.

@@ -113,10 +113,11 @@ def footprint_table(rows: dict[str, Any]) -> str:
 
 def target_table(lines: Sequence[Line]) -> str:
     """One line per target and row of results."""
-    rows = [["target", "", "wanted", "reached", "", ""]]
+    rows = [["target", "", "wanted", "reached", "", "", "of"]]
     for line in lines:
         target = line.target
         reached = "-" if line.reached is None else f"{line.reached:.2f}"
         wanted = f"{target.relation} {target.limit:.2f}"
-        rows.append([target.name, line.which, wanted, reached, "ok" if line.fine else "MISSED", line.note])
+        verdict = "another machine" if line.elsewhere else "ok" if line.fine else "MISSED"
+        rows.append([target.name, line.which, wanted, reached, verdict, line.note, target.machine])
     return columns(rows, left=2)

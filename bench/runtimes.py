@@ -1,10 +1,12 @@
 """What it takes to classify a sentence in each runtime: start-up, time per sentence, memory.
 
-    python -m bench.runtimes [--onnxruntime PYTHON]
+    python -m bench.runtimes [--onnxruntime PYTHON] [--web FOLDER] [--node-modules FOLDER]
 
 Runs the examples of examples/runtimes/ over the built-in model, each in a process of its own, on one thread. PyPy and
 MicroPython come from tests/fetch_runtimes.py. PYTHON is an interpreter with onnx, onnxruntime and tokenizers, which
-runs the same model, exported in float32. The table goes to docs/embedding.md.
+runs the same model, exported in float32. The folders are that of examples/web/build.py, and one into which npm
+installed onnxruntime-web, which takes the sentence's ids: it has no tokenizer. Both run in node. The table goes to
+docs/embedding.md.
 """
 
 from __future__ import annotations
@@ -45,6 +47,26 @@ session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExec
 for text in sys.argv[3:]:
     logits = session.run(None, {"input_ids": numpy.array([tokenizer.encode(text).ids])})[0][0]
     print(*logits, text)
+"""
+NODE = """
+import { readFileSync } from "node:fs";
+const [, web, file, ...texts] = process.argv;
+const { load } = await import(`${web}/squeezeops.js`);
+const model = (await load()).openModel(readFileSync(file));
+for (const text of texts) console.log(model.classify(text).label, text);
+"""
+ONNXRUNTIME_WEB = """
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+const [, modules, file, given, ...texts] = process.argv;
+const ort = createRequire(`${modules}/`)("onnxruntime-web");
+ort.env.wasm.numThreads = 1;
+const session = await ort.InferenceSession.create(readFileSync(file), { executionProviders: ["wasm"] });
+const ids = BigInt64Array.from(given.split(","), BigInt);
+for (const text of texts) {
+  const results = await session.run({ input_ids: new ort.Tensor("int64", ids, [1, ids.length]) });
+  console.log(...results[session.outputNames[0]].data, text);
+}
 """
 EXPORT = """
 import json, sys
@@ -95,7 +117,9 @@ def timed(launcher: str, words: list[str], environment: dict[str, str]) -> tuple
     return float(seconds), int(peak)
 
 
-def programs(work: Path, onnxruntime: str | None) -> dict[str, tuple[list[str], dict[str, str]]]:
+def programs(
+    work: Path, onnxruntime: str | None, web: str | None, node_modules: str | None
+) -> dict[str, tuple[list[str], dict[str, str]]]:
     """The command of each row, which takes sentences, and its environment."""
     library = squeezeops.get_library()
     program = str(work / "classify")
@@ -120,16 +144,28 @@ def programs(work: Path, onnxruntime: str | None) -> dict[str, tuple[list[str], 
         subprocess.run([onnxruntime, "-c", EXPORT, str(checkpoint), graph], env={**os.environ, **paths}, check=True)
         words = [onnxruntime, "-c", ONNXRUNTIME, graph, str(checkpoint / "vocab.txt")]
         rows["CPython, onnxruntime"] = (words, {})
+    node = ["node", "--input-type=module", "--eval"]
+    if web:
+        rows["node, WebAssembly"] = ([*node, NODE, os.path.abspath(web), MODEL], {})
+    if onnxruntime and node_modules:
+        ids = squeezeops.Tokenizer.from_pretrained(Path(MODEL).parent)(SENTENCE)["input_ids"]
+        words = [*node, ONNXRUNTIME_WEB, os.path.abspath(node_modules), graph, ",".join(map(str, ids))]
+        rows["node, onnxruntime-web"] = (words, {})
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--onnxruntime", metavar="PYTHON", help="an interpreter that has it")
+    parser.add_argument("--web", metavar="FOLDER", help="that of examples/web/build.py")
+    parser.add_argument("--node-modules", metavar="FOLDER", help="has onnxruntime-web; needs --onnxruntime, too")
     parser.add_argument("--rounds", type=int, default=10, help="the shortest counts (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        rows, launcher = programs(Path(work), arguments.onnxruntime), str(Path(work) / "launcher")
+        rows, launcher = (
+            programs(Path(work), arguments.onnxruntime, arguments.web, arguments.node_modules),
+            str(Path(work) / "launcher"),
+        )
         compiler = ["cc", "-O2", "-x", "c", "-", "-o", launcher]
         subprocess.run(compiler, input=LAUNCHER, text=True, check=True)
         one, many, memory = ({name: float("inf") for name in rows} for _ in range(3))

@@ -33,6 +33,7 @@ class Target(NamedTuple):
     figure: str
     relation: str  # ">=" or "<="
     limit: float
+    machine: str  # that the limit is for: it is a part of the name of its results, compare-MACHINE.json
 
 
 class Line(NamedTuple):
@@ -43,6 +44,7 @@ class Line(NamedTuple):
     reached: float | None
     note: str
     fine: bool
+    elsewhere: bool  # the results are of another machine than the target
 
 
 def parse_targets(lines: Iterable[str]) -> list[Target]:
@@ -54,7 +56,10 @@ def parse_targets(lines: Iterable[str]) -> list[Target]:
             where = {name: tuple(values.split("/")) for name, values in pairs}
             if row["table"] == "forward":
                 where = {"dtype": ("float32",), "isa": ("",), **where}
-            target = Target(row["target"], row["table"], where, row["figure"], row["relation"], float(row["limit"]))
+            words = (row["figure"], row["relation"], float(row["limit"]), row["machine"])
+            target = Target(row["target"], row["table"], where, *words)
+            if not target.machine:
+                raise ValueError("machine: expected one, got none")
             if target.table not in ("forward", "ops"):
                 raise ValueError(f"table: expected forward or ops, got {target.table!r}")
             if target.relation not in RELATIONS:
@@ -83,28 +88,33 @@ def is_target(table: str, case: dict[str, Any], targets: Iterable[Target]) -> bo
     return any(target.table == table and matches(case, target.where) for target in targets)
 
 
-def check(results: dict[str, Any], targets: Iterable[Target]) -> list[Line]:
-    """Judge results: one line per target and combination of its values."""
+def machine_of(path: Path) -> str:
+    """Return the machine that the name of a results file tells; any other name is that of another machine."""
+    return path.stem.removeprefix("compare-")
+
+
+def check(results: dict[str, Any], targets: Iterable[Target], machine: str) -> list[Line]:
+    """Judge results of a machine: one line per target and combination of its values."""
     lines = []
     for target in targets:
         for values in itertools.product(*target.where.values()):
             where = {name: (value,) for name, value in zip(target.where, values, strict=True)}
             varied = [f"{name} {where[name][0]}" for name, all_ in target.where.items() if len(all_) > 1]
             rows = [row for row in results.get(target.table, []) if matches(fields_of(row), where)]
-            judged = [_judge(target, ", ".join(varied), row) for row in rows]
-            lines += judged or [Line(target, ", ".join(varied), None, "not measured", False)]
+            judged = [_judge(target, row) for row in rows] or [(None, "not measured", False)]
+            lines += [Line(target, ", ".join(varied), *found, target.machine != machine) for found in judged]
     return lines
 
 
-def _judge(target: Target, which: str, row: dict[str, Any]) -> Line:
+def _judge(target: Target, row: dict[str, Any]) -> tuple[float | None, str, bool]:
     reached, note = _figure(target.figure, row)
     if reached is None:
-        return Line(target, which, None, note, False)
+        return None, note, False
     fine = reached >= target.limit if target.relation == ">=" else reached <= target.limit
     if target.figure == "ratio_or_traffic" and not fine:
         room = row["ratios"][row["best"]]["quartiles"]["median"] * row["libraries"]["squeezeops"]["over_traffic"]
         fine, note = room < target.limit, f"{note}, itself at {room:.2f} x the traffic floor"
-    return Line(target, which, reached, note, fine)
+    return reached, note, fine
 
 
 def _figure(figure: str, row: dict[str, Any]) -> tuple[float | None, str]:

@@ -21,9 +21,7 @@ jobs, running = queue.SimpleQueue(), threading.BoundedSemaphore(MOST_REQUESTS)
 
 def compute(pipe):
     """Take the requests that wait, and answer them as one batch."""
-    while batch := [jobs.get()]:
-        while not jobs.empty():
-            batch.append(jobs.get())
+    while batch := [jobs.get(), *(jobs.get() for _ in range(jobs.qsize()))]:
         results = pipe.stream([text for texts, _ in batch for text in texts])
         try:
             answers = [[next(results) for _ in texts] for texts, _ in batch]
@@ -50,9 +48,11 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 texts, future = json.loads(body)["inputs"], Future()
                 jobs.put((texts if isinstance(texts, list) else [texts], future))
-                self.reply(200, {"results": future.result() if isinstance(texts, list) else future.result()[0]})
-            except (LookupError, RecursionError, TypeError, ValueError) as error:  # in the request
-                self.reply(400, {"error": f"{type(error).__name__}: {error}"})
+                answer = 200, {"results": future.result() if isinstance(texts, list) else future.result()[0]}
+            except Exception as error:
+                request = isinstance(error, LookupError | RecursionError | TypeError | ValueError)  # the fault is in it
+                answer = 400 if request else 500, {"error": f"{type(error).__name__}: {error}"}
+            self.reply(*answer)
 
     def reply(self, status, answer):
         body = json.dumps(answer, default=lambda array: array.tolist()).encode()
@@ -70,7 +70,7 @@ parser.add_argument("--port", type=int, default=8000, help="0 for any free one")
 arguments = parser.parse_args()
 options = {} if arguments.task == "question-answering" else {"truncation": True}
 pipe = squeezeops.pipeline(arguments.task, arguments.model, **options)
-ThreadingHTTPServer.request_queue_size = 128  # connections that wait
+ThreadingHTTPServer.request_queue_size, ThreadingHTTPServer.handle_error = 128, lambda *_: None  # clients may leave
 threading.Thread(target=compute, args=(pipe,), daemon=True).start()
 with ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler) as server:
     print(f"{pipe} on http://127.0.0.1:{server.server_port}", flush=True)

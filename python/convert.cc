@@ -127,7 +127,7 @@ void Arguments::to_array(PyObject *value, sqz_array *array) {
 void Arguments::name_type(PyObject *value, sqz_array *array) {
   if (value == Py_None) return;
   if (numpy().PyArray_Check_(value) && dtype_of(py::detail::array_proxy(value)->descr) != SQZ_OTHER) return;
-  array->type = keep(scalars("kind")(py::handle(value)));
+  array->type = keep(scalars("array_kind")(py::handle(value)));
 }
 
 void Arguments::fill(const sqz_operation &operation, PyObject *const *values, char *args, int first, int last) {

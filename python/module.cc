@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "convert.h"
@@ -60,7 +61,7 @@ double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_measure_s8, s
 double peak_read(const py::object &x) {
   constexpr const char *op = "peak_read";
   if (!py::isinstance<py::array_t<float>>(x)) {
-    const py::object got = scalars("kind")(x);
+    const py::object got = scalars("array_kind")(x);
     py::set_error(PyExc_TypeError, scalars("error")(py::handle(PyExc_TypeError), op, "x", "an array of float32", got));
     throw py::error_already_set();
   }
@@ -73,7 +74,17 @@ double peak_read(const py::object &x) {
 }  // namespace
 }  // namespace squeezeops
 
+namespace {
+constexpr char kRefusal[] =
+    "squeezeops._native: expected the main interpreter, got a subinterpreter (backend 'cffi' works there)";
+bool in_subinterpreter() { return PyInterpreterState_Get() != PyInterpreterState_Main(); }
+}  // namespace
+
+// The function that pybind11 defines gets another name, so that what Python calls can refuse before pybind11 waits for
+// a lock forever: its PyGILState functions know the main interpreter alone.
+#define PyInit__native init_in_main_interpreter
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
+  if (in_subinterpreter()) throw std::runtime_error(kRefusal);  // Python 3.13 calls the function below in the main one
   using namespace squeezeops;
   m.doc() = "Compiled kernels; see squeezeops.ops for the contracts.";
   m.attr("__version__") = sqz_version();
@@ -92,4 +103,11 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("peak_s8", &peak_s8);
   m.def("peak_read", &peak_read);
   m.def("cpu_quota", [](const std::string &root) { return sqz_measure_cpu_quota(root.c_str()); });
+}
+#undef PyInit__native
+
+extern "C" PYBIND11_EXPORT PyObject *PyInit__native() {
+  if (!in_subinterpreter()) return init_in_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, kRefusal);
+  return nullptr;
 }

@@ -936,7 +936,7 @@ def embedding(ids: NDArray[Any], table: NDArray[Any], *, out: Floats | None = No
 
     Returns
     -------
-    ndarray of float32, shape (*ids.shape, C)
+    ndarray of float32, shape ids.shape + (C,)
 
     Raises
     ------
@@ -986,7 +986,7 @@ def embedding_layer_norm(
 
     Returns
     -------
-    ndarray of float32, shape (*ids.shape, C)
+    ndarray of float32, shape ids.shape + (C,)
 
     Raises
     ------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import run_python
 
 import squeezeops
@@ -107,12 +108,12 @@ def test_block_is_of_its_thread_only(other):
     def in_a_block():
         with ops.backend(other):
             inside.set()
-            assert done.wait(10)
+            assert done.wait(seconds(10))
             seen["block"] = ops.get_backend()
 
     thread = threading.Thread(target=in_a_block)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(seconds(10))
     seen["outside"] = ops.get_backend()
     done.set()
     thread.join()
@@ -272,3 +273,21 @@ def test_everything_public_is_documented():
     for name in ops.__all__:
         assert getattr(ops, name).__doc__, name
         assert getattr(squeezeops, name) is getattr(ops, name)
+
+
+@pytest.mark.skipif("native" not in backends.available(), reason="the native extension is not built")
+def test_calls_that_only_a_wrong_package_makes():
+    """The extension is called by this package alone, but whatever it is given must not end the process."""
+    from squeezeops import Tokenizer, _native
+    from squeezeops.backends import _text
+
+    with pytest.raises(TypeError, match="^softmax: expected [0-9]+ arguments, got 1"):
+        _native.softmax(np.zeros(3, np.float32))
+    with pytest.raises(TypeError, match="^tokenizer_encode: expected 7 arguments"):
+        _native.tokenizer_encode(1)
+    vocab = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])}
+    handle = _native.tokenizer_create(_text.settings_of(vocab, Tokenizer(vocab).settings()))
+    with pytest.raises(KeyError, match="columns"):
+        _native.tokenizer_encode(handle, "a", None, True, 0, 0, ("columns",))
+    with pytest.raises(TypeError):
+        _native.tokenizer_encode(handle, "a", None, True, "x", 0, ("input_ids",))

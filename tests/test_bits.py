@@ -18,8 +18,10 @@ from op_helpers import (
     golden_isas,
     native,
     normal,
+    parts,
     ran_on,
 )
+from op_table import TABLE
 
 from squeezeops import ops
 
@@ -46,6 +48,46 @@ def test_golden_bits(record_property):
     assert {isa for isa, _ in ran} >= set(ops.cpu_info()["isas"]) - golden_bits.TO_TOLERANCE
     assert {("scalar", "f32"), ("scalar", "s8")} <= ran
     record_property("ran", sorted(ran))
+
+
+# Quiet and signalling ones of both signs.
+NANS = np.array([0x7FC00001, 0xFFC00002, 0x7FC12345, 0xFFD54321, 0x7FA00003, 0xFF800007], np.uint32)
+
+
+def with_nans(array):
+    """A copy in which each 11th element is another NaN."""
+    array = array.copy()
+    places = array.reshape(-1).view(np.uint32)[3::11]
+    places[:] = np.resize(NANS, places.size)
+    return array
+
+
+@pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
+def test_nans(op):
+    """Each ISA has NaNs at the same places and the same numbers elsewhere; GELU and `embedding` keep the NaN itself."""
+    rng = np.random.default_rng(5)
+    calls = [
+        {**arguments, name: with_nans(value)}
+        for arguments in op.calls(rng, 20)
+        for name, value in arguments.items()
+        if isinstance(value, np.ndarray) and value.dtype == np.float32
+    ]
+    found = {}
+    for isa in EXACT_ISAS:
+        with Variant("native", isa).active():
+            found[isa] = [part for arguments in calls for part in parts(op.call(**arguments))]
+    some = 0
+    for isa, results in found.items():
+        for result, expected in zip(results, found["scalar"], strict=True):
+            assert_same_bits(result, expected)
+            some += result.dtype == np.float32 and int(np.isnan(result).sum())
+            if op.name in ("gelu", "embedding"):
+                assert result.tobytes() == expected.tobytes(), isa
+    assert some or not calls
+    if op.name == "gelu":
+        x = with_nans(np.zeros(100, np.float32))
+        y = ops.gelu(x)
+        assert (y.view(np.uint32)[3::11] == x.view(np.uint32)[3::11] | 0x400000).all()
 
 
 @exact

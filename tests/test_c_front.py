@@ -329,7 +329,7 @@ def descriptor(**fields):
         ({"sizes": (2**40, 2**40)}, "INVALID", "x: expected sizes >= 0 and fewer than 2^58 elements, got shape (1099"),
         ({"sizes": (2**40, 0, 2**40)}, "INVALID", "x: expected sizes >= 0 and fewer than 2^58 elements"),
         ({"sizes": (2,), "data": 0}, "INVALID", "x: expected a pointer, got NULL"),
-        ({"sizes": ()}, "INVALID", "x: expected at least 1 dimension, got shape ()"),
+        ({"sizes": ()}, "INVALID", "x: expected at least 1 dimension, got shape () (reshape a single number to (1"),
     ],
 )  # fmt: skip
 def test_descriptors(fields, status, start):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from build_helpers import ROOT, cmake_build, ninja, run, tool
 from kernel_tables import OPS, without_simd
+from pages import blocks
 
 import squeezeops
 from squeezeops import backends
@@ -20,7 +21,7 @@ if "native" not in backends.available():
 
 HEADER = Path(squeezeops.get_include()) / "squeezeops" / "squeezeops.h"
 TEXT = HEADER.read_text(encoding="utf-8")
-DOCUMENT = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8")
+PAGE = "docs/c-library.md"
 VERSION = squeezeops.__version__
 SONAME = f"libsqueezeops.so.{VERSION.split('.')[0]}"
 
@@ -45,7 +46,7 @@ def compiler():
 
 def block(language):
     """The first block of that language in the document."""
-    return re.search(rf"^```{language}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)[1]
+    return blocks(PAGE, language)[0].text
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_example_with_pkg_config(built, example, tmp_path, request):
 def test_the_page_works_as_written(build, tmp_path):
     """Its commands, one after the other, with a home folder outside the system's prefixes."""
     tool("pkg-config")
-    commands = re.findall(r"^```bash\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    commands = [block.text for block in blocks(PAGE, "bash")]
     words = ("--install", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH")
     install, with_pkg_config, with_cmake = (next(text for text in commands if word in text) for word in words)
     paths = [os.path.dirname(tool(name)) for name in ("cmake", "ninja")]

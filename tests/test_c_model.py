@@ -4,6 +4,7 @@ import copy
 import ctypes
 import gc
 import json
+import os
 import pickle
 import re
 import shutil
@@ -12,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from build_helpers import run, tool
 from c_model import LIB, STATUS, CError, ClassifyArgs, CModel, Info, RunArgs, Text, check, in_memory
 from model_helpers import WORDS, write_model
-from op_helpers import assert_same_bits
+from op_helpers import assert_same_bits, run_python
 from test_convert import BROKEN, Edited
 from test_converted_format import (
     BROKEN_SETTINGS,
@@ -36,6 +38,7 @@ from squeezeops.packing import TARGETS
 from squeezeops.pipelines import default_model, pipeline
 from squeezeops.squeezebert import SqueezeBert, SqueezeBertConfig, Tokenizer
 from squeezeops.squeezebert.conversion.convert import convert
+from squeezeops.squeezebert.files import limits
 from squeezeops.squeezebert.files.safetensors import write_file
 from squeezeops.squeezebert.model import squeezebert
 from squeezeops.squeezebert.model.tensors import encoder_shapes, labels_of
@@ -710,6 +713,33 @@ def test_hostile_files(name, tmp_path):
     assert ": expected " in refused(path) if HOSTILE[name][0] else "path: expected"
 
 
+def test_an_unknown_class_without_a_model_type(converted, tmp_path):
+    file = Edited(shutil.copy(converted("random"), tmp_path / "model.safetensors"))
+    config = json.loads(file.metadata["config.json"])
+    del config["model_type"]
+    file.metadata["config.json"] = json.dumps(config | {"architectures": ["XModel"]})
+    file.write()
+    assert refused(file.path).startswith("config.json: model_type: expected one of SqueezeBert, Bert, DistilBert in")
+
+
+def test_a_long_message_ends_between_characters():
+    """It is cut, at the same length or up to three bytes before it."""
+    lengths = set()
+    for padding in range(4):
+        assert LIB.sqz_force_isa(b"x" * padding + "\U0001f642".encode() * 1000)
+        message = LIB.sqz_error_message()
+        assert message.decode().endswith("\U0001f642")
+        lengths.add(len(message))
+    assert max(lengths) - min(lengths) == 3
+
+
+def test_a_header_beyond_the_limit():
+    """The one of the reader in Python, in a file that has so many bytes."""
+    room = in_memory(struct.pack("<Q", limits.MAX_JSON + 1) + b"{" + b" " * (limits.MAX_JSON - 1) + b"}")
+    with pytest.raises(CError, match="header: expected at most 16777216 bytes, got 16777217"):
+        CModel(room)
+
+
 CONFIGS = {
     "hidden_act": ["swish", None, 5, ["gelu"]],
     "layer_norm_eps": [-1, 2, "1e-12", None, True],
@@ -781,6 +811,39 @@ def test_wrong_arguments_of_open(converted, tmp_path):
     (tmp_path / "empty.safetensors").write_bytes(b"")
     with pytest.raises(CError, match=r"^path: expected .*, got an empty file"):
         CModel(tmp_path / "empty.safetensors")
+
+
+def test_a_file_that_cannot_be_mapped(converted, tmp_path):
+    """It is read, as on file systems without mappings: a library in front of libc refuses to map."""
+    source = tmp_path / "nomap.c"
+    source.write_text(
+        "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdlib.h>\n#include <sys/mman.h>\n"
+        "#include <sys/syscall.h>\n#include <unistd.h>\n"
+        "void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) {\n"
+        '  if (file >= 0 && getenv("NO_MAPS")) return errno = ENODEV, MAP_FAILED;\n'
+        "  return (void *)syscall(SYS_mmap, at, size, protection, flags, file, offset);\n}\n"
+    )
+    compiler = tool(*os.environ.get("CC", "cc gcc clang").split())
+    run(compiler, "-shared", "-fPIC", "-O1", source, "-o", tmp_path / "nomap.so")
+    code = """
+import ctypes, sys
+from c_model import CModel
+libc = ctypes.CDLL(None)
+libc.setenv(b"NO_MAPS", b"1", 1)
+model = CModel(sys.argv[1])
+libc.unsetenv(b"NO_MAPS")
+print(sys.argv[1] in open("/proc/self/maps").read(), model.classify("good")[0])
+"""
+    path = converted("random")
+    done = run_python("-c", code, str(path), LD_PRELOAD=str(tmp_path / "nomap.so"))
+    assert done.stdout.split() == ["False", str(CModel(path).classify("good")[0])], done.stderr
+
+
+def test_a_handle_of_another_kind():
+    c = CModel(BUILT_IN)
+    info = Info(size=ctypes.sizeof(Info))
+    assert LIB.sqz_model_get_info(c.tokenizer(), ctypes.byref(info)) == 1
+    assert LIB.sqz_error_message().startswith(b"model: expected an open handle, got")
 
 
 def test_what_is_no_model():

@@ -180,27 +180,6 @@ def test_inside(program, what):
     run(program, what)
 
 
-def test_example(tmp_path):
-    page = (ROOT / "docs" / "c-library.md").read_text(encoding="utf-8").partition("\n## Text\n")[2]
-    program, output = (
-        re.search(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1] for kind in ("c", "text")
-    )
-    (tmp_path / "example.c").write_text(program, encoding="utf-8")
-    library = squeezeops.get_library()
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", squeezeops.get_include()]
-    compiler = tool(*os.environ.get("CC", "cc gcc clang").split())
-    run(
-        compiler,
-        *flags,
-        tmp_path / "example.c",
-        library,
-        f"-Wl,-rpath,{os.path.dirname(library)}",
-        "-o",
-        tmp_path / "e",
-    )
-    assert run(tmp_path / "e") == output
-
-
 # As in Python.
 
 

@@ -324,8 +324,10 @@ NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "d
 
 
 def test_help(call):
-    """Also without any argument."""
+    """Also without any argument. Its example runs."""
     out = output(call("--help"))
+    words = shlex.split(re.findall(r"^example: (.*)$", out, re.MULTILINE)[0])
+    assert words[0] == "squeezeops" and output(call(*words[1:])).startswith("POSITIVE")
     assert out.startswith("usage: squeezeops ") and all(
         re.search(f"^ +{name}$|^ +{name} ", out, re.M) for name in NAMES
     )

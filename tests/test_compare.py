@@ -161,7 +161,7 @@ def test_the_cases_that_targets_ask_for_are_measured():
     cases = {"forward": forward_cases(), "ops": op_cases()}
     rows = {"libraries": {"squeezeops": {}}, "ratios": {}}
     empty = {table: [{**rows, "case": case.fields()} for case in found] for table, found in cases.items()}
-    assert not [line for line in targets.check(empty, targets.read_targets()) if line.note == "not measured"]
+    assert not [line for line in targets.check(empty, targets.read_targets(), "") if line.note == "not measured"]
     assert {case.threads for case in forward_cases() if case.quick} == {1, 2}
 
 
@@ -219,7 +219,9 @@ def test_a_file_of_cases_that_is_wrong(lines, message):
 # --- targets
 
 
-RECORDED = ROOT / "bench" / "results" / "compare-amd-epyc-zen5-2cpu.json"
+MACHINE = "amd-epyc-zen5-2cpu"
+RECORDED = ROOT / "bench" / "results" / f"compare-{MACHINE}.json"
+COLUMNS = "target,table,where,figure,relation,limit,machine"
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def results():
 
 
 def judged(results):
-    return targets.check(results, targets.read_targets())
+    return [line for line in targets.check(results, targets.read_targets(), MACHINE) if not line.elsewhere]
 
 
 def row_of(results, table, **wanted):
@@ -254,7 +256,8 @@ def scaled(results, factor):
 def test_every_target_can_be_reached_and_missed(results):
     lines = judged(results)
     assert (sum(line.fine for line in lines), len(lines)) == (50, 69)
-    assert {line.target.name for line in lines} == {target.name for target in targets.read_targets()}
+    own = {target.name for target in targets.read_targets() if target.machine == MACHINE}
+    assert {line.target.name for line in lines} == own
     assert all(line.fine for line in judged(scaled(copy.deepcopy(results), 10)))
     assert not any(line.fine for line in judged(scaled(copy.deepcopy(results), 1 / 10)))
 
@@ -298,8 +301,8 @@ def forward_row(ratios, **case):
 
 
 def reached(line, *rows):
-    parsed = targets.parse_targets(["target,table,where,figure,relation,limit", line])
-    return [(found.reached, found.note) for found in targets.check({"forward": list(rows)}, parsed)]
+    parsed = targets.parse_targets([COLUMNS, f"{line},mine"])
+    return [(found.reached, found.note) for found in targets.check({"forward": list(rows)}, parsed, "mine")]
 
 
 def test_targets_of_a_dtype_are_about_its_rows_alone():
@@ -330,24 +333,47 @@ def test_the_best_peer_in_float32_is_one_of_those_that_run_in_it():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a,forward,tokens=1,ratio,>=,much", "line 2: .*'much'"),
-        ("a,forward,tokens=1,ratio,>,1", "line 2: relation: expected one of >=, <=, got '>'"),
-        ("a,backward,tokens=1,ratio,>=,1", "line 2: table: expected forward or ops"),
-        ("a,ops,tokens=1,speed,>=,1", "line 2: figure: expected one of"),
-        ("a,ops,tokens,ratio,>=,1", "line 2: "),
+        ("a,forward,tokens=1,ratio,>=,much,mine", "line 2: .*'much'"),
+        ("a,forward,tokens=1,ratio,>,1,mine", "line 2: relation: expected one of >=, <=, got '>'"),
+        ("a,backward,tokens=1,ratio,>=,1,mine", "line 2: table: expected forward or ops"),
+        ("a,ops,tokens=1,speed,>=,1,mine", "line 2: figure: expected one of"),
+        ("a,ops,tokens=1,ratio,>=,1,", "line 2: machine: expected one, got none"),
+        ("a,ops,tokens=1,ratio,>=,1", "line 2: machine: expected one, got none"),
+        ("a,ops,tokens,ratio,>=,1,mine", "line 2: "),
         ("a,ops,tokens=1", "line 2: "),
     ],
 )
 def test_a_file_of_targets_that_is_wrong(line, message):
     with pytest.raises(ValueError, match=message):
-        targets.parse_targets(["target,table,where,figure,relation,limit", line])
+        targets.parse_targets([COLUMNS, line])
+
+
+def test_targets_of_another_machine_are_shown_and_not_judged(results, tmp_path, capsys):
+    lines = targets.check(results, targets.read_targets(), "mine")
+    assert all(line.elsewhere for line in lines) and len(lines) > len(judged(results))
+    assert {line.elsewhere for line in targets.check(results, targets.read_targets(), MACHINE)} == {False, True}
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(scaled(results, 1 / 10)), encoding="utf-8")
+    assert compare.main(["--check", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("another machine") == len(lines) and "0 of 0 targets of this machine reached" in printed
+    assert printed.count(MACHINE) == len(judged(results)) and "MISSED" not in printed
+
+
+def test_every_machine_with_targets_is_recorded():
+    for machine in {target.machine for target in targets.read_targets()}:
+        path = ROOT / "bench" / "results" / f"compare-{machine}.json"
+        assert targets.machine_of(path) == machine
+        lines = targets.check(compare.read_file(path), targets.read_targets(), machine)
+        assert not [line for line in lines if not line.elsewhere and line.note == "not measured"]
 
 
 def test_the_command_checks_a_file(results, tmp_path, capsys):
     assert compare.main(["--check", str(RECORDED)]) == 1
     printed = capsys.readouterr().out
-    assert printed.count("MISSED") == 19 and printed.count(" ok") == 50 and "50 of 69 targets reached" in printed
-    file = tmp_path / "results.json"
+    assert printed.count("MISSED") == 19 and printed.count(" ok") == 50
+    assert "50 of 69 targets of this machine reached" in printed
+    file = tmp_path / RECORDED.name
     file.write_text(json.dumps(scaled(results, 10)), encoding="utf-8")
     assert compare.main(["--check", str(file)]) == 0
     assert "MISSED" not in capsys.readouterr().out

@@ -431,6 +431,21 @@ BROKEN_SETTINGS = {
         {"added_tokens": [{"content": "a", "id": -1}]},
         r"added_tokens\[0\]: expected a str with an int in \[0, 2\*\*31\), got",
     ),
+    "too many added tokens": (
+        {"added_tokens": [{"content": f"<{i}>", "id": 100 + i} for i in range(20_001)]},
+        r"added_tokens: expected at most 20000 tokens, got more",
+    ),
+    "long added token": (
+        {"added_tokens": [{"content": "<" * 257, "id": 100}]},
+        r"added_tokens\[0\]: content: expected at most 256 characters, got 257",
+    ),
+    "long words": ({"max_input_chars_per_word": 257}, r"max_input_chars_per_word: expected at most 256, got 257"),
+    "negative length of words": (
+        {"max_input_chars_per_word": -1},
+        r"max_input_chars_per_word: expected at least 0, got -1",
+    ),
+    "side": ({"truncation_side": "up"}, r"truncation_side: expected .*, got 'up'"),
+    "long template": ({"single": [["A", 0]] * 65}, r"single: expected at most 64 pieces, got 65"),
     "template": ({"single": "A"}, r"single: expected list, got 'A'"),
     "item": ({"single": [3]}, r"single: expected a str with an int in"),
     "type": ({"single": [["A", "x"]]}, r"single: expected a str with an int in .*'A': 'x'"),

@@ -83,14 +83,43 @@ class Tensor:
 
 def test_a_tensor_is_refused_with_what_to_do():
     foreign = type("Tensor", (Tensor,), {"__module__": "torch"})()
+    weight = type("Parameter", (Tensor,), {"__module__": "torch.nn.parameter"})()
+    narrow = type("Tensor", (Tensor,), {"__module__": "torch", "dtype": "torch.bfloat16"})()
     for x, hint in (
         (Tensor(), r"got Tensor \(numpy.asarray\(x\) is an array\)"),
         (foreign, r"got torch.Tensor \(x.detach\(\).cpu\(\).numpy\(\) is an array\)"),
+        (np.float32(1), r"got a float32 scalar \(numpy.atleast_1d\(x\) is an array\)"),
+        (weight, r"got torch.Parameter \(x.detach\(\).cpu\(\).numpy\(\) is an array\)"),
+        (narrow, r"got torch.Tensor \(x.detach\(\).float\(\).cpu\(\).numpy\(\) is an array\)"),
         ([[1.0]], "got list"),
     ):
         for backend in squeezeops.available_backends():
             with squeezeops.backend(backend), pytest.raises(TypeError, match=f"expected an array of float32, {hint}$"):
                 squeezeops.layer_norm(x)
+
+
+def test_a_tensor_that_makes_no_array(model):
+    class Gradient:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("use x.detach()")
+
+    for name, arguments in (("input_ids", (Gradient(),)), ("attention_mask", ([[1, 2]], Gradient()))):
+        message = f"^SqueezeBert: {name}: expected an array of integers, got Gradient, .* makes none: use x.detach"
+        with pytest.raises(TypeError, match=message):
+            model(*arguments)
+
+
+def test_an_array_in_place_of_a_number():
+    for backend in squeezeops.available_backends():
+        with squeezeops.backend(backend), pytest.raises(TypeError, match=r"got float32 \(x.item\(\) is a number\)$"):
+            squeezeops.softmax(np.ones((1, 4), np.float32), scale=np.array(1, np.float32))
+
+
+def test_an_array_without_axes_is_refused_with_what_to_do():
+    message = r"expected at least 1 dimension, got shape \(\) \(reshape a single number to \(1, 1\)\)$"
+    for backend in squeezeops.available_backends():
+        with squeezeops.backend(backend), pytest.raises(ValueError, match=message):
+            squeezeops.layer_norm(np.array(1, np.float32))
 
 
 # ---- encodings -------------------------------------------------------------------------------------------------------
@@ -195,6 +224,12 @@ def test_words(tok):
         (("a",), {"padding": "left"}, ValueError, "padding: expected a bool, 'longest', 'max_length' or 'do_not_pad'"),
         (("a",), {"padding_side": "both"}, ValueError, "padding_side: expected 'left' or 'right', got 'both'"),
         (("a",), {"pad_to_multiple_of": 0}, ValueError, "pad_to_multiple_of: expected at least 1, got 0"),
+        (
+            ("a",),
+            {"padding": True, "truncation": True, "max_length": 5, "pad_to_multiple_of": 4},
+            ValueError,
+            "pad_to_multiple_of: expected a divisor of max_length = 5, got 4",
+        ),
         (("a",), {"return_offsets_mapping": 1}, TypeError, "return_offsets_mapping: expected bool, got 1"),
         (("a",), {"is_split_into_words": "no"}, TypeError, "is_split_into_words: expected bool, got 'no'"),
     ],

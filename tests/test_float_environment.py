@@ -1,6 +1,7 @@
 """The caller's floating-point modes do not change results, and calls do not change the modes.
 
-Tested with flush-to-zero and another rounding mode, set before or after the first call, on pool and Python threads.
+Tested with flush-to-zero and another rounding mode, set before or after the first call, on pool and Python threads; and
+with all floating-point exceptions as traps, which would end the process.
 """
 
 import os
@@ -11,7 +12,7 @@ import threading
 import numpy as np
 import pytest
 from limits import seconds
-from op_helpers import assert_same_bits, native, parts
+from op_helpers import assert_same_bits, native, parts, run_python
 from op_table import TABLE
 
 from squeezeops import ops
@@ -136,3 +137,71 @@ np.savez(sys.argv[2], *results)
         assert len(modes.files) >= len(CALLS)
         for name in modes.files:
             assert_same_bits(modes[name], plain[name])
+
+
+WITH_TRAPS = """
+import math, sys
+import numpy as np
+from c_model import CError, CModel, in_memory
+from test_converted_format import VERSION_1
+from test_float_environment import CALLS, control_register, ops
+from squeezeops.pipelines import default_model
+from squeezeops.squeezebert.files.safetensors import read_header
+
+put, get = control_register()
+# Each exception is a trap, even that of an inexact result; for cffi, which computes with numbers, the usual ones.
+TRAPS = 0x1100 if sys.argv[1] == "cffi" else 0
+
+def trap(call, *args, **kwargs):
+    put(TRAPS)
+    try:
+        return call(*args, **kwargs)
+    except (ValueError, CError):
+        return None
+    finally:
+        assert get() & 0xFFC0 == TRAPS
+        put(0x1F80)
+
+def spoiled(array):
+    array = array.copy()
+    bits = array.reshape(-1).view(f"u{array.itemsize}")
+    for first, value in enumerate((math.nan, -math.inf, 1e-40, 65504)):
+        array.reshape(-1)[first::7] = value
+    bits[4::7] = 0x7F800001 if array.itemsize == 4 else 0x7C01  # a signalling NaN
+    return array
+
+def ops_of(backend, threads):
+    ops.set_backend(backend)
+    ops.set_num_threads(threads)
+    for call, arguments in CALLS:
+        trap(call, **arguments)
+        for name, value in arguments.items():
+            if isinstance(value, float):
+                for bad in (math.nan, math.inf, -1.0, 5e-324, 1e300):
+                    trap(call, **{**arguments, name: bad})
+            elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                trap(call, **{**arguments, name: spoiled(value)})
+
+def models():
+    tiny = VERSION_1.read_bytes()
+    for old, new in ((b": 12", b": 12"), (b": 12", b":1e9"), (b": 12", b":1.5"), (b": 0.05,", b":1e-319")):
+        assert old in tiny
+        if model := trap(CModel, in_memory(tiny.replace(old, new))):
+            for text in ("The good movies!", "bad " * 20, b"\\xff", ""):
+                trap(model.classify, text)
+    file = default_model() / "model.safetensors"
+    data, bias = in_memory(file.read_bytes()), read_header(file)[0]["classifier.bias"]
+    for bad in (math.nan, -math.inf, 3e38):
+        data[bias.start : bias.stop].view(np.float32)[:] = bad
+        trap(CModel(data).classify, "a good movie")
+
+models() if sys.argv[1] == "models" else ops_of(sys.argv[1], int(sys.argv[2]))
+print("end")
+"""
+
+
+@pytest.mark.parametrize("what", [("native", "1"), ("native", "2"), ("cffi", "1"), ("models",)], ids=str)
+def test_traps_of_the_caller(what):
+    """NaN and what overflows, underflows or is rounded must raise no SIGFPE, wherever the library meets it."""
+    done = run_python("-c", WITH_TRAPS, *what)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")

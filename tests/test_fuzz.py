@@ -1,5 +1,6 @@
 """The fuzzers of `tests/fuzz`: past failures, a few inputs of each, and that each finds a planted bug."""
 
+import os
 import random
 import re
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.targets import CORPUS, GROUPS, TARGETS, corpus, inputs, run_target
+from build_helpers import ROOT, run, tool
+from fuzz.mutations import mutate
+from fuzz.targets import CORPUS, GROUPS, TARGETS, C, corpus, inputs, run_target, seeds
 from limits import seconds
 
+import squeezeops
 from squeezeops.backends import _front
 from squeezeops.benchmark import compare
 from squeezeops.squeezebert.files import (
@@ -24,8 +28,10 @@ from squeezeops.squeezebert.files import (
 from squeezeops.squeezebert.model import config
 from squeezeops.squeezebert.tokenizer import config_files, tokenizer
 
+IN_PYTHON = [name for name in TARGETS if name not in C]
 
-@pytest.mark.parametrize("name", TARGETS)
+
+@pytest.mark.parametrize("name", IN_PYTHON)
 def test_past_failures_and_a_few_inputs(name, tmp_path):
     for data in corpus(name):
         run_target(name, data, tmp_path)
@@ -33,9 +39,24 @@ def test_past_failures_and_a_few_inputs(name, tmp_path):
         run_target(name, data, tmp_path)
 
 
+@pytest.mark.parametrize("name", C)
+def test_past_failures_and_a_few_inputs_in_c(name, tmp_path):
+    library = squeezeops.get_library()
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", squeezeops.get_include()]
+    sources = [ROOT / "tests" / "fuzz" / f"{source}.cc" for source in (name, "replay")]
+    compiler = tool(*os.environ.get("CXX", "c++ g++ clang++").split())
+    run(compiler, *flags, *sources, library, f"-Wl,-rpath,{os.path.dirname(library)}", "-o", tmp_path / "replay")
+    rng = random.Random(1)
+    pool = [*seeds(name), rng.randbytes(64)]
+    pool += [mutate(rng, rng.choice(pool), pool) for _ in range(200)]
+    for i, data in enumerate(pool):
+        (tmp_path / str(i)).write_bytes(data)
+    run(tmp_path / "replay", *(tmp_path / str(i) for i in range(len(pool))))
+
+
 def test_the_corpus():
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
-    assert {path.parent.name for path in files} <= {*TARGETS, "c_interface"}
+    assert {path.parent.name for path in files} <= set(TARGETS)
     assert sum(path.stat().st_size for path in files) < 2_000_000
 
 
@@ -69,7 +90,7 @@ PLANTED = {  # target: the module, and what is taken out of it
 }
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", IN_PYTHON)
 def test_a_planted_bug_is_found(name, tmp_path, monkeypatch):
     where, what, instead = PLANTED[name]
     assert hasattr(where, what)
@@ -91,4 +112,4 @@ def test_the_command(tmp_path):
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=seconds(300))
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"bench: 20 inputs in \d+ s\nmodules: 20 inputs in \d+ s\n", done.stdout)
-    assert set(GROUPS) == {"readers", "ops"}
+    assert set(GROUPS) == {"readers", "ops", "c"}

@@ -5,6 +5,7 @@ What used to crash runs in a process of its own.
 
 import gc
 import mmap
+import sys
 
 import numpy as np
 import pytest
@@ -228,6 +229,114 @@ def test_a_signal_handler_calls_an_op(backend):
     run(SIGNALS, backend)
 
 
+RESIZES = """
+import array, gc, mmap, sys, threading, time, warnings
+import numpy as np
+from squeezeops import ops
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape, since NumPy 2.5
+sys.setswitchinterval(1e-5)
+ops.set_backend(sys.argv[1])
+ROWS, C = 300, 256
+refused = 0
+
+def holders():
+    yield np.ones((ROWS, C), np.float32)
+    if sys.argv[1] == "cffi":
+        size = 4 * ROWS * C
+        for owner in (bytearray(size), array.array("f", bytes(size)), mmap.mmap(-1, size)):
+            yield owner
+
+def changes(owner):
+    def shape(*sizes):
+        owner.shape = sizes
+    if isinstance(owner, np.ndarray):
+        return [lambda: owner.resize(3), lambda: shape(C, ROWS), lambda: shape(ROWS * C, 1), lambda: shape(ROWS, C)]
+    if isinstance(owner, mmap.mmap):
+        return [owner.close, lambda: owner.resize(1 << 20)]
+    return [owner.clear, lambda: owner.extend(bytes(1 << 20)), owner.pop] if hasattr(owner, "clear") else [
+        owner.pop, lambda: owner.extend([0.0] * (1 << 18))
+    ]
+
+def view(owner):
+    return owner if isinstance(owner, np.ndarray) else memoryview(owner).cast("B").cast("f", (ROWS, C))
+
+weight, bias, mask = np.ones((C, C), np.float32), np.ones(C, np.float32), np.ones((ROWS, C), np.float32)
+conv = ops.PointwiseConv(weight, bias)
+calls = (
+    lambda x: ops.gelu(x),
+    lambda x: ops.layer_norm(x, bias, bias),
+    lambda x: ops.softmax(x, mask=mask),
+    lambda x: ops.attention(x, x, x, num_heads=4, cu_seqlens=np.arange(0, ROWS + 1, 50, dtype=np.int32)),
+    lambda x: conv(x),
+    lambda x: ops.quantize_rows(x),
+    lambda x: ops.layer_norm(x, out=x),
+)
+for call in calls:
+    for owner in holders():
+        done, count = threading.Event(), 0
+
+        def change(owner=owner):
+            global refused
+            while not done.is_set():
+                for each in changes(owner):
+                    try:
+                        each()
+                    except (BufferError, ValueError, IndexError):
+                        refused += 1
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end or count == 0:
+            count += 1
+            try:
+                one = view(owner)
+                call(one)
+                if isinstance(one, memoryview):
+                    one.release()
+            except (BufferError, ValueError, TypeError):  # the thread was first
+                pass
+        done.set()
+        thread.join()
+assert refused
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_another_thread_resizes(backend):
+    """What is in use keeps its memory, and an op the shape that it checked."""
+    run(RESIZES, backend)
+
+
+RELEASES = """
+import sys, threading
+import numpy as np
+from squeezeops import ops
+
+sys.setswitchinterval(1e-5)
+ops.set_backend("cffi")
+x = np.ones((400, 400), np.float32)
+expected = ops.gelu(x).tobytes()
+for _ in range(50):
+    view = memoryview(bytearray(x.tobytes())).cast("f", (400, 400))
+    thread = threading.Thread(target=view.release)
+    thread.start()
+    try:
+        assert bytes(ops.gelu(view)) == expected
+    except TypeError as error:  # the thread was first
+        assert "x: expected an array of float32" in str(error), error
+    thread.join()
+print("end")
+"""
+
+
+@pytest.mark.skipif("cffi" not in ops.available_backends(), reason="cffi is not installed")
+def test_another_thread_releases_a_view():
+    run(RELEASES)
+
+
 # The end of the interpreter.
 
 
@@ -374,3 +483,107 @@ print("end")
 def test_numbers_that_change_arrays(backend):
     """`__float__` and `__index__` run before an op looks at its arrays, or on arrays that it does not use."""
     run(HOOKS, backend)
+
+
+BUFFERS = """
+import sys, warnings
+import numpy as np
+from squeezeops import ops
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape, since NumPy 2.5
+ops.set_backend(sys.argv[1])
+ROWS, C = 200, 1024  # each array has memory of its own from the system
+ran = 0
+
+class Hook:
+    def __init__(self, array):
+        self.array, self.run, self.released = array, lambda: None, lambda: None
+
+    def __buffer__(self, flags):
+        global ran
+        ran += 1
+        self.run()
+        return memoryview(self.array)
+
+    def __release_buffer__(self, view):
+        self.released()
+
+class Array(np.ndarray):
+    run = staticmethod(lambda: None)
+
+    def __buffer__(self, flags):
+        self.run()
+        return np.ndarray.__buffer__(self, flags)
+
+    @property
+    def dtype(self):
+        self.run()
+        return np.ndarray.dtype.__get__(self)
+
+def shrink(array):
+    array.resize(1, refcheck=False)  # the memory of a large array goes back to the system
+
+def reshape(array):
+    array.shape = array.shape[::-1] if array.ndim > 1 else (array.size, 1)
+
+def floats(*shape):
+    return np.ones(shape, np.float32)
+
+def cases():
+    yield lambda: (ops.layer_norm, [floats(ROWS, C), floats(C), floats(C)], {"out": floats(ROWS, C)})
+    yield lambda: (ops.softmax, [floats(ROWS, C)], {"mask": np.ones((ROWS, C), bool), "out": floats(ROWS, C)})
+    yield lambda: (ops.attention, [floats(6000, 8) for _ in "qkv"], {
+        "num_heads": 2, "cu_seqlens": np.arange(0, 6001, 6, dtype=np.int32), "out": floats(6000, 8),
+    })
+    yield lambda: (ops.pointwise_conv, [floats(ROWS, C), floats(C, C), floats(C)], {"out": floats(ROWS, C)})
+    yield lambda: (ops.embedding, [np.zeros(100_000, np.int64), floats(10, 16)], {"out": floats(100_000, 16)})
+    yield lambda: (ops.PointwiseConv, [floats(C, C), floats(C)], {})
+    convs = [ops.PointwiseConv(floats(C, C), floats(C)) for _ in range(2)]
+    yield lambda: (lambda x, a, b: ops.pointwise_convs(x, convs, out=(a, b)),
+                   [floats(ROWS, C), floats(ROWS, C), floats(ROWS, C)], {})
+    yield lambda: (lambda x, a: ops.pointwise_convs(x, convs, out=(None, a)), [floats(ROWS, C), floats(ROWS, C)], {})
+    yield lambda: (lambda x, out: convs[0](x, out=out), [floats(ROWS, C), floats(ROWS, C)], {})
+    yield lambda: (lambda x, values, scales: ops.quantize_rows(x, out=ops.QuantizedRows(values, scales)),
+                   [floats(ROWS, C), np.empty((ROWS, C), np.uint8), floats(ROWS, 1)], {})
+    packed = convs[0].packed
+    yield lambda: (lambda p, b: ops.PointwiseConv.from_packed(p, b, in_channels=C, out_channels=C),
+                   [np.frombuffer(bytearray(packed), np.uint8).copy(), floats(C)], {})
+
+for make in cases():
+    _, positional, keywords = make()
+    names = [*range(len(positional)), *keywords]
+    for hooked in names:
+        for changed in names:
+            for wrap in (Hook, lambda array: array.view(Array)):
+                for change in (shrink, reshape):
+                    function, positional, keywords = make()
+                    arguments = dict(enumerate(positional)) | keywords
+                    if not isinstance(arguments[hooked], np.ndarray) or not isinstance(arguments[changed], np.ndarray):
+                        continue
+                    target = arguments[changed]
+                    hook = arguments[hooked] = wrap(arguments[hooked])
+                    if hooked == changed and wrap is not Hook:
+                        continue
+                    def run(target=target, change=change):
+                        try:
+                            change(target)
+                        except (ValueError, BufferError):
+                            pass  # it is not its own memory, or a view of it is in use
+                    hook.run = run
+                    hook.released = run
+                    try:
+                        function(*[arguments[i] for i in range(len(positional))],
+                                 **{name: arguments[name] for name in keywords})
+                    except (TypeError, ValueError, MemoryError, IndexError):
+                        pass
+                    hook.run = lambda: None
+assert ran or sys.argv[1] != "cffi"
+print("end")
+"""
+
+if sys.version_info >= (3, 12):  # which has `__buffer__`
+
+    @EVERY_BACKEND
+    def test_buffers_that_change_arrays(backend):
+        """`__buffer__` and `__release_buffer__` run before an op looks at its arrays, or after it has used them."""
+        run(BUFFERS, backend)

@@ -47,22 +47,42 @@ def test_files_beyond_the_limit(tmp_path):
         assert "ValueError: " in result and "at most 16777216 bytes" in result and nbytes < most, reader
 
 
-@pytest.mark.parametrize("count", [120_000, 250_000])
+@pytest.mark.parametrize("count", [119_547, 250_000])  # as many as multilingual BERT has, and twice
 def test_large_vocabularies_load(tmp_path, count):
-    scripts = ("##{}ing", "\u0434\u043e{}", "{}\u4e2d", "{}aktion", "\u0915{}")
-    tokens = list(hostile_files.SPECIALS)
-    for name in hostile_files.distinct():
-        tokens.append(scripts[len(tokens) % 5].format(name))
-        if len(tokens) == count:
-            break
-    vocab = {token: i for i, token in enumerate(tokens)}
-    assert len(vocab) == count
-    paths = [hostile_files.vocabulary(tmp_path / "json", json.dumps(vocab, ensure_ascii=False))]
-    paths.append(hostile_files.write(tmp_path / "text" / "vocab.txt", "\n".join(tokens)))
-    for path in paths:
+    """Of many scripts, in the forms that files have: indented and with added tokens, with escapes, and as lines."""
+    scripts = (
+        "##{}ing",
+        "\u0434\u043e{}",
+        "{}\u4e2d",
+        "{}aktion",
+        "\u0915{}",
+        "\uac00{}",
+        "\u0e01##{}",
+        "\U00020000{}",
+    )
+    names, tokens = hostile_files.distinct(), list(hostile_files.SPECIALS)
+    while len(tokens) < count:
+        tokens.append(scripts[len(tokens) % len(scripts)].format(next(names)))
+    added = [{"id": count + i, "content": f"<\u4e2d{i}>", "special": True} for i in range(1000)]
+    model = hostile_files.tokenizer_json()["model"] | {"vocab": {token: i for i, token in enumerate(tokens)}}
+    data = hostile_files.tokenizer_json(model=model, added_tokens=added)
+    texts = {
+        "indented": json.dumps(data, ensure_ascii=False, indent=2),
+        "escaped": json.dumps(data),
+        "lines": "\n".join(tokens),
+    }
+    paths = [
+        hostile_files.write(tmp_path / name / ("vocab.txt" if name == "lines" else "tokenizer.json"), text)
+        for name, text in texts.items()
+    ]
+    found = costs([("tokenizer", path) for path in paths], CPU_SECONDS)
+    for path, (nbytes, _, result) in zip(paths, found, strict=True):
+        assert result == "accepted" and nbytes <= BASE + FACTOR * weight(path), (path, result, nbytes)
         tokenizer = Tokenizer.from_pretrained(path)
-        assert len(tokenizer) == count
+        assert len(tokenizer) == count + (0 if "vocab.txt" in path else len(added))
         assert tokenizer.convert_ids_to_tokens([0, count - 1]) == [tokens[0], tokens[-1]]
+        ids = tokenizer(f"\u4e2d <\u4e2d7> {tokens[9]}", add_special_tokens=False)["input_ids"]
+        assert ("vocab.txt" in path or count + 7 in ids) and ids[-1] == 9
 
 
 def test_many_added_tokens_match(tmp_path):
@@ -79,6 +99,26 @@ def test_an_added_token_that_begins_another(tmp_path):
     assert tokenizer("<a>b<a<", add_special_tokens=False)["input_ids"] == [9, 8, 10]
 
 
+def template_of(count):
+    special = {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}}
+    single = [{"Sequence": {"id": "A", "type_id": 0}}] + [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}] * (count - 1)
+    pair = [{"Sequence": {"id": part, "type_id": 0}} for part in "AB"]
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
+
+
+def steps_of(count):
+    return {"type": "Sequence", "normalizers": [{"type": "Lowercase"}] * count}
+
+
+def test_as_much_as_a_tokenizer_may_have(tmp_path):
+    model = {**hostile_files.tokenizer_json()["model"], "max_input_chars_per_word": limits.MAX_WORD}
+    changes = {"model": model, "post_processor": template_of(limits.MAX_PIECES)}
+    changes["added_tokens"] = [{"id": 8, "content": "x" * limits.MAX_ADDED_LENGTH}]
+    tokenizer = Tokenizer.from_pretrained(hostile_files.sections(**changes)(tmp_path))
+    assert tokenizer("a")["input_ids"] == [5] + [2] * (limits.MAX_PIECES - 1)
+    Tokenizer.from_pretrained(hostile_files.sections(normalizer=steps_of(limits.MAX_PIECES))(tmp_path / "steps"))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -88,6 +128,8 @@ def test_an_added_token_that_begins_another(tmp_path):
             {"model": {**hostile_files.tokenizer_json()["model"], "max_input_chars_per_word": 257}},
             "at most 256, got 257",
         ),
+        ({"post_processor": template_of(limits.MAX_PIECES + 1)}, "post_processor: single: expected at most 64 pieces"),
+        ({"normalizer": steps_of(limits.MAX_PIECES + 1)}, "normalizer: expected at most 64 steps, got more"),
     ],
 )
 def test_limits_of_a_tokenizer(tmp_path, changes, message):

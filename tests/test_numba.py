@@ -208,7 +208,7 @@ def run_some_cases(pattern):
 def test_golden_bits_as_python():
     """The kernels make sense without Numba's compiler: a debugger can step through them."""
     pattern = (
-        r"pointwise_conv/(1x1|13x7|7x51|9x66|every)|PointwiseConv/17x|layer_norm/9x(1|17|96)\b|l2_normalize/(9x17|ev)"
+        r"pointwise_conv/(1x1|13x7|7x51|9x66|every)|PointwiseConv/17x|(layer_norm|rms_norm)/(9x(1|17|96)\b|ev)|l2_normalize/(9x17|ev)"
         r"|softmax/(9x(1|33)\b|every)|gelu|tanh|mean_pool/(1|4)x|embedding.*/(7|16)-|attention/(1x1|9x16|every|ragged)"
     )
     code = f"import numba, test_numba; print(numba.config.DISABLE_JIT, test_numba.run_some_cases({pattern!r}))"

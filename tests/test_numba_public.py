@@ -30,6 +30,19 @@ def test_examples():
 
 
 @needs_numba
+def test_as_python():
+    """Examples and bits without Numba's compiler."""
+    code = """
+import doctest
+import numpy as np, test_numba_public, squeezeops.numba as sn
+test_numba_public.test_bits_are_those_of_the_ops(np.random.default_rng(1))
+print(doctest.testmod(sn).failed)
+"""
+    result = run_python("-c", code, NUMBA_DISABLE_JIT="1")
+    assert result.stdout == "0\n", result.stdout + result.stderr
+
+
+@needs_numba
 def test_read_only_results_are_refused():
     """They may be mapped memory, where a write is the end of the process."""
     from numba.core.errors import TypingError

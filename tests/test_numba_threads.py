@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from limits import seconds
 from op_helpers import assert_same_bits, native, normal
 from test_numba import needs_numba, python
 from test_threads import FORK, QUOTAS
@@ -55,7 +56,7 @@ def test_several_threads_take_part(numba_backend):
 
     def part(first, last):
         if last <= 30:  # the first three ranges wait for each other
-            everyone.wait(30)
+            everyone.wait(seconds(30))
         seen.add(threading.get_ident())
 
     threads.run(part, 120, 1)

@@ -1,11 +1,13 @@
 """The WebAssembly modules in node and in wasmtime: the golden bits, or a tolerance, op by op; models; other hosts.
 
-SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py).
+SQUEEZEOPS_WEB names a folder with modules that are built already; else the tests build them (examples/web/build.py), as
+docs/web.md does.
 """
 
 import ctypes
 import importlib.util
 import json
+import math
 import os
 import random
 import re
@@ -286,16 +288,22 @@ def test_the_page_takes_the_other_build(modules, node):
     assert isa == "wasm_simd128" and error[:2] == ["SqueezeopsError", 3] and error[2].startswith("isa: expected")
 
 
-def test_numbers_of_the_module(tmp_path):
-    """The module's own strtod rounds as Python does: any digits, halfway cases, subnormal numbers, the ends."""
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory):
+    """What the module has in place of functions of the C library, compiled for this machine."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip(reason="there is no cc")
-    source, library = ROOT / "csrc" / "package" / "wasm.c", tmp_path / "wasm.so"
+    source, library = ROOT / "csrc" / "package" / "wasm.c", tmp_path_factory.mktemp("functions") / "wasm.so"
     subprocess.run(
         [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True
     )
-    strtod = ctypes.CDLL(str(library)).sqz_strtod
+    return ctypes.CDLL(str(library))
+
+
+def test_numbers_of_the_module(functions):
+    """The module's own strtod rounds as Python does: any digits, halfway cases, subnormal numbers, the ends."""
+    strtod = functions.sqz_strtod
     strtod.restype, strtod.argtypes = ctypes.c_double, [ctypes.c_char_p, ctypes.c_void_p]
     rng = random.Random(0)
     texts = [
@@ -313,3 +321,43 @@ def test_numbers_of_the_module(tmp_path):
         texts.append(f"{rng.choice(('', '-'))}{digits}e{rng.choice((rng.randint(-30, 30), rng.randint(-365, 320)))}")
     for text in texts:
         assert struct.pack("<d", strtod(text.encode(), None)) == struct.pack("<d", float(text)), text
+
+
+def printed(functions, form, *values, size=200):
+    """What the module's own snprintf writes."""
+    text = ctypes.create_string_buffer(size)
+    functions.sqz_snprintf.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]
+    length = functions.sqz_snprintf(text, size, form.encode(), *values)
+    return length, text.value.decode()
+
+
+def test_real_numbers_in_messages_of_the_module(functions):
+    """As Python writes them: six digits, ties to even, with and without an exponent, subnormal numbers, no numbers."""
+    rng = random.Random(0)
+    numbers = [0.0, -0.0, math.inf, -math.inf, math.nan, 999999.5, 999998.5, 9.9999949, 3.4028234663852886e38]
+    numbers += [10.0**k for k in range(-323, 309)] + [-(2.0**k) for k in range(-1074, 1024)]
+    numbers += [rng.randint(0, 2 * 10**6) / 2 for _ in range(1000)]
+    numbers += struct.unpack("<3000d", rng.randbytes(24000))
+    for number in numbers:
+        assert (
+            printed(functions, "%g", ctypes.c_double(number))[1].removeprefix("-" * (number != number)) == f"{number:g}"
+        )
+
+
+def test_messages_of_the_module(functions):
+    """Its own snprintf has all conversions that the messages of the library use."""
+    files = [file for part in ("api", "isa", "model", "run", "text") for file in (ROOT / "csrc" / part).glob("*.cc")]
+    source = "".join(file.read_text(encoding="utf-8") for file in [*files, *(ROOT / "csrc").glob("*.cc")])
+    lines = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
+    literals = re.findall(r'"((?:[^"\\\n]|\\.)*)"', "\n".join(lines))
+    used = {found for text in literals for found in re.findall(r"%(?:\.(?:\d+|\*))?(?:[0-9]+|ll|z)?[a-zA-Z]", text)}
+    assert {"%s", "%d", "%lld", "%g", "%.*s"} <= used
+    assert {re.sub(r"\d+", "n", one) for one in used} <= {
+        *("%s", "%.*s", "%.ns", "%d", "%u", "%lld", "%llu", "%zu", "%nx", "%g"),
+    }
+    form = "%s|%.*s|%.3s|%02x|%d|%u|%lld|%llu|%zu|%%"
+    values = [b"abc", 2, b"abc", b"abcdef", 10, -5, ctypes.c_uint(2**32 - 1), ctypes.c_longlong(-(2**63))]
+    values += [ctypes.c_ulonglong(2**64 - 1), ctypes.c_size_t(0)]
+    expected = "abc|ab|abc|0a|-5|4294967295|-9223372036854775808|18446744073709551615|0|%"
+    assert printed(functions, form, *values) == (len(expected), expected)
+    assert printed(functions, "%s", b"abcdef", size=4) == (6, "abc")

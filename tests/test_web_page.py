@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pages import blocks
 from test_wasm import TEXTS, modules  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.full
@@ -95,6 +96,13 @@ def test_the_label_changes_as_one_types(page):
     assert page.locator("#error").is_hidden()
     page.fill("#text", TEXTS[0])
     wait_for(page, "POSITIVE")
+
+
+def test_the_example_of_docs_web_md(page):
+    (block,) = blocks("docs/web.md", "js")
+    page.add_script_tag(content=block.text.replace("model.classify(", "window.found = model.classify("), type="module")
+    page.wait_for_function("window.found")
+    assert page.evaluate("window.found.label") == "POSITIVE"
 
 
 def test_the_build_is_shown(chromium, address):

@@ -3,7 +3,7 @@
 instructions  of every kernel at the model's shapes (select with --tokens and --op)
 cycles        of the inner loops, compared with the cycles of their products alone
 loops         the inner loops that `cycles` models, as assembly
-layer         one layer of SqueezeBERT-base at 32 and 128 tokens; with --peers also in onnxruntime and NumPy
+layer         one layer of SqueezeBERT-base at 32, 128 and 384 tokens; with --peers also in onnxruntime and NumPy
 estimate      milliseconds on boards, from bench/results
 functions     the functions that take an operation's instructions
 check         compare with the targets and bench/results, without other libraries: exit status 1 if a figure rose
@@ -28,7 +28,7 @@ from bench.arm.layer import OURS, our_rows, peer_rows
 from bench.arm.loops import kernel_loop
 from bench.report import columns
 
-TOKENS_OF_LAYERS = (32, 128)
+TOKENS_OF_LAYERS = (32, 128, 384)
 MOST_FUNCTIONS = 16
 TOKENS = (1, 16, 32, 128)
 
@@ -78,7 +78,10 @@ def run(given: argparse.Namespace, folder: Path) -> int:
         cases = [case for case in cases if not given.op or case.op in given.op]
         if given.what == "functions":
             lines = [
-                (f"layer {dtype} {TOKENS_OF_LAYERS[0]}", cpu) for _, dtype, cpu in OURS if "layer" in (given.op or ())
+                (f"layer {dtype} {tokens} {attention}", cpu)
+                for _, dtype, attention, cpu in OURS
+                for tokens in given.tokens or TOKENS_OF_LAYERS[:1]
+                if "layer" in (given.op or ())
             ]
             return print_functions(folder, lines + [(case.line, CPUS[case.isa]) for case in cases])
         rows = instruction_rows(folder, cases)

@@ -15,13 +15,17 @@ from bench.arm.counting import Counts, kinds, run_counted
 from bench.arm.instructions import loops_inside, of_addresses
 
 TOKENS = 32
-# Name, dtype, and the processor that QEMU emulates.
+FLOAT_ATTENTION = ", float attention"
+# Name, dtypes of weights and of attention, and the processor that QEMU emulates.
 OURS = (
-    ("squeezeops float32", "f32", "cortex-a76"),
-    ("squeezeops float16 weights", "f16", "cortex-a76"),
-    ("squeezeops int8, neon", "s8", "cortex-a72"),
-    ("squeezeops int8, neon_dotprod", "s8", "cortex-a76"),
-    ("squeezeops int8, neon_i8mm", "s8", "max"),
+    ("squeezeops float32", "f32", "f32", "cortex-a76"),
+    ("squeezeops float16 weights", "f16", "f32", "cortex-a76"),
+    ("squeezeops int8, neon", "s8", "s8", "cortex-a72"),
+    ("squeezeops int8, neon_dotprod", "s8", "s8", "cortex-a76"),
+    ("squeezeops int8, neon_i8mm", "s8", "s8", "max"),
+    (f"squeezeops int8, neon{FLOAT_ATTENTION}", "s8", "f32", "cortex-a72"),
+    (f"squeezeops int8, neon_dotprod{FLOAT_ATTENTION}", "s8", "f32", "cortex-a76"),
+    (f"squeezeops int8, neon_i8mm{FLOAT_ATTENTION}", "s8", "f32", "max"),
 )
 PEER_CPU = "cortex-a76"
 CPUINFO = """\
@@ -42,11 +46,13 @@ def _row(name: str, cpu: str, tokens: int, counts: Counts, calls: int = 1) -> di
     return {"name": name, "processor": cpu, "tokens": tokens, "instructions": counts.total() / calls, "kinds": sums}
 
 
-def our_rows(build: Path, tokens: int = TOKENS) -> list[dict[str, Any]]:
-    """Count our layer through the C interface; return one row for each of `OURS`."""
+def our_rows(build: Path, tokens: int = TOKENS, only: str = "") -> list[dict[str, Any]]:
+    """Count our layer through the C interface; return one row for each of `OURS` with `only` in its name."""
     rows = []
-    for name, dtype, cpu in OURS:
-        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {tokens}\n")
+    for name, dtype, attention, cpu in OURS:
+        if only not in name:
+            continue
+        _, intervals = run_counted(build, cpu, [build / "driver"], text=f"layer {dtype} {tokens} {attention}\n")
         inside = of_addresses(intervals[1], loops_inside(build, intervals[1:2]))
         rows.append({**_row(name, cpu, tokens, intervals[1]), "inner_loop": kinds(inside)})
     return rows

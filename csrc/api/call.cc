@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "threading/float_environment.h"
 
 namespace sqz {
 
@@ -316,6 +317,7 @@ sqz_status with_size(void *args, size_t size, int64_t count, bool checked,
                      sqz_status (*run)(Call &call, void *args, int64_t count)) {
   SQZ_CHECK(count >= 0, "count: expected a number >= 0, got %lld", (long long)count);
   if (count == 0) return SQZ_OK;
+  FloatEnvironment environment;
   SQZ_CHECK(args, "args: expected a pointer, got NULL");
   const size_t given = *static_cast<const size_t *>(args), n = static_cast<size_t>(count);
   char *theirs = static_cast<char *>(args);

@@ -92,8 +92,8 @@ bool same_view(const sqz_array &a, const sqz_array &b);
 
 inline float *floats(const sqz_array &a) { return static_cast<float *>(a.data); }
 
-// Calls `run` with `count` structs of the size of this version, whatever version the caller was compiled for. All have
-// the size that the first one states.
+// Calls `run` with `count` structs of the size of this version, whatever version the caller was compiled for, in the
+// library's float environment. All have the size that the first one states.
 sqz_status with_size(void *args, size_t size, int64_t count, bool checked,
                      sqz_status (*run)(Call &call, void *args, int64_t count));
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "threading/float_environment.h"
+
 namespace sqz {
 
 namespace {
@@ -128,8 +130,8 @@ sqz_status array(const char *name, const sqz_array &a, Types types, const char *
 
 sqz_status rows(const char *name, const sqz_array &a, int axes) {
   SQZ_TRY(array(name, a));
-  SQZ_CHECK(a.rank >= axes, "%s: expected at least %d dimension%s, got shape %s", name, axes, axes > 1 ? "s" : "",
-            text(a).s);
+  SQZ_CHECK(a.rank >= axes, "%s: expected at least %d dimension%s, got shape %s%s", name, axes, axes > 1 ? "s" : "",
+            text(a).s, a.rank ? "" : " (reshape a single number to (1, 1))");
   return SQZ_OK;
 }
 
@@ -194,9 +196,10 @@ sqz_status no_more_than(const char *name, int64_t n, int64_t limit, const char *
 }
 
 sqz_status epsilon(double eps) {
-  if (eps >= 0 && eps <= FLT_MAX) return SQZ_OK;
-  const double got = eps == eps ? eps : static_cast<double>(NAN);  // no "-nan"
-  return fail(SQZ_INVALID, "eps: expected a number from 0 to %g, got %g", static_cast<double>(FLT_MAX), got);
+  constexpr double kMost = FLT_MAX;
+  if (between(eps, 0, kMost)) return SQZ_OK;
+  const double got = between(eps, -HUGE_VAL, HUGE_VAL) ? eps : static_cast<double>(NAN);  // no "-nan"
+  return fail(SQZ_INVALID, "eps: expected a number from 0 to %g, got %g", kMost, got);
 }
 
 sqz_status matrix(const char *name, const void *p, int64_t rows, int64_t n, int64_t ld) {

@@ -1,5 +1,7 @@
 #include "measure/measure.h"
 
+#include <float.h>
+
 #include <atomic>
 
 #include "error.h"
@@ -83,7 +85,8 @@ struct Read {
 };
 
 sqz_status peak_of(bool bytes, double seconds, double *operations_per_second) {
-  if (!(seconds > 0 && seconds <= 10))
+  FloatEnvironment environment;
+  if (!between(seconds, DBL_TRUE_MIN, 10))
     return fail(SQZ_INVALID, "seconds: expected a number above 0, at most 10, got %g", seconds);
   if (!operations_per_second) return fail(SQZ_INVALID, "operations_per_second: expected a pointer, got NULL");
   const Isa isa = chosen_isa();

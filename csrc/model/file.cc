@@ -27,8 +27,8 @@ const char *const kTextNames[kTextCount] = {"squeezeops_format",
 
 namespace {
 
-constexpr int64_t kMaxHeader = 100000000;  // bytes; the limit of safetensors' reference reader
-constexpr int kMaxTensorRank = 32;         // as the reader in Python
+constexpr int64_t kMaxHeader = 1 << 24;  // bytes; as the reader in Python
+constexpr int kMaxTensorRank = 32;       // as the reader in Python
 constexpr int kVersion = 2;
 
 sqz_status no_memory(const char *what) { return fail(SQZ_NO_MEMORY, "%s: expected memory, got none", what); }

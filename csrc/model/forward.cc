@@ -11,7 +11,6 @@
 #include "run/embedding.h"
 #include "run/pwconv.h"
 #include "run/run.h"
-#include "threading/float_environment.h"
 
 namespace sqz::model {
 
@@ -278,7 +277,6 @@ struct Pass {
 
   // The largest value of each channel. NaN stays; adding 0 makes -0 to 0.
   void largest(int64_t n, const float *x, const uint8_t *mask, float *out) const {
-    FloatEnvironment environment;
     bool any = false;
     for (int64_t i = 0; i < n; ++i, x += c) {
       if (mask && !mask[i]) continue;

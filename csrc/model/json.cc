@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "text/utf8.h"
-#include "threading/float_environment.h"
 
 namespace sqz::model {
 
@@ -248,7 +247,6 @@ bool real(const Chars &value, double *number) {
   }
   exponent = exponent > 9999 ? 9999 : exponent < -9999 ? -9999 : exponent;
   snprintf(text + at, sizeof text - static_cast<size_t>(at), "e%d", static_cast<int>(exponent) - shift);
-  FloatEnvironment environment;
   *number = strtod(text, nullptr);
   return true;
 }

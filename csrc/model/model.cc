@@ -7,6 +7,7 @@
 #include <new>
 
 #include "api/call.h"
+#include "threading/float_environment.h"
 
 namespace sqz::model {
 
@@ -22,6 +23,7 @@ void destroy(void *object) {
 template <class Fill>
 sqz_status open(sqz_model *handle, const Fill &fill) {
   SQZ_CHECK(handle, "model: expected a pointer, got NULL");
+  FloatEnvironment environment;
   void *memory = allocate(sizeof(Model));
   if (!memory) return fail(SQZ_NO_MEMORY, "model: expected memory, got none");
   Model *model = new (memory) Model;

@@ -9,6 +9,7 @@
 #include "text/normalizer.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
+#include "threading/float_environment.h"
 
 namespace sqz::model {
 
@@ -20,6 +21,9 @@ constexpr const char *kDefaultTokens[kSpecialCount] = {"[UNK]", "[CLS]", "[SEP]"
 sqz_status no_memory() { return fail(SQZ_NO_MEMORY, "tokenizer: expected memory, got none"); }
 
 sqz_text text_of(const Chars &chars) { return {chars.p, chars.n}; }
+
+// Limits of files, as in squeezebert/files/limits.py.
+constexpr int kMaxWord = 256, kMaxPieces = 64, kMaxAdded = 20000, kMaxAddedLength = 256;
 
 // A token of a vocab.txt, and its line.
 struct Line {
@@ -143,9 +147,9 @@ class TokenizerReader {
     }
     if (!absent(values[kMaxLength]) && !(integer(values[kMaxLength], &a_.max_length) && a_.max_length >= 1))
       return bad(kNames[kMaxLength], "a number of at least 1, or null", values[kMaxLength]);
-    if (values[kMaxChars].p &&
-        !(integer(values[kMaxChars], &a_.max_input_chars_per_word) && a_.max_input_chars_per_word >= 0))
-      return bad(kNames[kMaxChars], "a number of at least 0", values[kMaxChars]);
+    if (values[kMaxChars].p && !(integer(values[kMaxChars], &a_.max_input_chars_per_word) &&
+                                 a_.max_input_chars_per_word >= 0 && a_.max_input_chars_per_word <= kMaxWord))
+      return bad(kNames[kMaxChars], "a number from 0 to 256", values[kMaxChars]);
     if (!absent(values[kAdded])) SQZ_TRY(read_added(values[kAdded]));
     for (int i = 0; i < 2; ++i)
       if (values[kSingle + i].p) SQZ_TRY(read_template(values[kSingle + i], i));
@@ -196,6 +200,11 @@ class TokenizerReader {
       bool good = decode(values[0], &content) && integer(values[1], &id) && id >= 0 && id <= INT32_MAX;
       for (int i = 0; i < 5; ++i) good = good && (!values[2 + i].p || boolean(values[2 + i], &flags[i]));
       if (!good) return bad("added_tokens", "objects with a content, an id and flags", item);
+      int64_t characters = 0;
+      for (int64_t i = 0; i < content.n; ++i) characters += !is_continuation(static_cast<uint8_t>(content.p[i]));
+      SQZ_CHECK(added_.size() < kMaxAdded && characters <= kMaxAddedLength,
+                "tokenizer: added_tokens: expected at most %d tokens of at most %d characters, got more", kMaxAdded,
+                kMaxAddedLength);
       token.content = text_of(content), token.id = static_cast<int32_t>(id);
       token.single_word = flags[0], token.lstrip = flags[1], token.rstrip = flags[2], token.normalized = flags[3];
       token.special = flags[4];
@@ -228,6 +237,7 @@ class TokenizerReader {
       }
       SQZ_TRY(parts.status());
       if (n != 2) return bad(name, "pairs of \"A\", \"B\" or an id, and a token type", item);
+      SQZ_CHECK(templates_[which].size() < kMaxPieces, "%s: expected at most %d pieces, got more", name, kMaxPieces);
       if (!templates_[which].push({static_cast<int32_t>(numbers[0]), static_cast<int32_t>(numbers[1])}))
         return no_memory();
     }
@@ -600,6 +610,7 @@ sqz_status sqz_model_tokenizer(sqz_model model, sqz_tokenizer *tokenizer) {
   const Held<Model> m(model);
   if (!m) return SQZ_INVALID;
   SQZ_CHECK(tokenizer, "tokenizer: expected a pointer, got NULL");
+  FloatEnvironment environment;
   sqz_tokenizer found;
   SQZ_TRY(tokenizer_of(*m, &found));
   *tokenizer = found;

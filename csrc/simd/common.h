@@ -55,6 +55,14 @@ struct FloatDefaults {
   static SQZ_INLINE V greater(V a, V b) {
     return I::max(a, b);
   }
+  // 16 floats that a loop adds to again and again, and such that nothing is added to.
+  static SQZ_INLINE auto load_addend(const float *p) { return I::load(p); }
+  static SQZ_INLINE auto load_once(const float *p) { return I::load(p); }
+  // The greatest lane; any sign where that is a zero, and NaN or another lane where one is NaN.
+  template <class V>
+  static SQZ_INLINE float reduce_max(V a) {
+    return I::reduce_max_tree(a);
+  }
   // scale2(a, n) where it and a are normal numbers, or a and n are NaN.
   template <class V>
   static SQZ_INLINE V scale2_normal(V a, V n) {

@@ -111,6 +111,22 @@ struct F32Neon : FloatDefaults<F32Neon> {
     x = abs(x);
     return {vminnmq_f32(x.a, limit.a), vminnmq_f32(x.b, limit.b), vminnmq_f32(x.c, limit.c), vminnmq_f32(x.d, limit.d)};
   }
+  // In assembly: the compiler would load once, and copy each time, since a sum takes the register of its addend.
+  static SQZ_INLINE V load_addend(const float *p) {
+    V r;
+    __asm__ volatile("ldp %q0, %q1, [%2]"
+                     : "=w"(r.a), "=w"(r.b)
+                     : "r"(p), "m"(*reinterpret_cast<const float (*)[8]>(p)));
+    __asm__ volatile("ldp %q0, %q1, [%2, 32]"
+                     : "=w"(r.c), "=w"(r.d)
+                     : "r"(p), "m"(*reinterpret_cast<const float (*)[16]>(p)));
+    return r;
+  }
+  static SQZ_INLINE V load_once(const float *p) {
+    const float32x4x4_t x = vld1q_f32_x4(p);
+    return {x.val[0], x.val[1], x.val[2], x.val[3]};
+  }
+  static SQZ_INLINE float reduce_max(V x) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d))); }
 #endif
   // NaN becomes 0 as an integer, so it stays NaN in the sum.
   static SQZ_INLINE V greater(V x, V y) {

@@ -83,11 +83,14 @@ constexpr bool check_floats() {
   SQZ_FLOATS_NEED(V, with_sign(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, rint(SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2(SQZ_A(V), SQZ_A(V)));
-  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next four: see FloatDefaults
+  SQZ_FLOATS_NEED(V, min_abs(SQZ_A(V), SQZ_A(V)));  // this and the next seven: see FloatDefaults
   SQZ_FLOATS_NEED(V, split(SQZ_A(V), SQZ_A(V *)));
   SQZ_FLOATS_NEED(V, greater(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2_normal(SQZ_A(V), SQZ_A(V)));
   SQZ_FLOATS_NEED(V, scale2_or_zero(SQZ_A(M), SQZ_A(V), SQZ_A(V)));
+  SQZ_FLOATS_NEED(V, load_addend(SQZ_A(const float *)));
+  SQZ_FLOATS_NEED(V, load_once(SQZ_A(const float *)));
+  SQZ_FLOATS_NEED(float, reduce_max(SQZ_A(V)));
 
   SQZ_FLOATS_NEED(M, tail(SQZ_A(int)));  // the first n lanes
   SQZ_FLOATS_NEED(M, lt(SQZ_A(V), SQZ_A(V)));

@@ -193,19 +193,15 @@ struct S8Neon {
   static SQZ_INLINE int32x4_t add_fours(int32x4_t s, int8x16_t w) { return vpadalq_s16(s, vpaddlq_s8(w)); }
   // 16 bytes of each of four rows to four times the four weights of four channels; returns `s` plus all of them.
   static SQZ_INLINE int32x4_t transpose4(const uint8_t *const *rows, int8_t *to, int32x4_t s) {
-    const int32x4x2_t ab = vtrnq_s32(words(rows[0]), words(rows[1]));
-    const int32x4x2_t cd = vtrnq_s32(words(rows[2]), words(rows[3]));
-    const int32x4_t w[4] = {vcombine_s32(vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0])),
-                            vcombine_s32(vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1])),
-                            vcombine_s32(vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0])),
-                            vcombine_s32(vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]))};
+    float32x4_t w[4] = {words(rows[0]), words(rows[1]), words(rows[2]), words(rows[3])};
+    Neon::transpose(w);
     for (int i = 0; i < 4; ++i) {
-      vst1q_s8(to + 64 * i, vreinterpretq_s8_s32(w[i]));
-      s = add_fours(s, vreinterpretq_s8_s32(w[i]));
+      vst1q_s8(to + 64 * i, vreinterpretq_s8_f32(w[i]));
+      s = add_fours(s, vreinterpretq_s8_f32(w[i]));
     }
     return s;
   }
-  static SQZ_INLINE int32x4_t words(const uint8_t *p) { return vreinterpretq_s32_s8(sixteen(p)); }
+  static SQZ_INLINE float32x4_t words(const uint8_t *p) { return vreinterpretq_f32_s8(sixteen(p)); }
 #ifndef __ARM_FEATURE_MATMUL_INT8
   static SQZ_INLINE void dot4(int32x4_t &s, int8x16_t a, int8x16_t w) {
 #ifdef __ARM_FEATURE_DOTPROD

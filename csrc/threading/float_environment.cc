@@ -56,6 +56,12 @@ float narrow(double x) {
   return to;
 }
 
+bool between(double x, double low, double high) {
+  FloatEnvironment environment;
+  volatile double from = x;
+  return from >= low && from <= high;
+}
+
 float reciprocal_root(int64_t n) {
   FloatEnvironment environment;
   volatile double from = static_cast<double>(n);

@@ -6,12 +6,13 @@
 
 namespace sqz {
 
-// Arithmetic on scalar arguments. Rounds to nearest, whatever the caller's rounding mode.
+// Arithmetic on scalar arguments. Rounds to nearest, whatever the caller's rounding mode, and raises no trap.
 float narrow(double x);
-float reciprocal_root(int64_t n);  // 1 / sqrt(n)
+bool between(double x, double low, double high);  // false for NaN
+float reciprocal_root(int64_t n);                 // 1 / sqrt(n)
 
-// Sets round to nearest with denormals for the scope of a C entry point or of a worker's task. The destructor restores
-// the caller's modes.
+// Sets round to nearest, with denormals and without traps, for the scope of a C entry point or of a worker's task. The
+// destructor restores the caller's modes.
 class FloatEnvironment {
  public:
   FloatEnvironment();

@@ -34,6 +34,7 @@ int threads_from_environment() {
 }
 
 void choose(int n) {
+  FloatEnvironment environment;  // for the cgroup quota
   if (n == 0) n = threads_from_environment();
   if (n >= 0) chosen_threads.store(prepare_workers(n), std::memory_order_release);
 }

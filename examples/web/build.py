@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 MODULES = {"squeezeops.wasm": "wasm_simd128", "squeezeops_relaxed.wasm": "wasm_relaxed"}
 FILES = ("index.html", "page.js", "service-worker.js", "squeezeops.js", "worker.js")
 MODEL = ROOT / "squeezeops" / "models" / "sentiment" / "model.safetensors"
-LIMIT = 300 * 1024  # bytes of a module
+LIMIT = 300_000  # bytes of a module
 
 
 def zig() -> str:

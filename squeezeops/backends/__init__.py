@@ -97,6 +97,14 @@ def _numba_is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def _in_subinterpreter() -> bool:
+    for module in ("_interpreters", "_xxsubinterpreters"):  # of CPython, from 3.13 on and before
+        with suppress(ImportError):
+            interpreters = importlib.import_module(module)
+            return bool(interpreters.get_current() != interpreters.get_main())
+    return False
+
+
 def is_there(name: str) -> bool:
     """Whether this installation has a backend of HOW_TO_GET."""
     looks = {"native": _native_is_built, "cffi": _cffi_is_there, "numba": _numba_is_installed}
@@ -123,6 +131,8 @@ def load(name: str, argument: str = "name") -> Backend:
         advice = f" (to get it: {unpack or HOW_TO_GET[name]})" if known else ""
         raise error(ValueError, "backend", argument, expected, f"{name!r}{advice}")
     try:
+        if name == "numba" and _in_subinterpreter():  # Numba would wait for a lock forever
+            raise ImportError("numba: expected the main interpreter, got a subinterpreter (backend 'cffi' works there)")
         module: Any = importlib.import_module("." + name, __name__)
     except ImportError as reason:
         raise ImportError(f"backend: {argument}: {name!r} was built but cannot be loaded: {reason}") from reason

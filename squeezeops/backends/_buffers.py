@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from squeezeops import _library
-from squeezeops.backends._scalars import kind
+from squeezeops.backends._scalars import array_kind
 
 Shape = tuple[int, ...]
 
@@ -99,14 +99,14 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
             raise TypeError  # a scalar has a buffer, but is no array
         view: Any = memoryview(value)
     except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
-        return (_c_text(kind(value)), NULL, lib.SQZ_OTHER, 0, NULL, NULL, 0)
+        return (_c_text(array_kind(value)), NULL, lib.SQZ_OTHER, 0, NULL, NULL, 0)
     keep.append(view)
     shape, format = view.shape, view.format
     name = NULL
     if of_numpy:
         dtype = _NUMPY_DTYPES.get((format, view.itemsize), SQZ_OTHER)
         if dtype == SQZ_OTHER:
-            name = _c_text(kind(value))
+            name = _c_text(array_kind(value))
     else:
         dtype = _OTHER_DTYPES.get((format, view.itemsize), SQZ_OTHER)
         name = _type_of(type(value).__name__, format)

@@ -33,13 +33,16 @@ class Arguments:
 
     def given(self, name: str, value: Any, *dtypes: str, what: str = "an array") -> np.ndarray:
         """Check an input of one of `dtypes` in native byte order."""
-        self._check_type(name, value, what, *dtypes)
-        self.inputs.append((name, value))
+        self.inputs.append((name, self._typed(name, value, what, *dtypes)))
         return self.inputs[-1][1]
 
-    def _check_type(self, name: str, value: Any, what: str, *dtypes: str) -> None:
-        if not isinstance(value, np.ndarray) or value.dtype not in dtypes:
-            raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", kind(value))
+    def _typed(self, name: str, value: Any, what: str, *dtypes: str) -> np.ndarray:
+        """Check the type, and return an array whose attributes run no code of the caller: no subclass."""
+        if isinstance(value, np.ndarray):
+            plain = np.asarray(value)
+            if plain.dtype in dtypes:
+                return plain
+        raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", check.array_kind(value))
 
     def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
         """Return the array C-contiguous and aligned, copied if it is not; as it is if there is no memory for that."""
@@ -65,7 +68,8 @@ class Arguments:
         value = self.given(name, value, "float32")
         if value.ndim < axes:
             expected = f"at least {axes} dimension{'s' if axes > 1 else ''}"
-            raise error(ValueError, self.op, name, expected, f"shape {value.shape}")
+            hint = "" if value.ndim else " (reshape a single number to (1, 1))"
+            raise error(ValueError, self.op, name, expected, f"shape {value.shape}{hint}")
         if channels is not None and value.shape[-1] != channels:
             raise error(ValueError, self.op, name, f"shape (..., {channels})", value.shape)
         return self.plain(name, value)
@@ -166,22 +170,22 @@ class Arguments:
             self.done()
             return made
         op, inputs = self.op, iter(self.inputs)
-        self._check_type("out", out, "an array", dtype)
-        if out.shape != shape:
-            raise error(ValueError, op, "out", f"shape {shape}", out.shape)
-        if not out.flags.c_contiguous:
-            raise error(ValueError, op, "out", "a C-contiguous array", f"strides {out.strides}")
-        if not out.flags.aligned:
+        plain = self._typed("out", out, "an array", dtype)
+        if plain.shape != shape:
+            raise error(ValueError, op, "out", f"shape {shape}", plain.shape)
+        if not plain.flags.c_contiguous:
+            raise error(ValueError, op, "out", "a C-contiguous array", f"strides {plain.strides}")
+        if not plain.flags.aligned:
             raise error(ValueError, op, "out", "an aligned array", "an unaligned one")
-        if not out.flags.writeable:
+        if not plain.flags.writeable:
             raise error(ValueError, op, "out", "a writeable array", "a read-only one")
         if in_place:  # of the first input, x
             _, x = next(inputs)
-            if np.may_share_memory(out, x) and not same_memory(out, x):
+            if np.may_share_memory(plain, x) and not same_memory(plain, x):
                 expected = "x itself or memory apart from it"
                 raise error(ValueError, op, "out", expected, "a partial overlap with x")
         for name, value in inputs:
-            if np.may_share_memory(out, value):
+            if np.may_share_memory(plain, value):
                 raise error(ValueError, op, "out", "memory apart from the inputs", f"an overlap with {name}")
         self.done()
         checked: np.ndarray = out
@@ -206,7 +210,10 @@ def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
 
 def matrix(x: Any) -> Any:
     """View (..., C) as (rows, C); None stays None."""
-    return None if x is None else np.asarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if x is None:
+        return None
+    x = np.asarray(x)
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def additive(mask: np.ndarray) -> np.ndarray:
@@ -745,8 +752,11 @@ class Front:
             channels = len(given)
         if channels is not None:
             return channels
-        told = isinstance(out, np.ndarray) and out.dtype == F and out.ndim == ndim and fits(out.shape[-1])
-        return out.shape[-1] if told else width
+        if isinstance(out, np.ndarray):
+            plain = np.asarray(out)
+            if plain.dtype == F and plain.ndim == ndim and fits(plain.shape[-1]):
+                return plain.shape[-1]
+        return width
 
     def _scale(self, a: Arguments, scale: Any, head_size: int) -> np.float32:
         return single(1 / math.sqrt(max(head_size, 1)) if scale is None else check.real(a.op, "scale", scale))

@@ -38,16 +38,30 @@ def is_numpy(value: object, name: str) -> bool:
     return isinstance(value, getattr(sys.modules.get("numpy"), name, ()))
 
 
+def is_torch(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def kind(value: Any) -> str:
-    """Return the name of a type in a message: the dtype of an array, else the class, and how to make an array of it."""
+    """Return the name of a type in a message: the dtype of an array, else the class."""
     if is_numpy(value, "ndarray"):
         return str(value.dtype)[:MOST_TEXT]
     if is_numpy(value, "generic"):
         return f"a {value.dtype} scalar"
     name = type(value).__name__[:MOST_TEXT]
-    if type(value).__module__ == "torch":
-        return f"torch.{name} (x.detach().cpu().numpy() is an array)"
-    return f"{name} (numpy.asarray(x) is an array)" if hasattr(type(value), "__array__") else name
+    return f"torch.{name}" if is_torch(value) else name
+
+
+def array_kind(value: Any) -> str:
+    """Return `kind(value)` in place of an array, and how to make an array of it."""
+    if is_numpy(value, "generic"):
+        how = "numpy.atleast_1d(x)"
+    elif is_torch(value):
+        wide = ".float()" if str(getattr(value, "dtype", "")) == "torch.bfloat16" else ""  # NumPy has no bfloat16
+        how = f"x.detach(){wide}.cpu().numpy()"
+    else:
+        how = "numpy.asarray(x)" if hasattr(type(value), "__array__") and not is_numpy(value, "ndarray") else ""
+    return kind(value) + (f" ({how} is an array)" if how else "")
 
 
 def integer(op: str, name: str, value: Any) -> int:
@@ -105,7 +119,8 @@ def real(op: str, name: str, value: Any) -> float:
         from numbers import Real  # imported late: floats and ints do not need it
 
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise error(TypeError, op, name, "a number", kind(value))
+            one = "x.item()" if is_torch(value) or is_numpy(value, "ndarray") else ""
+            raise error(TypeError, op, name, "a number", kind(value) + (f" ({one} is a number)" if one else ""))
     try:
         return float(value)
     except OverflowError:

@@ -15,7 +15,7 @@ import sys
 from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from squeezeops.backends import _scalars as check
 from squeezeops.backends._buffers import (
@@ -29,7 +29,7 @@ from squeezeops.backends._buffers import (
     pointer,
 )
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
-from squeezeops.backends._text import Encoder, Settings, utf8
+from squeezeops.backends._text import Encoder, Settings
 
 EXCEPTIONS = {lib.SQZ_TYPE: TypeError, lib.SQZ_NO_MEMORY: MemoryError}
 
@@ -107,25 +107,23 @@ class _Operation:
             done = len(first.values)
         else:
             fields, values, done = [self.size], list(given), 0
-        return values, fields + self._fields(done, values[done:], keep)
+        return values, fields + self._fields([*range(done, len(values))], values[done:], keep)
 
-    def _fields(self, first: int, values: list[Any], keep: list[Any]) -> list[Any]:
-        """Convert arguments from `first` on. Those that may run code of the caller come before arrays of NumPy.
+    def _fields(self, places: list[int], values: list[Any], keep: list[Any]) -> list[Any]:
+        """Convert arguments of these places. Those that may run code of the caller come before arrays of NumPy.
 
         Such code, `__float__` or `__buffer__`, may give an array of NumPy other memory. Other buffers keep theirs.
         """
         ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
         fields: list[Any] = [None] * len(values)
         late = []
-        for i, (value, convert, is_array) in enumerate(
-            zip(values, self.converters[first:], self.is_array[first:], strict=True)
-        ):
-            if is_array and type(value) is ndarray:
+        for i, (place, value) in enumerate(zip(places, values, strict=True)):
+            if self.is_array[place] and type(value) is ndarray:
                 late.append(i)
             else:
-                fields[i] = convert(value, keep)
+                fields[i] = self.converters[place](value, keep)
         for i in late:
-            fields[i] = self.converters[first + i](values[i], keep)
+            fields[i] = self.converters[places[i]](values[i], keep)
         return fields
 
     def __call__(self, *given: Any) -> Any:
@@ -146,14 +144,17 @@ class _Operation:
             return ()
         keep: list[Any] = []
         calls = []
-        first = len(bounds[0].values)
+        first, results = len(bounds[0].values), self.results
         shared = [*given[:-1], *[None] * (len(self.names) - first - len(given) + 1)]
-        common = self._fields(first, shared, keep)
-        for bound, out in zip(bounds, given[-1], strict=True):
+        outs = [out if isinstance(out, tuple) else (out,) for out in given[-1]]
+        rooms = [[*out, *[None] * len(results)][: len(results)] for out in outs]
+        places = [*range(first, len(self.names)), *results * len(bounds)]
+        converted = self._fields(places, [*shared, *[room for each in rooms for room in each]], keep)
+        common, described = converted[: len(shared)], iter(converted[len(shared) :])
+        for bound, room in zip(bounds, rooms, strict=True):
             values, fields = [*bound.values, *shared], [*bound.fields, *common]
-            outs = out if isinstance(out, tuple) else (out, *[None] * len(self.results))
-            for i, room in zip(self.results, outs, strict=False):
-                values[i], fields[i + 1] = room, describe_result(room, keep)
+            for i, one, field in zip(results, room, described, strict=False):
+                values[i], fields[i + 1] = one, field
             calls.append((values, fields))
         args = ffi.new(self.structs, [fields for _, fields in calls])
         status = self.run(args, len(calls))
@@ -230,7 +231,12 @@ run_pointwise_convs = _OPERATIONS["run_pointwise_convs"].several
 # Texts: the functions that an Encoder calls.
 
 
-def _tokenizer_create(settings: Settings) -> int:
+class _Tokenizer(NamedTuple):
+    handle: int
+    kind: int | None  # the token type of a text alone, if there is but one
+
+
+def _tokenizer_create(settings: Settings) -> _Tokenizer:
     keep: list[Any] = []
 
     def text(data: bytes) -> tuple[Any, int]:
@@ -253,25 +259,34 @@ def _tokenizer_create(settings: Settings) -> int:
     args = ffi.new("sqz_tokenizer_args *", fields | {"size": size, "vocab_size": len(fields["vocab_ids"])})
     if status := lib.sqz_tokenizer_create(args):
         raise _error("Tokenizer", status)
-    return int(args.tokenizer)
+    kinds = {kind for _, kind in settings.single}
+    return _Tokenizer(args.tokenizer, kinds.pop() if len(kinds) == 1 else None)
 
 
-_ENCODE = ffi.typeof("sqz_tokenizer_encode_args *")
-_NUMBERS = ffi.typeof("int32_t[]")
+_ENCODE, _PAIR = ffi.typeof("sqz_tokenizer_encode_args *"), ffi.typeof("sqz_text *")
 _ENCODE_SIZE = ffi.sizeof(_ENCODE.item)
-# Of each column, where its numbers begin in one array for all, in multiples of the number of tokens.
-_PLACES = {
-    "input_ids": 0,
-    "token_type_ids": 1,
-    "offset_mapping": 2,
-    "word_ids": 4,
-    "special_tokens_mask": 5,
-    "sequence_ids": 5,
-}
+_USUAL = 256  # tokens of a text
+
+
+class _Room:
+    """Arguments of `sqz_tokenizer_encode`, with arrays for so many tokens."""
+
+    def __init__(self, capacity: int) -> None:
+        arrays = {name: ffi.new("int32_t[]", capacity) for name in ("ids", "type_ids", "words", "sequences")}
+        arrays["offsets"] = ffi.new("int32_t[]", 2 * capacity)
+        fixed = {"size": _ENCODE_SIZE, "accept_surrogates": 1, "capacity": capacity}
+        self.args, self.keep = ffi.new(_ENCODE, fixed | arrays), arrays
+        self.text = self.args.text
+        ids, types, words, sequences, spans = (memoryview(ffi.buffer(array)).cast("i") for array in arrays.values())
+        self.columns = {"input_ids": ids, "token_type_ids": types, "offset_mapping": spans, "word_ids": words}
+        self.columns |= {"special_tokens_mask": sequences, "sequence_ids": sequences}
+
+
+_rooms: list[_Room] = []  # those not in use: to make one takes as long as to encode a text
 
 
 def _tokenizer_encode(
-    tokenizer: int,
+    tokenizer: _Tokenizer,
     text: Any,
     pair: Any,
     special_tokens: bool,
@@ -279,37 +294,47 @@ def _tokenizer_encode(
     max_length: int,
     columns: tuple[str, ...],
 ) -> dict[str, list[Any]] | None:
-    if not isinstance(text, str) or not isinstance(pair, str | None):
+    if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
         return None
-    data, second = utf8(text), NULL
-    size = len(data)
+    data = text.encode("utf-8", "surrogatepass")
+    first, second, kind = ffi.from_buffer(data), NULL, tokenizer.kind
     if pair is not None:
-        data_pair = utf8(pair)
-        second = ffi.new("sqz_text *", (ffi.from_buffer(data_pair), len(data_pair)))
-        size += len(data_pair)
-    first = (ffi.from_buffer(data), len(data))
-    count, status = size // 2 + 16, lib.SQZ_NEEDS_OUT
-    while status == lib.SQZ_NEEDS_OUT:
-        room, n = ffi.new(_NUMBERS, 6 * count), count
-        arrays = room, room + n, room + 2 * n, room + 4 * n, room + 5 * n
-        options = 1, not special_tokens, truncation, max_length, lib.SQZ_UNIT_CODE_POINT
-        args = ffi.new(_ENCODE, (_ENCODE_SIZE, tokenizer, first, second, *options, n, *arrays))
+        data_pair = pair.encode("utf-8", "surrogatepass")
+        keep = ffi.from_buffer(data_pair)
+        second, kind = ffi.new(_PAIR, (keep, len(data_pair))), None
+    try:
+        room = _rooms.pop() if len(data) < 4 * _USUAL else _Room(len(data) // 2)
+    except IndexError:
+        room = _Room(_USUAL)
+    status = lib.SQZ_NEEDS_OUT
+    while status:
+        args = room.args
+        room.text.data, room.text.size, args.pair = first, len(data), second
+        args.tokenizer, args.without_special_tokens = tokenizer.handle, not special_tokens
+        args.truncation, args.max_length = truncation, max_length
         status, count = lib.sqz_tokenizer_encode(args), args.count
-    if status:
-        return None
-    row: dict[str, list[Any]] = {}
+        if status == lib.SQZ_NEEDS_OUT:
+            room = _Room(count)
+        elif status:
+            return None
+    row: dict[str, Any] = {}
     for column in columns:
-        if column == "attention_mask" or not count:
+        if column == "attention_mask":
             row[column] = [1] * count
-            continue
-        values = ffi.unpack(room + _PLACES[column] * n, count * (1 + (column == "offset_mapping")))
-        if column == "offset_mapping":
-            values = list(zip(values[::2], values[1::2], strict=True))
-        elif column == "special_tokens_mask":
-            values = [int(value < 0) for value in values]
-        elif column in ("word_ids", "sequence_ids"):
-            values = [None if value < 0 else value for value in values]
-        row[column] = values
+        elif column == "token_type_ids" and kind is not None:
+            row[column] = [kind] * count
+        elif column == "offset_mapping":
+            ends = iter(room.columns[column][: 2 * count].tolist())
+            row[column] = list(zip(ends, ends, strict=True))
+        else:
+            values: list[Any] = room.columns[column][:count].tolist()
+            if column == "special_tokens_mask":
+                values = [int(value < 0) for value in values]
+            elif column in ("word_ids", "sequence_ids"):
+                values = [None if value < 0 else value for value in values]
+            row[column] = values
+    if args.capacity == _USUAL:
+        _rooms.append(room)
     return row
 
 
@@ -317,7 +342,7 @@ make_encoder = partial(
     Encoder,
     SimpleNamespace(
         tokenizer_create=_tokenizer_create,
-        tokenizer_free=lib.sqz_tokenizer_free,
+        tokenizer_free=lambda tokenizer: lib.sqz_tokenizer_free(tokenizer.handle),
         tokenizer_encode=_tokenizer_encode,
     ),
 )

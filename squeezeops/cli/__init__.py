@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     description = (
         "Labels, ranks, entities, answers, masked words and embeddings of texts, with SqueezeBERT and BERT models."
     )
-    parser = _Parser(prog="squeezeops", description=description, allow_abbrev=False)
+    example = 'example: squeezeops classify "a gorgeous, witty, seductive movie"'
+    parser = _Parser(prog="squeezeops", description=description, epilog=example, allow_abbrev=False)
     parser.add_argument("-V", "--version", action="version", version=f"squeezeops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

@@ -14,7 +14,7 @@ from squeezeops.backends import HOW_TO_GET
 from squeezeops.benchmark import cases
 from squeezeops.benchmark.cases import Op, Shape
 from squeezeops.cli import reading, streams
-from squeezeops.cli.running import MODEL_HELP, MOST_THREADS, check_one_dash, count, find_model
+from squeezeops.cli.running import MODEL_HELP, MOST_THREADS, check_one_dash, count
 from squeezeops.cli.streams import CommandError
 from squeezeops.packing import TARGETS
 
@@ -293,9 +293,7 @@ def _model(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         return str(model.dtype) if attention is None else f"{model.dtype} with {model.attention} attention"
 
     if arguments.model is not None:
-        model = SqueezeBert.from_pretrained(
-            find_model(arguments.model), dtype=arguments.dtype, attention=arguments.attention
-        )
+        model = SqueezeBert.from_pretrained(arguments.model, dtype=arguments.dtype, attention=arguments.attention)
         return arguments.model, words(model), model
     config, dtype, random = SqueezeBertConfig(), arguments.dtype or "float32", np.random.default_rng(0)
     # As large as trained ones. Tables are float16, as in the official checkpoint.

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from squeezeops.cli import streams
-from squeezeops.cli.running import BUILT_IN, find_model
+from squeezeops.squeezebert.files.built_in import BUILT_IN
 
 SUMMARY = "check a converted model completely"
 DESCRIPTION = """\
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, print, and return the exit status."""
     from squeezeops.squeezebert.conversion.check import check
 
-    path, checks = check(find_model(arguments.model))
+    path, checks = check(arguments.model)
     ok = not any(one.faults for one in checks)
     streams.set_output(arguments.json)
     if arguments.json:

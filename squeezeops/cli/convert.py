@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from squeezeops.cli import streams
-from squeezeops.cli.running import MODEL_HELP, check_encodable, find_model
+from squeezeops.cli.running import MODEL_HELP, check_encodable
 from squeezeops.cli.streams import CommandError
 from squeezeops.packing import TARGETS
 from squeezeops.squeezebert.model.heads import HEADS
@@ -88,14 +88,13 @@ def run(arguments: argparse.Namespace) -> None:
     from squeezeops.squeezebert.conversion.convert import convert
     from squeezeops.squeezebert.files.hub_cache import find_folder
 
-    checkpoint = find_model(arguments.checkpoint)
-    if arguments.texts and quality.tokenizer_of(find_folder(checkpoint)) is None:
+    if arguments.texts and quality.tokenizer_of(find_folder(arguments.checkpoint)) is None:
         raise CommandError("--text: expected a model with a vocabulary, got one without")
     streams.set_output(False)
     try:
         with progress_bar(not arguments.quiet) as progress:
             done = convert(
-                checkpoint,
+                arguments.checkpoint,
                 arguments.out,
                 dtype=arguments.dtype,
                 attention=arguments.attention,
@@ -114,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(lines), end="\n" if lines else "")
     streams.flush()
     if arguments.check:
-        print(check(checkpoint, done, arguments.texts))
+        print(check(arguments.checkpoint, done, arguments.texts))
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import os
 from typing import Any
 
 from squeezeops.cli import streams
-from squeezeops.cli.running import BUILT_IN, MODEL_HELP, find_model
+from squeezeops.cli.running import MODEL_HELP
+from squeezeops.squeezebert.files.built_in import BUILT_IN, built_in_folder
 
 SUMMARY = "describe this installation"
 DESCRIPTION = "Describe this installation: versions, processor, kernels, built-in model."
@@ -80,13 +81,12 @@ def _kernels(backend: str, cpu: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _model_facts(model: str | None) -> dict[str, Any] | None:
     """Describe a model, by default the built-in one, without loading it; None if there is no built-in model."""
-    from squeezeops.pipelines import default_model
     from squeezeops.squeezebert.files.converted import find_file
     from squeezeops.squeezebert.files.hub_cache import find_folder
 
-    if model is None and not default_model().is_dir():
+    if model is None and not built_in_folder().is_dir():
         return None
-    folder = find_folder(find_model(BUILT_IN if model is None else model))
+    folder = find_folder(BUILT_IN if model is None else model)
     file = find_file(folder)
     return _checkpoint_facts(folder) if file is None else _converted_facts(file)
 

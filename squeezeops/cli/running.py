@@ -18,6 +18,7 @@ from squeezeops.cli.reading import FORMATS, Input, Reader
 from squeezeops.cli.streams import CommandError
 from squeezeops.cli.table_file import TableFile, table_file
 from squeezeops.packing import TARGETS
+from squeezeops.squeezebert.files.built_in import BUILT_IN
 from squeezeops.squeezebert.model.storage import ATTENTIONS
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1  # of a number on the command line
 MOST_THREADS = 256  # of squeezeops.ops.set_num_threads
-BUILT_IN = "built-in"  # as a model: the one in the package
 MODEL_HELP = (
     "a folder in Hugging Face's layout, a file that squeezeops convert wrote, the name of a model in the local Hugging "
     f"Face cache, or {BUILT_IN} for the one in the package"
@@ -191,15 +191,6 @@ def count(text: str, least: int = 1, most: int = MOST) -> int:
     return value
 
 
-def find_model(name: str) -> str:
-    """Return the path or name of a model for the package: that of the one in it if it is `BUILT_IN`."""
-    if name != BUILT_IN or os.path.lexists(name):
-        return name
-    from squeezeops.pipelines import default_model
-
-    return str(default_model())
-
-
 def run(command: Command, arguments: argparse.Namespace) -> int:
     """Run a command: print or write the result of each text. Return the exit status."""
     try:
@@ -337,8 +328,7 @@ def model_hash(name: str) -> str:
 
     from squeezeops.squeezebert.files.hub_cache import find_folder
 
-    path = find_model(name)
-    path = path if os.path.exists(path) else find_folder(path)
+    path = name if os.path.exists(name) else find_folder(name)
     found = (
         [path] if os.path.isfile(path) else [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
     )
@@ -435,8 +425,7 @@ def load(command: Command, arguments: argparse.Namespace) -> Pipeline:
     options = {name: getattr(arguments, name) for name in ("batch_size", *command.options) if name in arguments}
     if "max_length" in options and "truncation" in command.options and not options.setdefault("truncation", True):
         raise CommandError("--max-length: expected texts that may be cut, got --no-truncation")
-    model = None if arguments.model is None else find_model(arguments.model)
-    return pipeline(command.task, model, dtype=arguments.dtype, attention=arguments.attention, **options)
+    return pipeline(command.task, arguments.model, dtype=arguments.dtype, attention=arguments.attention, **options)
 
 
 def printer(command: Command, arguments: argparse.Namespace) -> Callable[[Input, Any], None]:

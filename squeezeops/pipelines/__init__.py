@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
 from importlib import import_module
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from squeezeops.pipelines.base import Pipeline, TextError
+from squeezeops.squeezebert.files.built_in import built_in_folder
 from squeezeops.squeezebert.model.squeezebert import SqueezeBert
 from squeezeops.squeezebert.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from importlib.abc import Traversable
+    from pathlib import Path
     from typing import Literal
 
     from typing_extensions import Unpack
@@ -90,26 +88,7 @@ def default_model(task: Task = "text-classification") -> Path:
         raise ValueError(
             f"{name}: model: expected a folder or a SqueezeBert, got None, and no model for it is built in"
         )
-    folder = _folder(DEFAULT_MODELS[name])
-    return folder if isinstance(folder, Path) else _unpacked(DEFAULT_MODELS[name])
-
-
-def _folder(model: str) -> Traversable:
-    return files("squeezeops") / "models" / model
-
-
-@cache
-def _unpacked(model: str) -> Path:
-    """Copy the files of a model in an archive to a folder, from which they can be mapped into memory."""
-    import atexit
-    import shutil
-    from tempfile import mkdtemp
-
-    folder = Path(mkdtemp(prefix="squeezeops-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for file in _folder(model).iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    return folder
+    return built_in_folder(DEFAULT_MODELS[name])
 
 
 @overload
@@ -200,7 +179,7 @@ def pipeline(
         ``"token-classification"`` or ``"ner"``; ``"question-answering"``; ``"fill-mask"``; ``"feature-extraction"``.
     model : SqueezeBert, str, path or None
         A folder in Hugging Face's layout, a converted file, or the name of a model in the local Hugging Face cache.
-        None: the built-in model, for "text-classification" only (English sentiment: POSITIVE, NEGATIVE).
+        "built-in", or None with "text-classification": the built-in model (English sentiment: POSITIVE, NEGATIVE).
     tokenizer : Tokenizer, str, path or None
         None: from the model's folder. Required if `model` is a SqueezeBert.
     dtype, attention : str or None

@@ -2,6 +2,9 @@
 
 Each target runs in a process of its own, so that a crash of the interpreter is found, too. The first input on which one
 fails is written to a folder and its name printed; the exit status is then 1. The same seed gives the same inputs.
+
+The engine `atheris` (``pip install ".[fuzz]"``) keeps inputs that reach new lines of the package and changes those. The
+targets of the group `c` are programs of a build with ``-DSQUEEZEOPS_FUZZ=ON``, whose engine is libFuzzer.
 """
 
 from __future__ import annotations
@@ -9,64 +12,145 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-from fuzz.targets import GROUPS, TARGETS, inputs, run_target
 
 SLOWEST = 20  # seconds of CPU time that one input may take
 MEMORY = 2 << 30  # bytes that a process may add
+MS = re.MULTILINE | re.DOTALL
+LONGEST = 1 << 16  # bytes of an input of libFuzzer
 
 
-def work(name: str, seconds: float, seed: int, most: int, current: Path) -> None:
-    """Run one target; `current` always has the input that runs."""
+def libfuzzer(arguments: argparse.Namespace) -> list[str]:
+    options = [f"-max_total_time={arguments.seconds:.0f}", f"-seed={arguments.seed}", f"-runs={arguments.inputs}"]
+    return [*options, f"-max_len={LONGEST}", f"-timeout={5 * SLOWEST}", "-print_funcs=0"]
+
+
+def work(name: str, arguments: argparse.Namespace) -> None:
+    """Run one target; the file `crashes` always has the input that runs."""
+    if arguments.engine == "atheris":
+        import atheris
+
+        with atheris.instrument_imports(include=["squeezeops"], enable_loader_override=False):
+            pass
+    from fuzz.targets import inputs, run_target
+
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.RLIM_INFINITY))
-    rng, end, count = random.Random(f"{name} {seed}"), time.monotonic() + seconds, 0
+
+    def run(data: bytes) -> None:
+        arguments.crashes.write_bytes(data)
+        signal.setitimer(signal.ITIMER_VIRTUAL, SLOWEST)  # ends the process
+        run_target(name, data, Path(folder))
+
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.engine == "atheris":
+            fuzz_by_coverage(name, arguments, run)
+        rng, end, count = random.Random(f"{name} {arguments.seed}"), time.monotonic() + arguments.seconds, 0
         for data in inputs(name, rng):
-            if time.monotonic() > end or count == most:
+            if time.monotonic() > end or count == arguments.inputs:
                 break
-            current.write_bytes(data)
-            signal.setitimer(signal.ITIMER_VIRTUAL, SLOWEST)  # ends the process
-            run_target(name, data, Path(folder))
+            run(data)
             count += 1
-    print(f"{name}: {count} inputs in {seconds:.0f} s", flush=True)
+    print(f"{name}: {count} inputs in {arguments.seconds:.0f} s", flush=True)
+
+
+def fuzz_by_coverage(name: str, arguments: argparse.Namespace, run: Callable[[bytes], None]) -> None:
+    """Let atheris keep inputs. They are changed as those of the other engine are. It ends the process."""
+    import atheris
+
+    from fuzz.targets import CALLS, mutate, seeds
+
+    pool = seeds(name)
+    with tempfile.TemporaryDirectory() as begin:
+        for i, data in enumerate(pool):
+            (Path(begin) / str(i)).write_bytes(data)
+        kept = [str(arguments.keep / name)] if arguments.keep else []
+        command = [sys.argv[0], *libfuzzer(arguments), f"-artifact_prefix={begin}/", *kept, begin]
+        mutator = {"custom_mutator": lambda data, most, seed: mutate(random.Random(seed), data, pool)[:most]}
+        atheris.Setup(command, run, **({} if name in CALLS else mutator))
+        atheris.Fuzz()
+
+
+def work_in_c(name: str, arguments: argparse.Namespace) -> int:
+    """Run a program; libFuzzer writes the input that fails."""
+    from fuzz.targets import CORPUS, seeds
+
+    with tempfile.TemporaryDirectory() as begin:
+        for i, data in enumerate(seeds(name)):
+            (Path(begin) / str(i)).write_bytes(data)
+        folders = [arguments.keep / name] if arguments.keep else []
+        folders += [begin, *([CORPUS / name] if (CORPUS / name).exists() else [])]
+        program = arguments.build.resolve() / f"squeezeops_fuzz_{name.removeprefix('c_')}"
+        options = [*libfuzzer(arguments), f"-artifact_prefix={arguments.crashes}/{name}-", "-rss_limit_mb=4096"]
+        return watched(name, [program, *options, *map(str, folders)])
+
+
+def work_in_python(name: str, arguments: argparse.Namespace) -> int:
+    """Run this command for one target in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        current = Path(folder) / "input"
+        command = [sys.executable, "-X", "faulthandler", "-m", "fuzz", f"--work={name}", f"--crashes={current}"]
+        for key in ("seconds", "inputs", "seed", "engine", *(["keep"] if arguments.keep else [])):
+            command.append(f"--{key}={getattr(arguments, key)}")
+        status = watched(name, command)
+        if status:
+            kept = arguments.crashes / f"{name}-{os.urandom(4).hex()}"
+            kept.write_bytes(current.read_bytes() if current.exists() else b"")
+            print(f"{name}: the input is {kept}", flush=True)
+    return status
+
+
+def watched(name: str, command: list[str | Path]) -> int:
+    """Run a process; print what libFuzzer counted or, of one that fails, the end of what it said."""
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
+    if done.returncode:
+        said = re.sub(r"^(#|INFO: Instrumenting).*\n", "", done.stderr, flags=re.MULTILINE)
+        print(f"{said[-20_000:]}\n{name}: FAILED with status {done.returncode}", flush=True)
+    for count, reached, took in re.findall(r"^#(\d+)\s+DONE\s+(cov: \d+ ft: \d+).*?^Done .* in (\d+)", done.stderr, MS):
+        print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
+    return done.returncode
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}, {', '.join(GROUPS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="targets or groups; a wrong name prints all")
     parser.add_argument("--seconds", type=float, default=60, help="of all targets together (default: 60)")
     parser.add_argument("--inputs", type=int, default=-1, help="at most so many per target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--crashes", type=Path, default=Path("crashes"), help="folder for inputs that fail")
+    parser.add_argument("--engine", choices=("random", "atheris"), default="random")
+    parser.add_argument("--build", type=Path, help="folder with the programs of the group c")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that reached something new, from run to run")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work, arguments.seconds, arguments.seed, arguments.inputs, arguments.crashes)
+        work(arguments.work, arguments)
         return 0
-    names = [name for given in arguments.targets or GROUPS for name in GROUPS.get(given, [given])]
-    if unknown := set(names) - TARGETS.keys():
-        parser.error(f"expected targets, got {', '.join(sorted(unknown))}")
+    from fuzz.targets import GROUPS, TARGETS, C
+
+    chosen = arguments.targets or [group for group in GROUPS if group != "c" or arguments.build]
+    names = [name for given in chosen for name in GROUPS.get(given, [given])]
+    if set(names) - TARGETS.keys():
+        parser.error(f"expected targets of {', '.join(TARGETS)}, or of {', '.join(GROUPS)}, got {', '.join(names)}")
+    if set(names) & set(C) and not arguments.build:
+        parser.error("--build: expected a folder, for targets in C")
+    arguments.seconds /= len(names)
+    arguments.crashes.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            current = Path(folder) / "input"
-            command = [sys.executable, "-X", "faulthandler", "-m", "fuzz", "--work", name, "--crashes", str(current)]
-            command += ["--seconds", str(arguments.seconds / len(names)), "--seed", str(arguments.seed)]
-            status = subprocess.run([*command, "--inputs", str(arguments.inputs)], env=dict(os.environ)).returncode
-            if status:
-                failed += 1
-                arguments.crashes.mkdir(parents=True, exist_ok=True)
-                kept = arguments.crashes / f"{name}-{os.urandom(4).hex()}"
-                kept.write_bytes(current.read_bytes() if current.exists() else b"")
-                print(f"{name}: FAILED with status {status}: {kept}", flush=True)
+        if arguments.keep:
+            (arguments.keep / name).mkdir(parents=True, exist_ok=True)
+        failed += (work_in_c if name in C else work_in_python)(name, arguments) != 0
     return min(failed, 1)
 
 

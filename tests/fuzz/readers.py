@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import hostile_files
+from model_helpers import write_model
 
 from squeezeops import SqueezeBert, Tokenizer
 from squeezeops.benchmark import compare
+from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files import checkpoint, safetensors, sentence_transformers, torch_file
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
 
@@ -37,8 +40,8 @@ def prepare(folder: Path) -> None:
 def use_tokenizer(tokenizer: Tokenizer) -> None:
     try:
         ids = tokenizer([TEXT], ["b"], padding=True)["input_ids"][0]
-    except ValueError as error:  # of a vocabulary without [UNK]
-        assert str(error).startswith("text: "), error
+    except ValueError as error:  # of a vocabulary without [UNK], or of settings without a token to pad with
+        assert str(error).startswith(("text: ", "padding: ")), error
         return
     assert all(type(i) is int and i >= 0 for i in ids)
     tokenizer.decode(ids)
@@ -110,6 +113,22 @@ def old_torch_file() -> bytes:
     return b"".join(parts)
 
 
+def converted_models() -> list[bytes]:
+    """Small models in files of every version, task and kind of weights."""
+    made = [(GOLDEN / f"version_{version}.safetensors").read_bytes() for version in (1, 2)]
+    kinds = [("float32", None), ("float16", None), ("int8", "float32"), ("int8", "int8")]
+    tasks = ("base", "text-classification", "token-classification", "question-answering", "masked-lm")
+    with tempfile.TemporaryDirectory() as folder:
+        for i, task in enumerate(tasks):
+            labels = ["bad", "gut \U0001f642"] if task.endswith("classification") else None
+            checkpoint = write_model(Path(folder) / task, labels, task=task)
+            for dtype, attention in kinds if i < 2 else kinds[-1:]:
+                path = Path(folder) / "out.safetensors"
+                convert(checkpoint, path, dtype=dtype, attention=attention, force=True)
+                made.append(path.read_bytes())
+    return made
+
+
 def tokenizer_files() -> list[bytes]:
     post = {"type": "TemplateProcessing", "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}}}
     cls, a, b = (
@@ -177,11 +196,7 @@ READERS: dict[str, Target] = {
         read_embedding,
         lambda: [encoded({"prompts": {"query": "query: "}, "default_prompt_name": "query"})],
     ),
-    "converted": (
-        "x.safetensors",
-        read_converted,
-        lambda: [(GOLDEN / f"version_{version}.safetensors").read_bytes() for version in (1, 2)],
-    ),
+    "converted": ("x.safetensors", read_converted, converted_models),
     "bench": ("x.json", read_bench, lambda: [measured()]),
 }
 

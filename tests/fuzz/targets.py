@@ -9,12 +9,18 @@ from pathlib import Path
 
 from fuzz.calls import run_call
 from fuzz.mutations import mutate
-from fuzz.readers import READERS, run_reader
+from fuzz.readers import READERS, converted_models, run_reader
 
 CORPUS = Path(__file__).parent / "corpus"
 CALLS = {"one_argument": True, "any_arguments": False}
-GROUPS = {"readers": list(READERS), "ops": list(CALLS)}
+C = ("c_interface", "c_model", "c_text")  # each is a source beside this one
+GROUPS = {"readers": list(READERS), "ops": list(CALLS), "c": list(C)}
 TARGETS = {name: group for group, names in GROUPS.items() for name in names}
+
+TOKENIZER = b"\x0f\x01\0\xff\x64\x2d\x01\0" + b"\0".join(
+    [b"##b", b"##\xc3\xa9", b"[SEP]", b"[UNK]", b"a", b"ab", b"b", b"\xe4\xb8\xad", b"\xed\xa0\x80", b""]
+    + [b"\x01<x>", b"\x0e<y>", b"\x1f[SEP]", b"", b"A b ab <x> <y>[SEP] aab \xc3\x89\xe4\xb8\xad\xf0\x9f\x98\x80", b"b"]
+)
 
 
 def corpus(name: str) -> list[bytes]:
@@ -22,14 +28,20 @@ def corpus(name: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted((CORPUS / name).glob("*"))]
 
 
+def seeds(name: str) -> list[bytes]:
+    """Inputs to begin with."""
+    if name in READERS:
+        return [*READERS[name][2](), *corpus(name)]
+    made = {"c_model": converted_models, "c_text": lambda: [TOKENIZER]}.get(name, list)
+    return [*made(), *corpus(name)]
+
+
 def inputs(name: str, rng: random.Random) -> Iterator[bytes]:
     """Yield inputs without end."""
-    if name in CALLS:
-        yield from corpus(name)
-        while True:
-            yield rng.randbytes(rng.choice((4, 8, 16, 64)))
-    pool = [*READERS[name][2](), *corpus(name)]
+    pool = seeds(name)
     yield from pool
+    while name in CALLS:
+        yield rng.randbytes(rng.choice((4, 8, 16, 64)))
     while True:
         data = mutate(rng, rng.choice(pool), pool)
         if len(data) < 1 << 20:

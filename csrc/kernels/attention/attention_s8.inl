@@ -23,6 +23,8 @@ namespace {
 template <class S, class L>
 struct InPlace : L {
   static constexpr bool kRearranged = false;
+  // Rows are multiplied as the bytes a + 128: sums of scores start at -128 times those of K.
+  static constexpr bool kPlus128 = true;
   // How many times the sum of a column of V sums start at, to make up for probabilities being stored as p + 1; 0: they
   // start as those of activations, and 127 times the sum is added at the end.
   static constexpr int kFirst = 0;
@@ -52,6 +54,7 @@ SQZ_INLINE Ahead same_again(const uint8_t *panel) { return {reinterpret_cast<uin
 
 template <class L>
 struct InPlaceNeon : InPlace<S8Neon, L> {
+  static constexpr bool kPlus128 = false;
   static SQZ_INLINE Ahead ahead(const uint8_t *panel) { return same_again(panel); }
 
   struct Bytes {
@@ -70,7 +73,7 @@ struct InPlaceNeon : InPlace<S8Neon, L> {
 // One that wants them rearranged, in tiles of rows. Sums start at `First` times the sum of a column.
 template <class L, int First>
 struct Rearranged : L {
-  static constexpr bool kRearranged = true;
+  static constexpr bool kRearranged = true, kPlus128 = First < 0;
   static constexpr int kTilePanels = 1, kFirst = First;
   struct Rows {
     const uint8_t *p;
@@ -207,7 +210,7 @@ struct AttentionS8 {
       sum = S::add_weights(sum, to);
       to += 64;
     }
-    store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
+    if constexpr (ScoreLoop::kPlus128) store_times(reinterpret_cast<int32_t *>(panel), sum, -128);
     ScoreLoop::stage_panel(width / 4, panel);
   }
 
@@ -297,10 +300,12 @@ struct AttentionS8 {
                                        const float *factors, const float *l, float *to, int64_t ldt) {
 #pragma GCC unroll 4
     for (int j = 0; j < NP; ++j) {
-      const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64)), added = I::load(l + 16 * j);
+      const V k = I::load(reinterpret_cast<const float *>(panel + j * stride + 64));
 #pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i)
+      for (int i = 0; i < MR; ++i) {
+        const V added = I::load_addend(l + 16 * j);
         I::store(to + i * ldt + 16 * j, I::fma(I::mul(to_floats(sum[i][j]), k), I::set1(factors[i]), added));
+      }
     }
   }
 
@@ -424,28 +429,30 @@ struct AttentionS8 {
 
   // Scores to bytes of probabilities, and for each row the factor of its sums.
   static SQZ_INLINE void probabilities(int rows, const Scratch &s, float *factors) {
-    float top[kAttentionS8MaxRows];
-    for (int i = 0; i < rows; ++i) top[i] = greatest(s.scores + i * s.lds, s.columns);
     for (int first = 0; first < rows; first += ValueLoop::kTileRows) {
       const int height = rows - first < ValueLoop::kTileRows ? rows - first : ValueLoop::kTileRows;
-      for (int i = first; i < first + height; ++i) {
-        const Bytes p(s.p + first * s.ldp, s.ldp, s.columns / 4, i - first, height);
-        factors[i] = s.top / to_bytes(s.scores + i * s.lds, s.columns, top[i], s.r, p);
-      }
+      tile_to_bytes(s.scores + first * s.lds, s.lds, height, s.columns, s.r, s.p + first * s.ldp, s.ldp, s.top,
+                    factors + first);
     }
   }
   static SQZ_INLINE float greatest(const float *t, int64_t columns) {
-    V a = I::load(t), b = a;
+    V a = I::load_once(t), b = a;
     int64_t key = 0;
     for (; key + 32 <= columns; key += 32) {
-      a = I::greater(I::load(t + key), a);
-      b = I::greater(I::load(t + key + 16), b);
+      a = I::greater(I::load_once(t + key), a);
+      b = I::greater(I::load_once(t + key + 16), b);
     }
     if (key < columns) a = I::greater(I::load(t + key), a);
-    return I::reduce_max_tree(I::greater(a, b));
+    return I::reduce_max(I::greater(a, b));
   }
-  // A row; returns the sum of its probabilities with the scales of V taken out.
-  static __attribute__((noinline)) float to_bytes(const float *t, int64_t columns, float top, const float *r, Bytes p) {
+  // The rows of a tile: their bytes, and top / the sum of probabilities with the scales of V taken out.
+  static __attribute__((noinline)) void tile_to_bytes(const float *t, int64_t ldt, int rows, int64_t columns,
+                                                      const float *r, uint8_t *p, int64_t ldp, float top,
+                                                      float *factors) {
+    for (int i = 0; i < rows; ++i, t += ldt)
+      factors[i] = top / to_bytes(t, columns, greatest(t, columns), r, Bytes(p, ldp, columns / 4, i, rows));
+  }
+  static SQZ_INLINE float to_bytes(const float *t, int64_t columns, float top, const float *r, Bytes p) {
     constexpr int kVectors = Bytes::kVectors;
     const V m = I::set1(top);
     V sum = I::zero(), a[kVectors];
@@ -464,8 +471,8 @@ struct AttentionS8 {
     return I::reduce_add_tree(sum);
   }
   static SQZ_INLINE V probability(const float *t, V top, const float *r, V *sum) {
-    const V e = Math<I>::exp2_bytes(I::greater(I::set1(-126.0f), I::sub(I::load(t), top)));
-    *sum = I::fma(e, I::load(r), *sum);
+    const V e = Math<I>::exp2_bytes(I::greater(I::set1(-126.0f), I::sub(I::load_once(t), top)));
+    *sum = I::fma(e, I::load_once(r), *sum);
     return I::sub(e, I::set1(127.0f));
   }
 

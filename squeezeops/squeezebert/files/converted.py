@@ -130,9 +130,6 @@ class Entry:
     def is_file(self) -> bool:
         return self.name in self.texts
 
-    def read_text(self, encoding: str = "utf-8") -> str:
-        return self.texts[self.name]
-
     def read_bytes(self) -> bytes:
         return self.texts[self.name].encode()
 

@@ -13,6 +13,7 @@ import os
 import re
 import reprlib
 
+from squeezeops.squeezebert.files.built_in import BUILT_IN, built_in_folder
 from squeezeops.squeezebert.files.checkpoint import FOREIGN
 from squeezeops.squeezebert.files.sentence_transformers import transformer_folder
 
@@ -31,9 +32,10 @@ def find_folder(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path : str or path
-        An existing path, folder or file, is returned as it is. Otherwise this is a model's name on the Hub, like
-        "squeezebert/squeezebert-mnli" or "bert-base-uncased"; its branch main is looked up in the local cache. In a
-        folder of sentence-transformers, the model may be in a folder of its own.
+        An existing path, folder or file, is returned as it is. "built-in" is the model for sentiment in the package.
+        Otherwise this is a model's name on the Hub, like "squeezebert/squeezebert-mnli" or "bert-base-uncased"; its
+        branch main is looked up in the local cache. In a folder of sentence-transformers, the model may be in a folder
+        of its own.
 
     Raises
     ------
@@ -49,6 +51,8 @@ def find_folder(path: str | os.PathLike[str]) -> str:
     name = os.fsdecode(path)
     if "\0" not in name and os.path.exists(name):
         return transformer_folder(name)
+    if name == BUILT_IN:
+        return str(built_in_folder())
     if not NAME.fullmatch(name):
         shown = name if name.isprintable() and 0 < len(name) < 500 else reprlib.repr(name)
         raise FileNotFoundError(f"{shown}: expected a folder with a model, got no such folder")

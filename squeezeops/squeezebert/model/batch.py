@@ -226,7 +226,7 @@ def plain_inputs(
         types = None if token_type_ids is None else np.asarray(token_type_ids)
         mask = None if attention_mask is None else np.asarray(attention_mask)
         chosen = None if logits_mask is None else np.asarray(logits_mask)
-    except ValueError:
+    except (RuntimeError, TypeError, ValueError):
         return None
     shape = ids.shape
     if ids.dtype.kind not in "iu" or len(shape) != len(axes) or not ids.size:
@@ -278,6 +278,9 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
         ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24
     except ValueError:
         ragged = True
+    except (RuntimeError, TypeError) as error:  # of an __array__, such as that of a tensor with a gradient
+        got = f"{type(values).__name__}, of which NumPy makes none: {error}"
+        raise TypeError(f"SqueezeBert: {name}: expected an array of integers, got {got}") from None
     if ragged:
         fail(name, "rows of equal length", "rows of different lengths: pad them and mask the padding")
     if not isinstance(shape[0], str):

@@ -102,8 +102,6 @@ def naming(file: Path | Entry) -> Iterator[None]:
     """Turn errors about a file's contents into a ValueError that names the file."""
     try:
         yield
-    except RecursionError:
-        raise ValueError(f"{file}: expected a JSON object, got one nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -423,8 +421,7 @@ def read_model(model: Any) -> dict[str, Any]:
     if not isinstance(model, dict) or "type" in model or "merges" in model:
         expect("model", model, "WordPiece")
     options = {key: model.get(key) for key in ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")}
-    if isinstance(chars := options["max_input_chars_per_word"], int) and chars > MAX_WORD:
-        fail("model: max_input_chars_per_word", f"at most {MAX_WORD}", reprlib.repr(chars))
+    check_word("model: max_input_chars_per_word", options["max_input_chars_per_word"])
     return options | {"vocab": check("model: vocab", model.get("vocab"), dict)}
 
 
@@ -532,6 +529,12 @@ def read_template(post: Mapping[str, Any], kind: str) -> Template:
         check_pieces(f"post_processor: {kind}", len(out) + len(parts))
         out += [(part, type_id) for part in parts]
     return out
+
+
+def check_word(name: str, chars: object) -> None:
+    """Check the length of the longest word, if it is a number."""
+    if isinstance(chars, int) and chars > MAX_WORD:
+        fail(name, f"at most {MAX_WORD}", reprlib.repr(chars))
 
 
 def check_pieces(name: str, count: int) -> None:

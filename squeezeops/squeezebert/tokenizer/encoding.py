@@ -44,6 +44,8 @@ class Encoding(dict[str, Any]):
     (['[CLS]', 'token', '##s', '[SEP]'], [None, 0, 0, None])
     """
 
+    __slots__ = ("_align",)  # and no dict of attributes: there may be one such object per text
+
     if TYPE_CHECKING:  # so that a type checker knows them, and no other name
         input_ids: Any
         token_type_ids: Any
@@ -65,7 +67,7 @@ class Encoding(dict[str, Any]):
         self._align = align
 
     def __missing__(self, key: object) -> EncodedRow:
-        if isinstance(key, int):
+        if hasattr(key, "__index__") and not isinstance(key, bool):
             return self._rows()[key]
         raise KeyError(key)
 

@@ -22,11 +22,11 @@ import reprlib
 import warnings
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from squeezeops import backends, ops
+from squeezeops import ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -42,6 +42,7 @@ from squeezeops.squeezebert.tokenizer.config_files import (
     check_int,
     check_pieces,
     check_records,
+    check_word,
     contradictions,
     naming,
     read_added_tokens,
@@ -179,11 +180,14 @@ class _Plan(NamedTuple):
     columns: tuple[str, ...]
     length: bool
     aligned: bool
+    alone: tuple[Any, ...] | None = None  # `in_c`, if the row of a single text or pair is the result
 
     @property
-    def row(self) -> tuple[str, ...]:
-        """The columns of a row: what is returned, or needed to pad it or to align it with its text."""
-        return _COLUMNS if self.aligned else self.columns
+    def in_c(self) -> tuple[Any, ...]:
+        """What an `Encoder` takes besides texts. Columns: what is returned, or needed to align a row with its text."""
+        number = 0 if self.limit is None else 1 + _STRATEGIES.index(self.strategy)
+        columns = _COLUMNS if self.aligned else self.columns
+        return self.add_special_tokens, number, self.limit or 0, columns
 
 
 @lru_cache(maxsize=64, typed=True)  # checking takes as long as encoding a short text
@@ -229,7 +233,7 @@ def _plan(
         "offset_mapping": check("return_offsets_mapping", return_offsets_mapping, bool),
     }
     width = (limit or 0) if way == "max_length" else 0
-    return _Plan(
+    plan = _Plan(
         strategy=strategy,
         limit=limit if cuts else None,
         stride=stride if windows else None,
@@ -245,6 +249,9 @@ def _plan(
         length=check("return_length", return_length, bool),
         aligned=return_special_tokens_mask,
     )
+    more = plan.stride is not None or plan.split or plan.arrays or plan.length or plan.aligned
+    padded = plan.width > 0 or (plan.longest and multiple > 1)
+    return plan if more or padded else plan._replace(alone=plan.in_c)
 
 
 _Sample = tuple[str, Any, Any]  # index for messages, text, second text or None
@@ -413,8 +420,8 @@ class Tokenizer:
         self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
-        self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
-        self._encoded = 0  # characters, as long as that is few
+        self._encoders: dict[tuple[Any, str], Any] = {}  # by backend and side of truncation
+        self._until_encoder = 4 * self.vocab_size  # characters
         # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
         # words are forgotten. A word that is used again moves back.
         self._recent: dict[str, Pieces] = {}
@@ -481,7 +488,9 @@ class Tokenizer:
         if isinstance(source, Entry) and (stored := source / TOKENIZER).is_file():
             vocab = read_vocabulary(source.file)
             with naming(stored):
-                return cls.from_settings(vocab, read_json(stored))
+                settings = read_json(stored)
+                check_word("max_input_chars_per_word", settings.get("max_input_chars_per_word"))
+                return cls.from_settings(vocab, settings)
         candidates = (source / "tokenizer.json", source / "vocab.txt") if source.is_dir() else (source,)
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
@@ -759,6 +768,12 @@ class Tokenizer:
             plan = _plan(*options)
         except TypeError:  # perhaps a value without a hash
             plan = _plan.__wrapped__(*options)
+        if plan.alone is not None and type(text) is str:
+            samples = [("", text, text_pair)]
+            encoder = self._encoder(samples)
+            row = encoder and encoder.encode(text, text_pair, *plan.alone)
+            if row:
+                return Encoding(row, partial(self._align, samples, plan, 0, None))
         samples, batched = _samples(text, text_pair, plan.split)
         if plan.cuts_one and samples and samples[0][2] is not None:
             expected = "'only_first' or 'only_second' with return_overflowing_tokens and a pair"
@@ -771,12 +786,7 @@ class Tokenizer:
             width += -width % plan.multiple
         if width:
             rows = [self._padded(row, width, plan.side) for row in rows]
-
-        def align() -> list[EncodedRow]:
-            again = plan._replace(aligned=True)
-            aligned = rows if plan.aligned else [row for s in self._encode_samples(samples, again) for row in s]
-            return [self._aligned(row, width, plan.side) for row in aligned]
-
+        align = partial(self._align, samples, plan, width, rows if plan.aligned else None)
         if not batched and plan.stride is None and not plan.arrays:
             out: dict[str, Any] = {key: rows[0][key] for key in plan.columns}
             if plan.length:
@@ -797,6 +807,14 @@ class Tokenizer:
             return {key: values + [self._fills[key]] * missing for key, values in row.items()}
         return {key: [self._fills[key]] * missing + values for key, values in row.items()}
 
+    def _align(
+        self, samples: list[_Sample], plan: _Plan, width: int, rows: list[dict[str, list[Any]]] | None
+    ) -> list[EncodedRow]:
+        """Return the rows of texts with all columns. Encode them again, unless `rows` has these."""
+        if rows is None:
+            rows = [row for found in self._encode_samples(samples, plan._replace(aligned=True)) for row in found]
+        return [self._aligned(row, width, plan.side) for row in rows]
+
     def _aligned(self, row: dict[str, list[Any]], width: int, side: str) -> EncodedRow:
         ids, types, mask, spans, special, words, sequences = self._padded(row, width, side).values()
         return EncodedRow(ids, types, [self._tokens[i] for i in ids], spans, mask, special, words, sequences)
@@ -806,8 +824,7 @@ class Tokenizer:
         encoder = self._encoder(samples)
         if encoder is None or plan.stride is not None or plan.split:
             return [self._encode_rows(*sample, plan) for sample in samples]
-        encode, number = encoder.encode, 0 if plan.limit is None else 1 + _STRATEGIES.index(plan.strategy)
-        options = plan.add_special_tokens, number, plan.limit or 0, plan.row
+        encode, options = encoder.encode, plan.in_c
         return [
             [row] if (row := encode(text, pair, *options)) else self._encode_rows(index, text, pair, plan)
             for index, text, pair in samples
@@ -898,17 +915,19 @@ class Tokenizer:
 
         That takes as long as to encode a few characters per token of the vocabulary in Python.
         """
-        enough = 4 * self.vocab_size
-        if self._encoded < enough:
-            self._encoded += sum(len(text) for _, *texts in samples for text in texts if isinstance(text, (str, list)))
-            if self._encoded < enough:
+        if self._until_encoder > 0:
+            self._until_encoder -= sum(
+                len(text) for _, *texts in samples for text in texts if isinstance(text, (str, list))
+            )
+            if self._until_encoder > 0:
                 return None
         try:
-            key = ops.get_backend(), self.truncation_side
+            backend = ops._active()
         except (ImportError, ValueError):  # the class needs none
             return None
+        key = backend, self.truncation_side
         if key not in self._encoders:
-            make = getattr(backends.load(key[0]), "make_encoder", None)
+            make = getattr(backend, "make_encoder", None)
             self._encoders[key] = make and make(self._vocab, self.settings())
         return self._encoders[key]
 
