@@ -28,6 +28,9 @@ LANGUAGES = {"", "text", "bash", "console", "python", "c", "cmake", "js"}
 TASKS = {command.name: command.task for command in COMMANDS}
 FILES = {  # what a page may call a file of its own
     "article.txt": LONG,
+    "articles.csv": "id,body\n1,the good movie\n",
+    "big.csv": "id,text\n1,the good movie\n",
+    "big.jsonl": '{"id": 1, "text": "the good movie"}\n',
     "docs.txt": "a good movie\nthe bad one\n",
     "documents.txt": "a good movie\nthe bad one\n",
     "pairs.tsv": "is it good?\tthe good movie\n",
