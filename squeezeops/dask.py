@@ -8,8 +8,7 @@ texts : dask.dataframe.Series of str
     ``truncation=True`` are those of the pipeline.
 model, dtype, attention, **options
     Those of `squeezeops.pipeline`.
-threads : int, optional
-    Per process. Default: those that its worker has.
+threads : int, optional; per process, by default those that its worker has
 """
 
 from __future__ import annotations
@@ -55,6 +54,7 @@ def embed(texts: Any, model: Any, **options: Any) -> Any:
 
 
 def _map(task: str, texts: Any, meta: Any, **options: Any) -> Any:
+    meta.index = texts._meta.index  # empty, of the same type
     return texts.map_partitions(partial(_answer, task, meta, options), meta=meta)
 
 

@@ -8,7 +8,6 @@ all instruction sets here agree. Update it only for a new case, or for a change 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import math
@@ -21,25 +20,11 @@ from typing import Any
 import numpy as np
 
 from squeezeops import ops
+from squeezeops.benchmark.golden import TO_TOLERANCE, digest, model_logits, numbers
 from squeezeops.packing import pack_table
 
 FILE = Path(__file__).with_name("golden_bits.json")
 CHECKPOINT = FILE.parents[1] / "examples" / "sentiment_checkpoint"
-# Instruction sets of which floats have other bits: without a fused multiply-add, or, where pointers have 32 bits, with
-# vectors that flush subnormal numbers.
-TO_TOLERANCE = {"sse2", "wasm_simd128"} | ({"neon", "neon_vfpv4"} if sys.maxsize < 2**32 else set())
-
-
-def numbers(seed: int, *shape: int, scale: float = 2.0) -> np.ndarray:
-    """Pseudo-random float32 in [-scale, scale), scale a power of two: a hash of integers, exact from there on.
-
-    So the inputs depend on no random number generator and on no rounding.
-    """
-    h = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed * 2**32 + 1)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 0x9E3779B97F4A7C15)):
-        h = (h ^ (h >> np.uint64(shift))) * np.uint64(factor)
-    integers = (h >> np.uint64(40)).astype(np.int32) - 2**23  # 24 bits, which a float32 holds
-    return (integers.astype(np.float32) * np.float32(scale / 2**23)).reshape(shape)
 
 
 def integers(seed: int, high: int, *shape: int) -> np.ndarray:
@@ -273,20 +258,10 @@ def attention_int8_cases() -> Cases:
 
 def model_cases() -> Cases:
     """The logits of the embedded model as it ships, and of the checkpoint that it is made from."""
-    from squeezeops import SqueezeBert, Tokenizer
     from squeezeops.pipelines import default_model
 
-    texts = [
-        "A gorgeous, witty, seductive movie.",
-        "no",
-        "The battery dies in an hour, and nobody at the shop would so much as look at it; I want my money back!",
-    ]
-
     def logits(dtype: str) -> np.ndarray:
-        folder = default_model() if dtype == "int8" else CHECKPOINT
-        batch = Tokenizer.from_pretrained(folder)(texts, padding=True)
-        model = SqueezeBert.from_pretrained(folder, dtype=dtype)
-        return model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]).logits
+        return model_logits(default_model() if dtype == "int8" else CHECKPOINT, dtype)
 
     return {f"embedded_model/{dtype}": partial(logits, dtype) for dtype in ("float32", "float16", "int8")}
 
@@ -303,12 +278,6 @@ def all_cases() -> Cases:
         **attention_int8_cases(),
         **model_cases(),
     }
-
-
-def digest(result: np.ndarray) -> str:
-    """SHA-256 of shape and bits; any NaN equals any NaN."""
-    bits = np.where(result == result, result.view(np.uint32), np.uint32(0x7FC00000)).astype("<u4")
-    return hashlib.sha256(f"float32{result.shape}".encode() + bits.tobytes()).hexdigest()
 
 
 def compute() -> dict[str, str]:

@@ -320,7 +320,7 @@ def test_debug_shows_the_traceback(call, monkeypatch):
 # ---- help, version, info ---------------------------------------------------------------------------------------------
 
 
-NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "bench"]
+NAMES = [*(command.name for command in COMMANDS), "convert", "check", "info", "doctor", "bench"]
 
 
 def test_help(call):

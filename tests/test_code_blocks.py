@@ -29,6 +29,7 @@ LANGUAGES = {"", "text", "bash", "console", "python", "c", "cmake", "js"}
 TASKS = {command.name: command.task for command in COMMANDS}
 FILES = {  # what a page may call a file of its own
     "article.txt": LONG,
+    "articles.csv": "id,body\n1,the good movie\n",
     "articles.csv.gz": "body\nthe good movie\n",
     "big.csv": "text\na good movie\na bad one\n",
     "big.jsonl": '{"id": 7, "text": "good"}\n{"id": 8, "text": "a bad one"}\n',

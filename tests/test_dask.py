@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from limits import seconds
+from pages import blocks
 from pipeline_helpers import write_lively_model
 
 from squeezeops.pipelines import default_model, pipeline
@@ -111,3 +113,14 @@ def test_errors_and_empty_partitions(frame, cluster):
     with pytest.raises(ValueError, match="text-classification: text 0: expected a non-empty text"):
         dask.classify(frame["text"].str.slice(0, 0)).compute()
     assert len(dask.classify(frame["text"]).compute(scheduler="threads")) == len(TEXTS)
+
+
+def test_the_page(frame, tmp_path, monkeypatch):
+    """The block of docs/tasks.md runs."""
+    (block,) = [block for block in blocks("docs/tasks.md", "python") if "import squeezeops.dask" in block.text]
+    monkeypatch.chdir(tmp_path)
+    frame.partitions[:2].to_parquet("reviews/")
+    Path("path/to").mkdir(parents=True)
+    Path("path/to/model").symlink_to(default_model())
+    exec(block.text, names := {})
+    assert len(names["dask"].dataframe.read_parquet("labels/")) == 200

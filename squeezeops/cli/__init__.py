@@ -1,5 +1,5 @@
 """The command line: ``squeezeops classify``, ``zero-shot``, ``rerank``, ``tag``, ``answer``, ``fill-mask``, ``embed``,
-``convert``, ``check``, ``info``, ``bench``.
+``convert``, ``check``, ``info``, ``doctor``, ``bench``.
 
 Results go to standard output. An error is one line on standard error and exit status 2, or 1 where other inputs have
 their results (--on-error skip); SQUEEZEOPS_DEBUG=1 adds the traceback. Ctrl-C ends silently with status 130, SIGTERM
@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from squeezeops._version import __version__
-from squeezeops.cli import bench, check, convert, info, running, streams
+from squeezeops.cli import bench, check, convert, doctor, info, running, streams
 from squeezeops.cli.streams import CommandError
 from squeezeops.cli.tasks import COMMANDS
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         advice = f"see {task.prog} --help; -- goes before {command.noun}s that start with a dash"
         task.set_defaults(run=partial(running.run, command), advice=advice)
         running.add_arguments(command, task)
-    for name, module in (("convert", convert), ("check", check), ("info", info), ("bench", bench)):
+    for name, module in (("convert", convert), ("check", check), ("info", info), ("doctor", doctor), ("bench", bench)):
         other = add(name, module.SUMMARY, module.DESCRIPTION)
         other.set_defaults(run=module.run, advice=f"see {other.prog} --help")
         module.add_arguments(other)

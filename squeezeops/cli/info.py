@@ -32,15 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the description."""
-    facts = _facts(arguments.model)
+    facts = describe_installation(arguments.model)
     streams.set_output(arguments.json)
     if arguments.json:
         print(streams.to_json(facts, indent=2))
     else:
-        print("\n".join(line.translate(streams.ONE_LINE) for line in _describe(facts)))
+        print("\n".join(line.translate(streams.ONE_LINE) for line in as_lines(facts)))
 
 
-def _facts(path: str | None) -> dict[str, Any]:
+def describe_installation(path: str | None = None) -> dict[str, Any]:
+    """Return versions, machine, backends, kernels, and the model at `path`, by default the built-in one."""
     from squeezeops import ops
     from squeezeops.benchmark.machine import describe_machine
 
@@ -140,7 +141,7 @@ def _converted_facts(file: str) -> dict[str, Any]:
     }
 
 
-def _describe(facts: dict[str, Any]) -> list[str]:
+def as_lines(facts: dict[str, Any]) -> list[str]:
     """Return the description as lines of text."""
     cpu, model = facts["cpu"], facts["model"]
     rows = [(name, facts[name]) for name in ("squeezeops", "python", "numpy", "platform")]
@@ -172,7 +173,11 @@ def _describe(facts: dict[str, Any]) -> list[str]:
         rows += [
             ("embedding" if i == 0 else "", line) for i, line in enumerate(_describe_embedding(model["embedding"]))
         ]
-    return [f"{name:<13} {value}" for name, value in rows]
+    return [row(name, value) for name, value in rows]
+
+
+def row(name: str, value: object) -> str:
+    return f"{name:<13} {value}"
 
 
 def _describe_embedding(settings: dict[str, Any] | None) -> list[str]:
