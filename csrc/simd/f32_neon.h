@@ -116,10 +116,10 @@ struct F32Neon : FloatDefaults<F32Neon> {
     V r;
     __asm__ volatile("ldp %q0, %q1, [%2]"
                      : "=w"(r.a), "=w"(r.b)
-                     : "r"(p), "m"(*reinterpret_cast<const float (*)[8]>(p)));
+                     : "r"(p), "m"(*reinterpret_cast<const float(*)[8]>(p)));
     __asm__ volatile("ldp %q0, %q1, [%2, 32]"
                      : "=w"(r.c), "=w"(r.d)
-                     : "r"(p), "m"(*reinterpret_cast<const float (*)[16]>(p)));
+                     : "r"(p), "m"(*reinterpret_cast<const float(*)[16]>(p)));
     return r;
   }
   static SQZ_INLINE V load_once(const float *p) {
