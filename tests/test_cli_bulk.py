@@ -413,7 +413,7 @@ def test_a_full_disk(job, tmp_path):
         env=environment(),
         capture_output=True,
     )
-    assert process.returncode == 2 and b"File too large" in process.stderr, process.stderr
+    assert process.returncode == 2 and b"out.jsonl: File too large" in process.stderr, process.stderr
     assert b"--resume goes on after" in process.stderr
     assert names(tmp_path) == ["out.jsonl.journal", "out.jsonl.part"]
     size = json.loads((tmp_path / "out.jsonl.journal").read_text())["bytes"]

@@ -75,6 +75,14 @@ class TableFile:
 
     def commit(self, state: dict[str, Any], complete: bool = False) -> None:
         """End a chunk: what was appended, and `state`, survive from here on. At most one per `CHUNK_SECONDS`."""
+        try:
+            self._commit(state, complete)
+        except OSError as error:
+            if error.filename is None:  # such as that of a full disk
+                error.filename = self._target
+            raise
+
+    def _commit(self, state: dict[str, Any], complete: bool) -> None:
         self._part.write("".join(self._rows).encode())
         self._rows = []
         now = time.monotonic()
