@@ -8,6 +8,7 @@ journal replaces the old one. Whatever a crash leaves after the bytes in the jou
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from squeezeops.cli.streams import CommandError
 from squeezeops.squeezebert.files.atomic import flush_folder
 
 PART, JOURNAL = ".part", ".journal"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk is
 CHUNK_SECONDS = 1.0  # between two flushes to disk; a kill loses the work since the last one
 
 
@@ -156,10 +158,17 @@ def table_file(path: str, settings: Mapping[str, Any], resume: bool, force: bool
 def _open_part(target: str, path: str) -> Iterator[BinaryIO]:
     """Open the unfinished file, which may be new, and lock it until the end."""
     try:
-        part = open(os.open(target + PART, os.O_RDWR | os.O_CREAT, 0o666), "rb+")  # noqa: SIM115
+        with _locked(target, path) as part:
+            yield part
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-    with part:
+        if error.errno in FULL or error.filename == target + PART:
+            raise OSError(error.errno, error.strerror, path) from error
+        raise
+
+
+@contextmanager
+def _locked(target: str, path: str) -> Iterator[BinaryIO]:
+    with open(target + PART, "ab+") as part:
         with suppress(ImportError):
             import fcntl
 
