@@ -26,7 +26,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from squeezeops import ops
+from squeezeops import backends, ops
 from squeezeops.squeezebert.files.converted import TOKENIZER, Entry, find_file, open_entry, read_vocabulary
 from squeezeops.squeezebert.files.hub_cache import find_folder
 from squeezeops.squeezebert.tokenizer.config_files import (
@@ -420,7 +420,7 @@ class Tokenizer:
         self._decoded = {self._ids[content]: form for content, form in normalized.items()}
 
         self._longest = max(map(len, self._vocab), default=0)
-        self._encoders: dict[tuple[Any, str], Any] = {}  # by backend and side of truncation
+        self._encoders: dict[tuple[str, str], Any] = {}  # by backend and side of truncation
         self._until_encoder = 4 * self.vocab_size  # characters
         # Pieces of words. When the words of `_recent` take MOST_RECENT bytes, they become those of `_older`, whose
         # words are forgotten. A word that is used again moves back.
@@ -922,12 +922,11 @@ class Tokenizer:
             if self._until_encoder > 0:
                 return None
         try:
-            backend = ops._active()
+            key = ops.get_backend(), self.truncation_side
         except (ImportError, ValueError):  # the class needs none
             return None
-        key = backend, self.truncation_side
         if key not in self._encoders:
-            make = getattr(backend, "make_encoder", None)
+            make = getattr(backends.load(key[0]), "make_encoder", None)
             self._encoders[key] = make and make(self._vocab, self.settings())
         return self._encoders[key]
 
