@@ -42,7 +42,7 @@ def atomic_file(target: str, replace: bool) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with suppress(OSError):  # renamed already, or never made
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # such as that of a full disk
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # such as that of a full disk
             error.filename = target
         raise
     flush_folder(target)
