@@ -1,7 +1,9 @@
 """Downloads PyPy and MicroPython for test_runtimes.py into the user's cache folder: ``python tests/fetch_runtimes.py``.
 
 They are packages of Debian 13, from the mirror that this machine's own lists of packages name. Their programs are run
-by the loader that comes with them, since this machine's C library may be older.
+by the loader that comes with them, since this machine's C library may be older. ``python tests/fetch_runtimes.py
+free-threaded`` builds a CPython without the GIL from the source there, for test_free_threaded.py; that takes minutes,
+and the headers of libffi.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "arm"))
 
-from machinery import Failed, download  # noqa: E402
-from packages import CACHE, made_once, sources, unpack_packages  # noqa: E402
+from machinery import JOBS, Failed, download, run  # noqa: E402
+from packages import CACHE, made_once, sources, unpack_packages, unpack_source  # noqa: E402
 
 SUITE = "trixie"
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "armv7": "armhf"}  # by the names of `tests/arm`
@@ -55,7 +57,28 @@ def fetch(architecture: str) -> Path:
     return made_once(name_of(architecture), make)
 
 
+def free_threaded() -> Path:
+    """Build CPython 3.13 without the GIL, unless it was done before; return its program."""
+
+    def make(root: Path, work: Path) -> None:
+        source = work / "source"
+        source.mkdir()
+        unpack_source("python3.13", source, work, SUITE)
+        options = ("-q", "--disable-gil", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1")
+        run("./configure", *options, cwd=source)
+        run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=3600)
+        run(root / "bin" / "python3.13t", "-c", "import ctypes, zlib, sys; assert not sys._is_gil_enabled()")
+        pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        abi = ("--implementation=cp", "--python-version=3.13", "--abi=cp313t", "--abi=none", "--only-binary=:all:")
+        download(*pip, "--target", root / "site", *abi, *WHEELS, "numpy", "pytest")
+
+    return made_once(f"free-threaded-{SUITE}", make) / "bin" / "python3.13t"
+
+
 def main() -> int:
+    if sys.argv[1:] == ["free-threaded"]:
+        print(free_threaded())
+        return 0
     if platform.machine() != "x86_64":
         print("the runtimes are downloaded on x86-64 machines only")
         return 0

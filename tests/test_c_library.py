@@ -223,8 +223,9 @@ def test_example_with_cmake(built, example, tmp_path, request):
         add_executable(example_static {source})
         target_link_libraries(example_static PRIVATE squeezeops::squeezeops_static)
     """
-    text = project.format(version=".".join(VERSION.split(".")[:2]), source=example.as_posix())
-    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text))
+    version = ".".join(VERSION.split(".")[:2])
+    text = textwrap.dedent(project.format(version=version, source=example.as_posix()))
+    (tmp_path / "CMakeLists.txt").write_text(text)
     configure = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-Dsqueezeops_ROOT={prefix}", *ninja()]
     run(*configure)
     run(tool("cmake"), "--build", tmp_path / "build")
@@ -232,7 +233,7 @@ def test_example_with_cmake(built, example, tmp_path, request):
         assert run(tmp_path / "build" / name) == EXPECTED
     found = "Threads" in (tmp_path / "build" / "CMakeCache.txt").read_text()
     assert found == (built == "prefix")
-    (tmp_path / "CMakeLists.txt").write_text(textwrap.dedent(text).replace("squeezeops 0.1", "squeezeops 7.5"))
+    (tmp_path / "CMakeLists.txt").write_text(text.replace(f"squeezeops {version}", "squeezeops 7.5"))
     refused = subprocess.run(list(map(str, configure)), capture_output=True, text=True)
     assert refused.returncode != 0 and VERSION in refused.stderr
 

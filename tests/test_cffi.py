@@ -72,14 +72,6 @@ def test_golden_bits_in_abi_mode():
     assert result.stdout.split() == ["ABI", "True"], result.stderr
 
 
-@pytest.mark.parametrize("side", ["after", "before"])
-def test_stays_within_its_arrays(side):
-    from test_memory import run_in_another_process
-
-    code, last, errors = run_in_another_process("cffi", "", side, "false")
-    assert (code, last) == (0, "done"), errors
-
-
 # One library.
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from op_helpers import assert_same_bits, normal, run_python
 from op_table import TABLE
-from test_memory import run_in_another_process
 
 from squeezeops import backends, ops
 
@@ -168,13 +167,6 @@ def test_one_signature_a_kernel(numba_backend, rng):
     modules = vars(attention) | vars(convolution) | vars(gather) | vars(rows)
     counts = {name: len(modules[name].signatures) for name in KERNELS}
     assert counts == dict.fromkeys(KERNELS, 1) | {"convolve": 2, "embedding": 3}
-
-
-@needs_numba
-@pytest.mark.parametrize("side", ["after", "before"])
-def test_it_stays_within_its_arrays(side):
-    code, last, errors = run_in_another_process("numba", "", side, "false")
-    assert (code, last) == (0, "done"), errors
 
 
 # The bits.

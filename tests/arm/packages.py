@@ -1,4 +1,4 @@
-"""Unpacks a distribution's packages into a cache folder. Nothing is installed: apt has a state of its own."""
+"""Unpacks a distribution's packages and sources into a folder. Nothing is installed: apt has a state of its own."""
 
 from __future__ import annotations
 
@@ -47,14 +47,12 @@ def main_suite(text: str, suffix: str, suite: str | None = None) -> str:
     return "\n".join(stanzas)
 
 
-def unpack_packages(
-    architecture: str, packages: Sequence[str], root: Path, work: Path, suite: str | None = None
-) -> None:
-    """Unpack packages and their dependencies below `root`. The architecture has Debian's name."""
-    parts, archives = work / "parts", work / "cache" / "archives"
-    for folder in (parts, archives / "partial", work / "state" / "lists" / "partial"):
+def private_apt(architecture: str, work: Path, lists: dict[str, str]) -> Callable[..., None]:
+    """Return a function that runs apt-get with a state of its own in `work`, and these lists of packages."""
+    parts = work / "parts"
+    for folder in (parts, work / "cache" / "archives" / "partial", work / "state" / "lists" / "partial"):
         folder.mkdir(parents=True)
-    for name, text in sources(suite=suite).items():
+    for name, text in lists.items():
         (parts / name).write_text(text)
     (work / "status").touch()
     config = work / "apt.conf"
@@ -71,9 +69,26 @@ APT::Sandbox::User "";
     )
     apt = partial(download, "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
     apt("update", "-o", "APT::Update::Error-Mode=any")  # else a list that is missing is a warning
+    return apt
+
+
+def unpack_packages(
+    architecture: str, packages: Sequence[str], root: Path, work: Path, suite: str | None = None
+) -> None:
+    """Unpack packages and their dependencies below `root`. The architecture has Debian's name."""
+    apt = private_apt(architecture, work, sources(suite=suite))
     apt("install", "--yes", "--no-install-recommends", "--download-only", *packages)
-    for package in sorted(archives.glob("*.deb")):
+    for package in sorted((work / "cache" / "archives").glob("*.deb")):
         run("dpkg-deb", "-x", package, root)
+
+
+def unpack_source(package: str, root: Path, work: Path, suite: str) -> None:
+    """Unpack the source of a package below `root`, as its authors published it."""
+    lists = {name: re.sub(r"(?m)^(Types: )?deb\b", r"\1deb-src", text) for name, text in sources(suite=suite).items()}
+    apt = private_apt("amd64", work, lists)
+    apt("source", "--download-only", package, cwd=work)
+    (archive,) = work.glob("*.orig.tar.*[!c]")  # beside it may lie its signature, .asc
+    run("tar", "-xf", archive, "-C", root, "--strip-components", "1")
 
 
 def made_once(name: str, make: Callable[[Path, Path], None]) -> Path:
