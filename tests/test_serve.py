@@ -93,6 +93,47 @@ runpy.run_path({str(SERVER)!r}, run_name="__main__")
         assert post(port, ["small"], connection) == (200, {"results": ["small"]})
 
 
+def test_waiting_requests_are_one_batch_and_packets_leave_at_once(tmp_path):
+    """While the first request is computed, the others arrive. An answer says which texts were in its batch."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""
+import queue, runpy, socket, time, squeezeops
+from http.server import BaseHTTPRequestHandler
+
+class Queue(queue.SimpleQueue):
+    def __init__(self):
+        Queue.jobs = self
+queue.SimpleQueue = Queue
+
+class Pipe:
+    seen = 0
+    def stream(self, texts):
+        Pipe.seen += len(texts)
+        while Pipe.seen + Queue.jobs.qsize() < 8:
+            time.sleep(0.01)
+        for text in texts:
+            yield texts
+
+end_headers = BaseHTTPRequestHandler.end_headers
+def with_option(self):
+    self.send_header("No-Delay", str(self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+    end_headers(self)
+BaseHTTPRequestHandler.end_headers = with_option
+squeezeops.pipeline = lambda *arguments, **options: Pipe()
+runpy.run_path({str(SERVER)!r}, run_name="__main__")
+"""
+    )
+    with serving(program=program) as (_, port):
+        clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=seconds(60)) for _ in range(8)]
+        for text, client in enumerate(clients):
+            client.request("POST", "/", json.dumps({"inputs": str(text)}))
+        answers = [client.getresponse() for client in clients]
+        assert [answer.getheader("No-Delay") for answer in answers] == ["1"] * 8
+        batches = {tuple(json.loads(answer.read())["results"]) for answer in answers}
+        assert len(batches) <= 2 and sorted(sum(batches, ())) == list("01234567")
+
+
 def test_results(server, classify):
     _, port = server
     assert post(port, TEXTS) == (200, {"results": classify(TEXTS)})
