@@ -60,4 +60,4 @@ def test_threads(python):
 def test_module(python, name):
     """That of this folder, on the native backend."""
     options = ("-q", "-p", "no:cacheprovider", "-o", "addopts=", "-m", "not oracle and not runtimes and not full")
-    python("-m", "pytest", *options, "-k", "native", ROOT / "tests" / f"test_{name}.py")
+    python("-m", "pytest", *options, "-k", "not numpy and not numba and not cffi", ROOT / "tests" / f"test_{name}.py")
