@@ -19,6 +19,7 @@ from machinery import JOBS, Failed, download, run  # noqa: E402
 from packages import CACHE, made_once, sources, unpack_packages, unpack_source  # noqa: E402
 
 SUITE = "trixie"
+LONGEST = 3600  # seconds of a build
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "armv7": "armhf"}  # by the names of `tests/arm`
 TRIPLE = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "armv7": "arm-linux-gnueabihf"}
 PACKAGES = {"x86_64": ("micropython", "pypy3"), "aarch64": ("micropython",), "armv7": ("micropython",)}
@@ -66,7 +67,7 @@ def free_threaded() -> Path:
         unpack_source("python3.13", source, work, SUITE)
         options = ("-q", "--disable-gil", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1")
         run("./configure", *options, cwd=source)
-        run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=3600)
+        run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=LONGEST)
         run(root / "bin" / "python3.13t", "-c", "import ctypes, zlib, sys; assert not sys._is_gil_enabled()")
         pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
         abi = ("--implementation=cp", "--python-version=3.13", "--abi=cp313t", "--abi=none", "--only-binary=:all:")

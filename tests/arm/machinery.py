@@ -111,11 +111,11 @@ NETWORK_FAULT = re.compile(
 PAUSES = (10, 60, 180)  # seconds; a mirror that is being updated needs a few minutes
 
 
-def download(*command: str | Path, cwd: Path | None = None, **environment: str) -> None:
+def download(*command: str | Path, **environment: str) -> None:
     """Run a program that downloads, again after a pause if the network is at fault; Unreachable if it stays so."""
     for pause in (*PAUSES, None):
         try:
-            run(*command, cwd=cwd, **environment)
+            run(*command, **environment)
             return
         except subprocess.TimeoutExpired as error:
             trouble = str(error)

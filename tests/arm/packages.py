@@ -67,7 +67,7 @@ APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "";
 """
     )
-    apt = partial(download, "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
+    apt = partial(download, "env", "-C", str(work), "apt-get", "-q", APT_CONFIG=str(config), LC_ALL="C")
     apt("update", "-o", "APT::Update::Error-Mode=any")  # else a list that is missing is a warning
     return apt
 
@@ -86,7 +86,7 @@ def unpack_source(package: str, root: Path, work: Path, suite: str) -> None:
     """Unpack the source of a package below `root`, as its authors published it."""
     lists = {name: re.sub(r"(?m)^(Types: )?deb\b", r"\1deb-src", text) for name, text in sources(suite=suite).items()}
     apt = private_apt("amd64", work, lists)
-    apt("source", "--download-only", package, cwd=work)
+    apt("source", "--download-only", package)  # into the current folder
     (archive,) = work.glob("*.orig.tar.*[!c]")  # beside it may lie its signature, .asc
     run("tar", "-xf", archive, "-C", root, "--strip-components", "1")
 
