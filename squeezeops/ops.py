@@ -156,7 +156,8 @@ def _pointwise_conv_ncw(
     swapped = residual if residual is None else residual.transpose(0, 2, 1)
     result = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
     y[...] = result.transpose(0, 2, 1)
-    return y
+    checked: Floats = a.result(y)
+    return checked
 
 
 class QuantizedRows(NamedTuple):
@@ -817,7 +818,8 @@ def _softmax_along(x: Any, axis: int, mask: Any, scale: Any, fully_masked: Any, 
         mask = np.moveaxis(np.broadcast_to(mask, x.shape), axis, -1)
     moved = _active().softmax(np.moveaxis(x, axis, -1), mask, scale, fully_masked, None)
     y[...] = np.moveaxis(moved, -1, axis)
-    return y
+    checked: Floats = a.result(y)
+    return checked
 
 
 def gelu(x: Floats, *, approximate: Approximate = "none", out: Floats | None = None) -> Floats:

@@ -30,6 +30,7 @@ class Arguments:
         self.op = op
         self.inputs: list[tuple[str, np.ndarray]] = []  # as given, for `output`
         self.no_memory: Exception | None = None  # for a copy: raised by `done`, since a wrong argument comes first
+        self.outs: list[tuple[np.ndarray, Any]] = []  # views of results of the caller, and these
 
     def given(self, name: str, value: Any, *dtypes: str, what: str = "an array") -> np.ndarray:
         """Check an input of one of `dtypes` in native byte order."""
@@ -37,9 +38,9 @@ class Arguments:
         return self.inputs[-1][1]
 
     def _typed(self, name: str, value: Any, what: str, *dtypes: str) -> np.ndarray:
-        """Check the type, and return an array whose attributes run no code of the caller: no subclass."""
+        """Check the type; return a view, whose shape no one else can change, and no subclass, which may run code."""
         if isinstance(value, np.ndarray):
-            plain = np.asarray(value)
+            plain = np.ndarray.view(value, np.ndarray)
             if plain.dtype in dtypes:
                 return plain
         raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", check.array_kind(value))
@@ -188,8 +189,14 @@ class Arguments:
             if np.may_share_memory(plain, value):
                 raise error(ValueError, op, "out", "memory apart from the inputs", f"an overlap with {name}")
         self.done()
-        checked: np.ndarray = out
-        return checked
+        self.outs.append((plain, out))
+        return plain
+
+    def result(self, found: Any) -> Any:
+        """Return the caller's own array in place of its view; of a tuple, each."""
+        if isinstance(found, tuple):
+            return tuple(map(self.result, found))
+        return next((own for view, own in self.outs if view is found), found)
 
     def quantized_output(
         self, values: Any, scales: Any, leading: Shape, channels: int, groups: int
@@ -299,7 +306,7 @@ class Front:
         out = a.output(out, shape)
         conv = self._pack(a, w, bias, groups, "float32")
         self.kernels.convolve(matrix(x), None, conv, activation, matrix(residual), matrix(out))
-        return out
+        return a.result(out)
 
     def pack_pointwise_conv(self, weight: Any, bias: Any, groups: Any, dtype: Any, memory: Any) -> Convolution:
         a, groups = Arguments("PointwiseConv"), check.int64("PointwiseConv", "groups", groups)
@@ -381,7 +388,7 @@ class Front:
         shape = (*x.shape[:-1], handle.groups * handle.n)
         residual = a.optional("residual", residual, shape)
         room = self._room(a, shape, quantize_groups, out, out_scales, quantize_rotate)
-        return self._convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), *room)
+        return a.result(self._convolve(matrix(x), matrix(x_scales), handle, activation, matrix(residual), *room))
 
     def _room(
         self, a: Arguments, shape: Shape, quantize_groups: Any, out: Any, out_scales: Any, quantize_rotate: Any
@@ -431,7 +438,8 @@ class Front:
             rooms.append((y, rows, *rest))
         matrices = matrix(x), matrix(x_scales)
         return tuple(
-            self._convolve(*matrices, h, activation, residual, *r) for h, r in zip(handles, rooms, strict=True)
+            a.result(self._convolve(*matrices, h, activation, residual, *r))
+            for h, r in zip(handles, rooms, strict=True)
         )
 
     def _convolved(self, a: Arguments, conv: Convolution, x: Any, x_scales: Any) -> tuple[Any, Any]:
@@ -457,7 +465,8 @@ class Front:
         rotate = rotation(a.op, "rotate", rotate, "x", channels // groups)
         quantized = a.quantized_output(values, scales, x.shape[:-1], channels, groups)
         self.kernels.quantize_rows(matrix(x), groups, *map(matrix, quantized), rotate)
-        return quantized
+        rows: tuple[Any, Any] = a.result(quantized)
+        return rows
 
     # Row-wise ops. x and out may be the same memory.
 
@@ -469,7 +478,7 @@ class Front:
         residual = a.optional("residual", residual, x.shape)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.layer_norm(matrix(x), weight, bias, single(eps), matrix(residual), matrix(out))
-        return out
+        return a.result(out)
 
     def rms_norm(self, x: Any, weight: Any, eps: Any, residual: Any, out: Any) -> Any:
         a, eps = Arguments("rms_norm"), check.real("rms_norm", "eps", eps)
@@ -479,7 +488,7 @@ class Front:
         residual = a.optional("residual", residual, x.shape)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.rms_norm(matrix(x), weight, single(eps), matrix(residual), matrix(out))
-        return out
+        return a.result(out)
 
     def l2_normalize(self, x: Any, eps: Any, out: Any) -> Any:
         a, eps = Arguments("l2_normalize"), check.real("l2_normalize", "eps", eps)
@@ -487,7 +496,7 @@ class Front:
         eps = check.epsilon(a.op, eps)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.l2_normalize(matrix(x), single(eps), matrix(out))
-        return out
+        return a.result(out)
 
     def softmax(self, x: Any, mask: Any, scale: Any, fully_masked: Any, out: Any) -> Any:
         a, scale = Arguments("softmax"), check.real("softmax", "scale", scale)
@@ -496,7 +505,7 @@ class Front:
         fully_masked = check.choice(a.op, "fully_masked", fully_masked, check.FULLY_MASKED)
         out = a.output(out, x.shape, in_place=True)
         self.kernels.softmax(matrix(x), mask, single(scale), fully_masked == "uniform", matrix(out))
-        return out
+        return a.result(out)
 
     def gelu(self, x: Any, approximate: Any, out: Any) -> Any:
         a = Arguments("gelu")
@@ -510,8 +519,8 @@ class Front:
 
     def _activate(self, a: Arguments, x: np.ndarray, word: str, out: Any) -> Any:
         out = a.output(out, x.shape, in_place=True)
-        self.kernels.activation(x.reshape(-1), word, np.asarray(out).reshape(-1))
-        return out
+        self.kernels.activation(x.reshape(-1), word, out.reshape(-1))
+        return a.result(out)
 
     # Pooling and embeddings.
 
@@ -522,7 +531,7 @@ class Front:
         mask = a.mask_rows(mask, (*batch, length), "bool")
         out = a.output(out, (*batch, channels))
         self.kernels.mean_pool(x.reshape(math.prod(batch), length, channels), mask, matrix(out))
-        return out
+        return a.result(out)
 
     def embedding(self, ids: Any, table: Any, out: Any) -> Any:
         a = Arguments("embedding")
@@ -530,7 +539,7 @@ class Front:
         ids = a.ids("ids", ids, len(table))
         out = a.output(out, (*ids.shape, channels))
         self.kernels.embedding(ids.reshape(-1), table, matrix(out))
-        return out
+        return a.result(out)
 
     def embedding_layer_norm(
         self,
@@ -557,7 +566,7 @@ class Front:
         out = a.output(out, (*ids.shape, channels))
         pairs = [(i.reshape(-1), t) for i, t in ((ids, words), (position_ids, positions), (type_ids, types))]
         self.kernels.embedding_layer_norm(pairs, weight, bias, single(eps), matrix(out))
-        return out
+        return a.result(out)
 
     # Attention. Sequence b has the rows from offsets[b] up to offsets[b + 1].
 
@@ -603,7 +612,7 @@ class Front:
         self.kernels.attention(
             *map(matrix, rows), heads, *offsets, mask, factor, fully_masked == "uniform", matrix(out)
         )
-        return out
+        return a.result(out)
 
     def _attention_s8(
         self,
@@ -649,7 +658,7 @@ class Front:
         self.kernels.attention_s8(
             *map(matrix, rows), heads, *offsets, mask, factor, uniform, value_scale, value_bias, matrix(out)
         )
-        return out
+        return a.result(out)
 
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
         a, num_heads = Arguments("attention_scores"), check.int64("attention_scores", "num_heads", num_heads)
@@ -662,8 +671,8 @@ class Front:
         factor = self._scale(a, scale, q.shape[2] // heads)
         q, k = a.plain("q", q), a.plain("k", k)
         out = a.output(out, shape)
-        self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, np.asarray(out))
-        return out
+        self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, out)
+        return a.result(out)
 
     def _rows(self, a: Arguments, rows: Rows, q: Any, k: Any, sequences: dict[str, Any]) -> None:
         """Check q (B, Lq, C) and k (B, Lk, C); for a ragged batch q (total_q, C) and k (total_k, C)."""
