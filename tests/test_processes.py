@@ -319,7 +319,7 @@ def namespace():
     """A function of shell commands that mount; it returns the start of a command line that sees those mounts alone."""
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True).returncode:
-        pytest.skip("the system permits no namespace of mounts")
+        pytest.skip(reason="the system permits no namespace of mounts")
     return lambda mounts: [*unshare, "sh", "-ec", f'{mounts}\nexec "$@"', "sh"]
 
 

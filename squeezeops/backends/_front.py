@@ -48,7 +48,7 @@ class Arguments:
     def plain(self, name: str, value: np.ndarray, dtype: Any = None, copy: bool = False) -> np.ndarray:
         """Return the array C-contiguous and aligned, copied if it is not; as it is if there is no memory for that."""
         if value.flags.c_contiguous and value.flags.aligned and not copy:
-            return np.asarray(value)
+            return value
         try:
             return np.array(value, dtype, order="C")
         except (MemoryError, ValueError):  # ValueError: the size overflows
