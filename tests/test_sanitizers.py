@@ -180,7 +180,9 @@ def test_races(races, command, record_property):
 @pytest.fixture(scope="module")
 def valgrind(tmp_path_factory):
     """A function that builds a test program in C++ and runs its commands under valgrind's memcheck."""
-    memcheck = [tool("valgrind"), "--quiet", "--error-exitcode=99"]
+    # valgrind runs one thread at a time. By default a waiting thread gets no turn while two others have work, so the
+    # main thread of test_pool could wait without end.
+    memcheck = [tool("valgrind"), "--quiet", "--error-exitcode=99", "--fair-sched=yes"]
     leaks = ["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
     folder, library = tmp_path_factory.mktemp("valgrind"), Path(squeezeops.get_library())
     compiler, *flags = shlex.split(os.environ.get("CXX", "c++"))
