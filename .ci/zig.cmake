@@ -4,4 +4,14 @@ set(CMAKE_SYSTEM_NAME Linux)
 string(REGEX REPLACE "-.*" "" CMAKE_SYSTEM_PROCESSOR ${TARGET})
 set(CMAKE_C_COMPILER ${ZIG} cc -target ${TARGET})
 set(CMAKE_CXX_COMPILER ${ZIG} c++ -target ${TARGET})
+# Other compilers do so by themselves.
+set(CMAKE_C_FLAGS_INIT -fomit-frame-pointer)
+if("${TARGET}" MATCHES "^arm-")
+  # By default the target has NEON, and the core must run without it. Thumb is a third smaller.
+  list(APPEND CMAKE_C_COMPILER -mcpu=generic+v7a-neon+vfp3d16)
+  list(APPEND CMAKE_CXX_COMPILER -mcpu=generic+v7a-neon+vfp3d16)
+  string(APPEND CMAKE_C_FLAGS_INIT " -Xclang -target-feature -Xclang +thumb-mode"
+                                   " -include ${CMAKE_CURRENT_LIST_DIR}/pyconfig_32.h")
+endif()
+set(CMAKE_CXX_FLAGS_INIT "${CMAKE_C_FLAGS_INIT}")
 set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG TARGET)

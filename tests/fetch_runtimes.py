@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "arm"))
@@ -58,22 +59,56 @@ def fetch(architecture: str) -> Path:
     return made_once(name_of(architecture), make)
 
 
+def make_cpython(root: Path, work: Path, *options: str) -> None:
+    """Build CPython 3.13 below `root`, with more options of its configuration."""
+    source = work / "source"
+    source.mkdir()
+    unpack_source("python3.13", source, work, SUITE)
+    options = ("-q", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1", *options)
+    run("./configure", *options, cwd=source)
+    run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=LONGEST)
+
+
+def add_wheels(root: Path, abi: str, platforms: Sequence[str], *packages: str) -> None:
+    """Unpack wheels for a CPython 3.13 into `root`/site."""
+    pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    which = ("--implementation=cp", "--python-version=3.13", f"--abi={abi}", "--abi=none", "--only-binary=:all:")
+    download(*pip, "--target", root / "site", *which, *platforms, *packages)
+
+
 def free_threaded() -> Path:
     """Build CPython 3.13 without the GIL, unless it was done before; return its program."""
 
     def make(root: Path, work: Path) -> None:
-        source = work / "source"
-        source.mkdir()
-        unpack_source("python3.13", source, work, SUITE)
-        options = ("-q", "--disable-gil", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1")
-        run("./configure", *options, cwd=source)
-        run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=LONGEST)
+        make_cpython(root, work, "--disable-gil")
         run(root / "bin" / "python3.13t", "-c", "import ctypes, zlib, sys; assert not sys._is_gil_enabled()")
-        pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-        abi = ("--implementation=cp", "--python-version=3.13", "--abi=cp313t", "--abi=none", "--only-binary=:all:")
-        download(*pip, "--target", root / "site", *abi, *WHEELS, "numpy", "pytest")
+        add_wheels(root, "cp313t", WHEELS, "numpy", "pytest")
 
     return made_once(f"free-threaded-{SUITE}", make) / "bin" / "python3.13t"
+
+
+def musl_library(architecture: str) -> Path:
+    """Return the musl of an architecture: its loader, which is its C library, too. Downloaded on first use."""
+    folder = made_once(
+        f"musl-{architecture}-{SUITE}",
+        lambda root, work: unpack_packages(DEBIAN[architecture], ("musl",), root, work, SUITE),
+    )
+    (loader,) = (folder / "usr" / "lib").glob("ld-musl-*.so.1")
+    return loader
+
+
+def musl_python(zig: Path) -> Path:
+    """Build CPython 3.13 over musl with the compiler of ziglang, unless it was done before; return its program."""
+    loader = musl_library("x86_64")
+
+    def make(root: Path, work: Path) -> None:
+        compiler, link = f"{zig} cc -target x86_64-linux-musl", f"-dynamic -Wl,--dynamic-linker={loader}"
+        # This machine's libraries are of another C library: none of them is to be found.
+        options = (f"CC={compiler}", f"LDFLAGS={link}", "PKG_CONFIG=false")
+        make_cpython(root, work, "--without-ensurepip", *options)
+        add_wheels(root, "cp313", ("--platform=musllinux_1_2_x86_64",), "numpy", "cffi", "pytest")
+
+    return made_once(f"musl-python-{SUITE}", make) / "bin" / "python3.13"
 
 
 def main() -> int:

@@ -54,6 +54,7 @@ class Distribution:
     wheels: tuple[str, ...]
     platforms: tuple[str, ...]  # of the wheels
     libraries: tuple[str, ...] = ()  # folders that the package manager would add to the loader's path
+    suite: str | None = None  # of a release of Debian; None: this machine's
 
 
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libpython3-dev", "libstdc++6")
@@ -86,8 +87,10 @@ def root_of(distribution: Distribution) -> Path:
     """The folder with that Python, made on first use and again when what it is made of changes."""
 
     def make(root: Path, work: Path) -> None:
-        unpack_packages(distribution.debian, distribution.packages, root, work)
+        unpack_packages(distribution.debian, distribution.packages, root, work, distribution.suite)
         (root / "site").mkdir()
+        if not (root / "lib").exists():  # from Debian 13 on it is a link, which the packages do not have
+            (root / "lib").symlink_to("usr/lib")
         if distribution.wheels:
             install_wheels(distribution, root)
         # If this machine has the same Python, compile here, which takes a tenth of the time.
@@ -96,7 +99,7 @@ def root_of(distribution: Distribution) -> Path:
             folders = (root / "usr" / "lib" / python_of(root).name, root / "usr" / "lib" / "python3", root / "site")
             subprocess.run([python, "-m", "compileall", "-q", *(f for f in folders if f.exists())], capture_output=True)
 
-    made_of = repr((distribution, sources()))
+    made_of = repr((distribution, sources(suite=distribution.suite)))
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return made_once(f"{distribution.debian}-{key}", make)
 
