@@ -64,7 +64,7 @@ def make_cpython(root: Path, work: Path, *options: str) -> None:
     source = work / "source"
     source.mkdir()
     unpack_source("python3.13", source, work, SUITE)
-    options = ("-q", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1", *options)
+    options = ("-q", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1 -Wno-date-time", *options)
     run("./configure", *options, cwd=source)
     run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=LONGEST)
 
@@ -102,10 +102,12 @@ def musl_python(zig: Path) -> Path:
     loader = musl_library("x86_64")
 
     def make(root: Path, work: Path) -> None:
-        compiler, link = f"{zig} cc -target x86_64-linux-musl", f"-dynamic -Wl,--dynamic-linker={loader}"
-        # This machine's libraries are of another C library: none of them is to be found.
-        options = (f"CC={compiler}", f"LDFLAGS={link}", "PKG_CONFIG=false")
-        make_cpython(root, work, "--without-ensurepip", *options)
+        compiler = f"{zig} cc -target x86_64-linux-musl"
+        # CPython recognises musl by a macro of its <stdarg.h>, which is Clang's here. The libraries of this machine are
+        # of another C library: none of them is to be found. mimalloc reads `environ` before this musl sets it.
+        options = [f"CC={compiler}", f"CPP={compiler} -E -D__DEFINED_va_list", "PKG_CONFIG=false"]
+        options += [f"LDFLAGS=-dynamic -Wl,--dynamic-linker={loader}", "--without-ensurepip", "--without-mimalloc"]
+        make_cpython(root, work, *options)
         add_wheels(root, "cp313", ("--platform=musllinux_1_2_x86_64",), "numpy", "cffi", "pytest")
 
     return made_once(f"musl-python-{SUITE}", make) / "bin" / "python3.13"

@@ -17,6 +17,7 @@ from model_helpers import write_model
 
 from squeezeops import SqueezeBert, Tokenizer
 from squeezeops.benchmark import compare
+from squeezeops.squeezebert.conversion.check import check
 from squeezeops.squeezebert.conversion.convert import convert
 from squeezeops.squeezebert.files import checkpoint, safetensors, sentence_transformers, torch_file
 from squeezeops.squeezebert.model.config import SqueezeBertConfig
@@ -85,6 +86,13 @@ def read_converted(folder: Path) -> None:
     model = SqueezeBert.from_pretrained(path)
     model([[0, 1]])
     use_tokenizer(Tokenizer.from_pretrained(path))
+
+
+def read_checked(folder: Path) -> None:
+    path = str(folder / "x.safetensors")
+    checked, checks = check(path)
+    assert checked == path and all(one.name and len(one.faults) < 100 for one in checks)
+    SqueezeBert.from_pretrained(path)  # which checks less
 
 
 def read_bench(folder: Path) -> None:
@@ -197,6 +205,7 @@ READERS: dict[str, Target] = {
         lambda: [encoded({"prompts": {"query": "query: "}, "default_prompt_name": "query"})],
     ),
     "converted": ("x.safetensors", read_converted, converted_models),
+    "checked": ("x.safetensors", read_checked, converted_models),
     "bench": ("x.json", read_bench, lambda: [measured()]),
 }
 
