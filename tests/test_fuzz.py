@@ -85,7 +85,7 @@ PLANTED = {  # target: the module, and what is taken out of it
     "pooling": (sentence_transformers, "are_poolings", lambda names: True),
     "prompts": (sentence_transformers, "fail_for", lambda path: unchecked),
     "converted": (converted, "_check_version", lambda file, metadata: 2),
-    "checked": (verification, "unpack", lambda data, *_: (data, data)),
+    "checked": (verification, "unpack", unchecked),
     "bench": (compare, "Sample", lambda us, before, after: 1 / us),
     "one_argument": (_front.Arguments, "ids", lambda self, name, value, *_: np.asarray(value)),
     "any_arguments": (_front.Arguments, "ids", lambda self, name, value, *_: np.asarray(value)),
