@@ -104,9 +104,11 @@ def musl_python(zig: Path) -> Path:
     def make(root: Path, work: Path) -> None:
         compiler = f"{zig} cc -target x86_64-linux-musl"
         # CPython recognises musl by a macro of its <stdarg.h>, which is Clang's here. The libraries of this machine are
-        # of another C library: none of them is to be found. mimalloc reads `environ` before this musl sets it.
-        options = [f"CC={compiler}", f"CPP={compiler} -E -D__DEFINED_va_list", "PKG_CONFIG=false"]
-        options += [f"LDFLAGS=-dynamic -Wl,--dynamic-linker={loader}", "--without-ensurepip", "--without-mimalloc"]
+        # of another C library: none of them is to be found. In an executable at a fixed address, the linker gives it an
+        # `environ` of its own that musl does not set, and mimalloc reads it before main().
+        options = [f"CC={compiler} -fPIC", f"CPP={compiler} -E -D__DEFINED_va_list", f"LINKCC={compiler} -pie"]
+        options += [f"LDFLAGS=-dynamic -Wl,--dynamic-linker={loader}", "PKG_CONFIG=false"]
+        options += ["--without-ensurepip", "--without-mimalloc"]
         make_cpython(root, work, *options)
         add_wheels(root, "cp313", ("--platform=musllinux_1_2_x86_64",), "numpy", "cffi", "pytest")
 
