@@ -635,12 +635,25 @@ def test_a_model_that_the_library_refuses_runs_in_python(monkeypatch):
     assert_same_bits(other([[1, 2]]).logits, expected)
 
 
+@pytest.mark.parametrize("backend", ["native", "cffi"])
+def test_a_python_without_ctypes_runs_its_own_model(backend):
+    """It was built without libffi."""
+    code = "import sys; sys.modules['_ctypes'] = {}; from squeezeops.pipelines import pipeline\n"
+    code += "print(pipeline('text-classification')(['a good movie', 'dull']), end='')"
+    found = [
+        run_python("-c", code.format(module), SQUEEZEOPS_BACKEND=backend)
+        for module in ("None", "__import__('_ctypes')")
+    ]
+    assert found[0].returncode == 0, found[0].stderr
+    assert found[0].stdout == found[1].stdout != ""
+
+
 def test_a_model_of_tensors(converted):
     """The public function: what is wrong with the tensors or texts."""
     tensors = {"classifier.bias": np.zeros(3, np.float32)}
 
     def opened(config=b"{}", attention=b"float32", task=b"base", count=1, rows=tensors, **changes):
-        array = (models._Tensor * len(rows))()
+        array = (models._interface().Tensor * len(rows))()
         for row, (name, data) in zip(array, rows.items(), strict=True):
             row.name, row.dtype, row.rank, row.data = name.encode(), 1, 1, data.ctypes.data
             row.shape[0] = data.size
