@@ -59,14 +59,18 @@ def fetch(architecture: str) -> Path:
     return made_once(name_of(architecture), make)
 
 
-def make_cpython(root: Path, work: Path, *options: str) -> None:
-    """Build CPython 3.13 below `root`, with more options of its configuration."""
-    source = work / "source"
+def install_source(package: str, root: Path, work: Path, *options: str, **environment: str) -> None:
+    """Build the source of a package, with options of its configuration, and install it below `root`."""
+    source = work / package
     source.mkdir()
-    unpack_source("python3.13", source, work, SUITE)
-    options = ("-q", "--disable-test-modules", f"--prefix={root}", "CFLAGS=-O1 -Wno-date-time", *options)
-    run("./configure", *options, cwd=source)
+    unpack_source(package, source, work / f"apt-{package}", SUITE)
+    run("./configure", f"--prefix={root}", *options, cwd=source, **environment)
     run("make", "-s", f"-j{JOBS}", "install", cwd=source, timeout=LONGEST)
+
+
+def make_cpython(root: Path, work: Path, *options: str, **environment: str) -> None:
+    options = ("-q", "--disable-test-modules", "CFLAGS=-O1 -Wno-date-time", *options)
+    install_source("python3.13", root, work, *options, **environment)
 
 
 def add_wheels(root: Path, abi: str, platforms: Sequence[str], *packages: str) -> None:
@@ -106,10 +110,13 @@ def musl_python(zig: Path) -> Path:
         # CPython recognises musl by a macro of its <stdarg.h>, which is Clang's here. The libraries of this machine are
         # of another C library: none of them is to be found. In an executable at a fixed address, the linker gives it an
         # `environ` of its own that musl does not set, and mimalloc reads it before main().
-        options = [f"CC={compiler} -fPIC", f"CPP={compiler} -E -D__DEFINED_va_list", f"LINKCC={compiler} -pie"]
-        options += [f"LDFLAGS=-dynamic -Wl,--dynamic-linker={loader}", "PKG_CONFIG=false"]
-        options += ["--without-ensurepip", "--without-mimalloc"]
-        make_cpython(root, work, *options)
+        cc, zlib = f"{compiler} -fPIC", work / "installed"
+        install_source("zlib", zlib, work, "--static", CC=cc)  # which NumPy needs
+        options = [f"CC={cc}", f"CPP={compiler} -E -D__DEFINED_va_list", f"LINKCC={compiler} -pie"]
+        options += [f"LDFLAGS=-dynamic -Wl,--dynamic-linker={loader}", "--without-ensurepip", "--without-mimalloc"]
+        found = {"ZLIB_CFLAGS": f"-I{zlib / 'include'}", "ZLIB_LIBS": str(zlib / "lib" / "libz.a")}
+        make_cpython(root, work, *options, PKG_CONFIG="false", **found)
+        run(root / "bin" / "python3.13", "-c", "import zlib")
         add_wheels(root, "cp313", ("--platform=musllinux_1_2_x86_64",), "numpy", "cffi", "pytest")
 
     return made_once(f"musl-python-{SUITE}", make) / "bin" / "python3.13"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import subprocess
@@ -43,6 +42,8 @@ if "native" in backends.available():
 
 def call_c(name: str, *arguments: Any) -> tuple[int, str]:
     """Call a function of the C interface with ints, floats, arrays and None; return the status and error message."""
+    import ctypes  # which a Python without libffi lacks
+
     library = ctypes.CDLL(native.__file__)
     library.sqz_error_message.restype = ctypes.c_char_p
     types = {int: ctypes.c_int64, float: ctypes.c_double, type(None): ctypes.c_void_p}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -134,9 +133,11 @@ def _blas() -> tuple[Any, Any] | None:
     import numpy as np  # loads it
 
     try:
+        import ctypes  # which a Python without libffi lacks
+
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
             paths = {line.split(maxsplit=5)[-1].strip() for line in file if "openblas" in line}
-    except OSError:
+    except (ImportError, OSError):
         return None
     folder = os.path.dirname(np.__file__)
     for path in sorted(paths, key=lambda path: not path.startswith(folder)):  # NumPy's own first, then SciPy's

@@ -86,7 +86,7 @@ def unpack_source(package: str, root: Path, work: Path, suite: str) -> None:
     """Unpack the source of a package below `root`, as its authors published it."""
     lists = {name: re.sub(r"(?m)^(Types: )?deb\b", r"\1deb-src", text) for name, text in sources(suite=suite).items()}
     apt = private_apt("amd64", work, lists)
-    apt("source", "--download-only", package)  # into the current folder
+    apt("source", "--download-only", "--tar-only", package)  # into the current folder
     (archive,) = work.glob("*.orig.tar.*[!c]")  # beside it may lie its signature, .asc
     run("tar", "-xf", archive, "-C", root, "--strip-components", "1")
 

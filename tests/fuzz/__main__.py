@@ -39,7 +39,7 @@ def work(name: str, arguments: argparse.Namespace) -> None:
         import atheris
 
         with atheris.instrument_imports(include=["squeezeops"], enable_loader_override=False):
-            pass
+            import fuzz.targets  # noqa: F401, with all that it imports
     from fuzz.targets import inputs, run_target
 
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -114,6 +114,9 @@ def watched(name: str, command: list[str | Path]) -> int:
     if done.returncode:
         said = re.sub(r"^(#|INFO: Instrumenting).*\n", "", done.stderr, flags=re.MULTILINE)
         print(f"{said[-20_000:]}\n{name}: FAILED with status {done.returncode}", flush=True)
+    if "Is the code instrumented for coverage?" in done.stderr and not done.returncode:
+        print(f"{name}: FAILED, the engine sees no lines of the package", flush=True)
+        return 1
     for count, reached, took in re.findall(r"^#(\d+)\s+DONE\s+(cov: \d+ ft: \d+).*?^Done .* in (\d+)", done.stderr, MS):
         print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
     return done.returncode
