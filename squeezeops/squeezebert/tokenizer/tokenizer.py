@@ -410,6 +410,7 @@ class Tokenizer:
         self._size = len(self._vocab) + sum(content not in self._vocab for content in added)
         missing = [token for token in specials if token not in self._ids and token != unk_token]
         if missing:
+            missing = [token if len(token) < 100 else f"{token[:100]}..." for token in missing]
             raise ValueError(f"vocab: special tokens {missing} are missing from the vocabulary of {len(vocab)} tokens")
         self._specials = {content for content, record in added.items() if record.get("special")}
         matched = {c: r for c, r in added.items() if not (self._split_specials and r.get("special"))}
