@@ -3,7 +3,7 @@
 They are packages of Debian 13, from the mirror that this machine's own lists of packages name. Their programs are run
 by the loader that comes with them, since this machine's C library may be older. ``python tests/fetch_runtimes.py
 free-threaded`` builds a CPython without the GIL from the source there, for test_free_threaded.py; that takes minutes,
-and the headers of libffi.
+and the headers of libffi. `.ci/wheels.py` has a CPython over musl built here, too.
 """
 
 from __future__ import annotations

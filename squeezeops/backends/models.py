@@ -1,7 +1,7 @@
 """Models in the C library, for the compiled backends: the forward pass without Python between its operations.
 
 `ctypes` calls the public C interface (docs/c-library.md), which does the same operations as the model in Python. What
-is wrong with the arguments of a run is not judged here: then `CompiledModel.run` returns nothing, and the model in
+is wrong with the arguments of a run is not judged here: then `CompiledModel.run` returns False, and the model in
 Python raises its error. Without `ctypes` the model in Python runs.
 """
 
@@ -29,7 +29,7 @@ def _interface() -> Any:
     try:
         import ctypes
         from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
-    except ImportError:
+    except ModuleNotFoundError:
         return None
 
     class Tensor(ctypes.Structure):

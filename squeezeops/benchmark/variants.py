@@ -137,7 +137,7 @@ def _blas() -> tuple[Any, Any] | None:
 
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
             paths = {line.split(maxsplit=5)[-1].strip() for line in file if "openblas" in line}
-    except (ImportError, OSError):
+    except (ModuleNotFoundError, OSError):
         return None
     folder = os.path.dirname(np.__file__)
     for path in sorted(paths, key=lambda path: not path.startswith(folder)):  # NumPy's own first, then SciPy's

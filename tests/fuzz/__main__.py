@@ -115,8 +115,7 @@ def watched(name: str, command: list[str | Path]) -> int:
         said = re.sub(r"^(#|INFO: Instrumenting).*\n", "", done.stderr, flags=re.MULTILINE)
         print(f"{said[-20_000:]}\n{name}: FAILED with status {done.returncode}", flush=True)
     if "Is the code instrumented for coverage?" in done.stderr and not done.returncode:
-        print(f"{name}: FAILED, the engine sees no lines of the package", flush=True)
-        return 1
+        sys.exit(f"{name}: expected instrumented code, got none: the engine sees no lines of the package")
     for count, reached, took in re.findall(r"^#(\d+)\s+DONE\s+(cov: \d+ ft: \d+).*?^Done .* in (\d+)", done.stderr, MS):
         print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
     return done.returncode
