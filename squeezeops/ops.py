@@ -146,12 +146,13 @@ def _pointwise_conv_ncw(
     op = "pointwise_conv"
     choice(op, "layout", layout, ("NWC", "NCW"))
     a = Arguments(op)
-    if a.given("x", x, "float32").ndim != 3:
+    x = a.given("x", x, "float32")
+    if x.ndim != 3:
         raise error(ValueError, op, "x", "shape (N, C_in, W) for layout 'NCW'", x.shape)
-    a.weight(weight, "float32")
-    a.optional("bias", bias, weight.shape[:1])
+    weight = a.weight(weight, "float32")
+    bias = a.optional("bias", bias, weight.shape[:1])
     shape = (x.shape[0], weight.shape[0], x.shape[2])
-    a.optional("residual", residual, shape)
+    residual = a.optional("residual", residual, shape)
     y = a.output(out, shape)
     swapped = residual if residual is None else residual.transpose(0, 2, 1)
     result = _active().pointwise_conv(x.transpose(0, 2, 1), weight, bias, groups, activation, swapped, None)
@@ -809,10 +810,10 @@ def _softmax_along(x: Any, axis: int, mask: Any, scale: Any, fully_masked: Any, 
 
     op = "softmax"
     a = Arguments(op)
-    a.rows("x", x)
+    x = a.rows("x", x)
     if not -x.ndim <= axis < x.ndim:
         raise error(ValueError, op, "axis", f"an int from {-x.ndim} to {x.ndim - 1}", axis)
-    a.mask(mask, x.shape, "bool", "float32")
+    mask = a.mask(mask, x.shape, "bool", "float32")
     y = a.output(out, x.shape, in_place=True)
     if mask is not None:
         mask = np.moveaxis(np.broadcast_to(mask, x.shape), axis, -1)

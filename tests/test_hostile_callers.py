@@ -310,6 +310,95 @@ def test_another_thread_resizes(backend):
     run(RESIZES, backend)
 
 
+TURNS = """
+import sys, warnings
+import numpy as np
+from op_helpers import parts
+from op_table import TABLE
+from squeezeops import ops
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape, since NumPy 2.5
+ops.set_backend(sys.argv[1])
+rng = np.random.default_rng(1)
+turned = 0
+
+def attend_bytes(num_heads, out=None, **flat):
+    rows = [ops.QuantizedRows(flat.pop(name), flat.pop(name + "_scales")) for name in "qkv"]
+    return ops.attention(*rows, num_heads=num_heads, out=out, **flat)
+
+def convolve_bytes(values, scales, **rest):
+    return conv(ops.QuantizedRows(values, scales), **rest)
+
+def floats(*shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+def calls():
+    for case in TABLE:
+        for arguments in case.calls(rng, 5):
+            yield case.call, arguments
+    rows = {}
+    for name in "qkv":
+        rows[name], rows[name + "_scales"] = ops.quantize_rows(floats(12, 16), groups=2)
+    ends = {"value_scale": floats(16), "value_bias": floats(16)}
+    offsets, mask = np.array([0, 5, 12], np.int32), rng.random(12) < 0.6
+    yield attend_bytes, rows | ends | {"num_heads": 2, "cu_seqlens": offsets, "mask": mask, "out": floats(12, 16)}
+    plain = {name: floats(12, 16) for name in ("q", "k", "v", "out")}
+    yield ops.attention, plain | {"num_heads": 2, "cu_seqlens": offsets, "mask": mask}
+    batch = {name: value.reshape(3, 4, -1) for name, value in rows.items()}
+    yield attend_bytes, batch | ends | {"num_heads": 2, "mask": mask.reshape(3, 1, 1, 4)}
+    yield convolve_bytes, {"values": rows["q"], "scales": rows["q_scales"], "residual": floats(12, 8)}
+    yield ops.softmax, {"x": floats(3, 4, 5), "mask": floats(3, 4, 1), "axis": 1, "out": floats(3, 4, 5)}
+    yield ops.pointwise_conv, {
+        "x": floats(2, 4, 5), "weight": floats(6, 4), "bias": floats(6), "residual": floats(2, 6, 5),
+        "layout": "NCW", "out": floats(2, 6, 5),
+    }
+
+def run(call, arguments, array, moment):
+    '''Call an op. At an event of its Python code, turn round the shape of an array; return whether, and the bits.'''
+    global turned
+    shape, left = array.shape, moment
+
+    def event(*_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            array.shape = shape[::-1] if len(shape) != 1 else (*shape, 1)
+
+    sys.setprofile(event)
+    try:
+        result = [part.tobytes() for part in parts(call(**arguments))]
+    except (TypeError, ValueError):
+        result = None
+    finally:
+        sys.setprofile(None)
+        array.shape = shape
+    turned += left <= 0
+    return left <= 0, result
+
+conv = ops.PointwiseConv(floats(8, 8), groups=2, dtype="int8")
+for call, arguments in calls():
+    for name, array in arguments.items():
+        if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+            with np.errstate(all="ignore"):
+                _, as_it_was = run(call, arguments, array, 0)
+                more, as_turned = run(call, arguments, array, 1)
+                assert as_it_was is not None, (call, name)
+                moment = 1
+                while more and moment < 120:  # kernels in Python have thousands of events
+                    moment += 1
+                    more, result = run(call, arguments, array, moment)
+                    assert result in (None, as_it_was, as_turned), (call, name, moment)
+assert turned
+print("end")
+"""
+
+
+@EVERY_BACKEND
+def test_a_shape_set_at_any_moment(backend):
+    """The result is that of one shape or the other, or an error."""
+    run(TURNS, backend)
+
+
 RELEASES = """
 import sys, threading
 import numpy as np

@@ -600,8 +600,8 @@ class Front:
         for name, value in ends.items():
             if value is not None:
                 raise error(ValueError, a.op, name, "None for rows of floats", kind(value))
-        self._rows(a, FLOATS, q, k, sequences)
-        self._values(a, FLOATS, v, k)
+        q, k = self._rows(a, FLOATS, q, k, sequences)
+        v = self._values(a, FLOATS, v, k)
         heads = self._heads(a, num_heads, q.shape[-1])
         offsets = self._offsets(a, q, k, sequences)
         mask = self._key_mask(a, mask, q, k, heads, "bool", "float32")
@@ -630,8 +630,8 @@ class Front:
         out: Any,
     ) -> Any:
         """Attention on quantised rows; `ends` are value_scale and value_bias."""
-        self._rows(a, BYTES, q, k, sequences)
-        self._values(a, BYTES, v, k)
+        q, k = self._rows(a, BYTES, q, k, sequences)
+        v = self._values(a, BYTES, v, k)
         width = q.shape[-1]
         heads = self._byte_heads(a, num_heads, width)
         rows = []
@@ -663,7 +663,7 @@ class Front:
     def attention_scores(self, q: Any, k: Any, num_heads: Any, mask: Any, scale: Any, out: Any) -> Any:
         a, num_heads = Arguments("attention_scores"), check.int64("attention_scores", "num_heads", num_heads)
         scale = None if scale is None else check.real(a.op, "scale", scale)
-        self._rows(a, FLOATS, q, k, {})
+        q, k = self._rows(a, FLOATS, q, k, {})
         heads = self._heads(a, num_heads, q.shape[2])
         offsets = self._offsets(a, q, k, {})
         shape = len(q), heads, q.shape[1], k.shape[1]
@@ -674,7 +674,9 @@ class Front:
         self.kernels.attention_scores(matrix(q), matrix(k), *offsets, mask, factor, out)
         return a.result(out)
 
-    def _rows(self, a: Arguments, rows: Rows, q: Any, k: Any, sequences: dict[str, Any]) -> None:
+    def _rows(
+        self, a: Arguments, rows: Rows, q: Any, k: Any, sequences: dict[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Check q (B, Lq, C) and k (B, Lk, C); for a ragged batch q (total_q, C) and k (total_k, C)."""
         both = "cu_seqlens" in sequences
         if both and len(sequences) > 1:
@@ -693,12 +695,14 @@ class Front:
         for name, length in (("q", q.shape[1]), ("k", k.shape[1])):
             if not sequences and len(q) * length >= 2**31:
                 raise error(ValueError, a.op, name, "fewer than 2^31 rows", f"{len(q)} sequences of {length}")
+        return q, k
 
-    def _values(self, a: Arguments, rows: Rows, v: Any, k: np.ndarray) -> None:
+    def _values(self, a: Arguments, rows: Rows, v: Any, k: np.ndarray) -> np.ndarray:
         """Check v, of k's shape."""
-        v = a.given("v", v, rows.dtype, what=rows.what)
-        if v.shape != k.shape:
-            raise error(ValueError, a.op, "v", f"{rows.of}shape {k.shape}", v.shape)
+        given = a.given("v", v, rows.dtype, what=rows.what)
+        if given.shape != k.shape:
+            raise error(ValueError, a.op, "v", f"{rows.of}shape {k.shape}", given.shape)
+        return given
 
     def _offsets(self, a: Arguments, q: np.ndarray, k: np.ndarray, sequences: dict[str, Any]) -> list[np.ndarray]:
         """Return where the sequences of queries and of keys begin and end."""
@@ -741,7 +745,7 @@ class Front:
     def _channels(self, a: Arguments, ends: dict[str, Any], out: Any, ndim: int, heads: int, width: int) -> int:
         """Return the channels of the result. The bytes do not tell how many of them fill up a head; `ends` and out do.
 
-        Check `ends`, which may be None.
+        Check `ends`, which may be None, and put views of them in their place.
         """
 
         def fits(channels: int) -> bool:
@@ -752,9 +756,9 @@ class Front:
             if value is None:
                 continue
             if channels is not None:
-                a.shaped(name, value, (channels,))
+                ends[name] = a.shaped(name, value, (channels,))
                 continue
-            given = a.given(name, value, "float32")
+            given = ends[name] = a.given(name, value, "float32")
             if given.ndim != 1 or not fits(len(given)):
                 expected = f"shape (C,) with C / num_heads from {n - 3 if n else 0} to {n}"
                 raise error(ValueError, a.op, name, expected, given.shape)
