@@ -301,6 +301,23 @@ def test_no_elements():
     )
 
 
+def test_no_elements_in_a_python_without_ctypes():
+    """Only ctypes describes such memory to a memoryview. NumPy needs none."""
+    code = (
+        "import sys; sys.modules['_ctypes'] = None\n"
+        "from squeezeops import ops\n"
+        "x = memoryview(bytearray(12)).cast('f', (1, 3)); print(ops.tanh(x).shape)\n"
+        "try: ops.tanh(x[:0])\nexcept ImportError as error: print(error)\n"
+        "import numpy; print(ops.tanh(numpy.zeros((0, 3), numpy.float32)).shape)\n"
+    )
+    result = run_python("-c", code, SQUEEZEOPS_BACKEND="cffi")
+    assert result.stdout.splitlines() == [
+        "(1, 3)",
+        "tanh: expected ctypes for a result of shape (0, 3), got a Python without it: give NumPy arrays",
+        "(0, 3)",
+    ], result.stderr
+
+
 # Results.
 
 

@@ -147,8 +147,11 @@ def allocate(op: str, shape: Shape, dtype: str = "float32") -> Any:
     letter, itemsize = ("f", 4) if dtype == "float32" else ("B", 1)
     size = itemsize * math.prod(shape)
     if size == 0:  # memoryview.cast knows no empty shapes
-        import ctypes
-
+        try:
+            import ctypes
+        except ModuleNotFoundError:
+            wanted = f"{op}: expected ctypes for a result of shape {shape}"
+            raise ImportError(f"{wanted}, got a Python without it: give NumPy arrays") from None
         nothing: Any = ctypes.c_float if dtype == "float32" else ctypes.c_uint8
         for n in reversed(shape):
             nothing = nothing * n
