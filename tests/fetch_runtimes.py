@@ -27,15 +27,15 @@ PACKAGES = {"x86_64": ("micropython", "pypy3"), "aarch64": ("micropython",), "ar
 WHEELS = ("--platform=manylinux_2_28_x86_64", "--platform=manylinux_2_27_x86_64", "--platform=manylinux2014_x86_64")
 
 
-def name_of(architecture: str) -> str:
-    """The folder in the cache, which depends on what it is made of."""
-    made_of = repr((SUITE, PACKAGES[architecture], WHEELS, sources(suite=SUITE)))
-    return f"runtimes-{architecture}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+def name_of(what: str) -> str:
+    """The folder in the cache, another one when this file or the mirror changes."""
+    made_of = Path(__file__).read_bytes() + repr(sources(suite=SUITE)).encode()
+    return f"{what}-{hashlib.sha256(made_of).hexdigest()[:12]}"
 
 
 def root_of(architecture: str) -> Path | None:
     """The folder with the runtimes of an architecture; None if it was not downloaded."""
-    folder = CACHE / name_of(architecture)
+    folder = CACHE / name_of(f"runtimes-{architecture}")
     return folder if folder.exists() else None
 
 
@@ -56,7 +56,7 @@ def fetch(architecture: str) -> Path:
             abi = ("--implementation=pp", "--abi=pypy311_pp73", "--python-version=3.11", "--only-binary=:all:")
             download(*pip, "--target", root / "site", *abi, *WHEELS, "numpy")
 
-    return made_once(name_of(architecture), make)
+    return made_once(name_of(f"runtimes-{architecture}"), make)
 
 
 def install_source(package: str, root: Path, work: Path, *options: str, **environment: str) -> None:
@@ -88,13 +88,13 @@ def free_threaded() -> Path:
         run(root / "bin" / "python3.13t", "-c", "import ctypes, zlib, sys; assert not sys._is_gil_enabled()")
         add_wheels(root, "cp313t", WHEELS, "numpy", "pytest")
 
-    return made_once(f"free-threaded-{SUITE}", make) / "bin" / "python3.13t"
+    return made_once(name_of("free-threaded"), make) / "bin" / "python3.13t"
 
 
 def musl_library(architecture: str) -> Path:
     """Return the musl of an architecture: its loader, which is its C library, too. Downloaded on first use."""
     folder = made_once(
-        f"musl-{architecture}-{SUITE}",
+        name_of(f"musl-{architecture}"),
         lambda root, work: unpack_packages(DEBIAN[architecture], ("musl",), root, work, SUITE),
     )
     (loader,) = (folder / "usr" / "lib").glob("ld-musl-*.so.1")
@@ -119,7 +119,7 @@ def musl_python(zig: Path) -> Path:
         run(root / "bin" / "python3.13", "-c", "import zlib")
         add_wheels(root, "cp313", ("--platform=musllinux_1_2_x86_64",), "numpy", "cffi", "pytest")
 
-    return made_once(f"musl-python-{SUITE}", make) / "bin" / "python3.13"
+    return made_once(name_of("musl-python"), make) / "bin" / "python3.13"
 
 
 def main() -> int:

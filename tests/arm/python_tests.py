@@ -135,7 +135,7 @@ def package(build: Build, root: Path) -> Path:
     flags = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include / python}", f"-I{include}"]
     flags += [f"-I{csrc}", f"-I{csrc / 'include'}", f"-I{tools() / 'pybind11' / 'include'}"]
     link = [library, "-Wl,-rpath,$ORIGIN"]
-    native = made / f"_native.cpython-{python.removeprefix('python').replace('.', '')}-{build.target}.so"
+    native = made / "_native.so"
     cxx, binding = build.compiler(), sorted((ROOT / "python").glob("*.cc"))
     run(*cxx, "-std=c++17", "-ffp-contract=off", "-Wno-psabi", *flags, *binding, *link, "-o", native)
     limited = ("-w", "-DPy_LIMITED_API=0x030A0000")
