@@ -222,10 +222,11 @@ def plain_inputs(
 ) -> Plain | None:
     """Return inputs of the right types and shapes. None: `make_batch` knows what is wrong, or what is unusual."""
     try:
-        ids = np.asarray(input_ids)
-        types = None if token_type_ids is None else np.asarray(token_type_ids)
-        mask = None if attention_mask is None else np.asarray(attention_mask)
-        chosen = None if logits_mask is None else np.asarray(logits_mask)
+        # Views, whose shape and dtype no other thread can set.
+        ids = np.asarray(input_ids).view()
+        types = None if token_type_ids is None else np.asarray(token_type_ids).view()
+        mask = None if attention_mask is None else np.asarray(attention_mask).view()
+        chosen = None if logits_mask is None else np.asarray(logits_mask).view()
     except (RuntimeError, TypeError, ValueError):
         return None
     shape = ids.shape
@@ -274,7 +275,7 @@ def array_of(name: str, values: ArrayLike, shape: tuple[int | str, ...]) -> NDAr
         got = type(values).__name__
         raise TypeError(f"SqueezeBert: {name}: expected an array, got {got}: pass **{got.lower()}")
     try:
-        array = np.asarray(values)
+        array: NDArray[Any] = np.asarray(values).view()
         ragged = array.dtype == object and 0 < array.ndim < len(shape)  # NumPy before 1.24
     except ValueError:
         ragged = True
