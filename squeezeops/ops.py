@@ -168,7 +168,8 @@ class QuantizedRows(NamedTuple):
     ----------
     values : ndarray of uint8, shape (..., W)
         The channels of each group, padded with 128 to a multiple of 4. A byte v, from 1 to 255, stands for
-        ``(v - 128) * scale``. A 0 is not checked for: its results depend on the backend and the instruction set.
+        ``(v - 128) * scale``. A 0, or padding of another value, is not checked for: its results depend on the backend
+        and the instruction set.
     scales : ndarray of float32, shape (..., groups)
     """
 
