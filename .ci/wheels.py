@@ -36,7 +36,6 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOOLS = ("ziglang", "cmake", "ninja", "build", "wheel", "setuptools", "twine", "auditwheel", "abi3audit")
 WHEEL_BYTES = 2_000_000
 
-
 PLATFORMS = {  # the tags of wheels, and ziglang's names
     "manylinux_2_17_x86_64": "x86_64-linux-gnu.2.17",
     "manylinux_2_17_aarch64": "aarch64-linux-gnu.2.17",

@@ -502,7 +502,7 @@ def test_changed_input_is_refused(call, monkeypatch, tmp_path, name):
     assert [row["text"] for row in read_jsonl(tmp_path / "out.jsonl")] == ["a good movie"] * 100 + ["bad"]
 
 
-def test_a_stop_at_a_bad_row_goes_on_with_skip(call, tmp_path):
+def test_a_stop_at_a_bad_row_goes_on_past_it(call, tmp_path):
     rows = [*ROWS * 20, "{bad\n", *ROWS]
     file, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
     command = ["classify", "--batch-size", "1", "--input", file, "--output", out]
