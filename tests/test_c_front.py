@@ -191,6 +191,41 @@ def test_room_for_a_shape():
     assert list(room) == [3, 8, 7]
 
 
+BIAS, CONV = normal(RNG, 6), {"c_in": 8, "c_out": 6, "groups": 2, "dtype": 1}
+VALID = {
+    "pointwise_conv": {"x": X, "weight": WEIGHT, "groups": 2},
+    "pack_pointwise_conv": {"weight": WEIGHT, "bias": BIAS, "groups": 2, "dtype": 1},
+    "use_packed_pointwise_conv": CONV | {"bias": BIAS},
+    "run_pointwise_conv": CONV | {"x": X},
+    "quantize_rows": {"x": X, "groups": 2},
+    "softmax": {"x": X, "scale": 1.0},
+    "embedding": {"ids": IDS, "table": X},
+    "embedding_layer_norm": {f"{of}{name}": value for of in ("", "position_", "type_")
+                             for name, value in (("ids", IDS), ("table", X))},
+    "attention": {"q": Q, "k": Q, "v": Q, "num_heads": 2},
+    "attention_scores": {"q": Q, "k": Q, "num_heads": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in RESULTS if name != "run_pointwise_convs"])
+def test_a_result_without_a_shape(name):
+    """It is refused before its sizes are read, beside arguments that are right otherwise."""
+    values = VALID.get(name, {"x": X})
+    if "packed" in name or "run" in name:
+        values = values | {"packed": np.asarray(ops.PointwiseConv(WEIGHT, groups=2).packed)}
+    asked = Args(name, **values)
+    assert asked.call() == lib.SQZ_NEEDS_OUT, message()
+    for result in RESULTS[name]:
+        of = getattr(asked.pointer, result)
+        if of.dtype == lib.SQZ_NONE:
+            assert result == "out_scales"  # of a result in float32
+            continue
+        for rank in range(1, of.rank + 2):
+            args = Args(name, **values)
+            args.set(result, descriptor(dtype=of.dtype, rank=rank, shape=ffi.NULL))
+            refused(args, lib.SQZ_INVALID, "out: expected a shape, got NULL")
+
+
 def test_two_results():
     (values, scales) = Args("quantize_rows", x=X, groups=2).finish("values", "scales")
     expected = native.quantize_rows(X, 2, None, None, None)

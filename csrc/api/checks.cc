@@ -71,7 +71,7 @@ int64_t Shape::rows() const {
 }
 
 bool same_shape(const sqz_array &a, const Shape &shape) {
-  bool same = a.rank == shape.rank;
+  bool same = a.rank == shape.rank && (a.shape || a.rank == 0);
   for (int i = 0; same && i < shape.rank; ++i) same = a.shape[i] == shape.n[i];
   return same;
 }
