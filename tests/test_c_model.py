@@ -926,6 +926,18 @@ def test_a_batch_without_sequences(converted):
     assert LIB.sqz_model_run(ctypes.byref(args)) == 0
 
 
+@pytest.mark.parametrize("length", [-1, 7, 2**63 - 1])
+def test_a_length_beside_offsets(converted, length):
+    """It is not used; a product with it would overflow."""
+    c = CModel(converted("classification"))
+    results = [np.zeros((2, 3), np.float32) for _ in range(2)]
+    for result, of in zip(results, (0, length), strict=True):
+        args = c.args(np.array([1, 2, 3]), None, None, [0, 2, 3], logits=result)
+        args.length = of
+        assert LIB.sqz_model_run(ctypes.byref(args)) == 0
+    assert_same_bits(*results)
+
+
 def mutations(data, rng):
     """Files with a few changed bytes, cut, or with an edited header; most changes are in the header."""
     (length,) = struct.unpack_from("<Q", data)

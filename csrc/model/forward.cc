@@ -412,8 +412,9 @@ sqz_status check_results(const Model &m, const sqz_model_run_args &a) {
 // the number of tokens whose logits are wanted.
 sqz_status pack(const Model &m, const sqz_model_run_args &a, const Layout &l, int64_t longest, const Workspace &w,
                 bool *masked, int64_t *chosen) {
-  for (int64_t b = 0; b <= l.batch; ++b) w.offsets[b] = static_cast<int32_t>(b * a.length);
-  if (a.offsets) {
+  if (!a.offsets) {
+    for (int64_t b = 0; b <= l.batch; ++b) w.offsets[b] = static_cast<int32_t>(b * a.length);
+  } else {
     memcpy(w.offsets, a.offsets, static_cast<size_t>(l.batch + 1) * sizeof(int32_t));
     SQZ_TRY(ascending("offsets", w.offsets, l.batch));
     SQZ_CHECK(w.offsets[l.batch] == l.tokens, "offsets: expected to end at %lld, got %d", (long long)l.tokens,

@@ -162,6 +162,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
   }
 
+  while (in.rarely()) {  // what a caller forgot
+    const int i = in.below(op.argument_count);
+    if (op.arguments[i].kind > SQZ_ARG_OUT) continue;
+    auto &a = *reinterpret_cast<sqz_array *>(args + op.arguments[i].offset);
+    if (in.below(2))
+      a.shape = nullptr;
+    else
+      a.data = nullptr;
+  }
+
   bool asked[kMaxArrays] = {false};  // whether a result's type and shape are for the call to tell
   for (int i = 0; i < op.argument_count; ++i)
     asked[i] = op.arguments[i].kind == SQZ_ARG_OUT &&

@@ -62,6 +62,67 @@ void run(sqz_model model, const sqz_model_info &info) {
   for (float *result : results) free(result);
 }
 
+// Numbers and pointers that a caller gets wrong, in memory of the right sizes for what is left.
+void run_wrongly(sqz_model model, const sqz_model_info &info, uint32_t state) {
+  static const int64_t kNumbers[] = {0, 1, 2, 3, -1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int64_t{1} << 31};
+  const auto below = [&](int n) {
+    state = state * 1664525u + 1013904223u;
+    return static_cast<int>((state >> 16) % static_cast<uint32_t>(n));
+  };
+  const auto number = [&] { return kNumbers[below(10)]; };
+  const auto rarely = [&] { return below(8) == 0; };
+  const int64_t of_logits = info.logits_size * (info.logits_per_token ? kTokens : kSequences);
+  const int64_t widest = info.hidden_size * (info.layers + 2) * kTokens + of_logits + info.embedding_size * kSequences;
+  for (int i = 0; i < 16 && widest <= kMostBytes; ++i) {
+    int32_t offsets[] = {0, 1 + below(3), kTokens};
+    int64_t ids[kTokens] = {}, types[kTokens] = {};
+    uint8_t mask[kTokens], logits_mask[kTokens];
+    for (int k = 0; k < kTokens; ++k) {
+      ids[k] = rarely() ? number() : k % info.vocab_size;
+      types[k] = rarely() && rarely() ? number() : 0;
+      mask[k] = static_cast<uint8_t>(below(3));
+      logits_mask[k] = static_cast<uint8_t>(below(2));
+    }
+    if (rarely()) offsets[below(3)] = below(2) ? static_cast<int32_t>(number()) : below(kTokens + 1);
+    if (offsets[2] > kTokens && offsets[2] <= info.max_tokens) offsets[2] = kTokens;
+    if (offsets[1] > kTokens && offsets[1] <= info.max_tokens) offsets[1] = kTokens;
+    sqz_model_run_args args = {};
+    args.size = rarely() ? sizeof args - static_cast<size_t>(8 * below(18)) : sizeof args;
+    args.model = rarely() ? static_cast<sqz_model>(number()) : model;
+    args.batch = rarely() ? number() : 1 + below(kSequences);
+    if (args.batch > kSequences) args.batch = INT64_MAX;
+    args.length = rarely() ? number() : 1 + below(2);
+    if (args.length > 2 && args.length <= info.max_tokens) args.length = 2;
+    args.offsets = below(2) ? offsets : nullptr;
+    args.ids = rarely() ? nullptr : ids;
+    args.type_ids = below(2) ? types : nullptr;
+    args.mask = below(2) ? mask : nullptr;
+    args.logits_mask = info.logits_per_token && below(2) ? logits_mask : nullptr;
+    args.unpooled = below(2) ? number() : 0;
+    float *results[] = {floats(kTokens * info.hidden_size), floats(kTokens * info.hidden_size * (info.layers + 1)),
+                        floats(kSequences * info.pooled_size), floats(of_logits),
+                        floats(kSequences * info.embedding_size)};
+    float **const places[] = {&args.hidden, &args.all_hidden, &args.pooled, &args.logits, &args.embeddings};
+    for (int k = 0; k < 5; ++k) {
+      const bool has = k == 2 ? info.pooled_size > 0 : k == 3 ? info.logits_size > 0 : true;
+      *places[k] = (has || rarely()) && below(2) ? results[k] : nullptr;
+    }
+    const int64_t bytes = sqz_model_workspace_size(model, kTokens, kSequences, kTokens);
+    check(bytes > 0, "workspace");
+    void *workspace = nullptr;
+    if (bytes <= kMostBytes && below(2)) {
+      args.workspace_size = rarely() ? static_cast<size_t>(below(4096)) : static_cast<size_t>(bytes);
+      args.workspace = workspace = malloc(args.workspace_size);
+    }
+    works(sqz_model_run(&args));
+    free(workspace);
+    for (float *result : results) free(result);
+  }
+  check(!works(sqz_model_close(model ^ uint64_t{1} << below(64))), "another handle");
+  const int64_t most = sqz_model_workspace_size(model, number(), number(), number());
+  check(most >= 0 || *sqz_error_message(), "workspace");
+}
+
 void tokenize(sqz_model model, const sqz_model_info &info) {
   static const char kText[] = "A b ab [SEP] <x> <y>\xc3\xa9\xf0\x9f\x98\x80\xe4\xb8\xad movie";
   sqz_tokenizer tokenizer = 0;
@@ -78,6 +139,14 @@ void tokenize(sqz_model model, const sqz_model_info &info) {
     args.truncate = i >> 1;
     if (works(sqz_model_classify(&args)))
       check(args.label >= 0 && args.label < info.logits_size && args.tokens <= info.max_tokens, "label");
+  }
+  static const sqz_text kWrong[] = {{nullptr, 1}, {kText, -1}, {kText, INT64_MIN}, {kText, INT64_MAX}, {"\xff", 1}};
+  for (const sqz_text &wrong : kWrong) {
+    for (int second = 0; second < 2; ++second) {
+      args.text = second ? pair : wrong;
+      args.pair = second ? &wrong : &pair;
+      check(!works(sqz_model_classify(&args)), "wrong text");
+    }
   }
   free(scores);
 }
@@ -128,6 +197,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       check((length >= 0) == (i >= 0 && i < info.labels), "label's length");
     }
     run(model, info);
+    run_wrongly(model, info, hash);
     tokenize(model, info);
     check(works(sqz_model_close(model)), "close");
   }

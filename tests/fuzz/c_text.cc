@@ -43,6 +43,27 @@ sqz_text copy(const sqz_text &text) {
   return {bytes, text.size};
 }
 
+// What a caller gets wrong; the memory of what is left has the right sizes.
+void forget(sqz_tokenizer_args &args, int which, int32_t *offsets) {
+  static const sqz_text kNothing = {nullptr, 3};
+  static const sqz_added_token kAdded = {kNothing, 1, 0, 0, 0, 0, 0};
+  switch (which) {
+    case 1: args.vocab_bytes = nullptr; break;
+    case 2: args.vocab_offsets = nullptr; break;
+    case 3: args.vocab_ids = nullptr; break;
+    case 4: args.vocab_size = INT64_MIN; break;
+    case 5: args.unk_token = kNothing; break;
+    case 6: args.continuing_subword_prefix = {"##", -2}; break;
+    case 7: args.added = &kAdded, args.added_count = 1; break;
+    case 8: args.added = nullptr; break;
+    case 9: args.single = nullptr; break;
+    case 10: args.pair_count = INT64_MAX; break;
+    case 11: args.size = static_cast<size_t>(args.max_length) % sizeof args; break;
+    case 12: offsets[0] = -1; break;
+    default: break;
+  }
+}
+
 void encode(sqz_tokenizer tokenizer, int choices, int limit, const sqz_text texts[2]) {
   sqz_tokenizer_encode_args args = {};
   args.size = sizeof args;
@@ -130,6 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (args.pair_count > 5) args.pair_count = 5;
   args.max_length = more & 4 ? limit / 2 : 0;
   args.truncation_side = more & 8 ? SQZ_SIDE_LEFT : SQZ_SIDE_RIGHT;
+  forget(args, more >> 4, offsets);
   const sqz_status status = sqz_tokenizer_create(&args);
   check(status == SQZ_OK || *sqz_error_message(), "status");
   free(all);  // all is copied
