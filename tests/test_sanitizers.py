@@ -30,7 +30,7 @@ TESTS = ROOT / "tests"
 COMPILERS = {"CC": "clang-19", "CXX": "clang++-19"}
 INCLUDE = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'include'}"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
-FUZZ_SECONDS = os.environ.get("SANITIZERS_FUZZ_SECONDS", "60")
+FUZZ = shlex.split(os.environ.get("SANITIZERS_FUZZ", "--inputs 30000 --seconds 1800"))
 
 
 def clang(*arguments):
@@ -141,9 +141,9 @@ def test_readers(address, reports, record_property):
 
 
 def test_c_interface(build, tmp_path, record_property):
-    """libFuzzer over the C interface, its models and its tokenizers."""
-    command = [sys.executable, "-m", "fuzz", "c", "--build", build, "--seconds", FUZZ_SECONDS, "--crashes", tmp_path]
-    ran = re.findall(r"^(c_\w+: \d+ inputs)", run(*command, cwd=TESTS), re.MULTILINE)
+    """The fuzzers of the C interface, its models and its tokenizers."""
+    command = [sys.executable, "-m", "fuzz", "c", "--build", build, "--crashes", tmp_path, *FUZZ]
+    ran = re.findall(r"^(c_\w+: \d+ inputs)", run(*command, cwd=TESTS, limit=3600), re.MULTILINE)
     assert len(ran) == len(GROUPS["c"]), ran
     record_property("ran", ran)
 

@@ -1,10 +1,11 @@
 """Fuzz the readers of files and the ops: ``python -m fuzz --seconds 60 --seed 1``, in the folder ``tests``.
 
 Each target runs in a process of its own, so that a crash of the interpreter is found, too. The first input on which one
-fails is written to a folder and its name printed; the exit status is then 1. The same seed gives the same inputs.
+fails is written to a folder and its name printed; the exit status is then 1. The targets of the group `c` are programs
+of a build with ``-DSQUEEZEOPS_FUZZ=ON``.
 
-The engine `atheris` (``pip install ".[fuzz]"``) keeps inputs that reach new lines of the package and changes those. The
-targets of the group `c` are programs of a build with ``-DSQUEEZEOPS_FUZZ=ON``, whose engine is libFuzzer.
+The engine `random` gives the same inputs for the same seed. The engine `coverage` keeps inputs that reach new code and
+changes those, no run like another: atheris in Python (``pip install ".[fuzz]"``), libFuzzer in C.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 SLOWEST = 20  # seconds of CPU time that one input may take
 MEMORY = 2 << 30  # bytes that a process may add
-MS = re.MULTILINE | re.DOTALL
-LONGEST = 1 << 16  # bytes of an input of libFuzzer
+LONGEST = 1 << 16  # bytes of an input that libFuzzer makes
+LIBFUZZER = (f"-timeout={5 * SLOWEST}", "-print_funcs=0", "-rss_limit_mb=4096")
+DONE = re.compile(r"^#(\d+)\s+DONE\s+(cov: \d+ ft: \d+).*?^Done .* in (\d+)", re.MULTILINE | re.DOTALL)
+BATCH = 1000  # inputs of one process of a program
 
 
-def libfuzzer(arguments: argparse.Namespace) -> list[str]:
+def guided(arguments: argparse.Namespace) -> list[str]:
     options = [f"-max_total_time={arguments.seconds:.0f}", f"-seed={arguments.seed}", f"-runs={arguments.inputs}"]
-    return [*options, f"-max_len={LONGEST}", f"-timeout={5 * SLOWEST}", "-print_funcs=0"]
+    return [*options, f"-max_len={LONGEST}"]
 
 
 def work(name: str, arguments: argparse.Namespace) -> None:
     """Run one target; the file `crashes` always has the input that runs."""
-    if arguments.engine == "atheris":
+    if arguments.engine == "coverage":
         import atheris
 
         with atheris.instrument_imports(include=["squeezeops"], enable_loader_override=False):
@@ -51,7 +55,7 @@ def work(name: str, arguments: argparse.Namespace) -> None:
         run_target(name, data, Path(folder))
 
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.engine == "atheris":
+        if arguments.engine == "coverage":
             fuzz_by_coverage(name, arguments, run)
         rng, end, count = random.Random(f"{name} {arguments.seed}"), time.monotonic() + arguments.seconds, 0
         for data in inputs(name, rng):
@@ -73,24 +77,37 @@ def fuzz_by_coverage(name: str, arguments: argparse.Namespace, run: Callable[[by
         for i, data in enumerate(pool):
             (Path(begin) / str(i)).write_bytes(data)
         kept = [str(arguments.keep / name)] if arguments.keep else []
-        command = [sys.argv[0], *libfuzzer(arguments), f"-artifact_prefix={begin}/", *kept, begin]
+        command = [sys.argv[0], *LIBFUZZER, *guided(arguments), f"-artifact_prefix={begin}/", *kept, begin]
         mutator = {"custom_mutator": lambda data, most, seed: mutate(random.Random(seed), data, pool)[:most]}
         atheris.Setup(command, run, **({} if name in CALLS else mutator))
         atheris.Fuzz()
 
 
 def work_in_c(name: str, arguments: argparse.Namespace) -> int:
-    """Run a program; libFuzzer writes the input that fails."""
-    from fuzz.targets import CORPUS, seeds
+    """Run a program, once or for each batch of inputs; libFuzzer writes the input that fails."""
+    from fuzz.targets import CORPUS, inputs, seeds
 
-    with tempfile.TemporaryDirectory() as begin:
-        for i, data in enumerate(seeds(name)):
-            (Path(begin) / str(i)).write_bytes(data)
-        folders = [arguments.keep / name] if arguments.keep else []
-        folders += [begin, *([CORPUS / name] if (CORPUS / name).exists() else [])]
-        program = arguments.build.resolve() / f"squeezeops_fuzz{name[1:]}".removesuffix("_interface")
-        options = [*libfuzzer(arguments), f"-artifact_prefix={arguments.crashes}/{name}-", "-rss_limit_mb=4096"]
-        return watched(name, [program, *options, *map(str, folders)])
+    program = arguments.build.resolve() / f"squeezeops_fuzz{name[1:]}".removesuffix("_interface")
+    command = [program, *LIBFUZZER, f"-artifact_prefix={arguments.crashes}/{name}-"]
+    if arguments.engine == "coverage":
+        with tempfile.TemporaryDirectory() as begin:
+            for i, data in enumerate(seeds(name)):
+                (Path(begin) / str(i)).write_bytes(data)
+            folders = [arguments.keep / name] if arguments.keep else []
+            folders += [begin, *([CORPUS / name] if (CORPUS / name).exists() else [])]
+            return watched(name, [*command, *guided(arguments), *folders])
+    rng, started, count = random.Random(f"{name} {arguments.seed}"), time.monotonic(), 0
+    made = islice(inputs(name, rng), arguments.inputs if arguments.inputs >= 0 else None)
+    while time.monotonic() < started + arguments.seconds and (batch := list(islice(made, BATCH))):
+        with tempfile.TemporaryDirectory() as folder:
+            for i, data in enumerate(batch):
+                (Path(folder) / f"{i:04}").write_bytes(data)
+            status = watched(name, [*command, "-runs=0", "-shuffle=0", f"-max_len={1 << 20}", folder], counts=False)
+        if status:
+            return status
+        count += len(batch)
+    print(f"{name}: {count} inputs in {time.monotonic() - started:.0f} s", flush=True)
+    return 0
 
 
 def work_in_python(name: str, arguments: argparse.Namespace) -> int:
@@ -108,15 +125,15 @@ def work_in_python(name: str, arguments: argparse.Namespace) -> int:
     return status
 
 
-def watched(name: str, command: list[str | Path]) -> int:
-    """Run a process; print what libFuzzer counted or, of one that fails, the end of what it said."""
+def watched(name: str, command: list[str | Path], counts: bool = True) -> int:
+    """Run a process; print what libFuzzer counted, if anything, and the end of what it said if it fails."""
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
     if done.returncode:
         said = re.sub(r"^(#|INFO: Instrumenting).*\n", "", done.stderr, flags=re.MULTILINE)
         print(f"{said[-20_000:]}\n{name}: FAILED with status {done.returncode}", flush=True)
     if "Is the code instrumented for coverage?" in done.stderr and not done.returncode:
         sys.exit(f"{name}: expected instrumented code, got none: the engine sees no lines of the package")
-    for count, reached, took in re.findall(r"^#(\d+)\s+DONE\s+(cov: \d+ ft: \d+).*?^Done .* in (\d+)", done.stderr, MS):
+    for count, reached, took in DONE.findall(done.stderr) if counts else ():
         print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
     return done.returncode
 
@@ -130,7 +147,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=-1, help="at most so many per target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--crashes", type=Path, default=Path("crashes"), help="folder for inputs that fail")
-    parser.add_argument("--engine", choices=("random", "atheris"), default="random")
+    parser.add_argument("--engine", choices=("random", "coverage"), default="random")
     parser.add_argument("--build", type=Path, help="folder with the programs of the group c")
     parser.add_argument("--keep", type=Path, help="folder for inputs that reached something new, from run to run")
     parser.add_argument("--work", help=argparse.SUPPRESS)

@@ -40,8 +40,8 @@ def inputs(name: str, rng: random.Random) -> Iterator[bytes]:
     """Yield inputs without end."""
     pool = seeds(name)
     yield from pool
-    while name in CALLS:
-        yield rng.randbytes(rng.choice((4, 8, 16, 64)))
+    while name in (*CALLS, C[0]):
+        yield rng.randbytes(rng.choice((4, 8, 16, 64) if name in CALLS else (16, 64, 128, 256)))
     while True:
         data = mutate(rng, rng.choice(pool), pool)
         if len(data) < 1 << 20:
