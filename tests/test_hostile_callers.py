@@ -311,12 +311,13 @@ def test_another_thread_resizes(backend):
 
 
 TURNS = """
-import sys, warnings
+import sys, tempfile, warnings
+from pathlib import Path
 import numpy as np
+from model_helpers import write_model
 from op_helpers import parts
 from op_table import TABLE
 from squeezeops import ops
-from squeezeops.pipelines import default_model
 from squeezeops.squeezebert import SqueezeBert
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape, since NumPy 2.5
@@ -363,6 +364,10 @@ def calls():
     for dtype in (np.int64, np.int32, np.int8) if compiled else ():  # the same bytes each
         ids, types = (np.ones((2, 16 // np.dtype(dtype).itemsize), dtype) for _ in range(2))
         yield run_model, {"input_ids": ids, "attention_mask": np.ones(ids.shape, dtype), "token_type_ids": types}
+    for dtype in (np.int64, np.bool_):
+        ids, mask = np.array([[5, 6, 7], [8, 9, 3]]), np.array([[1, 0, 1], [1, 1, 1]], dtype)
+        given = {"attention_mask": mask, "token_type_ids": 1 - ids % 2, "logits_mask": ids == 6}
+        yield run_model, {"input_ids": ids} | given
 
 def turn(array):
     array.shape = array.shape[::-1] if array.ndim != 1 else (array.size, 1)
@@ -370,10 +375,16 @@ def turn(array):
 def widen(array):
     array.dtype = np.complex128  # the widest: fewer elements
 
+def reverse(array):
+    array[...] = array[::-1].copy() if array.ndim else 1 - array
+
+def flip(array):
+    array[...] = 1 - array.astype(np.int8) if array.dtype == np.bool_ else array + 100  # other masks; ids too large
+
 def run(call, arguments, array, change, moment):
-    '''Call an op. At an event of its Python code, change the shape of an array; return whether, and the bits.'''
+    '''Call an op. At an event of its Python code, change an array; return whether, and the bits.'''
     global changed
-    shape, dtype, left = array.shape, array.dtype, moment
+    shape, dtype, values, left = array.shape, array.dtype, array.copy(), moment
 
     def event(frame, *_):
         nonlocal left
@@ -393,18 +404,24 @@ def run(call, arguments, array, change, moment):
         sys.setprofile(None)
         array.dtype = dtype
         array.shape = shape
+        array[...] = values
     result = None if result is None else [part.tobytes() for part in parts(result)]
     changed += left <= 0
     return left <= 0, result
 
 conv = ops.PointwiseConv(floats(8, 8), groups=2, dtype="int8")
-model = SqueezeBert.from_pretrained(default_model())
-changes = [(*call, turn) for call in (*calls_of_all_ops(), *calls())] + [(*call, widen) for call in calls()]
+with tempfile.TemporaryDirectory() as folder:
+    model = SqueezeBert.from_pretrained(write_model(Path(folder), ["O", "PER", "LOC"], task="token-classification"))
+every = [*calls_of_all_ops(), *calls()]
+changes = [(*call, turn) for call in every] + [(*call, widen) for call in calls()]
+changes += [(*call, change) for call in every for change in (reverse, flip)]
 for call, arguments, change in changes:
     for name, array in arguments.items():
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             continue
         if change is widen and (array.shape[-1] if array.ndim else 1) * array.itemsize % 16:
+            continue
+        if change in (reverse, flip) and (array.dtype.char not in "?ilq" or not array.size):
             continue
         with np.errstate(all="ignore"):
             _, as_it_was = run(call, arguments, array, change, 10**9)
@@ -422,7 +439,7 @@ print("end")
 
 @EVERY_BACKEND
 def test_a_shape_set_at_any_moment(backend):
-    """Or a dtype: the result is that of one shape or the other, or an error."""
+    """Or a dtype, or ids, offsets and masks: the result is that of one array or the other, or an error."""
     run(TURNS, backend)
 
 

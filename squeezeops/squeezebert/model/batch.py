@@ -245,7 +245,7 @@ def plain_inputs(
     if chosen is not None:
         if chosen.shape != shape or chosen.dtype.kind != "b":
             return None
-        chosen = np.ascontiguousarray(chosen).view(np.uint8)
+        chosen = chosen.astype(np.uint8)  # a copy: its number of bits is the number of rows of the logits
         rows = Rows(np.flatnonzero(chosen), NO_ROWS.cu_rows)
     length = shape[-1]
     size = ids.size // length, length
