@@ -60,12 +60,14 @@ double peak_s8(py::handle seconds) { return peak_of("peak_s8", sqz_measure_s8, s
 // Bytes per second.
 double peak_read(const py::object &x) {
   constexpr const char *op = "peak_read";
-  if (!py::isinstance<py::array_t<float>>(x)) {
+  using Floats = py::array_t<float, py::array::c_style>;
+  if (!py::isinstance<Floats>(x)) {
+    constexpr const char *expected = "a C-contiguous array of float32";
     const py::object got = scalars("array_kind")(x);
-    py::set_error(PyExc_TypeError, scalars("error")(py::handle(PyExc_TypeError), op, "x", "an array of float32", got));
+    py::set_error(PyExc_TypeError, scalars("error")(py::handle(PyExc_TypeError), op, "x", expected, got));
     throw py::error_already_set();
   }
-  const auto array = py::reinterpret_borrow<py::array_t<float>>(x);
+  const auto array = py::reinterpret_borrow<Floats>(x);
   double rate = 0;
   check(op, sqz_measure_read(array.size(), array.data(), &rate));
   return rate;

@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from squeezeops import backends
-from squeezeops.backends._scalars import choice, error, integer, kind
+from squeezeops.backends._scalars import choice, error, integer, kind, own_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -333,7 +333,7 @@ class PointwiseConv:
     ) -> None:
         if memory is not None and not callable(getattr(memory, "take", None)):
             raise error(TypeError, "PointwiseConv", "memory", "an object with a method take", kind(memory))
-        module = _active()
+        weight, module = own_view(weight), _active()
         self._packed = {module: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
         self._weight: Any = weight
         self._is_packed = False

@@ -6,12 +6,17 @@ What used to crash runs in a process of its own.
 import gc
 import mmap
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from op_helpers import assert_same_bits, normal, run_python
 
-from squeezeops import ops
+from squeezeops import backends, ops
+from squeezeops.backends._text import settings_of
+from squeezeops.backends.models import CompiledModel
+from squeezeops.pipelines import default_model
+from squeezeops.squeezebert import SqueezeBert, Tokenizer
 
 RNG = np.random.default_rng(9)
 EVERY_BACKEND = pytest.mark.parametrize("backend", ops.available_backends())
@@ -124,6 +129,81 @@ def test_released_bias(backend):
                 owner.clear()
         assert_same_bits(conv(x), expected)
         assert_same_bits(used(x), expected)
+
+
+class Lying(np.ndarray):
+    """An array with a shape of its own."""
+
+    lie = (7, 7)
+    shape = property(lambda self: self.lie)
+
+
+def reshape(array, shape):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # since NumPy 2.5
+        array.shape = shape
+
+
+@EVERY_BACKEND
+def test_a_weight_reshaped_while_it_is_packed(backend, monkeypatch):
+    """Another thread may do it; the sizes of the convolution are those of what was packed."""
+    module, weight = backends.load(backend), normal(RNG, 3, 16)
+    pack = module.pack_pointwise_conv
+
+    def pack_and_reshape(*arguments):
+        made = pack(*arguments)
+        reshape(weight, (1, 48))
+        return made
+
+    monkeypatch.setattr(module, "pack_pointwise_conv", pack_and_reshape)
+    with ops.backend(backend):
+        conv = ops.PointwiseConv(weight)
+        assert weight.shape == (1, 48) and (conv.out_channels, conv.in_channels) == (3, 16)
+        assert conv(normal(RNG, 2, 16)).shape == (2, 3)
+        assert ops.PointwiseConv(normal(RNG, 3, 16).view(Lying)).out_channels == 3
+
+
+@COMPILED
+def test_the_arrays_of_a_model(backend):
+    """The library is told of them as they are, and asked for no result that does not fit."""
+    with ops.backend(backend):
+        model = SqueezeBert.from_pretrained(default_model())
+        config, attention, task, given = model._compiled._describe()
+        words = "embeddings.word_embeddings.weight"
+        vocabulary, channels = given[words].shape
+        for rows, opens in ((vocabulary, True), (vocabulary // 2, False)):
+            table = given[words][:rows].view(Lying)
+            table.lie = (vocabulary, channels)
+            compiled = CompiledModel(lambda table=table: (config, attention, task, given | {words: table}))
+            ids = np.array([[1, 2, 3]])
+            results = {"logits": np.empty((1, 2), np.float32)}
+            assert compiled.run(ids, None, None, None, results) == opens
+        for wrong in ({"logits": np.empty((1, 1), np.float32)}, {"hidden": np.empty((1, 2, channels), np.float32)}):
+            assert not model._compiled.run(ids, None, None, None, wrong)
+        model.head.classifier.out_channels = 1
+        with pytest.raises(ValueError, match=r"^PointwiseConv: out: expected shape \(1, 2\), got \(1, 1\)"):
+            model(ids)
+
+
+@EVERY_BACKEND
+def test_text_of_a_subclass(backend):
+    """Its own methods do not decide how many bytes the library reads."""
+
+    class Text(str):
+        def __len__(self):
+            return 6000
+
+        def encode(self, *_):
+            return b"x" * 6000
+
+    vocab = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "é", "good", "movie"])}
+    with ops.backend(backend):
+        plain, other = (Tokenizer({kind(word): i for word, i in vocab.items()}) for kind in (str, Text))
+        expected = plain("a good movie é").input_ids
+        assert other("a good movie é").input_ids == other(Text("a good movie é")).input_ids == expected
+        assert settings_of({Text(word): i for word, i in vocab.items()}, plain.settings()) == settings_of(
+            vocab, plain.settings()
+        )
 
 
 # Another thread writes.
@@ -312,6 +392,7 @@ def test_another_thread_resizes(backend):
 
 TURNS = """
 import sys, tempfile, warnings
+from itertools import islice
 from pathlib import Path
 import numpy as np
 from model_helpers import write_model
@@ -340,7 +421,7 @@ def floats(*shape):
 
 def calls_of_all_ops():
     for case in TABLE:
-        for arguments in case.calls(rng, 2):
+        for arguments in islice(case.calls(rng, 2), 8):
             yield case.call, arguments
 
 def calls():
@@ -354,6 +435,10 @@ def calls():
     yield ops.attention, plain | {"num_heads": 2, "cu_seqlens": offsets, "mask": mask}
     batch = {name: value.reshape(3, 4, -1) for name, value in rows.items()}
     yield attend_bytes, batch | ends | {"num_heads": 2, "mask": mask.reshape(3, 1, 1, 4)}
+    flat = {name: rows[name][:, :8] if len(name) == 1 else rows[name] for name in rows}  # heads of up to 4 channels
+    flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    yield attend_bytes, flat | {"num_heads": 2, "cu_seqlens": offsets, "out": floats(12, 8)}
+    yield attend_bytes, flat | {"num_heads": 2, "cu_seqlens": offsets, "out": floats(24, 8)}  # refused as it is
     yield convolve_bytes, {"values": rows["q"], "scales": rows["q_scales"], "residual": floats(12, 8)}
     yield ops.softmax, {"x": floats(3, 4, 5), "mask": floats(3, 4, 1), "axis": 1, "out": floats(3, 4, 5)}
     yield ops.pointwise_conv, {
@@ -372,6 +457,9 @@ def calls():
 def turn(array):
     array.shape = array.shape[::-1] if array.ndim != 1 else (array.size, 1)
 
+def join(array):
+    array.shape = (array.shape[0] // 2, 2 * array.shape[1]) if array.ndim == 2 and len(array) % 2 == 0 else array.shape
+
 def widen(array):
     array.dtype = np.complex128  # the widest: fewer elements
 
@@ -388,8 +476,11 @@ def run(call, arguments, array, change, moment):
 
     def event(frame, *_):
         nonlocal left
-        if frame.f_globals.get("__name__") == "squeezeops.backends.numpy":  # a kernel, which has thousands of events
+        where = frame.f_globals.get("__name__", "")
+        if where in ("squeezeops.backends.numpy", "squeezeops.backends.numba"):  # kernels, which have thousands
             sys.setprofile(None)
+            return
+        if not where.startswith("squeezeops."):
             return
         left -= 1
         if left == 0:
@@ -415,6 +506,7 @@ with tempfile.TemporaryDirectory() as folder:
 every = [*calls_of_all_ops(), *calls()]
 changes = [(*call, turn) for call in every] + [(*call, widen) for call in calls()]
 changes += [(*call, change) for call in every for change in (reverse, flip)]
+changes += [(*call, join) for call in calls()]
 for call, arguments, change in changes:
     for name, array in arguments.items():
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
@@ -426,9 +518,9 @@ for call, arguments, change in changes:
         with np.errstate(all="ignore"):
             _, as_it_was = run(call, arguments, array, change, 10**9)
             more, as_changed = run(call, arguments, array, change, 1)
-            assert as_it_was is not None, (call, name)
+            assert as_it_was is not None or arguments["out"].shape == (24, 8), (call, name)
             moment = 1
-            while more and moment < 120:
+            while more:
                 moment += 1
                 more, result = run(call, arguments, array, change, moment)
                 assert result in (None, as_it_was, as_changed), (call, name, change, moment)
@@ -438,8 +530,8 @@ print("end")
 
 
 @EVERY_BACKEND
-def test_a_shape_set_at_any_moment(backend):
-    """Or a dtype, or ids, offsets and masks: the result is that of one array or the other, or an error."""
+def test_an_array_changed_at_any_moment(backend):
+    """Its shape, dtype, ids, offsets or mask: the result is that of one array or the other, or an error."""
     run(TURNS, backend)
 
 
@@ -715,6 +807,18 @@ print("end")
 """
 
 if sys.version_info >= (3, 12):  # which has `__buffer__`
+
+    @EVERY_BACKEND
+    def test_buffers_of_other_memory(backend):
+        """An array of NumPy has its own memory, whatever its class returns for it."""
+
+        class Other(np.ndarray):
+            def __buffer__(self, flags):
+                return memoryview(np.ones((500, 1000), np.float32)[:, ::2])
+
+        with ops.backend(backend):
+            x = np.ones((1, 1), np.float32)
+            assert_same_bits(ops.tanh(x.view(Other)), ops.tanh(x))
 
     @EVERY_BACKEND
     def test_buffers_that_change_arrays(backend):

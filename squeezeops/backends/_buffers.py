@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from squeezeops import _library
-from squeezeops.backends._scalars import array_kind
+from squeezeops.backends._scalars import array_kind, own_view
 
 Shape = tuple[int, ...]
 
@@ -97,7 +97,8 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
     try:
         if not of_numpy and isinstance(value, getattr(numpy, "generic", ())):
             raise TypeError  # a scalar has a buffer, but is no array
-        view: Any = memoryview(value)
+        own = own_view(value) if of_numpy and type(value) is not numpy.ndarray else value  # type: ignore[union-attr]
+        view: Any = memoryview(own)  # of an array's own memory: a subclass may have a `__buffer__` of other memory
     except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
         return (_c_text(array_kind(value)), NULL, lib.SQZ_OTHER, 0, NULL, NULL, 0)
     keep.append(view)
@@ -114,9 +115,7 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
     if view.c_contiguous:
         data = pointer(view)
     elif of_numpy:
-        # A subclass may override the attribute, but the descriptor of ndarray is safe.
-        start = numpy.ndarray.__array_interface__.__get__(value)["data"][0]  # type: ignore[union-attr]
-        data, strides = ffi.cast("void *", start), c_sizes(view.strides)
+        data, strides = ffi.cast("void *", own.__array_interface__["data"][0]), c_sizes(view.strides)
     elif is_result:  # to be refused
         strides = c_sizes(view.strides)
         data = ffi.cast("void *", strides)

@@ -766,7 +766,7 @@ class Front:
         if channels is not None:
             return channels
         if isinstance(out, np.ndarray):
-            plain = np.asarray(out)
+            plain = np.ndarray.view(out, np.ndarray)
             if plain.dtype == F and plain.ndim == ndim and fits(plain.shape[-1]):
                 return int(plain.shape[-1])
         return width

@@ -38,6 +38,12 @@ def is_numpy(value: object, name: str) -> bool:
     return isinstance(value, getattr(sys.modules.get("numpy"), name, ()))
 
 
+def own_view(value: Any) -> Any:
+    """Return a view of an array of NumPy, whose shape and dtype nobody else can set; any other object as it is."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy.ndarray.view(value, numpy.ndarray) if numpy and isinstance(value, numpy.ndarray) else value
+
+
 def is_torch(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "torch"
 

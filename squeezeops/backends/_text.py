@@ -15,7 +15,7 @@ SIDES = ("right", "left")
 
 def utf8(text: str) -> bytes:
     """Return a text as the library takes it, with code points that UTF-8 does not have."""
-    return text.encode("utf-8", "surrogatepass")
+    return str.encode(text, "utf-8", "surrogatepass")  # also of a subclass with an `encode` of its own
 
 
 class Settings(NamedTuple):
@@ -40,6 +40,8 @@ class Settings(NamedTuple):
 
 def settings_of(vocab: Mapping[str, int], settings: Mapping[str, Any]) -> Settings:
     """Convert a vocabulary and what `Tokenizer.settings` returns."""
+    if set(map(type, vocab)) - {str}:  # the library trusts the lengths, and a subclass has a `__len__` of its own
+        vocab = {str.__str__(token): number for token, number in vocab.items()}
     tokens = sorted(vocab)  # in the order of their bytes, too
     together = utf8("".join(tokens))
     sizes = map(len, tokens if together.isascii() else map(utf8, tokens))

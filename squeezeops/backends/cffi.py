@@ -29,7 +29,7 @@ from squeezeops.backends._buffers import (
     pointer,
 )
 from squeezeops.backends._compiled import PackedConvs, describe_cpu
-from squeezeops.backends._text import Encoder, Settings
+from squeezeops.backends._text import Encoder, Settings, utf8
 
 EXCEPTIONS = {lib.SQZ_TYPE: TypeError, lib.SQZ_NO_MEMORY: MemoryError}
 
@@ -296,10 +296,10 @@ def _tokenizer_encode(
 ) -> dict[str, list[Any]] | None:
     if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
         return None
-    data = text.encode("utf-8", "surrogatepass")
+    data = utf8(text)
     first, second, kind = ffi.from_buffer(data), NULL, tokenizer.kind
     if pair is not None:
-        data_pair = pair.encode("utf-8", "surrogatepass")
+        data_pair = utf8(pair)
         keep = ffi.from_buffer(data_pair)
         second, kind = ffi.new(_PAIR, (keep, len(data_pair))), None
     try:

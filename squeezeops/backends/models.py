@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from squeezeops._library import get_library
+from squeezeops.backends._scalars import own_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,17 @@ def _interface() -> Any:
             ("data", c_void_p),
         ]
 
+    class Info(ctypes.Structure):
+        """sqz_model_info."""
+
+        _fields_ = [
+            ("size", c_size_t),
+            *((name, c_char_p) for name in ("task", "model_type", "dtype", "attention", "problem_type")),
+            *((name, c_int32) for name in ("format", "normalize")),
+            *((name, c_int64) for name in ("vocab_size", "types", "max_tokens", "hidden_size", "layers", "labels")),
+            *((name, c_int64) for name in ("pooled_size", "logits_size", "logits_per_token", "embedding_size")),
+        ]
+
     class RunArgs(ctypes.Structure):
         """sqz_model_run_args."""
 
@@ -56,12 +68,15 @@ def _interface() -> Any:
 
     library = ctypes.CDLL(get_library())  # in the process already: the backends have loaded it
     library.sqz_model_open_tensors.argtypes = [c_char_p, c_char_p, c_char_p, c_int64, c_void_p, POINTER(c_uint64)]
+    library.sqz_model_get_info.argtypes = [c_uint64, c_void_p]
     library.sqz_model_run.argtypes = [c_void_p]
     library.sqz_model_close.argtypes = [c_uint64]
     return SimpleNamespace(
         Tensor=Tensor,
+        Info=Info,
         RunArgs=RunArgs,
-        size=ctypes.sizeof(RunArgs),
+        info_size=ctypes.sizeof(Info),
+        run_size=ctypes.sizeof(RunArgs),
         library=library,
         byref=ctypes.byref,
         handle=c_uint64,
@@ -88,6 +103,8 @@ class CompiledModel:
         self._interface: Any = None
         self._handle: int | None = None  # 0: the library refused, or cannot be called
         self._tensors: Any = None  # what the library uses in place
+        self._widths: dict[str, int] = {}  # of a row of each result
+        self._of_tokens: tuple[str, ...] = ("hidden",)  # those that have a row per token
 
     def _open(self) -> int:
         with self._lock:
@@ -97,7 +114,10 @@ class CompiledModel:
         return self._handle
 
     def _open_tensors(self, c: Any) -> int:
-        config, attention, task, tensors = self._describe()
+        config, attention, task, given = self._describe()
+        tensors = {name: own_view(array) for name, array in given.items()}
+        if not all(array.flags.c_contiguous for array in tensors.values()):
+            return 0
         rows = (c.Tensor * len(tensors))()
         for row, (name, array) in zip(rows, tensors.items(), strict=True):
             row.name, row.dtype, row.rank = name.encode(), _DTYPES[array.dtype.name], array.ndim
@@ -105,8 +125,13 @@ class CompiledModel:
             row.data = _address(array)
         handle, texts = c.handle(), (config.encode(), attention.encode(), task.encode())
         self._tensors = tensors
-        refused = c.library.sqz_model_open_tensors(*texts, len(rows), rows, c.byref(handle))
-        return 0 if refused else int(handle.value)
+        if c.library.sqz_model_open_tensors(*texts, len(rows), rows, c.byref(handle)):
+            return 0
+        info = c.Info(c.info_size)
+        c.library.sqz_model_get_info(handle, c.byref(info))
+        self._widths = {"hidden": info.hidden_size, "pooled": info.pooled_size, "logits": info.logits_size}
+        self._of_tokens = ("hidden", "logits") if info.logits_per_token else ("hidden",)
+        return int(handle.value)
 
     def run(
         self,
@@ -134,8 +159,13 @@ class CompiledModel:
         if not handle:
             return False
         c, (batch, length) = self._interface, ids.shape
-        args = c.RunArgs(c.size, handle, batch, length, None, *map(_address, (ids, types, mask, logits_mask)))
+        args = c.RunArgs(c.run_size, handle, batch, length, None, *map(_address, (ids, types, mask, logits_mask)))
         for name, array in results.items():
+            rows = batch * length if name in self._of_tokens else batch
+            if name == "logits" and logits_mask is not None:
+                rows = int(logits_mask.sum())
+            if array.size != rows * self._widths[name]:
+                return False
             setattr(args, name, _address(array))
         return not c.library.sqz_model_run(c.byref(args))
 

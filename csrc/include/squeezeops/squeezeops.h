@@ -563,8 +563,8 @@ SQZ_API const sqz_operation *sqz_operation_get(int32_t index);
  * Tokenizer of the Python package, whose documentation explains each setting. docs/format.md has the same settings and
  * the same vocabulary in a file.
  *
- * A text is UTF-8; what is not is refused. Time and memory grow with the length of a text, whatever is in it: the time
- * of a byte is bounded by the longest token.
+ * A text is UTF-8; what is not is refused. It must not change during a call. Time and memory grow with the length of a
+ * text, whatever is in it: the time of a byte is bounded by the longest token.
  * @{
  */
 
@@ -1206,7 +1206,8 @@ SQZ_API int64_t sqz_model_workspace_size(sqz_model model, int64_t tokens, int64_
  * Arguments of sqz_model_run().
  *
  * Sequence b has the tokens [offsets[b], offsets[b + 1]) of all arrays of tokens. T is their number in all, C the
- * hidden size. Results that are NULL are not computed.
+ * hidden size. Results that are NULL are not computed. `logits_mask` must not change during the run: its bytes that are
+ * not 0 say how many logits are written.
  *
  * Tokens after the last one of a sequence that `mask` keeps are padding: nothing is computed for them, and their
  * results are zero. Other tokens with mask 0 are computed, but not attended to. A sequence without any token to attend

@@ -245,7 +245,8 @@ def plain_inputs(
     if chosen is not None:
         if chosen.shape != shape or chosen.dtype.kind != "b":
             return None
-        chosen = chosen.astype(np.uint8)  # a copy: its number of bits is the number of rows of the logits
+        # A copy, because another thread may change the mask: the logits have one row for each True.
+        chosen = chosen.astype(np.uint8, order="C")
         rows = Rows(np.flatnonzero(chosen), NO_ROWS.cu_rows)
     length = shape[-1]
     size = ids.size // length, length
@@ -306,7 +307,7 @@ def integers(name: str, values: ArrayLike, end: int, shape: tuple[int | str, ...
         raise TypeError(f"SqueezeBert: {name}: expected integers, got {array.dtype}")
     numbers = array.astype(np.int64)
     if numbers.view(np.uint64).max() >= end:  # negative numbers are large as uint64
-        at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= end))[0])
+        at = tuple(int(i) for i in np.argwhere((numbers < 0) | (numbers >= end))[0])
         fail(name, f"values from 0 to {end - 1}", f"{array[at]} at {list(at)}")
     return numbers
 

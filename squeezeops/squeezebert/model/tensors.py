@@ -229,6 +229,8 @@ def compare(
     known: set[str],
 ) -> Iterator[str]:
     """Yield what is wrong with a checkpoint; put valid tensors into `selected`, and their names there into `known`."""
+    import numpy as np
+
     prefix = prefix_of(config, weights)
     axes = None if config.model_type == "squeezebert" else 2  # shown in messages: linear layers have two
     for name, shape in chain(encoder_shapes(config), head.items()):
@@ -238,7 +240,7 @@ def compare(
         if not there:
             yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape[:axes]}"
             continue
-        label, array = there[0], weights[there[0]]
+        label, array = there[0], np.asarray(weights[there[0]]).view()  # whose shape and dtype nobody else can set
         if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
             yield f"wrong shape: {label}: expected {shape[:axes]}, got {array.shape}"
         elif array.dtype.str not in ("<f8", "<f4", "<f2"):
