@@ -299,12 +299,13 @@ Mask Call::mask_axes(const char *name, const sqz_array &a, const Shape &shape) {
 
 namespace {
 
-// Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there.
+// Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there. No
+// version's ends inside a pointer.
 sqz_status check_size(const char *args, size_t size, size_t given) {
   size_t stated;
   memcpy(&stated, args, sizeof stated);
-  SQZ_CHECK(stated == given && given >= sizeof size, "size: expected that of the struct, %zu bytes, got %zu", size,
-            stated);
+  SQZ_CHECK(stated == given && given >= sizeof size && given % sizeof(void *) == 0,
+            "size: expected that of the struct, %zu bytes, got %zu", size, stated);
   for (size_t i = size; i < given; ++i)
     SQZ_CHECK(args[i] == 0, "size: expected a struct of %zu bytes with nothing set beyond them, got one of %zu", size,
               given);

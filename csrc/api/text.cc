@@ -1,5 +1,7 @@
 // Tokenizers: checks of what callers pass, truncation, and results.
 
+#include <stddef.h>
+
 #include <new>
 
 #include "api/call.h"
@@ -175,6 +177,10 @@ using namespace sqz;
 extern "C" {
 
 sqz_status sqz_tokenizer_create(sqz_tokenizer_args *args) {
+  // Of the first version, whose last field is the result: without it, nobody could free the tokenizer.
+  constexpr size_t kLeast = offsetof(sqz_tokenizer_args, tokenizer) + sizeof(sqz_tokenizer);
+  SQZ_CHECK(!args || args->size >= kLeast, "size: expected that of the struct, %zu bytes, got %zu", sizeof *args,
+            args->size);
   return with_size(args, sizeof *args, 1, false,
                    [](Call &, void *a, int64_t) { return create(*static_cast<sqz_tokenizer_args *>(a)); });
 }
