@@ -928,7 +928,7 @@ def test_a_batch_without_sequences(converted):
 
 @pytest.mark.parametrize("length", [-1, 7, 2**63 - 1])
 def test_a_length_beside_offsets(converted, length):
-    """It is not used; a product with it would overflow."""
+    """It is not used. That a product with it does not overflow, UndefinedBehaviorSanitizer sees."""
     c = CModel(converted("classification"))
     results = [np.zeros((2, 3), np.float32) for _ in range(2)]
     for result, of in zip(results, (0, length), strict=True):

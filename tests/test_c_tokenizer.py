@@ -463,6 +463,9 @@ def test_bad_tokenizers():
     count = len(VOCAB)
     pointer = "expected a pointer, got NULL"
     assert lib.sqz_tokenizer_create(NULL := ffi.NULL) == lib.SQZ_INVALID and message() == f"args: {pointer}"
+    size = ffi.sizeof("sqz_tokenizer_args")
+    for wrong in (0, 4, size - 1, size - 8, ffi.offsetof("sqz_tokenizer_args", "tokenizer") + 4):
+        bad(f"size: expected that of the struct, {size} bytes, got {wrong}", size=wrong)
     bad(f"vocab_bytes: {pointer}", vocab_bytes=NULL)
     bad(f"vocab_offsets: {pointer}", vocab_offsets=NULL)
     bad(f"vocab_ids: {pointer}", vocab_ids=NULL)

@@ -5,13 +5,13 @@ import random
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from build_helpers import ROOT, run, tool
-from fuzz.mutations import mutate
-from fuzz.targets import CORPUS, GROUPS, TARGETS, C, corpus, inputs, run_target, seeds
+from fuzz.targets import CORPUS, GROUPS, TARGETS, C, corpus, inputs, run_target
 from limits import seconds
 
 import squeezeops
@@ -47,9 +47,7 @@ def test_past_failures_and_a_few_inputs_in_c(name, tmp_path):
     sources = [ROOT / "tests" / "fuzz" / f"{source}.cc" for source in (name, "replay")]
     compiler = tool(*os.environ.get("CXX", "c++ g++ clang++").split())
     run(compiler, *flags, *sources, library, f"-Wl,-rpath,{os.path.dirname(library)}", "-o", tmp_path / "replay")
-    rng = random.Random(1)
-    pool = [*seeds(name), rng.randbytes(64)]
-    pool += [mutate(rng, rng.choice(pool), pool) for _ in range(200)]
+    pool = list(islice(inputs(name, random.Random(1)), 200))
     for i, data in enumerate(pool):
         (tmp_path / str(i)).write_bytes(data)
     run(tmp_path / "replay", *(tmp_path / str(i) for i in range(len(pool))))

@@ -30,7 +30,7 @@ TESTS = ROOT / "tests"
 COMPILERS = {"CC": "clang-19", "CXX": "clang++-19"}
 INCLUDE = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'include'}"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
-FUZZ = shlex.split(os.environ.get("SANITIZERS_FUZZ", "--inputs 30000 --seconds 1800"))
+FUZZ = shlex.split(os.environ.get("SANITIZERS_FUZZ", "--inputs 30000 --seconds 100000"))  # the same ones every time
 
 
 def clang(*arguments):
@@ -143,7 +143,7 @@ def test_readers(address, reports, record_property):
 def test_c_interface(build, tmp_path, record_property):
     """The fuzzers of the C interface, its models and its tokenizers."""
     command = [sys.executable, "-m", "fuzz", "c", "--build", build, "--crashes", tmp_path, *FUZZ]
-    ran = re.findall(r"^(c_\w+: \d+ inputs)", run(*command, cwd=TESTS, limit=3600), re.MULTILINE)
+    ran = re.findall(r"^(c_\w+: \d+ inputs)", run(*command, cwd=TESTS, limit=7200), re.MULTILINE)
     assert len(ran) == len(GROUPS["c"]), ran
     record_property("ran", ran)
 

@@ -5,7 +5,7 @@ fails is written to a folder and its name printed; the exit status is then 1. Th
 of a build with ``-DSQUEEZEOPS_FUZZ=ON``.
 
 The engine `random` gives the same inputs for the same seed. The engine `coverage` keeps inputs that reach new code and
-changes those, no run like another: atheris in Python (``pip install ".[fuzz]"``), libFuzzer in C.
+mutates them, so every run differs: atheris in Python (``pip install ".[fuzz]"``), libFuzzer in C.
 """
 
 from __future__ import annotations
@@ -95,16 +95,18 @@ def work_in_c(name: str, arguments: argparse.Namespace) -> int:
                 (Path(begin) / str(i)).write_bytes(data)
             folders = [arguments.keep / name] if arguments.keep else []
             folders += [begin, *([CORPUS / name] if (CORPUS / name).exists() else [])]
-            return watched(name, [*command, *guided(arguments), *folders])
+            return watched(name, [*command, *guided(arguments), *folders])[0]
     rng, started, count = random.Random(f"{name} {arguments.seed}"), time.monotonic(), 0
     made = islice(inputs(name, rng), arguments.inputs if arguments.inputs >= 0 else None)
     while time.monotonic() < started + arguments.seconds and (batch := list(islice(made, BATCH))):
         with tempfile.TemporaryDirectory() as folder:
             for i, data in enumerate(batch):
                 (Path(folder) / f"{i:04}").write_bytes(data)
-            status = watched(name, [*command, "-runs=0", "-shuffle=0", f"-max_len={1 << 20}", folder], counts=False)
+            status, ran = watched(name, [*command, "-runs=0", f"-max_len={1 << 20}", folder], show=False)
         if status:
             return status
+        if ran < len(batch) - batch.count(b""):  # libFuzzer has an empty input of its own
+            sys.exit(f"{name}: expected {len(batch)} inputs to run, got {ran}")
         count += len(batch)
     print(f"{name}: {count} inputs in {time.monotonic() - started:.0f} s", flush=True)
     return 0
@@ -117,7 +119,7 @@ def work_in_python(name: str, arguments: argparse.Namespace) -> int:
         command = [sys.executable, "-X", "faulthandler", "-m", "fuzz", f"--work={name}", f"--crashes={current}"]
         for key in ("seconds", "inputs", "seed", "engine", *(["keep"] if arguments.keep else [])):
             command.append(f"--{key}={getattr(arguments, key)}")
-        status = watched(name, command)
+        status, _ = watched(name, command)
         if status:
             kept = arguments.crashes / f"{name}-{os.urandom(4).hex()}"
             kept.write_bytes(current.read_bytes() if current.exists() else b"")
@@ -125,17 +127,23 @@ def work_in_python(name: str, arguments: argparse.Namespace) -> int:
     return status
 
 
-def watched(name: str, command: list[str | Path], counts: bool = True) -> int:
-    """Run a process; print what libFuzzer counted, if anything, and the end of what it said if it fails."""
+def watched(name: str, command: list[str | Path], show: bool = True) -> tuple[int, int]:
+    """Run a process; return its status and the number of inputs that libFuzzer counted, if any.
+
+    Print the end of what it said if it fails, and with `show` what libFuzzer counted.
+    """
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
     if done.returncode:
         said = re.sub(r"^(#|INFO: Instrumenting).*\n", "", done.stderr, flags=re.MULTILINE)
         print(f"{said[-20_000:]}\n{name}: FAILED with status {done.returncode}", flush=True)
     if "Is the code instrumented for coverage?" in done.stderr and not done.returncode:
         sys.exit(f"{name}: expected instrumented code, got none: the engine sees no lines of the package")
-    for count, reached, took in DONE.findall(done.stderr) if counts else ():
-        print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
-    return done.returncode
+    ran = 0
+    for count, reached, took in DONE.findall(done.stderr):
+        ran += int(count)
+        if show:
+            print(f"{name}: {count} inputs in {took} s, {reached}", flush=True)
+    return done.returncode, ran
 
 
 def main() -> int:
@@ -147,9 +155,9 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=-1, help="at most so many per target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--crashes", type=Path, default=Path("crashes"), help="folder for inputs that fail")
-    parser.add_argument("--engine", choices=("random", "coverage"), default="random")
+    parser.add_argument("--engine", choices=("random", "coverage"), default="random", help="see above")
     parser.add_argument("--build", type=Path, help="folder with the programs of the group c")
-    parser.add_argument("--keep", type=Path, help="folder for inputs that reached something new, from run to run")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that reached new code, for the next run too")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -161,6 +169,8 @@ def main() -> int:
     names = [name for given in chosen for name in GROUPS.get(given, [given])]
     if set(names) - TARGETS.keys():
         parser.error(f"expected targets of {', '.join(TARGETS)}, or of {', '.join(GROUPS)}, got {', '.join(names)}")
+    if arguments.keep and arguments.engine == "random":
+        parser.error("--keep: expected --engine coverage, got random")
     if set(names) & set(C) and not arguments.build:
         parser.error("--build: expected a folder, for targets in C")
     arguments.seconds /= len(names)

@@ -1,30 +1,16 @@
 // Opens the input as a converted model, describes it, runs it and its tokenizer. Whatever a file has, it is refused
 // with a message or works.
 
-#include <squeezeops/squeezeops.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "harness.h"
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 
 namespace {
 
 constexpr int64_t kTokens = 5, kSequences = 2;
-constexpr int64_t kMostBytes = 1 << 26;
-
-void check(bool good, const char *what) {
-  if (good) return;
-  fprintf(stderr, "%s: wrong, with the message %s\n", what, sqz_error_message());
-  abort();
-}
-
-// Fails only with a message.
-bool works(sqz_status status) {
-  check(status == SQZ_OK || *sqz_error_message(), "status");
-  return status == SQZ_OK;
-}
+constexpr int64_t kMostBytes = 1 << 26, kMostFloats = kMostBytes / 4;
 
 float *floats(int64_t count) { return static_cast<float *>(malloc(static_cast<size_t>(count) * sizeof(float) + 1)); }
 
@@ -32,8 +18,7 @@ void run(sqz_model model, const sqz_model_info &info) {
   const int64_t of_logits = info.logits_size * (info.logits_per_token ? kTokens : kSequences);
   const int64_t widest = info.hidden_size * (info.layers + 2) * kTokens + of_logits + info.embedding_size * kSequences;
   const int64_t workspace = sqz_model_workspace_size(model, kTokens, kSequences, kTokens);
-  check(workspace >= 0 || *sqz_error_message(), "workspace");
-  if (workspace < 0 || workspace + widest > kMostBytes) return;
+  if (!works(workspace < 0 ? SQZ_INVALID : SQZ_OK) || workspace > kMostBytes || widest > kMostFloats) return;
   const int32_t offsets[] = {0, 1, kTokens};
   int64_t ids[kTokens], types[kTokens];
   for (int64_t i = 0; i < kTokens; ++i) {
@@ -73,7 +58,7 @@ void run_wrongly(sqz_model model, const sqz_model_info &info, uint32_t state) {
   const auto rarely = [&] { return below(8) == 0; };
   const int64_t of_logits = info.logits_size * (info.logits_per_token ? kTokens : kSequences);
   const int64_t widest = info.hidden_size * (info.layers + 2) * kTokens + of_logits + info.embedding_size * kSequences;
-  for (int i = 0; i < 16 && widest <= kMostBytes; ++i) {
+  for (int i = 0; i < 16 && widest <= kMostFloats; ++i) {
     int32_t offsets[] = {0, 1 + below(3), kTokens};
     int64_t ids[kTokens] = {}, types[kTokens] = {};
     uint8_t mask[kTokens], logits_mask[kTokens];
@@ -84,20 +69,20 @@ void run_wrongly(sqz_model model, const sqz_model_info &info, uint32_t state) {
       logits_mask[k] = static_cast<uint8_t>(below(2));
     }
     if (rarely()) offsets[below(3)] = below(2) ? static_cast<int32_t>(number()) : below(kTokens + 1);
-    if (offsets[2] > kTokens && offsets[2] <= info.max_tokens) offsets[2] = kTokens;
-    if (offsets[1] > kTokens && offsets[1] <= info.max_tokens) offsets[1] = kTokens;
+    for (int32_t &offset : offsets)
+      if (offset > kTokens && offset <= info.max_tokens) offset = kTokens;
     sqz_model_run_args args = {};
     args.size = rarely() ? sizeof args - static_cast<size_t>(8 * below(18)) : sizeof args;
     args.model = rarely() ? static_cast<sqz_model>(number()) : model;
     args.batch = rarely() ? number() : 1 + below(kSequences);
-    if (args.batch > kSequences) args.batch = INT64_MAX;
+    if (args.batch == 3) args.batch = kSequences;
     args.length = rarely() ? number() : 1 + below(2);
     if (args.length > 2 && args.length <= info.max_tokens) args.length = 2;
     args.offsets = below(2) ? offsets : nullptr;
     args.ids = rarely() ? nullptr : ids;
     args.type_ids = below(2) ? types : nullptr;
     args.mask = below(2) ? mask : nullptr;
-    args.logits_mask = info.logits_per_token && below(2) ? logits_mask : nullptr;
+    args.logits_mask = below(2) ? logits_mask : nullptr;
     args.unpooled = below(2) ? number() : 0;
     float *results[] = {floats(kTokens * info.hidden_size), floats(kTokens * info.hidden_size * (info.layers + 1)),
                         floats(kSequences * info.pooled_size), floats(of_logits),
@@ -119,8 +104,8 @@ void run_wrongly(sqz_model model, const sqz_model_info &info, uint32_t state) {
     for (float *result : results) free(result);
   }
   check(!works(sqz_model_close(model ^ uint64_t{1} << below(64))), "another handle");
-  const int64_t most = sqz_model_workspace_size(model, number(), number(), number());
-  check(most >= 0 || *sqz_error_message(), "workspace");
+  const int64_t tokens = number(), batch = number(), longest = number();
+  works(sqz_model_workspace_size(model, tokens, batch, longest) < 0 ? SQZ_INVALID : SQZ_OK);
 }
 
 void tokenize(sqz_model model, const sqz_model_info &info) {
@@ -186,6 +171,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   sqz_force_isa(sqz_isa_name(static_cast<int>(hash >> 8) % sqz_isa_count()));
   if (sqz_get_num_threads() != 1) sqz_set_num_threads(1);  // which reads files
   sqz_model model = 0;
+  begin();
   if (works(sqz_model_open_memory(block, size, kTasks[hash % 14 < 7 ? hash % 14 : 0], &model))) {
     sqz_model_info info = {};
     info.size = sizeof info;
@@ -194,7 +180,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int64_t i = -1; i <= info.labels; ++i) {
       char room[8];
       const int64_t length = sqz_model_label(model, i, room, sizeof room);
-      check((length >= 0) == (i >= 0 && i < info.labels), "label's length");
+      check(works(length < 0 ? SQZ_INVALID : SQZ_OK) == (i >= 0 && i < info.labels), "label's length");
     }
     run(model, info);
     run_wrongly(model, info, hash);

@@ -1,21 +1,13 @@
 // Makes a tokenizer of the input and encodes a text with it. The input: eight bytes of choices, then strings, each up
 // to the next byte 0: tokens of the vocabulary up to an empty one, added tokens up to an empty one, the two texts.
 
-#include <squeezeops/squeezeops.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "harness.h"
 
 namespace {
 
 constexpr int kMostTokens = 200, kMostAdded = 40;
-
-void check(bool good, const char *what) {
-  if (good) return;
-  fprintf(stderr, "%s: wrong, with the message %s\n", what, sqz_error_message());
-  abort();
-}
 
 struct Input {
   const uint8_t *at, *end;
@@ -58,7 +50,7 @@ void forget(sqz_tokenizer_args &args, int which, int32_t *offsets) {
     case 8: args.added = nullptr; break;
     case 9: args.single = nullptr; break;
     case 10: args.pair_count = INT64_MAX; break;
-    case 11: args.size = static_cast<size_t>(args.max_length) % sizeof args; break;
+    case 11: args.size = static_cast<size_t>(args.max_length) / 8 * 8; break;
     case 12: offsets[0] = -1; break;
     default: break;
   }
@@ -92,7 +84,7 @@ void encode(sqz_tokenizer tokenizer, int choices, int limit, const sqz_text text
     check(!args.truncation || args.count <= (limit ? limit : INT32_MAX), "truncation");
     for (int32_t *column : columns) free(column);
   }
-  check(status == SQZ_OK || *sqz_error_message(), "status");
+  works(status);
 }
 
 }  // namespace
@@ -152,12 +144,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   args.max_length = more & 4 ? limit / 2 : 0;
   args.truncation_side = more & 8 ? SQZ_SIDE_LEFT : SQZ_SIDE_RIGHT;
   forget(args, more >> 4, offsets);
-  const sqz_status status = sqz_tokenizer_create(&args);
-  check(status == SQZ_OK || *sqz_error_message(), "status");
+  begin();
+  const bool made = works(sqz_tokenizer_create(&args));
   free(all);  // all is copied
   free(offsets);
   free(ids);
-  if (status == SQZ_OK) {
+  if (made) {
     encode(args.tokenizer, choices, limit, texts);
     check(sqz_tokenizer_free(args.tokenizer) == SQZ_OK, "free");
   }

@@ -1,4 +1,4 @@
-"""All fuzz targets by name, and the inputs of each: those of the corpus, then changed ones."""
+"""All fuzz targets by name, and the inputs of each: those of the corpus, then random or mutated ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fuzz.readers import READERS, converted_models, run_reader
 
 CORPUS = Path(__file__).parent / "corpus"
 CALLS = {"one_argument": True, "any_arguments": False}
+LENGTHS = dict.fromkeys(CALLS, (4, 8, 16, 64)) | {"c_interface": (16, 64, 128, 256)}  # of random bytes
 C = ("c_interface", "c_model", "c_text")  # each is a source beside this one
 GROUPS = {"readers": list(READERS), "ops": list(CALLS), "c": list(C)}
 TARGETS = {name: group for group, names in GROUPS.items() for name in names}
@@ -40,8 +41,8 @@ def inputs(name: str, rng: random.Random) -> Iterator[bytes]:
     """Yield inputs without end."""
     pool = seeds(name)
     yield from pool
-    while name in (*CALLS, C[0]):
-        yield rng.randbytes(rng.choice((4, 8, 16, 64) if name in CALLS else (16, 64, 128, 256)))
+    while name in LENGTHS:
+        yield rng.randbytes(rng.choice(LENGTHS[name]))
     while True:
         data = mutate(rng, rng.choice(pool), pool)
         if len(data) < 1 << 20:
