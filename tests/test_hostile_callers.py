@@ -3,13 +3,16 @@
 What used to crash runs in a process of its own.
 """
 
+import copy
 import gc
 import mmap
+import pickle
 import sys
 import warnings
 
 import numpy as np
 import pytest
+from model_helpers import write_model
 from op_helpers import assert_same_bits, normal, run_python
 
 from squeezeops import backends, ops
@@ -171,8 +174,9 @@ def test_the_arrays_of_a_model(backend):
         config, attention, task, given = model._compiled._describe()
         words = "embeddings.word_embeddings.weight"
         vocabulary, channels = given[words].shape
-        for rows, opens in ((vocabulary, True), (vocabulary // 2, False)):
-            table = given[words][:rows].view(Lying)
+        every, strided = given[words], np.repeat(given[words], 2, axis=0)[::2]
+        for table, opens in ((every, True), (every[: vocabulary // 2], False), (strided, False)):
+            table = table.view(Lying)
             table.lie = (vocabulary, channels)
             compiled = CompiledModel(lambda table=table: (config, attention, task, given | {words: table}))
             ids = np.array([[1, 2, 3]])
@@ -185,8 +189,16 @@ def test_the_arrays_of_a_model(backend):
             model(ids)
 
 
+def test_copies_share_tied_tables(tmp_path):
+    """The views of a table that the words and the decoder share are one array, which is copied once."""
+    model = SqueezeBert.from_pretrained(write_model(tmp_path / "model", task="masked-lm"))
+    for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.shares_memory(each.words, each.head.decoder._weight)
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])  # of ASCII, the number of characters is that of bytes
 @EVERY_BACKEND
-def test_text_of_a_subclass(backend):
+def test_text_of_a_subclass(backend, letter):
     """Its own methods do not decide how many bytes the library reads."""
 
     class Text(str):
@@ -196,11 +208,12 @@ def test_text_of_a_subclass(backend):
         def encode(self, *_):
             return b"x" * 6000
 
-    vocab = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "é", "good", "movie"])}
+    vocab = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", letter, "good", "movie"])}
+    text = f"a good movie {letter}"
     with ops.backend(backend):
         plain, other = (Tokenizer({kind(word): i for word, i in vocab.items()}) for kind in (str, Text))
-        expected = plain("a good movie é").input_ids
-        assert other("a good movie é").input_ids == other(Text("a good movie é")).input_ids == expected
+        expected = plain(text).input_ids
+        assert other(text).input_ids == other(Text(text)).input_ids == expected
         assert settings_of({Text(word): i for word, i in vocab.items()}, plain.settings()) == settings_of(
             vocab, plain.settings()
         )
@@ -458,7 +471,7 @@ def turn(array):
     array.shape = array.shape[::-1] if array.ndim != 1 else (array.size, 1)
 
 def join(array):
-    array.shape = (array.shape[0] // 2, 2 * array.shape[1]) if array.ndim == 2 and len(array) % 2 == 0 else array.shape
+    array.shape = (array.shape[0] // 2, 2 * array.shape[1])
 
 def widen(array):
     array.dtype = np.complex128  # the widest: fewer elements
@@ -512,6 +525,8 @@ for call, arguments, change in changes:
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             continue
         if change is widen and (array.shape[-1] if array.ndim else 1) * array.itemsize % 16:
+            continue
+        if change is join and (array.ndim != 2 or len(array) % 2):
             continue
         if change in (reverse, flip) and (array.dtype.char not in "?ilq" or not array.size):
             continue

@@ -299,8 +299,8 @@ Mask Call::mask_axes(const char *name, const sqz_array &a, const Shape &shape) {
 
 namespace {
 
-// Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there. No
-// version's ends inside a pointer.
+// Checks a struct of a caller built against another version: `size` bytes are known here, `given` bytes there. The
+// struct of no version ends inside a pointer.
 sqz_status check_size(const char *args, size_t size, size_t given) {
   size_t stated;
   memcpy(&stated, args, sizeof stated);

@@ -97,8 +97,9 @@ def describe(value: Any, keep: list[Any], is_result: bool = False) -> tuple[Any,
     try:
         if not of_numpy and isinstance(value, getattr(numpy, "generic", ())):
             raise TypeError  # a scalar has a buffer, but is no array
+        # An array itself describes its own memory; that of a subclass may have a `__buffer__` of other memory.
         own = own_view(value) if of_numpy and type(value) is not numpy.ndarray else value  # type: ignore[union-attr]
-        view: Any = memoryview(own)  # of an array's own memory: a subclass may have a `__buffer__` of other memory
+        view: Any = memoryview(own)
     except (TypeError, ValueError, BufferError):  # NumPy cannot describe some dtypes to others
         return (_c_text(array_kind(value)), NULL, lib.SQZ_OTHER, 0, NULL, NULL, 0)
     keep.append(view)

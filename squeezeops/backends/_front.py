@@ -40,7 +40,7 @@ class Arguments:
     def _typed(self, name: str, value: Any, what: str, *dtypes: str) -> np.ndarray:
         """Check the type; return a view, whose shape no one else can change, and no subclass, which may run code."""
         if isinstance(value, np.ndarray):
-            plain = np.ndarray.view(value, np.ndarray)
+            plain: np.ndarray = check.own_view(value)
             if plain.dtype in dtypes:
                 return plain
         raise error(TypeError, self.op, name, f"{what} of {' or '.join(dtypes)}", check.array_kind(value))
@@ -766,7 +766,7 @@ class Front:
         if channels is not None:
             return channels
         if isinstance(out, np.ndarray):
-            plain = np.ndarray.view(out, np.ndarray)
+            plain = check.own_view(out)
             if plain.dtype == F and plain.ndim == ndim and fits(plain.shape[-1]):
                 return int(plain.shape[-1])
         return width

@@ -244,7 +244,8 @@ SQZ_API void sqz_free_scratch(void);
  * SQZ_INVALID. The meaning of the arguments is that of the function of the same name in the Python package.
  *
  * The library accepts structs of other versions. Arguments beyond `size` are not given. Bytes of a larger struct that
- * this version does not know must be zero.
+ * this version does not know must be zero. A size that ends inside a pointer is refused, as is one without room for the
+ * tokenizer that sqz_tokenizer_create() makes.
  * @{
  */
 

@@ -233,6 +233,7 @@ def compare(
 
     prefix = prefix_of(config, weights)
     axes = None if config.model_type == "squeezebert" else 2  # shown in messages: linear layers have two
+    views: dict[int, tuple[Any, NDArray[Any]]] = {}
     for name, shape in chain(encoder_shapes(config), head.items()):
         labels = labels_of(name, config, prefix)
         there = [label for label in labels if label in weights]
@@ -240,7 +241,9 @@ def compare(
         if not there:
             yield f"missing: {labels[-1] if name == DECODER_BIAS else labels[0]} {shape[:axes]}"
             continue
-        label, array = there[0], np.asarray(weights[there[0]]).view()  # whose shape and dtype nobody else can set
+        label, given = there[0], weights[there[0]]
+        # A view, whose shape and dtype nobody else can set; one of an array with two names, such as a tied decoder.
+        _, array = views.setdefault(id(given), (given, np.asarray(given).view()))
         if array.shape != shape and not (len(shape) == 3 and array.shape == shape[:-1]):
             yield f"wrong shape: {label}: expected {shape[:axes]}, got {array.shape}"
         elif array.dtype.str not in ("<f8", "<f4", "<f2"):
