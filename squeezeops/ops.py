@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from squeezeops import backends
-from squeezeops.backends._scalars import choice, error, integer, kind, own_view
+from squeezeops.backends._scalars import choice, error, integer, kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -333,13 +333,13 @@ class PointwiseConv:
     ) -> None:
         if memory is not None and not callable(getattr(memory, "take", None)):
             raise error(TypeError, "PointwiseConv", "memory", "an object with a method take", kind(memory))
-        own, module = own_view(weight), _active()
-        self._packed = {module: module.pack_pointwise_conv(own, bias, groups, dtype, memory)}
+        module = _active()
+        self._packed = {module: module.pack_pointwise_conv(weight, bias, groups, dtype, memory)}
         self._weight: Any = weight
         self._is_packed = False
         self._bias = bias
         self.groups = int(groups)
-        shape: Any = memoryview(own).shape  # not every buffer says it itself
+        shape: Any = memoryview(weight).shape  # type: ignore[arg-type]  # not every buffer says it itself
         self.out_channels, self.in_channels = shape[0], shape[1] * self.groups
         self.dtype = dtype
         self._is_int8 = dtype.startswith("int8")
@@ -487,8 +487,7 @@ class PointwiseConv:
             sizes = self.in_channels, self.out_channels, self.groups
             handle = module.use_packed_pointwise_conv(self._weight, self._bias, *sizes, self.dtype)
         else:
-            weight = own_view(self._weight)
-            handle = module.pack_pointwise_conv(weight, self._bias, self.groups, self.dtype, self._memory)
+            handle = module.pack_pointwise_conv(self._weight, self._bias, self.groups, self.dtype, self._memory)
         self._packed[module] = handle
         return handle
 

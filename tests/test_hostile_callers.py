@@ -20,6 +20,7 @@ from squeezeops.backends._text import settings_of
 from squeezeops.backends.models import CompiledModel
 from squeezeops.pipelines import default_model
 from squeezeops.squeezebert import SqueezeBert, Tokenizer
+from squeezeops.squeezebert.model.weights import load_folder
 
 RNG = np.random.default_rng(9)
 EVERY_BACKEND = pytest.mark.parametrize("backend", ops.available_backends())
@@ -148,22 +149,25 @@ def reshape(array, shape):
 
 
 @EVERY_BACKEND
-def test_a_weight_reshaped_while_it_is_packed(backend, monkeypatch):
-    """Another thread may do it; the sizes of the convolution are those of what was packed."""
-    module, weight = backends.load(backend), normal(RNG, 3, 16)
-    pack = module.pack_pointwise_conv
+def test_weights_reshaped_while_a_model_is_made(backend, monkeypatch, tmp_path):
+    """Another thread may do it; the sizes of the model are those that were checked."""
+    module, (config, mapped) = backends.load(backend), load_folder(write_model(tmp_path / "model", ["a", "b", "c"]))
+    tensors, pack, given = {name: np.array(a) for name, a in mapped.items()}, module.pack_pointwise_conv, []
 
     def pack_and_reshape(*arguments):
         made = pack(*arguments)
-        reshape(weight, (1, 48))
+        for array in given:
+            reshape(array, (1, array.size))
         return made
 
-    monkeypatch.setattr(module, "pack_pointwise_conv", pack_and_reshape)
     with ops.backend(backend):
-        conv = ops.PointwiseConv(weight)
-        assert weight.shape == (1, 48) and (conv.out_channels, conv.in_channels) == (3, 16)
-        assert conv(normal(RNG, 2, 16)).shape == (2, 3)
-        assert ops.PointwiseConv(normal(RNG, 3, 16).view(Lying)).out_channels == 3
+        ids = np.array([[5, 6, 7], [8, 9, 10]])
+        expected = SqueezeBert(config, tensors, task="text-classification")(ids).logits
+        monkeypatch.setattr(module, "pack_pointwise_conv", pack_and_reshape)
+        given += [array for array in tensors.values() if array.ndim == 2]
+        model = SqueezeBert(config, tensors, task="text-classification")
+        assert all(len(array) == 1 for array in given) and expected.shape == (2, 3)
+        assert_same_bits(model(ids).logits, expected)
 
 
 @COMPILED
