@@ -187,6 +187,7 @@ def test_logits_of_some_tokens(variant, name, rng):
     with_states = model(*inputs, logits_mask=some, output_hidden_states=True)
     assert_same_bits(with_states.last_hidden_state, everything.last_hidden_state)
     assert_repeats(with_states.logits, everything.logits[some])
+    assert_repeats(model(*inputs, logits_mask=keep.tolist()).logits, everything.logits[keep])
     half = (rng.random(keep.shape) < 0.5) & keep
     for form in (
         half.tolist(),

@@ -1,8 +1,9 @@
 """Models in the C library, for the compiled backends: the forward pass without Python between its operations.
 
-`ctypes` calls the public C interface (docs/c-library.md), which does the same operations as the model in Python. What
-is wrong with the arguments of a run is not judged here: then `CompiledModel.run` returns False, and the model in
-Python raises its error. Without `ctypes` the model in Python runs.
+`ctypes` calls the public C interface (docs/c-library.md), which does the same operations as the model in Python. Of the
+arguments of a run only the sizes of results are checked here, which the library cannot see; it checks the others. If
+any is wrong, `CompiledModel.run` returns False, and the model in Python raises its error. Without `ctypes` the model in
+Python runs.
 """
 
 from __future__ import annotations
