@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -35,10 +36,14 @@ def variants_of(name):
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    """Run a command in this process, with short measurements of the peaks on little memory."""
+    """Run a command in this process, with short measurements of the peaks on little memory.
+
+    Each sample counts, whatever else the machine does meanwhile.
+    """
     monkeypatch.setattr(measure, "READ_FLOATS", 2**20)
     monkeypatch.setattr(measure, "TRIES", 1)
     monkeypatch.setattr(measure, "SAMPLE_SECONDS", 1e-6)
+    monkeypatch.setattr(measure, "TOLERANCE", math.inf)
     return caller(capsys, monkeypatch)
 
 
@@ -254,17 +259,38 @@ def test_two_files_are_compared(call, tmp_path):
         Path(file).write_text(succeed(call(*arguments)))
     report = json.loads(Path(files[0]).read_text())
     report["machine"]["cpus"] += 1
-    report["results"][0]["raw"] = [[10**6 + i, 1, 1] for i in range(30)]
-    Path(files[0]).write_text(json.dumps(report))
+    for file, least in zip(files, (1000, 500), strict=True):
+        report["results"][0]["raw"] = [[least + i, 1, 1] for i in range(30)]
+        Path(file).write_text(json.dumps(report))
+        report["machine"]["cpus"] -= 1
     status, out, err = call("bench", "--compare", *files)
     name = "tanh tokens=5,channels=8 f32 numpy 1 thread"
-    assert status == 0 and re.search(rf"^{name} +\d+\.\d us +\d+\.\d us +\S+ +\S+  (faster|no difference)$", out, re.M)
+    assert status == 0 and re.search(rf"^{name} +1014\.5 us +514\.5 us +0\.507 +\S+  faster$", out, re.M)
     assert re.fullmatch(r"squeezeops: note: times can not be compared: cpus: \d+ before, \d+ after\n", err)
     (line,) = json.loads(call("bench", "--compare", *files, "--json")[1])
     assert line["row"] == name and line["ratio"] == pytest.approx(line["after"] / line["before"])
     Path(files[1]).write_text("{")
     check_error(call("bench", "--compare", *files), "b.json: file: expected JSON, got Expecting property name")
     check_error(call("bench", "--compare", files[0], str(tmp_path / "c.json")), "c.json: No such file")
+
+
+@pytest.mark.skipif(native is None, reason="built without the native extension, which measures the peaks")
+def test_no_sample_was_accepted(call, tmp_path, monkeypatch):
+    """On a machine that something else uses all the time, figures are missing, in every form."""
+    monkeypatch.setattr(measure, "TOLERANCE", -1)
+    model = ("bench", "model", "--model", str(write_model(tmp_path / "model")), "--tokens", "5")
+    op = ("bench", "tanh", "--shape", SMALL)
+    for arguments in (op, model):
+        arguments = (*arguments, "--backend", "numpy", *QUICK)
+        table = succeed(call(*arguments))
+        assert re.search(r"\b0 of \d+\b", table) and not re.search(r"\d us\b|nan", table)
+        file = tmp_path / "results.json"
+        file.write_text(succeed(call(*arguments, "--json")))
+        assert {row["figures"]["microseconds"] for row in json.loads(file.read_text())["results"]} == {None}
+        lines = succeed(call("bench", "--compare", str(file), str(file))).splitlines()[1:]
+        assert lines and all(re.search(r" +- +- +- +-  no accepted samples$", line) for line in lines)
+    (row,) = csv.DictReader(io.StringIO(succeed(call(*op, "--backend", "numpy", "--csv", *QUICK))))
+    assert (row["accepted"], row["microseconds_median"], row["rate_median"]) == ("0", "", "")
 
 
 @pytest.mark.parametrize(

@@ -921,10 +921,10 @@ def edited(converted, tmp_path):
 def test_broken_files(name, backend, edited):
     change, message = BROKEN[name]
     path = edited(change)
-    started = time.perf_counter()
+    started = time.process_time()
     with ops.backend(backend), pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*{message}"):
         SqueezeBert.from_pretrained(path)
-    assert time.perf_counter() - started < seconds(5)
+    assert time.process_time() - started < seconds(5)
 
 
 def test_errors_of_the_ops_name_the_file(converted, monkeypatch):

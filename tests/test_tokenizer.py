@@ -583,10 +583,10 @@ def test_long_lines_of_spaces(tmp_path):
     blanks = "".join(c for c in map(chr, range(0x10000)) if re.match(f"[{normalizer.WHITESPACE}]", c) and c != "\n")
     lines = [*SPECIALS, f"a{blanks}", f"b{' ' * 300_000}c", "d\x1c", f"{blanks}e"]
     (tmp_path / "vocab.txt").write_bytes("\n".join(lines).encode())
-    start = time.perf_counter()
+    start = time.process_time()
     tokens = list(Tokenizer.from_pretrained(tmp_path)._vocab)
     assert tokens[5:] == ["a", *lines[6:]]
-    assert time.perf_counter() - start < seconds(5)  # quadratic time would be minutes
+    assert time.process_time() - start < seconds(5)  # quadratic time would be minutes
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
