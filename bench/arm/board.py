@@ -50,7 +50,8 @@ def measure(seconds: float) -> list[dict[str, Any]]:
         for threads in counts:
             squeezeops.set_num_threads(threads)
             row = {"model": model, "tokens": tokens, "threads": threads, **timed(call, seconds)}
-            print(f"{model:24} {tokens:>9} tokens, {threads} threads: {row['median']:8.2f} ms, best {row['best']:8.2f}")
+            what = f"{model:24} {tokens:>9} tokens, {threads} threads"
+            print(f"{what}: {row['median']:8.2f} ms, best {row['best']:8.2f}", flush=True)
             rows.append(row)
 
     for dtype in ("float32", "int8"):
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = p.parse_args(arguments)
     machine = describe_machine()
     machine["instructions"] = " ".join(chosen_isa())
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     rows = measure(given.seconds)
     if given.json:
         given.json.write_text(json.dumps({"machine": machine, "forward": rows}, indent=1) + "\n", encoding="utf-8")
