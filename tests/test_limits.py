@@ -12,10 +12,10 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.parametrize(
     ("time", "load", "cores", "expected"),
-    [(0.002, 0, 4, 1), (0.010, 2, 4, 1), (0.080, 2, 4, 8), (0.010, 16, 2, 8), (0.020, 4, 2, 4)],
+    [(0.002, 0, 4, 4), (0.010, 2, 4, 4), (0.080, 2, 4, 32), (0.010, 16, 2, 8), (0.020, 4, 2, 8)],
 )
 def test_the_factor(monkeypatch, time, load, cores, expected):
-    """Never below 1."""
+    """Never below that of a load that may come later."""
     monkeypatch.setattr(limits, "work", lambda: time)
     monkeypatch.setattr(limits.os, "getloadavg", lambda: (load, load, load), raising=False)
     monkeypatch.setattr(limits.os, "cpu_count", lambda: cores)
