@@ -22,10 +22,10 @@ KERNEL_FILES = sorted(FOLDER.glob("*.py"))
 needs_numba = pytest.mark.skipif("numba" not in backends.available(), reason="Numba is not installed")
 
 
-def python(code, **environment):
+def python(code, *arguments, **environment):
     """Run a script in a fresh interpreter with this backend; return what it prints."""
     tests = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    result = run_python("-c", tests + textwrap.dedent(code), SQUEEZEOPS_BACKEND="numba", **environment)
+    result = run_python("-c", tests + textwrap.dedent(code), *map(str, arguments), SQUEEZEOPS_BACKEND="numba", **environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -322,6 +322,28 @@ def test_compiled_code_cannot_be_kept(triple, tmp_path, monkeypatch, where):
     monkeypatch.setattr(getattr(caching, owner), name, fail)
     assert compiled.kernel(triple)(2) == 6
     assert not list(tmp_path.rglob("*.nbi"))
+
+
+@needs_numba
+def test_processes_that_compile_at_once(triple, tmp_path, monkeypatch):
+    """For different types, with an empty cache: both see no file yet, and give theirs the same name."""
+    from squeezeops.backends._numba import compiled
+
+    first, second = compiled.kernel(triple), compiled.kernel(triple)
+    save = first._cache._cache_file._save_data
+
+    def save_late(name, data):
+        assert second(0.5) == 1.5
+        save(name, data)
+
+    monkeypatch.setattr(second._cache._cache_file, "_load_index", dict)  # as it was before the first has saved it
+    monkeypatch.setattr(first._cache._cache_file, "_save_data", save_late)
+    assert first(2) == 6
+    assert len(list(tmp_path.rglob("*.nbc"))) == 1
+    for _ in range(2):  # one is compiled anew, and both are kept
+        kernel = compiled.kernel(triple)
+        assert (kernel(2), kernel(0.5)) == (6, 1.5)
+    assert sum(kernel.stats.cache_hits.values()) == 2
 
 
 @needs_numba

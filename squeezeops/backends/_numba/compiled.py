@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 from numba import config, njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
 
 # A child forked while another thread compiles would wait forever for that thread's lock.
@@ -36,12 +36,33 @@ def _digest_of_sources():
 _SOURCES = _digest_of_sources()
 
 
+class _CacheFile(IndexDataCacheFile):
+    """The index and the code of a kernel, with the key beside the code, too.
+
+    Two processes that save code for different types at the same time may choose one name for both files, and then the
+    index gives the code of the one for the types of the other.
+    """
+
+    def save(self, key, data):
+        super().save(key, (key, data))
+
+    def load(self, key):
+        found = super().load(key)
+        return found[1] if found is not None and found[0] == key else None
+
+
 class _Cache(FunctionCache):
-    """Numba's cache of compiled code, with two differences.
+    """Numba's cache of compiled code, with three differences.
 
     Its key covers all files of this folder, as kernels call functions of other files; Numba's covers the kernel's own.
-    And code that cannot be stored (a full disk) or loaded (a damaged file) is compiled again.
+    Code that cannot be stored (a full disk) or loaded (a damaged file) is compiled again. And the code is that of the
+    key, whatever other processes save.
     """
+
+    def __init__(self, function):
+        super().__init__(function)
+        locator = self._impl.locator
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
 
     def _index_key(self, sig, codegen):
         return (*super()._index_key(sig, codegen), _SOURCES)
