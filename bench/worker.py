@@ -21,6 +21,7 @@ import bench.installed  # noqa: F401 before squeezeops is imported
 
 RUN = "import sys; from bench.worker import main; main(sys.argv[1:])"  # -m would pickle its classes as __main__
 
+PATIENCE = 60  # seconds for a process to end
 SPINNING = 0.3  # seconds; a thread pool that still spins then is assumed never to stop
 
 
@@ -206,7 +207,7 @@ class Worker:
             requests.flush()
             fine, value = pickle.load(answers)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            status = self.process.wait(10)
+            status = self.process.wait(PATIENCE)
             raise WorkerError(f"{self.name}: its process ended with status {status} in {method}") from None
         if fine:
             return value
@@ -220,7 +221,7 @@ class Worker:
             if pipe is not None:
                 pipe.close()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

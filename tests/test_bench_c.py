@@ -55,7 +55,8 @@ def test_the_model_is_that_of_the_table(program):
             op = op_of(cases[line].op)
             made = op.make(*(int(size) if size.isdigit() else size for size in cases[line].shape.values()))
             work = made.bytes if op.unit == "GB/s" else made.flops
-            assert unit == op.unit and float(median) * float(time) * 1e3 == pytest.approx(work, rel=0.08), line
+            least, most = ((float(median) + s * 0.005) * (float(time) + s * 0.05) * 1e3 for s in (-1.01, 1.01))
+            assert unit == op.unit and least <= work <= most, line  # as far as they are printed
 
 
 def test_operations_that_are_asked_for(program):

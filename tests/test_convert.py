@@ -1043,7 +1043,7 @@ def test_shared_memory_benchmark(converted, folder, tmp_path):
     assert facts["float32, a folder"]["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
     for figures in facts.values():
         assert (figures["processes"], figures["tokens"]) == (2, 9)
-        assert 0 < figures["seconds"] < 10 and figures["pss after a run"] > 0
+        assert 0 < figures["seconds"] < seconds(10) and figures["private after a run"] > 0
 
 
 @pytest.mark.oracle

@@ -26,6 +26,7 @@ def make_case(kind):
     """Configuration, weights, inputs, and the results of transformers. A smaller vocabulary saves memory."""
     torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    torch.set_num_threads(1)  # the order of sums depends on it
     config = getattr(transformers, f"{kind}Config")(vocab_size=2000, num_labels=3)
     class_ = getattr(transformers, f"{kind}ForSequenceClassification")
     model = class_._from_config(config, attn_implementation="eager").eval()

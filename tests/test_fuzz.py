@@ -108,7 +108,7 @@ def test_a_planted_bug_is_found(name, tmp_path, monkeypatch):
 
 def test_the_command(tmp_path):
     """It runs each target in a process, prints what it ran, and keeps an input that fails."""
-    command = [sys.executable, "-m", "fuzz", "bench", "modules", "--inputs", "20", "--seconds", "60"]
+    command = [sys.executable, "-m", "fuzz", "bench", "modules", "--inputs", "20", "--seconds", str(seconds(60))]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=seconds(300))
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"bench: 20 inputs in \d+ s\nmodules: 20 inputs in \d+ s\n", done.stdout)

@@ -32,6 +32,10 @@ from squeezeops import ops
 
 def logits(classify, text="a good movie"):
     return classify([text])[0]["score"]
+
+def wait():  # in nothing that an exception could leave with a lock taken
+    while True:
+        time.sleep(0.01)
 """
 
 
@@ -82,10 +86,6 @@ WAYS = {
             for _ in range(20):
                 logits(classify)
         futures = [pool.submit(work) for _ in range(8)]
-        def wait():
-            while True:
-                for future in futures:
-                    future.result()
     """,
     "processes": """
         from concurrent.futures import ProcessPoolExecutor
@@ -95,9 +95,7 @@ WAYS = {
         def work(text):
             return logits(classify, text)
         assert len(set(pool.map(work, ["good"] * 8))) == 1
-        def wait():
-            while True:
-                list(pool.map(work, ["good"] * 8))
+        futures = [pool.submit(work, "good") for _ in range(100)]
     """,
     "a server": """
         import http.server, json, urllib.request
@@ -124,9 +122,6 @@ WAYS = {
             threading.Thread(target=ask, daemon=True).start()
         urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/").read()
         client(), client()
-        def wait():
-            while True:
-                time.sleep(0.01)
     """,
     "a pipeline": """
         classify = squeezeops.pipeline("text-classification")

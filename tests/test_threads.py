@@ -47,8 +47,8 @@ def assert_same(results, expected):
         assert_same_bits(result, one)
 
 
-def python(code, **environment):
-    return run_python("-c", textwrap.dedent(code), **{"SQUEEZEOPS_BACKEND": "native"} | environment)
+def python(code, *arguments, **environment):
+    return run_python("-c", textwrap.dedent(code), *map(str, arguments), **{"SQUEEZEOPS_BACKEND": "native"} | environment)
 
 
 def tasks():
@@ -123,7 +123,7 @@ def test_affinity_of_workers_is_restored():
 def test_a_small_call_wakes_no_thread():
     """It would take less time than waking one. While workers wait for work, they take part."""
     code = """
-        import os, time, numpy as np
+        import os, sys, time, numpy as np
         from squeezeops import ops
         ops.set_num_threads(2)
         small, x, w = np.ones((16, 768), np.float32), np.ones((200, 192), np.float32), np.ones((384, 192), np.float32)
@@ -135,22 +135,29 @@ def test_a_small_call_wakes_no_thread():
 
         def sleeps():
             with open(f"/proc/self/task/{worker}/status") as file:
-                return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
+                fields = dict(line.split(":", 1) for line in file)
+            return fields["State"].split()[0], int(fields["voluntary_ctxt_switches"])
 
-        time.sleep(0.2)  # longer than a worker spins
-        before = sleeps()
+        def rest():
+            last, end = None, time.monotonic() + float(sys.argv[1])
+            while (now := sleeps()) != last or now[0] != "S":
+                assert time.monotonic() < end, now
+                last = now
+                time.sleep(0.02)
+            return now[1]
+
+        before = rest()
         for _ in range(20):
             assert (ops.l2_normalize(small) == expected).all()
             time.sleep(0.002)
-        assert sleeps() == before
+        assert sleeps() == ("S", before)
         ops.pointwise_conv(x, w)
-        time.sleep(0.2)
-        assert sleeps() > before
+        assert rest() > before
         for _ in range(200):
             ops.pointwise_conv(x, w)
             assert (ops.l2_normalize(small) == expected).all()
     """
-    result = python(code)
+    result = python(code, seconds(10))
     assert result.returncode == 0, result.stderr
 
 

@@ -388,10 +388,14 @@ def run():
     for _ in range(200):
         model(ids); model(ids, mask); model(ids[:, :9])
 run()
-before = usage()
-run()
-after = usage()
-assert after[0] == before[0] and abs(after[1] - before[1]) < 32768, (before, after)  # of 600 passes
+for _ in range(3):  # in which a leak goes on
+    before = usage()
+    run()
+    after = usage()
+    if after[0] == before[0] and abs(after[1] - before[1]) < 32768:  # of 600 passes
+        break
+else:
+    raise AssertionError((before, after))
 """
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip(reason="this C library does not tell what it has given out")

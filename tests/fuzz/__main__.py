@@ -57,13 +57,13 @@ def work(name: str, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.engine == "coverage":
             fuzz_by_coverage(name, arguments, run)
-        rng, end, count = random.Random(f"{name} {arguments.seed}"), time.monotonic() + arguments.seconds, 0
+        rng, started, count = random.Random(f"{name} {arguments.seed}"), time.monotonic(), 0
         for data in inputs(name, rng):
-            if time.monotonic() > end or count == arguments.inputs:
+            if time.monotonic() > started + arguments.seconds or count == arguments.inputs:
                 break
             run(data)
             count += 1
-    print(f"{name}: {count} inputs in {arguments.seconds:.0f} s", flush=True)
+    print(f"{name}: {count} inputs in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def fuzz_by_coverage(name: str, arguments: argparse.Namespace, run: Callable[[bytes], None]) -> None:
