@@ -25,7 +25,8 @@ needs_numba = pytest.mark.skipif("numba" not in backends.available(), reason="Nu
 def python(code, *arguments, **environment):
     """Run a script in a fresh interpreter with this backend; return what it prints."""
     tests = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    result = run_python("-c", tests + textwrap.dedent(code), *map(str, arguments), SQUEEZEOPS_BACKEND="numba", **environment)
+    code = tests + textwrap.dedent(code)
+    result = run_python("-c", code, *map(str, arguments), SQUEEZEOPS_BACKEND="numba", **environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -48,7 +48,8 @@ def assert_same(results, expected):
 
 
 def python(code, *arguments, **environment):
-    return run_python("-c", textwrap.dedent(code), *map(str, arguments), **{"SQUEEZEOPS_BACKEND": "native"} | environment)
+    environment = {"SQUEEZEOPS_BACKEND": "native"} | environment
+    return run_python("-c", textwrap.dedent(code), *map(str, arguments), **environment)
 
 
 def tasks():
