@@ -71,7 +71,7 @@ NONE, GELU, GELU_TANH, RELU, TANH = (ACTIVATIONS[name] for name in (None, "gelu"
 
 
 def _inside(of_backend: Any) -> Any:
-    """Make a kernel of the backend callable from compiled code, apart from the one signature that the backend uses."""
+    """Make a kernel of the backend callable from compiled code, apart from the signatures that the backend uses."""
     return part(getattr(of_backend, "py_func", of_backend))
 
 

@@ -37,7 +37,7 @@ ELEMENTS, PRODUCTS = 2**18, 2**23
 
 
 def _flat(x: Array) -> Array:
-    """View an array as one read-only row: the one form of inputs, so that a kernel is compiled once."""
+    """View an array as one read-only row: the one form of inputs, so that a kernel is not compiled once per form."""
     view = x.reshape(-1)
     view.flags.writeable = False
     return view

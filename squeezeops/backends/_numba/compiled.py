@@ -20,8 +20,8 @@ if hasattr(os, "register_at_fork"):
         after_in_child=global_compiler_lock.release,
     )
 
-# The exceptions of a damaged cache file.
-_DAMAGED = (EOFError, ValueError, pickle.UnpicklingError)
+# The exceptions of a cache file that is damaged, or that another version has written.
+_DAMAGED = (EOFError, ValueError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, TypeError)
 
 
 def _digest_of_sources():
@@ -37,26 +37,29 @@ _SOURCES = _digest_of_sources()
 
 
 class _CacheFile(IndexDataCacheFile):
-    """The index and the code of a kernel, with the key beside the code, too.
+    """The index and the code of a kernel. What the index promises of a file stands in the file, too.
 
-    Two processes that save code for different types at the same time may choose one name for both files, and then the
-    index gives the code of the one for the types of the other.
+    Two processes that save code for different types at the same time may choose one name for both files, so that the
+    index leads from one's types to the other's code. A full disk may leave an old file under a new index.
     """
 
+    def _promise(self, key):
+        return self._version, self._source_stamp, key
+
     def save(self, key, data):
-        super().save(key, (key, data))
+        super().save(key, (self._promise(key), self._dump(data)))
 
     def load(self, key):
-        found = super().load(key)
-        return found[1] if found is not None and found[0] == key else None
+        promise, data = super().load(key) or (None, b"")
+        return pickle.loads(data) if promise == self._promise(key) else None
 
 
 class _Cache(FunctionCache):
     """Numba's cache of compiled code, with three differences.
 
     Its key covers all files of this folder, as kernels call functions of other files; Numba's covers the kernel's own.
-    Code that cannot be stored (a full disk) or loaded (a damaged file) is compiled again. And the code is that of the
-    key, whatever other processes save.
+    Code that cannot be stored (a full disk) or loaded (a damaged file) is compiled again. And code is compared with
+    the key, whatever other processes save.
     """
 
     def __init__(self, function):
