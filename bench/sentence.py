@@ -67,10 +67,9 @@ def onnxruntime_() -> Callable[[str], Any]:
 
 def exported() -> Path:
     """Return the checkpoint as an ONNX graph. The first call writes it, which needs torch and transformers."""
-    from bench.model import cache_folder
+    from bench.model import cache_folder, write_once
 
-    path = cache_folder() / "sentiment.onnx"
-    if not path.exists():
+    def write(path: Path) -> None:
         import torch
         import transformers
 
@@ -86,7 +85,8 @@ def exported() -> Path:
             dynamic_axes=dims,
             dynamo=False,
         )
-    return path
+
+    return write_once(cache_folder() / "sentiment.onnx", write)
 
 
 def installed(name: str) -> int:

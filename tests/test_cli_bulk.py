@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -389,11 +390,18 @@ def test_kill_at_random_times(tmp_path):
     arguments = ["classify", "--input", str(file), "--batch-size", "2"]
     assert killed(0, *arguments, "--output", str(whole)) == 0
     chance, kills = random.Random(1), 0
+    part = tmp_path / "out.jsonl.part"
+
+    def written():
+        with suppress(FileNotFoundError):
+            return part.stat().st_mtime_ns
+
     for _ in range(8):
+        before = written()
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, "0", *arguments, "--output", str(out), "--resume"], env=environment()
         )
-        while not (tmp_path / "out.jsonl.part").exists() and process.poll() is None:
+        while written() == before and process.poll() is None:
             time.sleep(0.001)
         time.sleep(chance.random() / 3)
         process.kill()

@@ -924,7 +924,7 @@ def test_broken_files(name, backend, edited):
     started = time.process_time()
     with ops.backend(backend), pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*{message}"):
         SqueezeBert.from_pretrained(path)
-    assert time.process_time() - started < seconds(5)
+    assert time.process_time() - started < 20
 
 
 def test_errors_of_the_ops_name_the_file(converted, monkeypatch):

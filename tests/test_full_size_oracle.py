@@ -26,6 +26,7 @@ def make_case(kind):
     """Configuration, weights, inputs, and the results of transformers. A smaller vocabulary saves memory."""
     torch = pytest.importorskip("torch", reason="the oracle is transformers, which needs torch")
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums depends on it
     config = getattr(transformers, f"{kind}Config")(vocab_size=2000, num_labels=3)
     class_ = getattr(transformers, f"{kind}ForSequenceClassification")
@@ -51,6 +52,7 @@ def make_case(kind):
     }
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
+    torch.set_num_threads(threads)
     probabilities = output.attentions[5][0]
     if kind == "SqueezeBert":  # its attentions are raw scores
         probabilities = probabilities.softmax(-1)

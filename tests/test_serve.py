@@ -243,7 +243,10 @@ runpy.run_path({str(SERVER)!r}, run_name="__main__")
         post(port, TEXTS[0], idle)  # stays open
         thread = threading.Thread(target=lambda: answers.append(post(port, texts)))
         thread.start()
+        limit = threading.Timer(seconds(60), process.kill)
+        limit.start()
         assert process.stdout.readline() == "running\n"
+        limit.cancel()
         process.send_signal(signal.SIGINT)
         thread.join(seconds(60))
         assert process.wait(seconds(60)) == 0

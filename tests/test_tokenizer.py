@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from limits import seconds
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from squeezeops import ops
@@ -586,7 +585,7 @@ def test_long_lines_of_spaces(tmp_path):
     start = time.process_time()
     tokens = list(Tokenizer.from_pretrained(tmp_path)._vocab)
     assert tokens[5:] == ["a", *lines[6:]]
-    assert time.process_time() - start < seconds(5)  # quadratic time would be minutes
+    assert time.process_time() - start < 20  # quadratic time would be minutes
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
