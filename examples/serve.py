@@ -8,6 +8,7 @@ There are no passwords and there is no TLS: it is for this machine, or behind a 
 import argparse
 import json
 import queue
+import signal
 import threading
 from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,8 +74,7 @@ pipe = squeezeops.pipeline(arguments.task, arguments.model, **options)
 ThreadingHTTPServer.request_queue_size, ThreadingHTTPServer.handle_error = 128, lambda *_: None  # clients may leave
 threading.Thread(target=compute, args=(pipe,), daemon=True).start()
 with ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler) as server:
+    signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"{pipe} on http://127.0.0.1:{server.server_port}", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:  # answer what is running
-        all(running.acquire(timeout=10) for _ in range(MOST_REQUESTS))
+    server.serve_forever()
+    all(running.acquire(timeout=10) for _ in range(MOST_REQUESTS))  # answer what is running

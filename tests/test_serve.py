@@ -226,8 +226,14 @@ def test_ctrl_c_answers_what_is_running(classify, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         f"""
-import runpy, squeezeops
+import runpy, time, squeezeops
 from squeezeops.pipelines.base import Pipeline
+from socketserver import ThreadingMixIn
+begin = ThreadingMixIn.process_request
+def begin_slowly(*arguments):
+    begin(*arguments)
+    time.sleep(1)  # the signal comes first
+ThreadingMixIn.process_request = begin_slowly
 stream = Pipeline.stream
 def says_so(self, texts):
     if len(texts) > 1:
