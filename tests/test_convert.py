@@ -1044,6 +1044,7 @@ def test_shared_memory_benchmark(converted, folder, tmp_path):
     for figures in facts.values():
         assert (figures["processes"], figures["tokens"]) == (2, 9)
         assert 0 < figures["seconds"] < seconds(10) and figures["private after a run"] > 0
+        assert "pss after a run" in figures  # which may be below 0 when others map or leave the same pages
 
 
 @pytest.mark.oracle
